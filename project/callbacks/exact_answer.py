@@ -1,0 +1,63 @@
+"""Learned weights beside the exact ones, as curves."""
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from project.data.datamodule import RowsDataModule
+from project.models.regression import Equation, Regression
+
+MOST_CURVES = 20
+# Multiplications that the exact answer may take before training; beyond it is left to those who ask for it.
+MOST_WORK = 2e10
+
+
+class ExactAnswer(Callback):
+    """For linear nets: each weight and bias after each epoch, the exact least squares answer beside it, and the gap.
+
+    Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
+    `gap/train_mse`: the training MSE of the weights at the epoch's end over the least that any linear model has, minus 1.
+
+    Attributes:
+        equation: What was learned by the end of the last epoch.
+        gap: `gap/train_mse` at the end of the last epoch; None where there is no exact answer.
+    """
+
+    def __init__(self) -> None:
+        self.equation: Equation | None = None
+        self.gap: float | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the curves."""
+        if not isinstance(pl_module, Regression) or not trainer.is_global_zero or pl_module.equation is None:
+            return
+        self.equation = pl_module.equation
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        values = dict(zip(coefficient_names(data), coefficients(self.equation), strict=True))
+        curves = {f"equation/{name}": value for name, value in list(values.items())[:MOST_CURVES]}
+        if is_affordable(data):
+            exact = data.least_squares
+            pairs = zip(values, coefficients(Equation(exact.weights, exact.bias)), strict=True)
+            curves |= {f"equation/{name} (exact)": value for name, value in list(pairs)[:MOST_CURVES]}
+            if exact.mse > 0:
+                self.gap = exact.mse_of(*self.equation) / exact.mse - 1
+                curves["gap/train_mse"] = self.gap
+        for logger in trainer.loggers:
+            logger.log_metrics(curves, step=trainer.global_step)
+
+
+def coefficient_names(data: RowsDataModule) -> list[str]:
+    """A name a coefficient: features and `bias`, behind the target's name where there are several targets."""
+    names = [*data.feature_names, "bias"]
+    targets = data.target_names
+    return names if len(targets) == 1 else [f"{target}/{name}" for target in targets for name in names]
+
+
+def coefficients(equation: Equation) -> list[float]:
+    """Weights and bias as numbers, target by target, in the order of `coefficient_names`."""
+    return torch.cat([equation.weights, equation.bias[None]]).T.flatten().tolist()
+
+
+def is_affordable(data: RowsDataModule) -> bool:
+    """Whether the exact answer is computed unasked: it is a matter of a second or two."""
+    train = data.splits.train
+    return len(train) * train.x[0].numel() ** 2 <= MOST_WORK

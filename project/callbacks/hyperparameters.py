@@ -1,0 +1,51 @@
+"""Hyperparameters in every logger, and with the test metrics in TensorBoard's HParams tab, so that runs compare there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+Value = bool | int | float | str
+
+
+class Hyperparameters(Callback):
+    """Logs what a run was made of.
+
+    Args:
+        config: The configuration, nested; sections other than model, data, optimizer, lr_scheduler and seed are left out.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        sections = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
+        self.values = flatten({section: config.get(section) for section in sections})
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell every logger."""
+        if stage == "fit":
+            for logger in trainer.loggers:
+                logger.log_hyperparams(self.values)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tie the values to the test metrics; the points themselves have been logged, and are not logged again."""
+        from torch.utils.tensorboard.summary import hparams
+
+        metrics = [name for name in trainer.callback_metrics if name.startswith("test/")]
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                for summary in hparams(self.values, dict.fromkeys(metrics, 0.0)):
+                    logger.experiment.file_writer.add_summary(summary)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+    """Nested settings as one level of dotted names; classes by their short name, None left out."""
+    flat: dict[str, Value] = {}
+    for key, value in config.items():
+        name = prefix if key == "class_path" else f"{prefix}.{key}".lstrip(".").removesuffix(".init_args")
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name)
+        elif key == "class_path":
+            flat[name] = str(value).rsplit(".", 1)[-1]
+        elif value is not None:
+            flat[name] = value if isinstance(value, Value) else str(value)
+    return flat

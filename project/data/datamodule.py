@@ -1,0 +1,145 @@
+"""What every data module of the project shares: sizes, statistics, the exact answer, loaders."""
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
+
+from project.data.loader import Batch, Rows, row_loader
+from project.data.statistics import Statistics, statistics
+from project.errors import UserError
+from project.least_squares import LeastSquares, LeastSquaresFit
+
+FLOAT32_MAX = torch.finfo(torch.float32).max
+
+
+class Splits(NamedTuple):
+    """Disjoint sets of rows."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+
+
+class RowsDataModule(LightningDataModule):
+    """Data that fits into memory, as rows of inputs and targets.
+
+    A data module of your own says what its rows are by overriding `load`, and what they are called by
+    `feature_names` and `target_names`; everything else follows.
+
+    Args:
+        batch_size: Rows a batch and process.
+        num_workers: Worker processes that gather batches; 0 gathers them in the training process, which is fastest
+            for rows in memory.
+        seed: Seed of all that is random in the data: generated rows, splits, the order of batches.
+
+    Attributes:
+        feature_names: One name a column of x.
+        target_names: One name a column of y.
+    """
+
+    feature_names: list[str]
+    target_names: list[str]
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        for flag, value, least in [("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)]:
+            if value < least:
+                raise UserError(f"--data.{flag} is {value}: give {least} or more")
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Read or make the rows, in float32 or float64 and original units; called once."""
+
+    @cached_property
+    def _loaded(self) -> tuple[Splits, Statistics, Statistics]:
+        splits = self.load()
+        for name, rows in splits._asdict().items():
+            if len(rows) == 0:
+                raise UserError(f"the {name} split has no rows: give it more with --data")
+            self._check_finite(name, rows)
+        x, y = statistics(splits.train.x), statistics(splits.train.y)
+        self._check_columns(x, self.feature_names)
+        self._check_columns(y, self.target_names)
+        # The statistics saw every digit; what is kept for training is float32, as the network is.
+        return Splits(*(Rows(rows.x.float(), rows.y.float()) for rows in splits)), x, y
+
+    def _check_finite(self, split: str, rows: Rows) -> None:
+        for values, names in [(rows.x, self.feature_names), (rows.y, self.target_names)]:
+            lowest, highest = values.aminmax()  # both are NaN where any value is
+            if lowest >= -FLOAT32_MAX and highest <= FLOAT32_MAX:
+                continue
+            row, *_, column = (~values.float().isfinite()).nonzero()[0].tolist()
+            value = values[row].flatten()[column].item()
+            raise UserError(f"{split} split, row {row + 1}, column {names[column]!r}: {value} is not a finite float32")
+
+    def _check_columns(self, columns: Statistics, names: list[str]) -> None:
+        constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=False) if flag]
+        if constant:
+            rank_zero_warn(f"constant in the training rows, so nothing can be learned from it: {', '.join(constant)}")
+        resolution = columns.mean.abs() * torch.finfo(torch.float32).eps
+        lost = (columns.std < 16 * resolution) & ~columns.constant
+        for name, flag in zip(names, lost.flatten().tolist(), strict=False):
+            if flag:
+                raise UserError(f"column {name!r} varies less than float32 resolves at its size: subtract an offset from it")
+
+    @property
+    def splits(self) -> Splits:
+        """The rows, in float32."""
+        return self._loaded[0]
+
+    @property
+    def feature_statistics(self) -> Statistics:
+        """Statistics of x in the training split, computed before rounding to float32."""
+        return self._loaded[1]
+
+    @property
+    def target_statistics(self) -> Statistics:
+        """Statistics of y in the training split, computed before rounding to float32."""
+        return self._loaded[2]
+
+    @cached_property
+    def least_squares(self) -> LeastSquaresFit:
+        """The exact least squares fit of the training split, on the float32 rows that a network is given."""
+        train = self.splits.train
+        metric = LeastSquares(train.x[0].numel(), train.y[0].numel())
+        metric.update(train.x, train.y)
+        return metric.compute()
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one row of x."""
+        return tuple(self.splits.train.x.shape[1:])
+
+    @property
+    def out_features(self) -> int:
+        """Number of outputs that a network needs."""
+        return self.splits.train.y.shape[1]
+
+    def setup(self, stage: str) -> None:
+        """Read or make the rows, the first time."""
+        _ = self.splits
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """All training rows, in a new order each epoch."""
+        return self._loader(self.splits.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """All validation rows, in order."""
+        return self._loader(self.splits.val)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """All test rows, in order."""
+        return self._loader(self.splits.test)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """All test rows, in order."""
+        return self.test_dataloader()
+
+    def _loader(self, rows: Rows, shuffle: bool = False) -> DataLoader[Batch]:
+        return row_loader(rows, self.batch_size, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)

@@ -1,0 +1,119 @@
+"""A user's own table: CSV or Parquet, columns by name, values in their own units."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from project.data.datamodule import RowsDataModule, Splits
+from project.data.loader import Rows
+from project.data.table import column_names, read_numbers, require_columns
+from project.errors import UserError
+
+
+class TabularDataModule(RowsDataModule):
+    """Rows of a table, split at random or given as separate files.
+
+    Args:
+        path: A CSV file, a Parquet file or a folder of Parquet files.
+        target: Name of the target column, or names.
+        features: Names of the feature columns; all that are not targets unless given.
+        val_path: A table of validation rows; without it they are split from `path`.
+        test_path: A table of test rows; without it they are split from `path`.
+        val_fraction: Part of the rows of `path` to validate on, without `val_path`.
+        test_fraction: Part of the rows of `path` to test on, without `test_path`.
+        missing: What to do about missing values: stop with an error, drop their rows, or put the column's mean over the
+            training rows in their place. Rows without a target are dropped in either case.
+        batch_size: Rows a batch and process.
+        num_workers: Worker processes that gather batches.
+        seed: Seed of the split and of the order of batches.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        target: str | list[str],
+        features: list[str] | None = None,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        missing: Literal["error", "drop", "mean"] = "error",
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        self.path, self.val_path, self.test_path, self.missing = path, val_path, test_path, missing
+        self.val_fraction = 0.0 if val_path else _fraction("val_fraction", val_fraction)
+        self.test_fraction = 0.0 if test_path else _fraction("test_fraction", test_fraction)
+        if self.val_fraction + self.test_fraction >= 1:
+            raise UserError("--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1")
+        present = column_names(path)
+        self.target_names = [target] if isinstance(target, str) else target
+        require_columns(path, self.target_names, present, "--data.target")
+        others = [name for name in present if name not in self.target_names]
+        self.feature_names = others if features is None else features
+        require_columns(path, self.feature_names, present, "--data.features")
+        if not self.feature_names or not self.target_names:
+            raise UserError("--data.features and --data.target: give at least one column each")
+        both = next((name for name in self.feature_names if name in self.target_names), None)
+        if both is not None:
+            raise UserError(f"--data.features: column {both!r} is the target: a model would only copy it")
+
+    def load(self) -> Splits:
+        """Read the tables and split them."""
+        table = self._read(self.path)
+        train, val, test = self._split(table)
+        val = self._read(self.val_path) if self.val_path else val
+        test = self._read(self.test_path) if self.test_path else test
+        width = len(self.feature_names)
+        if self.missing == "mean":
+            means = train[:, :width].nanmean(0)
+            train, val, test = (torch.where(t.isnan(), torch.cat([means, means.new_zeros(t.shape[1] - width)]), t) for t in (train, val, test))
+        return Splits(*(Rows(part[:, :width], part[:, width:]) for part in (train, val, test)))
+
+    def _read(self, path: str) -> Tensor:
+        """The features and targets of a table, (rows, features + targets) in float64, NaN only in features to fill."""
+        columns = self.feature_names + self.target_names
+        if path != self.path:
+            require_columns(path, columns, column_names(path), "the columns of --data.path")
+        table = read_numbers(path, columns)
+        if len(table) == 0:
+            raise UserError(f"{path}: there are no rows under the header")
+        gaps = table.isnan()
+        counts = gaps.sum(0)
+        if counts.any() and self.missing == "error":
+            listed = ", ".join(f"{name} {n}" for name, n in zip(columns, counts.tolist(), strict=True) if n)
+            raise UserError(f"{path}: missing values ({listed}): give --data.missing drop or --data.missing mean")
+        if self.missing == "mean":
+            gaps = gaps[:, len(self.feature_names) :]
+            empty = next((n for n, c in zip(columns, counts.tolist(), strict=True) if c == len(table)), None)
+            if empty is not None:
+                raise UserError(f"{path}: column {empty!r} has no values at all: leave it out with --data.features")
+        kept = ~gaps.any(1)
+        if not kept.any():
+            raise UserError(f"{path}: no row is without missing values: try --data.missing mean")
+        return table if kept.all() else table[kept]
+
+    def _split(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = len(table)
+        val, test = (round(rows * fraction) for fraction in (self.val_fraction, self.test_fraction))
+        sizes = {"training": rows - val - test}
+        sizes |= {} if self.val_path else {"validation": val}
+        sizes |= {} if self.test_path else {"test": test}
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(
+                    f"{self.path}: {rows} rows leave none for the {name} split: "
+                    "give more rows or other --data.val_fraction and --data.test_fraction"
+                )
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.seed))
+        parts = order.split([rows - val - test, val, test])
+        return tuple(table[part.sort().values] for part in parts)  # type: ignore[return-value]
+
+
+def _fraction(flag: str, value: float) -> float:
+    if not 0 < value < 1:
+        raise UserError(f"--data.{flag} is {value}: give a number between 0 and 1")
+    return value

@@ -1,0 +1,48 @@
+"""One line about a flag, out of jsonargparse's explanation of every type that it tried."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from project.errors import UserError
+
+
+def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
+    """The mistake in a parser's exception.
+
+    Args:
+        error: Raised while parsing flags or building what they describe.
+        flags: All flags, to suggest a near one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a constructor raises
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    message = str(error)
+    if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
+        word = unknown[1].split()[0]
+        near = get_close_matches(word.split("=")[0], list(flags), n=1)
+        return UserError(f"unknown flag {word}" + (f": did you mean {near[0]}?" if near else ": --help lists them all"))
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    return UserError(f"--{keys}: {_reason(message)}" if keys else message)
+
+
+def _reason(message: str) -> str:
+    """What is wrong with a value, in the order in which one finding explains the others away."""
+    of = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)'", message)
+    owner = of[1] if of else "it"
+    if required := re.search(r"the following arguments are required: (.*)", message):
+        return f"{owner} needs {required[1]}"
+    if option := re.search(r"Option '(.*?)' is not accepted", message):
+        return f"{owner} has no argument {option[1]!r}"
+    if denied := re.search(r"Importing '(.*?)' is not allowed", message):
+        return f"{denied[1]} is not a class that may be named here"
+    given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
+    value = given[0].strip("'") if given else ""
+    expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
+    if expected and expected[0] not in ("list", "dict"):
+        return f"{value!r} is not {'a' if expected[0][0] not in 'aeiou' else 'an'} {expected[0]}"
+    if name := re.search(r"Expected a dot import path string: (.*)", message):
+        return f"there is no class {name[1]!r} to be given here"
+    return " ".join(re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split())

@@ -1,0 +1,20 @@
+"""How good a run is, on its own test rows or on others."""
+
+from collections.abc import Sequence
+
+from project.cli import open_run
+
+
+def evaluate(reference: str, words: Sequence[str] = ()) -> tuple[dict[str, float], int]:
+    """Test metrics of a run.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        words: Flags that override the run's own, such as `--data.test_path other.csv`.
+
+    Returns:
+        Metrics by name, and the number of rows they were measured on.
+    """
+    run = open_run(reference, words)
+    [metrics] = run.trainer.test(run.model, run.datamodule, verbose=False)
+    return dict(metrics), len(run.datamodule.splits.test)

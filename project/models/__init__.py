@@ -1,0 +1,5 @@
+"""How it is learned: LightningModules, each a net with its loss, metrics and optimizer."""
+
+from project.models.regression import Regression
+
+__all__ = ["Regression"]

@@ -1,0 +1,124 @@
+"""What every supervised model shares: standardisation, checked shapes, row-weighted metrics, the steps."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torchmetrics import Metric
+
+from project.data.loader import Batch
+from project.data.statistics import Statistics
+from project.errors import UserError
+from project.nets.net import Net
+from project.nets.scaling import Standardized
+
+Split = Literal["train", "val", "test"]
+# Metrics are updated once for this many training batches: a handful of kernels for all of them, not for each.
+BATCHES_PER_UPDATE = 64
+
+
+class Supervised(LightningModule):
+    """A net that learns targets from inputs; a subclass says by which loss and metrics.
+
+    Batches are `(x, y)` with x float32 (B, *in_shape). Logged for every split, once an epoch and weighted by rows:
+    `train/loss`, `val/loss`, `test/loss` and the metrics of the subclass.
+
+    Args:
+        net: Computes outputs from inputs.
+        metrics: Turns outputs and targets into named numbers, "loss" among them.
+        standardize: Whether to standardise inputs and targets inside the net, from the training rows.
+        target_shape: Shape of the target statistics; `()` where targets have none.
+    """
+
+    def __init__(
+        self, net: Net, metrics: Metric, standardize: bool, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.net = Standardized(net, feature_shape, target_shape)
+        self.standardize = standardize
+        self.train_metrics, self.val_metrics, self.test_metrics = metrics.clone(), metrics.clone(), metrics.clone()
+        self._pending: list[Batch] = []
+
+    def objective(self, standard: Tensor, y: Tensor) -> Tensor:
+        """What is minimised: outputs in standard units and targets in original ones -> a scalar."""
+        raise NotImplementedError
+
+    def check_targets(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Standardise by the training rows' statistics (a checkpoint, if any, is loaded over them)."""
+        if stage != "fit" or not self.standardize:
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(getattr(data, "feature_statistics", None), Statistics):
+            raise UserError("standardisation needs a data module with statistics: give one, or --model.standardize false")
+        self.net.features.fill(data.feature_statistics.mean, data.feature_statistics.std)
+        if self.net.targets.mean.ndim:
+            self.net.targets.fill(data.target_statistics.mean, data.target_statistics.std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, *in_shape) in original units -> (B, out_features) in target units."""
+        return self.net(x)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The objective of one batch, and its outputs in target units."""
+        x, y = batch
+        standard = self.net.standard(x)
+        if batch_idx == 0:
+            self.check_targets(standard, y)
+        return {"loss": self.objective(standard, y), "outputs": self.net.targets.inverse(standard.detach())}
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""
+        if isinstance(outputs, Mapping):
+            self._pending.append((outputs["outputs"], batch[1]))
+        if len(self._pending) >= BATCHES_PER_UPDATE:
+            self.flush_metrics()
+
+    def flush_metrics(self) -> None:
+        """Bring the training metrics up to date with every batch seen."""
+        if self._pending:
+            outputs, targets = zip(*self._pending, strict=True)
+            self.train_metrics.update(torch.cat(outputs), torch.cat(targets))
+            self._pending.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics."""
+        self.flush_metrics()
+        self._log("train", self.train_metrics)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take a batch into the validation metrics."""
+        self._evaluate(self.val_metrics, batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log("val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take a batch into the test metrics."""
+        self._evaluate(self.test_metrics, batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log("test", self.test_metrics)
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """A batch `(x, y)`, or x alone (B, *in_shape) -> (B, out_features) in target units."""
+        return self(batch if isinstance(batch, Tensor) else batch[0])
+
+    def _evaluate(self, metrics: Metric, batch: Batch, batch_idx: int) -> None:
+        x, y = batch
+        outputs = self(x)
+        if batch_idx == 0:
+            self.check_targets(outputs, y)
+        metrics.update(outputs, y)
+
+    def _log(self, split: Split, metrics: Metric) -> None:
+        # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
+        metrics.reset()

@@ -1,0 +1,29 @@
+"""The linear model: y = x W + b."""
+
+from math import prod
+
+from torch import Tensor, nn
+
+from project.nets.net import Net
+
+
+class Linear(Net):
+    """One linear layer over all features of a row.
+
+    It starts at zero. The problem is convex, so no random start is needed to break a symmetry, and a weight that the rows
+    say nothing about (of a constant feature, of a difference between collinear ones) stays at zero.
+
+    Args:
+        in_shape: Shape of one row; flattened.
+        out_features: Number of outputs.
+    """
+
+    def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
+        super().__init__(in_shape, out_features)
+        self.linear = nn.Linear(prod(in_shape), out_features)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) -> (B, out_features)."""
+        return self.linear(x.flatten(1))

@@ -1,0 +1,62 @@
+"""Standardisation inside the network: raw features in, raw target units out, in every form the network is saved in."""
+
+import torch
+from torch import Tensor, nn
+
+from project.nets.net import Net
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std, with both in buffers; the identity until `fill` is called.
+
+    Args:
+        shape: Shape of the statistics; broadcasts over rows of x.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
+
+    def fill(self, mean: Tensor, std: Tensor) -> None:
+        """Take over statistics, in any dtype, of shape `shape`."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Original units to standard ones; any shape that `shape` broadcasts over."""
+        return (x - self.mean) / self.std
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Standard units to original ones."""
+        return x * self.std + self.mean
+
+
+class Standardized(nn.Module):
+    """A net between two standardisations.
+
+    Args:
+        net: Computes in standard units.
+        feature_shape: Shape of the statistics of x.
+        target_shape: Shape of the statistics of y; `()` leaves what the net computes as it is.
+
+    Raises:
+        ValueError: From `forward`, if x is not (B, *in_shape).
+    """
+
+    def __init__(self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.net = net
+        self.features = Standardize(feature_shape)
+        self.targets = Standardize(target_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, *in_shape) in original units -> (B, out_features) in target units."""
+        return self.targets.inverse(self.standard(x))
+
+    def standard(self, x: Tensor) -> Tensor:
+        """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
+        return self.net(self.features(x))

@@ -1,0 +1,82 @@
+"""What a training run prints at its end: learned against exact, test metrics, where things lie."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from project.callbacks.exact_answer import coefficient_names, coefficients, is_affordable
+from project.data.datamodule import RowsDataModule
+from project.data.synthetic import SyntheticDataModule
+from project.least_squares import LeastSquaresFit
+from project.models.regression import Equation
+
+MOST_LINES = 20
+
+
+def print_equation(console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None) -> None:
+    """Each coefficient in original units: truth (where known), exact, learned at the end, and in the best checkpoint."""
+    columns: dict[str, list[str]] = {"": coefficient_names(data)}
+    if isinstance(data, SyntheticDataModule):
+        columns["truth"] = _numbers(Equation(data.weight, data.bias))
+    exact = data.least_squares if is_affordable(data) else None
+    if exact is not None:
+        columns["exact least squares"] = [
+            f"{value} ± {error}"
+            for value, error in zip(
+                _numbers(Equation(exact.weights, exact.bias)),
+                _numbers(Equation(exact.standard_errors, exact.bias_standard_errors)),
+                strict=True,
+            )
+        ]
+    columns["learned"] = _numbers(learned)
+    columns["best checkpoint"] = _numbers(best)
+    table = Table(title="Learned equation, in the data's own units", title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for line in list(zip(*columns.values(), strict=True))[:MOST_LINES]:
+        table.add_row(*line)
+    console.print(table)
+    if len(columns[""]) > MOST_LINES:
+        console.print(f"… and {len(columns['']) - MOST_LINES} more coefficients")
+    if gap is not None:
+        console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
+    if exact is not None and exact.collinear:
+        console.print(
+            f"The {len(exact.weights)} features have rank {exact.rank}: some are constant or combinations of others, so "
+            "the exact weights shown are those of minimum norm."
+        )
+
+
+def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:
+    """A table of metrics, one a line, beside those of exact least squares on the same rows where there are any."""
+    table = Table("metric")
+    for column in ["value", "exact least squares"] if exact else ["value"]:
+        table.add_column(column, justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:#.6g}", *([f"{exact[name]:#.6g}"] if exact and name in exact else []))
+    console.print(table)
+
+
+def print_run(console: Console, run: Path, seconds: float) -> None:
+    """Where the run lies, and what to type next."""
+    run = Path(os.path.relpath(run))
+    console.print(f"Run:         {run}  (fit took {seconds:.1f} s)", highlight=False)
+    console.print(f"TensorBoard: tensorboard --logdir {run.parent}", highlight=False)
+    console.print(f"Evaluate:    python scripts/evaluate.py {run}", highlight=False)
+
+
+def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
+    """Metrics of exact least squares on the test rows, named as a model's."""
+    from project.models.metrics import RegressionMetrics
+
+    metrics = RegressionMetrics(data.out_features, torch.nn.MSELoss())
+    metrics.update(fit.predict(data.splits.test.x.flatten(1)), data.splits.test.y)
+    return {f"test/{name}": value.item() for name, value in metrics.compute().items() if name != "loss"}
+
+
+def _numbers(equation: Equation) -> list[str]:
+    return [f"{value:#.5g}" for value in coefficients(equation)]

@@ -1,0 +1,111 @@
+"""A run on disk: `lightning_logs/version_N/` with config.yaml, metrics.json and checkpoints/{best,last}.ckpt."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from project.errors import UserError
+from project.models.supervised import Supervised
+
+ROOT = Path("lightning_logs")
+BEST, LAST = "best.ckpt", "last.ckpt"
+# A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
+CONFIG_KEY, DATA_KEY = "config", "data"
+DATA_ATTRIBUTES = ("in_shape", "out_features", "feature_names", "target_names")
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Write metrics.json: one flat object, sorted by name; what is not a finite number becomes null."""
+    finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
+    (folder / "metrics.json").write_text(json.dumps(finite, indent=2) + "\n")
+
+
+def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
+    """The checkpoint that a user's words mean.
+
+    Args:
+        reference: A run folder, a checkpoint file, or `last`: the newest run that has a checkpoint.
+        name: Which checkpoint of a run folder; the other one is taken where it is missing.
+        root: Where `last` looks for runs.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if reference == "last":
+        found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
+        if not found:
+            raise UserError(f"last: no run under {root} has a checkpoint: train one with python scripts/train.py")
+        reference = str(max(found, key=lambda path: path.stat().st_mtime_ns).parents[1])
+    path = Path(reference)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise UserError(f"{path}: no such run or checkpoint")
+    candidates = [path / "checkpoints" / name, path / "checkpoints" / BEST, path / "checkpoints" / LAST]
+    checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if checkpoint is None:
+        raise UserError(f"{path}: no checkpoints/{BEST} or {LAST} in it: give the folder of a finished run")
+    return checkpoint
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint as plain data, on the CPU.
+
+    Raises:
+        UserError: If it is missing, damaged, not a checkpoint, or not one of this project.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a checkpoint, or cut off: take another one of the run, or train again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UserError(f"{path}: damaged ({damaged} fails its checksum): take another checkpoint of the run")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a checkpoint of plain data: {str(error).splitlines()[0]}") from error
+    if not isinstance(checkpoint, dict) or not {CONFIG_KEY, DATA_KEY, "state_dict"} <= checkpoint.keys():
+        raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
+    return checkpoint
+
+
+def load_model(checkpoint: Mapping[str, Any]) -> Supervised:
+    """The trained model of a checkpoint, in evaluation mode; its data is not needed.
+
+    Args:
+        checkpoint: From `read_checkpoint`.
+    """
+    config = yaml.safe_load(checkpoint[CONFIG_KEY])["model"]
+    config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Supervised, "model")
+    model = parser.instantiate_classes(parser.parse_object({"model": config})).model
+    load_weights(model, checkpoint["state_dict"])
+    return model.eval()
+
+
+def load_weights(model: Supervised, state: Mapping[str, Tensor]) -> None:
+    """Fill a model with weights.
+
+    Raises:
+        UserError: If the weights are of another network; the first few that differ are named.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if expected != found:
+        names = sorted(name for name in expected | found if expected.get(name) != found.get(name))
+        listed = "; ".join(f"{n}: model {expected.get(n)}, checkpoint {found.get(n)}" for n in names[:3])
+        raise UserError(f"the checkpoint's weights are of another network or other data ({listed})")
+    model.load_state_dict(state)

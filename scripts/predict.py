@@ -1,0 +1,18 @@
+"""Predictions for the rows of a table, by a run."""
+
+import argparse
+from pathlib import Path
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
+    parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows with `<target>_predicted`")
+    arguments = parser.parse_args()
+    with told_in_one_line():
+        from project.lifecycle.predict import predict
+
+        rows = predict(arguments.run, arguments.input, arguments.output)
+        print(f"{rows} rows written to {arguments.output}")

@@ -1,0 +1,11 @@
+"""Train a model: `python scripts/train.py --help` lists every flag."""
+
+import sys
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    with told_in_one_line():
+        from project.cli import train
+
+        train(sys.argv[1:])
