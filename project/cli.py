@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 import project.data
@@ -25,6 +25,7 @@ from project.callbacks.exact_answer import is_affordable
 from project.data.datamodule import RowsDataModule
 from project.errors import UserError
 from project.flag_errors import flag_error
+from project.models.regression import Regression
 from project.models.supervised import Supervised
 from project.report import exact_metrics, print_equation, print_metrics, print_run
 from project.run import (
@@ -32,6 +33,7 @@ from project.run import (
     CONFIG_KEY,
     DATA_KEY,
     LAST,
+    ROOT,
     find_checkpoint,
     load_weights,
     read_checkpoint,
@@ -45,10 +47,12 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
+CHECKPOINT: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
 NEEDLESS_WARNINGS = (
     r".*does not have many workers",  # rows in memory are gathered fastest without any
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
     r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
+    r".*Checkpoint directory .* exists",  # as it does when a run is resumed
 )
 
 
@@ -82,6 +86,7 @@ class ExperimentCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self.words = list(args)
+        self.best: ModelCheckpoint | None = None
         try:
             super().__init__(
                 Supervised,
@@ -132,9 +137,10 @@ class ExperimentCLI(LightningCLI):
         config = self.config_init.trainer
         writes = not config.fast_dev_run
         if config.logger in (None, True):
-            root = config.default_root_dir or Path.cwd()
-            version = self.checkpoint.parents[1].name if self.checkpoint else None
-            config.logger = TensorBoardLogger(root, "lightning_logs", version=version, default_hp_metric=False)
+            logs, version = Path(config.default_root_dir or Path.cwd()) / ROOT, None
+            if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
+                logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
+            config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False)
         if config.enable_progress_bar is None:
             config.enable_progress_bar = sys.stdout.isatty()
         if config.enable_model_summary is None:
@@ -147,15 +153,9 @@ class ExperimentCLI(LightningCLI):
             callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
         if config.enable_checkpointing is not False and writes:
             monitor = "train/loss" if config.limit_val_batches == 0 else "val/loss"
-            callbacks.append(
-                ModelCheckpoint(
-                    filename=Path(BEST).stem,
-                    monitor=monitor,
-                    save_last=True,
-                    save_on_train_epoch_end=True,
-                    enable_version_counter=False,
-                )
-            )
+            self.best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, **CHECKPOINT)
+            # Lightning's `save_last` copies the best: a run resumed from it would fall back to the best epoch.
+            callbacks += [self.best, ModelCheckpoint(filename=Path(LAST).stem, **CHECKPOINT)]
         config.callbacks = [*(config.callbacks or []), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
@@ -177,8 +177,10 @@ def train(words: Sequence[str]) -> dict[str, float]:
     cli = ExperimentCLI(words)
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     trainer.fit(cli.model, data, ckpt_path=cli.checkpoint, weights_only=True)
-    metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))}
-    best = "best" if trainer.checkpoint_callbacks else None
+    metrics = {
+        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
+    }
+    best = cli.best.best_model_path if cli.best else None
     metrics |= trainer.test(cli.model, data, ckpt_path=best, weights_only=True, verbose=False)[0]
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
@@ -216,6 +218,7 @@ def quiet_lightning() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for message in NEEDLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user
 
 
 def report(cli: ExperimentCLI, metrics: Mapping[str, float]) -> None:
@@ -223,9 +226,10 @@ def report(cli: ExperimentCLI, metrics: Mapping[str, float]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
     data, exact = cli.datamodule, None
     console.print()
-    if cli.exact_answer.equation is not None and isinstance(data, RowsDataModule):
-        best = cli.model.equation  # the test has loaded the best checkpoint
-        print_equation(console, data, cli.exact_answer.equation, best, cli.exact_answer.gap)
+    learned = cli.exact_answer.equation
+    best = cli.model.equation if isinstance(cli.model, Regression) else None  # the test has loaded the best checkpoint
+    if learned is not None and best is not None and isinstance(data, RowsDataModule):
+        print_equation(console, data, learned, best, cli.exact_answer.gap)
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
     print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
     if cli.run_folder.path is not None:

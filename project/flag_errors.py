@@ -45,4 +45,6 @@ def _reason(message: str) -> str:
         return f"{value!r} is not {'a' if expected[0][0] not in 'aeiou' else 'an'} {expected[0]}"
     if name := re.search(r"Expected a dot import path string: (.*)", message):
         return f"there is no class {name[1]!r} to be given here"
-    return " ".join(re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split())
+    return " ".join(
+        re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split()
+    )

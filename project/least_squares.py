@@ -6,6 +6,8 @@ number, which forming X'X would. Methods: Golub & Van Loan, *Matrix Computations
 squares by QR), 5.5 (rank deficiency, minimum norm) and 6.5.3 (adding rows to a QR).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -85,6 +87,7 @@ class LeastSquares(Metric):
     Args:
         in_features: Columns of x.
         out_features: Columns of y.
+        **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
 
     Example:
         >>> import torch
@@ -100,8 +103,8 @@ class LeastSquares(Metric):
     triangle: Tensor
     rows: Tensor
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
+    def __init__(self, in_features: int, out_features: int, **options: Any) -> None:
+        super().__init__(**options)
         self.in_features, self.out_features = in_features, out_features
         size = 1 + in_features + out_features
         self.add_state("triangle", torch.zeros(size, size, dtype=torch.float64), dist_reduce_fx=_merge)

@@ -12,25 +12,25 @@ from project.callbacks.exact_answer import coefficient_names, coefficients, is_a
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.least_squares import LeastSquaresFit
+from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation
 
 MOST_LINES = 20
 
 
-def print_equation(console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None) -> None:
-    """Each coefficient in original units: truth (where known), exact, learned at the end, and in the best checkpoint."""
+def print_equation(
+    console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None
+) -> None:
+    """Each coefficient in original units: true (where known), exact, learned, and of the best checkpoint."""
     columns: dict[str, list[str]] = {"": coefficient_names(data)}
     if isinstance(data, SyntheticDataModule):
         columns["truth"] = _numbers(Equation(data.weight, data.bias))
     exact = data.least_squares if is_affordable(data) else None
     if exact is not None:
+        errors = _numbers(Equation(exact.standard_errors, exact.bias_standard_errors))
         columns["exact least squares"] = [
-            f"{value} ± {error}"
-            for value, error in zip(
-                _numbers(Equation(exact.weights, exact.bias)),
-                _numbers(Equation(exact.standard_errors, exact.bias_standard_errors)),
-                strict=True,
-            )
+            f"{value} ± {error}" if error != "nan" else f"{value} (undetermined)"
+            for value, error in zip(_numbers(Equation(exact.weights, exact.bias)), errors, strict=True)
         ]
     columns["learned"] = _numbers(learned)
     columns["best checkpoint"] = _numbers(best)
@@ -46,8 +46,8 @@ def print_equation(console: Console, data: RowsDataModule, learned: Equation, be
         console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
     if exact is not None and exact.collinear:
         console.print(
-            f"The {len(exact.weights)} features have rank {exact.rank}: some are constant or combinations of others, so "
-            "the exact weights shown are those of minimum norm."
+            f"The {len(exact.weights)} features have rank {exact.rank}: some are constant or combinations of others, "
+            "so the exact weights shown are those of minimum norm."
         )
 
 
@@ -71,9 +71,7 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
 
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
     """Metrics of exact least squares on the test rows, named as a model's."""
-    from project.models.metrics import RegressionMetrics
-
-    metrics = RegressionMetrics(data.out_features, torch.nn.MSELoss())
+    metrics = RegressionMetrics(data.out_features, torch.nn.MSELoss(), sync_on_compute=False)
     metrics.update(fit.predict(data.splits.test.x.flatten(1)), data.splits.test.y)
     return {f"test/{name}": value.item() for name, value in metrics.compute().items() if name != "loss"}
 

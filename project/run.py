@@ -91,7 +91,7 @@ def load_model(checkpoint: Mapping[str, Any]) -> Supervised:
     config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Supervised, "model")
-    model = parser.instantiate_classes(parser.parse_object({"model": config})).model
+    model = parser.instantiate(parser.parse_object({"model": config})).model
     load_weights(model, checkpoint["state_dict"])
     return model.eval()
 

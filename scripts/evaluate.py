@@ -8,8 +8,8 @@ from project.errors import told_in_one_line
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all rows "
-        "of another table.",
+        epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all "
+        "rows of another table.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

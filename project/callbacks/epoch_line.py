@@ -16,11 +16,22 @@ class EpochLine(Callback):
         if every_n_epochs < 0:
             raise UserError(f"--epoch_line.every_n_epochs is {every_n_epochs}: give 0 or more")
         self.every_n_epochs = every_n_epochs
+        self._ended = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line."""
-        epoch, loss = trainer.current_epoch + 1, trainer.callback_metrics.get("train/loss")
-        if loss is None or not self.every_n_epochs or epoch % self.every_n_epochs:
-            return
-        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        trainer.print(f"Epoch [{epoch}{of}], Loss: {loss.item():.4f}")
+        """Note the epoch; its loss is logged by the model, whose hook comes after those of callbacks."""
+        self._ended = trainer.current_epoch + 1
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the epoch before."""
+        self._print(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the last epoch."""
+        self._print(trainer)
+
+    def _print(self, trainer: Trainer) -> None:
+        epoch, self._ended = self._ended, 0
+        if epoch and self.every_n_epochs and epoch % self.every_n_epochs == 0:
+            of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            trainer.print(f"Epoch [{epoch}{of}], Loss: {trainer.callback_metrics['train/loss'].item():.4f}")

@@ -15,7 +15,7 @@ class ExactAnswer(Callback):
     """For linear nets: each weight and bias after each epoch, the exact least squares answer beside it, and the gap.
 
     Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
-    `gap/train_mse`: the training MSE of the weights at the epoch's end over the least that any linear model has, minus 1.
+    `gap/train_mse`: the training MSE of the weights at the epoch's end over the least that a linear model has, minus 1.
 
     Attributes:
         equation: What was learned by the end of the last epoch.
@@ -41,8 +41,8 @@ class ExactAnswer(Callback):
             if exact.mse > 0:
                 self.gap = exact.mse_of(*self.equation) / exact.mse - 1
                 curves["gap/train_mse"] = self.gap
-        for logger in trainer.loggers:
-            logger.log_metrics(curves, step=trainer.global_step)
+        for logger in trainer.loggers:  # at the step of Lightning's own points of this epoch
+            logger.log_metrics(curves, step=trainer.global_step - 1)
 
 
 def coefficient_names(data: RowsDataModule) -> list[str]:

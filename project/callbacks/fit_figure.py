@@ -39,7 +39,12 @@ class FitFigure(Callback):
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if loggers and trainer.is_global_zero and isinstance(pl_module, Regression) and isinstance(data, RowsDataModule):
+        if (
+            loggers
+            and trainer.is_global_zero
+            and isinstance(pl_module, Regression)
+            and isinstance(data, RowsDataModule)
+        ):
             figure = fit_figure(pl_module, data, title=f"after {trainer.global_step} steps")
             for logger in loggers:
                 logger.experiment.add_figure("fit", figure, trainer.global_step)
@@ -57,7 +62,9 @@ def fit_figure(model: Regression, data: RowsDataModule, title: str) -> "Figure":
         axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
         ends = torch.stack([x.min(0).values, x.max(0).values])  # (2, 1)
         grid = ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, 200)[:, None]
-        axes.plot(grid, data.least_squares.predict(grid), color="tab:green", lw=5, alpha=0.5, label="exact least squares")
+        axes.plot(
+            grid, data.least_squares.predict(grid), color="tab:green", lw=5, alpha=0.5, label="exact least squares"
+        )
         axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
         axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
     else:
@@ -65,8 +72,8 @@ def fit_figure(model: Regression, data: RowsDataModule, title: str) -> "Figure":
         outputs = model(x.to(model.device)).cpu()
         for column, name in enumerate(data.target_names[:8]):
             axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
-        ends = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
-        axes.plot(ends, ends, color="tab:gray", lw=1, label="equal")
+        corners = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
+        axes.plot(corners, corners, color="tab:gray", lw=1, label="equal")
         axes.set(xlabel="actual (validation rows)", ylabel="predicted")
     axes.legend(frameon=False)
     return figure

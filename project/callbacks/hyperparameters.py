@@ -1,4 +1,4 @@
-"""Hyperparameters in every logger, and with the test metrics in TensorBoard's HParams tab, so that runs compare there."""
+"""Hyperparameters in every logger, and beside the test metrics in TensorBoard's HParams tab, where runs compare."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ class Hyperparameters(Callback):
     """Logs what a run was made of.
 
     Args:
-        config: The configuration, nested; sections other than model, data, optimizer, lr_scheduler and seed are left out.
+        config: The configuration, nested; of it model, data, optimizer, lr_scheduler and seed are logged.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:

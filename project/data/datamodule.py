@@ -86,7 +86,9 @@ class RowsDataModule(LightningDataModule):
         lost = (columns.std < 16 * resolution) & ~columns.constant
         for name, flag in zip(names, lost.flatten().tolist(), strict=False):
             if flag:
-                raise UserError(f"column {name!r} varies less than float32 resolves at its size: subtract an offset from it")
+                raise UserError(
+                    f"column {name!r} varies less than float32 resolves at its size: subtract an offset from it"
+                )
 
     @property
     def splits(self) -> Splits:
@@ -107,7 +109,7 @@ class RowsDataModule(LightningDataModule):
     def least_squares(self) -> LeastSquaresFit:
         """The exact least squares fit of the training split, on the float32 rows that a network is given."""
         train = self.splits.train
-        metric = LeastSquares(train.x[0].numel(), train.y[0].numel())
+        metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
         metric.update(train.x, train.y)
         return metric.compute()
 

@@ -42,8 +42,8 @@ class Rows(Dataset[Batch]):
 class BatchSampler(DistributedSampler[Tensor | slice]):
     """Yields one batch of row indices at a time: this process's share of each global batch.
 
-    It is a `DistributedSampler` so that Lightning leaves it in place and calls `set_epoch`. The order of rows depends on
-    (seed, epoch) alone, never on the number of processes: with W processes and batch size B each step consumes the same
+    It is a `DistributedSampler` so that Lightning leaves it in place and calls `set_epoch`. The order of rows depends
+    on (seed, epoch) alone, never on the number of processes: with W processes and batch size B each step takes the same
     W * B rows as one process with batch size W * B.
 
     Shuffled (training), shares are of equal size, so that averaged gradients weigh every row alike; the at most W - 1
@@ -75,13 +75,11 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         rows = min(self.batch_size * self.num_replicas, self.rows - start)
         if self.shuffle:
             rows -= rows % self.num_replicas
-        return slice(
-            start + rows * self.rank // self.num_replicas, start + rows * (self.rank + 1) // self.num_replicas
-        )
+        return slice(start + rows * self.rank // self.num_replicas, start + rows * (self.rank + 1) // self.num_replicas)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        shares = map(self.share, range(0, self.rows, self.batch_size * self.num_replicas))
-        shares = (share for share in shares if share.start < share.stop)
+        starts = range(0, self.rows, self.batch_size * self.num_replicas)
+        shares = (share for share in map(self.share, starts) if share.start < share.stop)
         if not self.shuffle:
             return iter(shares)
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)

@@ -38,7 +38,7 @@ def statistics(rows: Tensor) -> Statistics:
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
     """
     shape = column_shape(tuple(rows.shape[1:]))
-    axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[rows.ndim]
+    axes = {1: (0,), 2: (0,), 3: (0, 1), 4: (0, 2, 3)}[rows.ndim]
     count, mean, squares = 0, torch.zeros(shape).double(), torch.zeros(shape).double()
     lowest, highest = torch.full(shape, torch.inf).double(), torch.full(shape, -torch.inf).double()
     for block in rows.split(BLOCK_ROWS):

@@ -64,7 +64,9 @@ class SyntheticDataModule(RowsDataModule):
 
     def load(self) -> Splits:
         """Draw the rows."""
-        return Splits(*(self._draw(rows, stream) for stream, rows in enumerate((self.rows, self.val_rows, self.test_rows))))
+        return Splits(
+            *(self._draw(rows, stream) for stream, rows in enumerate((self.rows, self.val_rows, self.test_rows)))
+        )
 
     def _draw(self, rows: int, stream: int) -> Rows:
         generator = torch.Generator().manual_seed(3 * self.seed + stream)

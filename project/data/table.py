@@ -40,7 +40,9 @@ def column_names(path: str | Path) -> list[str]:
         raise UserError(f"{path}: no columns: give a folder with Parquet files in it, or a table with a header")
     if all(_is_number(name) for name in names):
         shown = ", ".join(names[:3])
-        raise UserError(f"{path}: the first line ({shown}, …) holds numbers, not names: put a line of column names first")
+        raise UserError(
+            f"{path}: the first line ({shown}, …) holds numbers, not names: put a line of column names first"
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{path}: column {twice!r} comes twice: rename one of them")

@@ -48,7 +48,9 @@ class TabularDataModule(RowsDataModule):
         self.val_fraction = 0.0 if val_path else _fraction("val_fraction", val_fraction)
         self.test_fraction = 0.0 if test_path else _fraction("test_fraction", test_fraction)
         if self.val_fraction + self.test_fraction >= 1:
-            raise UserError("--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1")
+            raise UserError(
+                "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
+            )
         present = column_names(path)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
@@ -70,7 +72,10 @@ class TabularDataModule(RowsDataModule):
         width = len(self.feature_names)
         if self.missing == "mean":
             means = train[:, :width].nanmean(0)
-            train, val, test = (torch.where(t.isnan(), torch.cat([means, means.new_zeros(t.shape[1] - width)]), t) for t in (train, val, test))
+            train, val, test = (
+                torch.where(t.isnan(), torch.cat([means, means.new_zeros(t.shape[1] - width)]), t)
+                for t in (train, val, test)
+            )
         return Splits(*(Rows(part[:, :width], part[:, width:]) for part in (train, val, test)))
 
     def _read(self, path: str) -> Tensor:

@@ -1,5 +1,7 @@
 """Metrics of regression, weighted by rows, from sums that any number of batches and processes can share."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -15,6 +17,7 @@ class RegressionMetrics(Metric):
     Args:
         out_features: Number of targets.
         criterion: A loss that averages over rows, such as `torch.nn.MSELoss()`.
+        **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
     """
 
     full_state_update = False
@@ -25,8 +28,8 @@ class RegressionMetrics(Metric):
     absolute: Tensor
     loss: Tensor
 
-    def __init__(self, out_features: int, criterion: nn.Module) -> None:
-        super().__init__()
+    def __init__(self, out_features: int, criterion: nn.Module, **options: Any) -> None:
+        super().__init__(**options)
         self.criterion = criterion
         for state in ("count", "loss"):
             self.add_state(state, torch.zeros(1), dist_reduce_fx=None)

@@ -33,7 +33,12 @@ class Supervised(LightningModule):
     """
 
     def __init__(
-        self, net: Net, metrics: Metric, standardize: bool, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]
+        self,
+        net: Net,
+        metrics: Metric,
+        standardize: bool,
+        feature_shape: tuple[int, ...],
+        target_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.net = Standardized(net, feature_shape, target_shape)
@@ -53,9 +58,11 @@ class Supervised(LightningModule):
         """Standardise by the training rows' statistics (a checkpoint, if any, is loaded over them)."""
         if stage != "fit" or not self.standardize:
             return
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if not isinstance(getattr(data, "feature_statistics", None), Statistics):
-            raise UserError("standardisation needs a data module with statistics: give one, or --model.standardize false")
+            raise UserError(
+                "standardisation needs a data module with statistics: give one, or --model.standardize false"
+            )
         self.net.features.fill(data.feature_statistics.mean, data.feature_statistics.std)
         if self.net.targets.mean.ndim:
             self.net.targets.fill(data.target_statistics.mean, data.target_statistics.std)

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from project.data.loader import BatchSampler, Rows, row_loader
+from project.errors import UserError
+
+
+def batches(rows: int, batch_size: int, *, shuffle: bool, processes: int = 1, epoch: int = 0, seed: int = 0):
+    """Row numbers of each batch of each process: [process][batch]."""
+    taken = []
+    for rank in range(processes):
+        sampler = BatchSampler(rows, batch_size, shuffle=shuffle, seed=seed)
+        sampler.num_replicas, sampler.rank, sampler.epoch = processes, rank, epoch
+        found = [torch.arange(rows)[index].tolist() for index in sampler]
+        assert len(found) == len(sampler)
+        taken.append(found)
+    return taken
+
+
+sizes = {"rows": st.integers(4, 60), "batch_size": st.integers(1, 20), "processes": st.integers(1, 4)}
+
+
+@settings(deadline=None)
+@given(**sizes)
+def test_evaluation_takes_every_row_exactly_once(rows, batch_size, processes):
+    taken = [
+        row for process in batches(rows, batch_size, shuffle=False, processes=processes) for b in process for row in b
+    ]
+    assert sorted(taken) == list(range(rows))
+
+
+@settings(deadline=None)
+@given(**sizes, epoch=st.integers(0, 3))
+def test_processes_together_train_on_the_batches_of_one_process(rows, batch_size, processes, epoch):
+    [alone] = batches(rows, batch_size * processes, shuffle=True, epoch=epoch)
+    shares = batches(rows, batch_size, shuffle=True, processes=processes, epoch=epoch)
+    assert len({len(share) for share in shares}) == 1, "a process with fewer steps would hang the others"
+    for step, parts in enumerate(zip(*shares, strict=True)):
+        together = [row for part in parts for row in part]
+        assert len({len(part) for part in parts}) == 1, "unequal shares would weigh rows unequally"
+        assert together == alone[step][: len(together)]
+        assert len(alone[step]) - len(together) < processes
+    left_out = rows - sum(len(part) for share in shares for part in share)
+    assert left_out < processes
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    [first] = batches(50, 8, shuffle=True)
+    torch.manual_seed(123)
+    assert batches(50, 8, shuffle=True) == [first]
+    assert batches(50, 8, shuffle=True, epoch=1) != [first]
+    assert batches(50, 8, shuffle=True, seed=1) != [first]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_gives_whole_batches_of_matching_rows(workers):
+    x = torch.arange(50.0)[:, None]
+    loader = row_loader(Rows(x, 2 * x), batch_size=8, shuffle=True, num_workers=workers)
+    found = list(loader)
+    assert [len(batch[0]) for batch in found] == [8] * 6 + [2]
+    assert torch.cat([batch[0] for batch in found]).flatten().sort().values.equal(x.flatten())
+    assert all(batch[1].equal(2 * batch[0]) for batch in found)
+
+
+def test_a_batch_is_two_gathers_and_no_python_per_row(monkeypatch):
+    gathered = []
+    gather = torch.Tensor.index_select
+    monkeypatch.setattr(torch.Tensor, "index_select", lambda *a: gathered.append(1) or gather(*a))
+    x = torch.zeros(1_000, 3)
+    list(row_loader(Rows(x, x), batch_size=100, shuffle=True))
+    assert len(gathered) == 2 * 10
+
+
+def test_fewer_rows_than_processes_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    with pytest.raises(UserError, match=r"3 rows cannot be shared by 4 processes"):
+        BatchSampler(3, 1, shuffle=False)

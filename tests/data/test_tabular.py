@@ -1,0 +1,131 @@
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from project.data import TabularDataModule
+from project.errors import UserError
+
+
+def load(path, target="y", **arguments):
+    data = TabularDataModule(str(path), target, **arguments)
+    return data, data.splits
+
+
+def test_values_stay_in_original_units_and_columns_are_found_by_name(table):
+    data, splits = load(table(), features=["b", "a"])
+    assert data.feature_names == ["b", "a"]
+    for rows in splits:
+        b, a = rows.x.T
+        torch.testing.assert_close(rows.y[:, 0], 3 * a - 2 * b + 1)
+
+
+def test_splits_are_disjoint_complete_and_seeded(table):
+    path = table()
+    _, splits = load(path)
+    assert [len(split) for split in splits] == [28, 4, 8]
+    assert sorted(a for split in splits for a in split.x[:, 0].tolist()) == list(range(40))
+    assert load(path)[1].train.x.equal(splits.train.x)
+    assert not load(path, seed=1)[1].test.x.equal(splits.test.x)
+
+
+def test_separate_files_are_taken_whole(table):
+    train, other = table(), table(rows=7, name="other.csv")
+    _, splits = load(train, val_path=str(other), test_path=str(other))
+    assert [len(split) for split in splits] == [40, 7, 7]
+
+
+def test_parquet_file_and_folder_hold_the_same_rows_as_csv(table, folder):
+    path = table()
+    rows = pyarrow.csv.read_csv(path)
+    (folder / "parts").mkdir()
+    pyarrow.parquet.write_table(rows, folder / "all.parquet")
+    for part in range(2):
+        pyarrow.parquet.write_table(rows.slice(20 * part, 20), folder / "parts" / f"{part}.parquet")
+    expected = load(path)[1].train.x
+    assert load(folder / "all.parquet")[1].train.x.equal(expected)
+    assert load(folder / "parts")[1].train.x.equal(expected)
+
+
+def test_several_targets(table):
+    data, splits = load(table(), target=["b", "y"])
+    assert (data.feature_names, data.out_features) == (["a"], 2)
+    assert splits.train.y.shape == (28, 2)
+
+
+def test_statistics_see_what_float32_cannot_hold(folder):
+    values = [1e7 + i * 3.3 for i in range(100)]  # float32 is spaced by 1 there
+    (folder / "t.csv").write_text("a,y\n" + "".join(f"{v!r},{i}\n" for i, v in enumerate(values)))
+    data, splits = load("t.csv")
+    kept = torch.tensor([values[int(i)] for i in splits.train.y[:, 0]], dtype=torch.float64)
+    assert data.feature_statistics.mean.item() == pytest.approx(kept.mean().item(), rel=1e-15)
+    assert data.feature_statistics.std.item() == pytest.approx(kept.std(correction=0).item(), rel=1e-9)
+
+
+def test_missing_values_are_dropped_or_filled_from_training_rows_alone(table):
+    path = table(**{"5_2_": "5,,"})
+    assert sum(map(len, load(path, missing="drop")[1])) == 39
+    _, splits = load(path, missing="mean")
+    [where] = [(split, row) for split in splits for row in (split.x[:, 0] == 5).nonzero().flatten()]
+    others = splits.train.x[splits.train.x[:, 0] != 5, 1]
+    assert where[0].x[where[1], 1].item() == pytest.approx(others.mean().item(), rel=1e-6)
+
+
+def test_constant_feature_is_kept_with_one_warning(table, folder):
+    (folder / "t.csv").write_text("a,c,y\n" + "".join(f"{i},7,{i}\n" for i in range(20)))
+    with pytest.warns(UserWarning, match="constant in the training rows.*: c") as caught:
+        data, _ = load("t.csv")
+    assert len(caught) == 1
+    assert data.in_shape == (2,)
+    assert data.feature_statistics.std[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("replaced", "arguments", "told"),
+    [
+        ({}, {"target": "z"}, r"table.csv: there is no column 'z' \(for --data.target\); the columns are: a, b, y"),
+        ({}, {"features": ["q"]}, r"no column 'q' \(for --data.features\)"),
+        ({}, {"features": ["y"]}, "column 'y' is the target"),
+        ({"5_2_": "5,abc,"}, {}, "table.csv: column 'b', row 6: 'abc' is not a number"),
+        ({"5_2_": "5,,"}, {}, r"missing values \(b 1\): give --data.missing drop or --data.missing mean"),
+        ({"5_2_": "5,inf,"}, {}, "column 'b', row 6: an infinite value"),
+        ({"5_2_": "5,1e300,"}, {}, "column 'b': 1e\\+300 is not a finite float32"),
+        ({"5_2_": "5,2,3,"}, {}, "Row #7: Expected 3 columns, got 4"),
+        ({"a_b_y\n": ""}, {}, "the first line .* holds numbers, not names"),
+        ({"a_b_y": "a,a,y"}, {}, "column 'a' comes twice"),
+        ({}, {"val_fraction": 0.6, "test_fraction": 0.6}, "leave no training rows"),
+        ({}, {"test_fraction": 1.5}, "--data.test_fraction is 1.5"),
+        ({}, {"test_path": "nowhere.csv"}, "nowhere.csv: no such file"),
+    ],
+)
+def test_a_mistake_is_named_with_file_column_and_row(table, replaced, arguments, told):
+    with pytest.raises(UserError, match=told):
+        load(table(**replaced), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the file is empty"),
+        ("a,y\n", "no rows under the header"),
+        ("a,y\n1,2\n", "1 rows leave none for the validation"),
+    ],
+)
+def test_a_table_too_small_is_an_error(folder, text, told):
+    (folder / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=told):
+        load("t.csv")
+
+
+def test_a_date_column_is_named(folder):
+    rows = pa.table({"when": pa.array([0] * 20, pa.timestamp("s")), "y": list(range(20))})
+    pyarrow.parquet.write_table(rows, folder / "t.parquet")
+    with pytest.raises(UserError, match="column 'when' is timestamp"):
+        load("t.parquet")
+
+
+def test_a_column_finer_than_float32_is_an_error_and_not_a_silent_loss(folder):
+    (folder / "t.csv").write_text("a,y\n" + "".join(f"{10**9 + i % 3},{i}\n" for i in range(30)))
+    with pytest.raises(UserError, match="column 'a' varies less than float32 resolves"):
+        load("t.csv")

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+
+from project.data import SyntheticDataModule
+from project.errors import UserError
+from project.lifecycle.evaluate import evaluate
+from tests.conftest import run_script
+
+
+def test_command_repeats_the_test_metrics_of_the_run(default_run):
+    run, _ = default_run
+    written = json.loads((run / "metrics.json").read_text())
+    done = run_script(run.parents[1], "evaluate", "last", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed.pop("rows") == 100
+    assert printed == {name: written[name] for name in printed}
+    assert "test/mse" in printed
+
+
+def test_flags_choose_other_data(default_run):
+    metrics, rows = evaluate(str(default_run[0]), ["--data.test_rows", "5000", "--data.noise", "0"])
+    assert rows == 5000
+    test, fit = SyntheticDataModule(test_rows=5000, noise=0).splits.test, SyntheticDataModule().least_squares
+    assert metrics["test/mse"] == pytest.approx((fit.predict(test.x) - test.y).square().mean().item(), rel=0.05)
+
+
+def test_a_checkpoint_of_another_network_is_named(default_run):
+    with pytest.raises(UserError, match=r"net.net.linear.weight: model \(1, 2\), checkpoint \(1, 1\)"):
+        evaluate(str(default_run[0]), ["--data.features", "2"])

@@ -1,0 +1,266 @@
+"""`scripts/train.py` as a user runs it."""
+
+import json
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from project.cli import train
+from project.data import SyntheticDataModule
+from project.errors import UserError
+from project.run import read_checkpoint
+from tests.conftest import REPOSITORY, run_script
+
+HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]
+QUIET = ["--epoch_line.every_n_epochs", "0"]
+
+
+def weights(run, name="last.ckpt"):
+    return read_checkpoint(run / "checkpoints" / name)["state_dict"]
+
+
+def test_default_run_learns_3_and_2_and_says_so(default_run):
+    _, done = default_run
+    assert len(re.findall(r"^Epoch \[\d+0/100\], Loss: \d\.\d{4}$", done.stdout, re.MULTILINE)) == 10
+    assert re.search(r"x\s+│\s+3\.0000 │\s+2\.88\d+ ± 0\.09\d+ │\s+2\.8[78]", done.stdout)
+    assert "tensorboard --logdir lightning_logs" in done.stdout
+    assert done.stderr == "", "a run without mistakes has nothing to warn of"
+
+
+def test_run_folder_holds_what_it_promises(default_run):
+    run, _ = default_run
+    metrics = json.loads((run / "metrics.json").read_text())
+    expected = {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "mse", "rmse", "mae", "r2")}
+    assert set(metrics) == expected | {"gap/train_mse", "seconds/fit", "rows_per_second"}
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_gap_in_metrics_is_the_excess_of_the_training_mse(default_run):
+    run, _ = default_run
+    rows = SyntheticDataModule().splits.train
+    design = torch.cat([torch.ones(100, 1), rows.x], dim=1).double()
+    least = torch.linalg.lstsq(design, rows.y.double()).solution
+    [best] = ((design @ least - rows.y).square().mean(),)
+    state = weights(run)
+    standard = (rows.x - state["net.features.mean"]) / state["net.features.std"]
+    output = standard @ state["net.net.linear.weight"].T + state["net.net.linear.bias"]
+    mse = (output * state["net.targets.std"] + state["net.targets.mean"] - rows.y).double().square().mean()
+    gap = json.loads((run / "metrics.json").read_text())["gap/train_mse"]
+    assert gap == pytest.approx((mse / best - 1).item(), rel=0.05, abs=1e-7)
+
+
+def test_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys):
+    for seed in range(20):
+        metrics = train(
+            [*QUIET, "--data.seed", str(seed), "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
+        )
+        assert 0 <= metrics["gap/train_mse"] < 1e-3
+
+
+def test_config_yaml_trains_the_same_run_again_whatever_the_threads(default_run, folder):
+    run, _ = default_run
+    for threads in ("1", "2"):
+        again = run_script(folder, "train", "--config", run / "config.yaml", OMP_NUM_THREADS=threads)
+        assert again.returncode == 0, again.stderr
+    for version in (0, 1):
+        state = weights(folder / f"lightning_logs/version_{version}")
+        assert all(value.equal(state[name]) for name, value in weights(run).items())
+
+
+def test_hello_prints_the_losses_of_a_plain_pytorch_loop(folder, capsys):
+    def plain_loop():
+        rows, net = SyntheticDataModule().splits.train, nn.Linear(1, 1)
+        nn.init.zeros_(net.weight)
+        nn.init.zeros_(net.bias)
+        optimizer, criterion = torch.optim.SGD(net.parameters(), lr=0.01), nn.MSELoss()
+        for epoch in range(100):
+            loss = criterion(net(rows.x), rows.y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if (epoch + 1) % 10 == 0:
+                yield epoch + 1, loss.item()
+
+    train(HELLO)
+    printed = capsys.readouterr().out
+    logged = dict(scalars(folder / "lightning_logs/version_0")["train/loss"])
+    for epoch, loss in plain_loop():
+        assert logged[epoch - 1] == pytest.approx(loss, abs=1e-6)
+        assert f"Epoch [{epoch}/100], Loss: {loss:.4f}\n" in printed
+
+
+def scalars(run):
+    from tests.scripts.test_tensorboard import read_scalars
+
+    return read_scalars(run)
+
+
+def test_two_processes_end_with_the_weights_of_one_at_twice_the_batch_size(default_run, folder):
+    flags = [
+        "--trainer.devices",
+        2,
+        "--trainer.strategy",
+        "ddp",
+        "--trainer.accelerator",
+        "cpu",
+        "--data.batch_size",
+        10,
+    ]
+    done = run_script(folder, "train", *flags)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
+    assert done.stdout.count("Learned equation") == 1
+    alone, together = weights(default_run[0]), weights(folder / "lightning_logs/version_0")
+    assert all(torch.allclose(alone[name], together[name], atol=1e-6) for name in alone)
+    metrics = [
+        json.loads((run / "metrics.json").read_text()) for run in (default_run[0], folder / "lightning_logs/version_0")
+    ]
+    assert metrics[1]["test/mse"] == pytest.approx(metrics[0]["test/mse"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        [
+            "LBFGS",
+            "--optimizer.line_search_fn",
+            "strong_wolfe",
+            "--data.batch_size",
+            "100",
+            "--trainer.max_epochs",
+            "5",
+        ],
+        ["Adam", "--optimizer.lr", "0.05"],
+        ["SGD", "--optimizer.lr", "0.05", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "30"],
+    ],
+)
+def test_other_optimizers_reach_the_exact_answer(folder, optimizer):
+    metrics = train([*QUIET, "--trainer.logger", "false", "--optimizer", *optimizer])
+    assert metrics["gap/train_mse"] < 1e-3
+
+
+def test_a_class_put_in_a_defaults_place_keeps_its_own_defaults(folder, capsys):
+    with pytest.raises(SystemExit):
+        train(["--optimizer", "AdamW", "--print_config"])
+    printed = capsys.readouterr().out
+    assert re.search(r"class_path: torch.optim.AdamW\n\s+init_args:\n\s+lr: 0.001", printed)
+    assert re.search(r"weight_decay: 0.01", printed)
+
+
+@pytest.mark.parametrize("variant", ["raw", "scaled", "constant"])
+def test_diabetes_reaches_the_exact_test_mse_from_raw_features(folder, variant):
+    import numpy as np
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from project.data import TabularDataModule
+
+    data = load_diabetes(scaled=False)
+    x = data.data.copy()
+    if variant == "scaled":
+        x[:, 0] *= 1e6
+    if variant == "constant":
+        x[:, 1] = 7
+    names = ",".join([*data.feature_names, "progression"])
+    np.savetxt("diabetes.csv", np.column_stack([x, data.target]), delimiter=",", header=names, comments="")
+    with pytest.warns(UserWarning, match="constant") if variant == "constant" else no_warning():
+        metrics = train(["--config", str(REPOSITORY / "scripts/experiments/diabetes.yaml"), *QUIET])
+    splits = TabularDataModule("diabetes.csv", "progression", test_fraction=0.2).splits
+    exact = make_pipeline(StandardScaler(), LinearRegression()).fit(
+        splits.train.x.double().numpy(), splits.train.y.double().numpy()
+    )
+    expected = np.mean((exact.predict(splits.test.x.double().numpy()) - splits.test.y.numpy()) ** 2)
+    assert metrics["test/mse"] == pytest.approx(expected, rel=0.005)
+
+
+def no_warning():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_resume_goes_on_where_the_run_stopped(folder, capsys):
+    short = ["--trainer.max_epochs", "3", "--data.rows", "60"]
+    train([*short, *QUIET])
+    capsys.readouterr()
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "5", "--epoch_line.every_n_epochs", "1"])
+    printed = capsys.readouterr().out
+    assert re.findall(r"Epoch \[(\d)/5\]", printed) == ["4", "5"]
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "a resumed run stays one run"
+    assert "rows: 60" in (folder / "lightning_logs/version_0/config.yaml").read_text(), "its own flags still hold"
+    with pytest.raises(UserError, match="all 5 epochs are done: give --trainer.max_epochs"):
+        train(["--ckpt_path", "last"])
+
+
+def test_fast_dev_run_tries_one_batch_and_leaves_nothing(folder, capsys):
+    train(["--trainer.fast_dev_run", "1"])
+    assert list(folder.iterdir()) == []
+
+
+def test_other_loggers_and_callbacks_by_name(folder, capsys):
+    flags = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs", "--trainer.max_epochs", "50"]
+    train([*flags, "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"])
+    run = folder / "logs/lightning_logs/version_0"
+    assert {"config.yaml", "metrics.json", "metrics.csv"} <= {path.name for path in run.iterdir()}
+    assert "train/loss" in (run / "metrics.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--foo 1", "unknown flag --foo"),
+        ("--trainer.max_epohcs 1", "did you mean --trainer.max_epochs"),
+        ("--optimizer.lr abc", "--optimizer.lr: 'abc' is not a float"),
+        ("--optimizer.lr -1", "Invalid learning rate: -1.0"),
+        ("--optimizer.foo 3", "--optimizer: SGD has no argument 'foo'"),
+        ("--optimizer Adamm", "--optimizer: there is no class 'Adamm'"),
+        ("--model.net MLQ", "--model.net: there is no class 'MLQ'"),
+        ("--model.loss Foo", "--model.loss: there is no class 'Foo'"),
+        ("--model.l1 -1", "--model.l1 is -1.0"),
+        ("--lr_scheduler StepLR", "--lr_scheduler: StepLR needs step_size"),
+        ("--data TabularDataModule", "--data: TabularDataModule needs path, target"),
+        ("--data TabularDataModule --data.path no.csv --data.target y", "no.csv: no such file or folder"),
+        ("--data.rows 0", "--data.rows is 0"),
+        ("--data.batch_size 0", "--data.batch_size is 0"),
+        ("--data.batch_size 2.5", "--data.batch_size: '2.5' is not an int"),
+        ("--config no.yaml", "--config: File does not exist"),
+        ("--ckpt_path last", "no run under lightning_logs has a checkpoint"),
+        ("--ckpt_path no.ckpt", "no.ckpt: no such run or checkpoint"),
+        ("--ckpt_path text.ckpt", "text.ckpt: not a checkpoint"),
+        ("--trainer.max_epochs -5", "max_epochs"),
+        ("--trainer.devices 0", "devices"),
+        ("--trainer.callbacks Foo", "--trainer.callbacks: there is no class 'Foo'"),
+    ],
+)
+def test_a_mistake_is_named_and_leaves_no_run(folder, words, told):
+    (folder / "text.ckpt").write_text("hello")
+    with pytest.raises(UserError) as caught:
+        train(words.split())
+    assert told in str(caught.value)
+    assert not (folder / "lightning_logs").exists()
+
+
+def test_a_mistake_ends_in_one_line_and_status_2(folder):
+    done = run_script(folder, "train", "--data.rows", 0)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --data.rows is 0: give 1 or more\n"
+
+
+def test_an_unwritable_log_folder_is_told_before_the_first_step(folder):
+    (folder / "file").touch()
+    done = run_script(folder, "train", "--trainer.default_root_dir", folder / "file")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*file.*: Not a directory\n", done.stderr)
+    assert "Epoch" not in done.stdout
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_no_folder(folder, table, monkeypatch):
+    monkeypatch.setattr("project.models.regression.Regression.objective", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(QUIET)
+    assert list((folder / "lightning_logs").iterdir()) == []

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
+
+from project.least_squares import LeastSquares, LeastSquaresFit
+
+
+def fit(x: torch.Tensor, y: torch.Tensor, *, block: int = 10_000) -> LeastSquaresFit:
+    metric = LeastSquares(x.shape[1], y.shape[1])
+    for start in range(0, len(x), block):
+        metric.update(x[start : start + block], y[start : start + block])
+    return metric.compute()
+
+
+def draw(rows: int, features: int, outputs: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.logspace(-3, 3, features, dtype=torch.float64)
+    x = torch.randn(rows, features, generator=generator, dtype=torch.float64) * scale + 10
+    return x, torch.randn(rows, outputs, generator=generator, dtype=torch.float64)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.integers(1, 60),
+    features=st.integers(1, 5),
+    outputs=st.integers(1, 3),
+    block=st.integers(1, 70),
+    seed=st.integers(0, 9),
+)
+def test_predictions_equal_numpys_least_squares_for_any_shape_and_blocks(rows, features, outputs, block, seed):
+    x, y = draw(rows, features, outputs, seed)
+    found = fit(x, y, block=block)
+    design = np.column_stack([np.ones(rows), (x / x.norm(dim=0)).numpy()])
+    expected = design @ np.linalg.lstsq(design, y.numpy(), rcond=1e-13)[0]
+    np.testing.assert_allclose(found.predict(x).numpy(), expected, atol=1e-7)
+    assert found.mse == pytest.approx(((expected - y.numpy()) ** 2).mean(), abs=1e-12)
+
+
+def test_standard_errors_equal_the_textbook_formula():
+    x, y = draw(200, 3, 1, seed=1)
+    found = fit(x, y)
+    design = np.column_stack([np.ones(200), x.numpy()])
+    solution, *_ = np.linalg.lstsq(design, y.numpy(), rcond=None)
+    noise = ((y.numpy() - design @ solution) ** 2).sum() / (200 - 4)
+    errors = np.sqrt(noise * np.diag(np.linalg.inv(design.T @ design)))
+    assert found.residual_std.item() == pytest.approx(noise**0.5)
+    np.testing.assert_allclose(found.standard_errors[:, 0].numpy(), errors[1:], rtol=1e-6)
+    np.testing.assert_allclose(found.bias_standard_errors.numpy(), errors[:1], rtol=1e-6)
+
+
+def test_r2_equals_scikit_learns():
+    x, y = draw(50, 2, 1, seed=2)
+    expected = LinearRegression().fit(x.numpy(), y.numpy()).score(x.numpy(), y.numpy())
+    assert fit(x, y).r2.item() == pytest.approx(expected)
+
+
+def test_collinear_columns_get_the_minimum_norm_answer_and_say_so():
+    x, y = draw(100, 1, 1, seed=3)
+    x = torch.cat([x, 2 * x, torch.full_like(x, 7.0), torch.randn_like(x)], dim=1)
+    found = fit(x, y)
+    centred = (x - x.mean(0)).numpy()
+    expected = np.linalg.lstsq(centred, (y - y.mean()).numpy(), rcond=1e-12)[0]
+    np.testing.assert_allclose(found.weights.numpy(), expected, atol=1e-9)
+    assert found.collinear
+    assert found.rank == 2
+    assert found.standard_errors[:, 0].isnan().tolist() == [True, True, True, False]
+
+
+def test_a_far_offset_costs_no_digits():
+    x, y = draw(500, 2, 1, seed=4)
+    near, far = fit(x, y), fit(x + 1e7, y)
+    torch.testing.assert_close(far.weights, near.weights, rtol=1e-6, atol=1e-9)
+
+
+def test_mse_of_any_other_weights_is_their_mse_on_the_rows():
+    x, y = draw(80, 3, 2, seed=5)
+    weights, bias = torch.randn(3, 2).double(), torch.randn(2).double()
+    expected = (x @ weights + bias - y).square().mean().item()
+    assert fit(x, y).mse_of(weights, bias) == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_rows_is_an_error():
+    with pytest.raises(ValueError, match="at least one row"):
+        LeastSquares(1, 1).compute()
