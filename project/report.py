@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -71,9 +70,9 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
 
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
     """Metrics of exact least squares on the test rows, named as a model's."""
-    metrics = RegressionMetrics(data.out_features, torch.nn.MSELoss(), sync_on_compute=False)
+    metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
     metrics.update(fit.predict(data.splits.test.x.flatten(1)), data.splits.test.y)
-    return {f"test/{name}": value.item() for name, value in metrics.compute().items() if name != "loss"}
+    return {f"test/{name}": value.item() for name, value in metrics.compute().items()}
 
 
 def _numbers(equation: Equation) -> list[str]:

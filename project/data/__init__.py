@@ -1,7 +1,17 @@
 """Where rows come from: data modules, and the batch loader they share."""
 
 from project.data.datamodule import RowsDataModule
+from project.data.digits import DigitsDataModule
+from project.data.friedman import FriedmanDataModule
+from project.data.series import SeriesDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.data.tabular import TabularDataModule
 
-__all__ = ["RowsDataModule", "SyntheticDataModule", "TabularDataModule"]
+__all__ = [
+    "DigitsDataModule",
+    "FriedmanDataModule",
+    "RowsDataModule",
+    "SeriesDataModule",
+    "SyntheticDataModule",
+    "TabularDataModule",
+]

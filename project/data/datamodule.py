@@ -40,10 +40,14 @@ class RowsDataModule(LightningDataModule):
     Attributes:
         feature_names: One name a column of x.
         target_names: One name a column of y.
+        class_names: Where y is class numbers, a name for each; else None.
+        window: Where a row is a window of a series, its length in time steps; else 0.
     """
 
     feature_names: list[str]
     target_names: list[str]
+    class_names: list[str] | None = None
+    window: int = 0
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
@@ -54,28 +58,30 @@ class RowsDataModule(LightningDataModule):
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read or make the rows, in float32 or float64 and original units; called once."""
+        """Read or make the rows, once: numbers in float32 or float64 and original units, or class numbers in int64."""
 
     @cached_property
-    def _loaded(self) -> tuple[Splits, Statistics, Statistics]:
+    def _loaded(self) -> tuple[Splits, Statistics, Statistics | None]:
         splits = self.load()
         for name, rows in splits._asdict().items():
             if len(rows) == 0:
                 raise UserError(f"the {name} split has no rows: give it more with --data")
             self._check_finite(name, rows)
-        x, y = statistics(splits.train.x), statistics(splits.train.y)
+        x = statistics(splits.train.x)
+        y = statistics(splits.train.y) if self.class_names is None else None
         self._check_columns(x, self.feature_names)
-        self._check_columns(y, self.target_names)
+        if y is not None:
+            self._check_columns(y, self.target_names)
         # The statistics saw every digit; what is kept for training is float32, as the network is.
-        return Splits(*(Rows(rows.x.float(), rows.y.float()) for rows in splits)), x, y
+        return Splits(*(Rows(rows.x.float(), rows.y if y is None else rows.y.float()) for rows in splits)), x, y
 
     def _check_finite(self, split: str, rows: Rows) -> None:
         for values, names in [(rows.x, self.feature_names), (rows.y, self.target_names)]:
             lowest, highest = values.aminmax()  # both are NaN where any value is
             if lowest >= -FLOAT32_MAX and highest <= FLOAT32_MAX:
                 continue
-            row, *_, column = (~values.float().isfinite()).nonzero()[0].tolist()
-            value = values[row].flatten()[column].item()
+            row, *place = (~values.float().isfinite()).nonzero()[0].tolist()
+            value, column = values[(row, *place)].item(), place[-1]
             raise UserError(f"{split} split, row {row + 1}, column {names[column]!r}: {value} is not a finite float32")
 
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
@@ -101,8 +107,8 @@ class RowsDataModule(LightningDataModule):
         return self._loaded[1]
 
     @property
-    def target_statistics(self) -> Statistics:
-        """Statistics of y in the training split, computed before rounding to float32."""
+    def target_statistics(self) -> Statistics | None:
+        """Statistics of y in the training split, computed before rounding to float32; None for classes."""
         return self._loaded[2]
 
     @cached_property
@@ -120,8 +126,8 @@ class RowsDataModule(LightningDataModule):
 
     @property
     def out_features(self) -> int:
-        """Number of outputs that a network needs."""
-        return self.splits.train.y.shape[1]
+        """Number of outputs that a network needs: classes, or columns of y."""
+        return self.splits.train.y.shape[1] if self.class_names is None else len(self.class_names)
 
     def setup(self, stage: str) -> None:
         """Read or make the rows, the first time."""

@@ -97,6 +97,25 @@ def read_numbers(path: str | Path, columns: list[str]) -> Tensor:
     return numbers(path, table.select(columns))
 
 
+def read_labels(path: str | Path, column: str) -> list[str | None]:
+    """A column's values as text, None where missing."""
+    if is_parquet(path):
+        values = pyarrow.dataset.dataset(path, format="parquet").to_table(columns=[column]).column(0)
+        values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    else:
+        convert = pyarrow.csv.ConvertOptions(
+            include_columns=[column], column_types={column: pa.string()}, strings_can_be_null=True
+        )
+        values = pyarrow.csv.read_csv(path, convert_options=convert).column(0)
+    return values.cast(pa.string()).to_pylist()
+
+
+def sorted_labels(labels: list[str | None]) -> list[str]:
+    """Each label once, in order: of numbers where all are, else of text."""
+    names = {label for label in labels if label is not None}
+    return sorted(names, key=float if all(map(_is_number, names)) else str)
+
+
 def stream(path: str | Path, *, as_text: bool) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """A table's schema and its rows, block by block, in order and in bounded memory.
 
@@ -164,7 +183,7 @@ def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row:
         row = _first_text(column)
         raise UserError(
             f"{path}: column {name!r}, row {first_row + row}: {column[row].as_py()!r} is not a number: "
-            "mend it, or choose numeric columns with --data.features"
+            "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
         ) from None
 
 

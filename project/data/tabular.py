@@ -7,7 +7,8 @@ from torch import Tensor
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.data.table import column_names, read_numbers, require_columns
+from project.data.split import fraction, random_split
+from project.data.table import column_names, read_labels, read_numbers, require_columns, sorted_labels
 from project.errors import UserError
 
 
@@ -18,6 +19,7 @@ class TabularDataModule(RowsDataModule):
         path: A CSV file, a Parquet file or a folder of Parquet files.
         target: Name of the target column, or names.
         features: Names of the feature columns; all that are not targets unless given.
+        task: Whether the target is numbers, or classes: labels of any spelling, in text or integers.
         val_path: A table of validation rows; without it they are split from `path`.
         test_path: A table of test rows; without it they are split from `path`.
         val_fraction: Part of the rows of `path` to validate on, without `val_path`.
@@ -34,6 +36,7 @@ class TabularDataModule(RowsDataModule):
         path: str,
         target: str | list[str],
         features: list[str] | None = None,
+        task: Literal["regression", "classification"] = "regression",
         val_path: str | None = None,
         test_path: str | None = None,
         val_fraction: float = 0.1,
@@ -44,9 +47,10 @@ class TabularDataModule(RowsDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
+        self.task = task
         self.path, self.val_path, self.test_path, self.missing = path, val_path, test_path, missing
-        self.val_fraction = 0.0 if val_path else _fraction("val_fraction", val_fraction)
-        self.test_fraction = 0.0 if test_path else _fraction("test_fraction", test_fraction)
+        self.val_fraction = 0.0 if val_path else fraction("val_fraction", val_fraction)
+        self.test_fraction = 0.0 if test_path else fraction("test_fraction", test_fraction)
         if self.val_fraction + self.test_fraction >= 1:
             raise UserError(
                 "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
@@ -59,6 +63,10 @@ class TabularDataModule(RowsDataModule):
         require_columns(path, self.feature_names, present, "--data.features")
         if not self.feature_names or not self.target_names:
             raise UserError("--data.features and --data.target: give at least one column each")
+        if task == "classification":
+            if len(self.target_names) != 1:
+                raise UserError("--data.target: classification takes one target column")
+            self.class_names = sorted_labels(read_labels(path, self.target_names[0]))
         both = next((name for name in self.feature_names if name in self.target_names), None)
         if both is not None:
             raise UserError(f"--data.features: column {both!r} is the target: a model would only copy it")
@@ -76,14 +84,15 @@ class TabularDataModule(RowsDataModule):
                 torch.where(t.isnan(), torch.cat([means, means.new_zeros(t.shape[1] - width)]), t)
                 for t in (train, val, test)
             )
-        return Splits(*(Rows(part[:, :width], part[:, width:]) for part in (train, val, test)))
+        parts = ((part[:, :width], part[:, width:]) for part in (train, val, test))
+        return Splits(*(Rows(x, y if self.class_names is None else y[:, 0].long()) for x, y in parts))
 
     def _read(self, path: str) -> Tensor:
         """The features and targets of a table, (rows, features + targets) in float64, NaN only in features to fill."""
         columns = self.feature_names + self.target_names
         if path != self.path:
             require_columns(path, columns, column_names(path), "the columns of --data.path")
-        table = read_numbers(path, columns)
+        table = read_numbers(path, columns) if self.class_names is None else self._read_classes(path)
         if len(table) == 0:
             raise UserError(f"{path}: there are no rows under the header")
         gaps = table.isnan()
@@ -101,24 +110,26 @@ class TabularDataModule(RowsDataModule):
             raise UserError(f"{path}: no row is without missing values: try --data.missing mean")
         return table if kept.all() else table[kept]
 
-    def _split(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = len(table)
-        val, test = (round(rows * fraction) for fraction in (self.val_fraction, self.test_fraction))
-        sizes = {"training": rows - val - test}
-        sizes |= {} if self.val_path else {"validation": val}
-        sizes |= {} if self.test_path else {"test": test}
-        for name, size in sizes.items():
-            if size < 1:
+    def _read_classes(self, path: str) -> Tensor:
+        """As `read_numbers`, with class numbers in the target's place."""
+        assert self.class_names is not None
+        numbers = {label: number for number, label in enumerate(self.class_names)}
+        labels = read_labels(path, self.target_names[0])
+        for row, label in enumerate(labels):
+            if label is not None and label not in numbers:
                 raise UserError(
-                    f"{self.path}: {rows} rows leave none for the {name} split: "
+                    f"{path}: column {self.target_names[0]!r}, row {row + 1}: class {label!r} is not in {self.path}"
+                )
+        codes = torch.tensor([torch.nan if label is None else numbers[label] for label in labels], dtype=torch.float64)
+        return torch.cat([read_numbers(path, self.feature_names), codes[:, None]], dim=1)
+
+    def _split(self, table: Tensor) -> tuple[Tensor, ...]:
+        parts = random_split(len(table), self.val_fraction, self.test_fraction, self.seed)
+        needed = [True, self.val_path is None, self.test_path is None]
+        for name, part, need in zip(("training", "validation", "test"), parts, needed, strict=True):
+            if need and not len(part):
+                raise UserError(
+                    f"{self.path}: {len(table)} rows leave none for the {name} split: "
                     "give more rows or other --data.val_fraction and --data.test_fraction"
                 )
-        order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.seed))
-        parts = order.split([rows - val - test, val, test])
-        return tuple(table[part.sort().values] for part in parts)  # type: ignore[return-value]
-
-
-def _fraction(flag: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise UserError(f"--data.{flag} is {value}: give a number between 0 and 1")
-    return value
+        return tuple(table[part] for part in parts)

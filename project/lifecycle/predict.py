@@ -2,14 +2,16 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 import torch
 import yaml
+from torch import Tensor
 
 from project.data.table import is_parquet, numbers, require_columns, stream
 from project.errors import UserError
@@ -18,6 +20,9 @@ from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_
 
 def predict(reference: str, source: Path, destination: Path) -> int:
     """Write a table's rows, in order and unchanged, with one more column `<target>_predicted` for each target.
+
+    For classes it holds the likeliest one, and `<target>_probability_<class>` the probability of each. A model of series
+    forecasts from the window of rows that ends at each row; before a first full window the columns are empty.
 
     Features are found by name, in any order; other columns are passed through. Rows that lack a feature are an error,
     unless the run was trained with `--data.missing mean` (the training mean stands in) or `drop` (their prediction is
@@ -38,17 +43,17 @@ def predict(reference: str, source: Path, destination: Path) -> int:
     model = load_model(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    features, targets = checkpoint[DATA_KEY]["feature_names"], checkpoint[DATA_KEY]["target_names"]
+    data = checkpoint[DATA_KEY]
+    features, window = data["feature_names"], data["window"]
     missing = yaml.safe_load(checkpoint[CONFIG_KEY])["data"]["init_args"].get("missing", "error")
     schema, blocks = stream(source, as_text=not is_parquet(destination))
     require_columns(source, features, schema.names, "the model's features")
-    added = [f"{target}_predicted" for target in targets]
-    for name in added:
-        if name in schema.names:
-            raise UserError(f"{source}: there already is a column {name!r}: rename it")
-        schema = schema.append(pa.field(name, pa.float32()))
+    for field in (added := _added_columns(data)):
+        if field.name in schema.names:
+            raise UserError(f"{source}: there already is a column {field.name!r}: rename it")
+        schema = schema.append(field)
 
-    rows = 0
+    rows, history = 0, torch.empty(0, len(features))
     with _writer(destination, schema) as write, torch.inference_mode():
         for block in blocks:
             x = numbers(source, pa.Table.from_batches([block]).select(features), first_row=rows + 1)
@@ -58,11 +63,43 @@ def predict(reference: str, source: Path, destination: Path) -> int:
             elif missing == "error" and gaps.any():
                 row, column = gaps.nonzero()[0].tolist()
                 raise UserError(f"{source}: column {features[column]!r}, row {rows + row + 1}: no value")
-            outputs = model(x.float().view(len(x), *model.net.net.in_shape).to(device)).cpu()
-            columns = [pa.array(column.numpy(), from_pandas=True) for column in outputs.T]  # NaN, of gaps, as empty
+            known = torch.cat([history, x.float()])
+            inputs = _inputs(known, model.net.net.in_shape, window)
+            history = known[max(len(known) - window + 1, 0) :] if window else known[:0]
+            outputs = model.predict_step(inputs.to(device), 0).cpu()
+            early = torch.full((len(block) - len(outputs), data["out_features"]), torch.nan)  # before a full window
+            columns = _columns(torch.cat([early, outputs]), data["class_names"], added)
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
     return rows
+
+
+def _inputs(rows: Tensor, in_shape: tuple[int, ...], window: int) -> Tensor:
+    """Rows of a table (rows, columns) as what a net takes: (rows, *in_shape), or every window of a series."""
+    if not window:
+        return rows.view(len(rows), *in_shape)
+    if len(rows) < window:
+        return rows.new_empty(0, *in_shape)
+    return rows.unfold(0, window, 1).transpose(1, 2)  # (rows - window + 1, window, columns)
+
+
+def _added_columns(data: Mapping[str, Any]) -> list[pa.Field]:
+    """What is written beside the input's columns: each target's prediction, and each class's probability."""
+    kind = pa.float32() if data["class_names"] is None else pa.string()
+    fields = [pa.field(f"{target}_predicted", kind) for target in data["target_names"]]
+    classes = data["class_names"] or []
+    return [*fields, *(pa.field(f"{data['target_names'][0]}_probability_{name}", pa.float32()) for name in classes)]
+
+
+def _columns(outputs: Tensor, classes: list[str] | None, fields: list[pa.Field]) -> list[pa.Array]:
+    """Outputs (rows, out_features) as the columns of `_added_columns`; NaN, of rows with gaps, as empty."""
+    numbers = [pa.array(column.numpy(), from_pandas=True) for column in outputs.T]
+    if classes is None:
+        return numbers
+    known = (~outputs.isnan().any(1)).tolist()
+    best = outputs.nan_to_num().argmax(1).tolist()
+    labels = [classes[number] if there else None for number, there in zip(best, known, strict=True)]
+    return [pa.array(labels, fields[0].type), *numbers]
 
 
 @contextmanager

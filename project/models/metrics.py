@@ -1,4 +1,4 @@
-"""Metrics of regression, weighted by rows, from sums that any number of batches and processes can share."""
+"""Loss and metrics of regression, weighted by rows, from sums that any number of batches and processes can share."""
 
 from typing import Any
 
@@ -7,8 +7,35 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 
+class MeanLoss(Metric):
+    """Mean over rows of a loss that averages over the rows of a batch.
+
+    Args:
+        criterion: Such as `torch.nn.MSELoss()`.
+    """
+
+    full_state_update = False
+    total: Tensor
+    rows: Tensor
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, target: Tensor) -> None:
+        """Take in a batch: outputs (B, out_features), targets as the criterion takes them."""
+        self.total = self.total + self.criterion(outputs, target).to(_high(outputs)) * len(target)
+        self.rows = self.rows + len(target)
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.rows
+
+
 class RegressionMetrics(Metric):
-    """loss, mse, rmse, mae and r2 of predictions, each averaged over targets.
+    """mse, rmse, mae and r2 of predictions, each averaged over targets.
 
     Sums are float64 (float32 on devices without it), and the targets' variance is kept as means and squared deviations,
     so that r2 holds for targets far from zero, where sums of squares cancel.
@@ -16,7 +43,6 @@ class RegressionMetrics(Metric):
 
     Args:
         out_features: Number of targets.
-        criterion: A loss that averages over rows, such as `torch.nn.MSELoss()`.
         **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
     """
 
@@ -26,23 +52,19 @@ class RegressionMetrics(Metric):
     deviation: Tensor
     squared: Tensor
     absolute: Tensor
-    loss: Tensor
 
-    def __init__(self, out_features: int, criterion: nn.Module, **options: Any) -> None:
+    def __init__(self, out_features: int, **options: Any) -> None:
         super().__init__(**options)
-        self.criterion = criterion
-        for state in ("count", "loss"):
-            self.add_state(state, torch.zeros(1), dist_reduce_fx=None)
+        self.add_state("count", torch.zeros(1), dist_reduce_fx=None)
         for state in ("mean", "deviation", "squared", "absolute"):
             self.add_state(state, torch.zeros(out_features), dist_reduce_fx=None)
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Take in a batch, both (B, out_features) in target units."""
-        high = torch.float32 if target.device.type == "mps" else torch.float64
+        high = _high(target)
         prediction, target = prediction.to(high), target.to(high)
         rows = len(target)
         error = prediction - target
-        self.loss = self.loss + self.criterion(prediction, target) * rows
         self.squared = self.squared + error.square().sum(0)
         self.absolute = self.absolute + error.abs().sum(0)
         variance, mean = torch.var_mean(target, dim=0, correction=0)
@@ -62,9 +84,13 @@ class RegressionMetrics(Metric):
         squared = self.squared.view(len(count), -1).sum(0)
         mse = squared.mean() / rows
         return {
-            "loss": self.loss.sum() / rows,
             "mse": mse,
             "rmse": mse.sqrt(),
             "mae": self.absolute.view(len(count), -1).sum(0).mean() / rows,
             "r2": torch.where(total > 0, 1 - squared / total, torch.nan).mean(),
         }
+
+
+def _high(values: Tensor) -> torch.dtype:
+    """The precision of sums: float64 where the device has it."""
+    return torch.float32 if values.device.type == "mps" else torch.float64

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
-from project.data.statistics import column_shape
 from project.errors import UserError
 from project.models.metrics import RegressionMetrics
 from project.models.supervised import Supervised
@@ -34,7 +33,8 @@ class Regression(Supervised):
         loss: The loss, any of `torch.nn` that averages over rows.
         l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
         l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
-        standardize: Whether to standardise inputs and targets inside the net, from the training rows.
+        standardize: Whether to standardise inputs and targets inside the net, by the training rows.
+        compile: Whether to compile the net with `torch.compile`.
     """
 
     def __init__(
@@ -46,40 +46,19 @@ class Regression(Supervised):
         l1: float = 0.0,
         l2: float = 0.0,
         standardize: bool = True,
+        compile: bool = False,
     ) -> None:
-        criterion = loss()
-        if getattr(criterion, "reduction", "mean") != "mean":
-            raise UserError("--model.loss: reduction must be mean, so that batches of any size weigh every row alike")
-        for flag, value in [("l1", l1), ("l2", l2)]:
-            if value < 0:
-                raise UserError(f"--model.{flag} is {value}: a penalty is 0 or more")
-        metrics = RegressionMetrics(out_features, criterion)
-        super().__init__(net(in_shape, out_features), metrics, standardize, column_shape(in_shape), (out_features,))
-        self.criterion, self.l1, self.l2 = criterion, l1, l2
-
-    def objective(self, standard: Tensor, y: Tensor) -> Tensor:
-        """Loss in standard units plus penalties: outputs (B, out_features), targets (B, out_features) -> scalar."""
-        loss = self.criterion(standard, self.net.targets(y))
-        return loss + self.penalty() if self.l1 or self.l2 else loss
-
-    def penalty(self) -> Tensor:
-        """l1 * sum |w| + l2 * sum w^2 over weights in standard units, biases apart."""
-        weights = torch.cat([p.flatten() for p in self.net.parameters() if p.ndim > 1])
-        return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
+        metrics: dict[str, Metric] = {"regression": RegressionMetrics(out_features)}
+        built = net(in_shape, out_features)
+        super().__init__(built, loss(), metrics, standardize, (out_features,), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError unless outputs and targets have the same shape, which a loss would otherwise broadcast."""
         if outputs.shape != y.shape:
             raise UserError(
                 f"targets have shape {tuple(y.shape)} and predictions {tuple(outputs.shape)}: "
-                "give targets as (rows, out_features)"
+                "give targets as (rows, out_features), or learn classes with --model Classification"
             )
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics, and the penalty apart from the loss."""
-        super().on_train_epoch_end()
-        if self.l1 or self.l2:
-            self.log("train/penalty", self.penalty())
 
     @property
     def equation(self) -> Equation | None:

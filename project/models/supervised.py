@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch
-from project.data.statistics import Statistics
+from project.data.statistics import Statistics, column_shape
 from project.errors import UserError
+from project.models.metrics import MeanLoss
 from project.nets.net import Net
 from project.nets.scaling import Standardized
 
@@ -23,36 +24,60 @@ class Supervised(LightningModule):
     """A net that learns targets from inputs; a subclass says by which loss and metrics.
 
     Batches are `(x, y)` with x float32 (B, *in_shape). Logged for every split, once an epoch and weighted by rows:
-    `train/loss`, `val/loss`, `test/loss` and the metrics of the subclass.
+    `train/loss`, `val/loss`, `test/loss` and the metrics of the subclass; and `train/penalty` where there is one.
 
     Args:
         net: Computes outputs from inputs.
-        metrics: Turns outputs and targets into named numbers, "loss" among them.
-        standardize: Whether to standardise inputs and targets inside the net, from the training rows.
+        criterion: The loss, which must average over rows.
+        metrics: Turn outputs and targets into named numbers.
+        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, by the training rows.
         target_shape: Shape of the target statistics; `()` where targets have none.
+        l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
+        l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
+        compile: Whether to compile the net with `torch.compile`.
+
+    Raises:
+        UserError: If a penalty is negative, or the loss does not average.
     """
 
     def __init__(
         self,
         net: Net,
-        metrics: Metric,
+        criterion: nn.Module,
+        metrics: dict[str, Metric],
         standardize: bool,
-        feature_shape: tuple[int, ...],
         target_shape: tuple[int, ...],
+        l1: float,
+        l2: float,
+        compile: bool,
     ) -> None:
         super().__init__()
-        self.net = Standardized(net, feature_shape, target_shape)
-        self.standardize = standardize
-        self.train_metrics, self.val_metrics, self.test_metrics = metrics.clone(), metrics.clone(), metrics.clone()
+        if getattr(criterion, "reduction", "mean") != "mean":
+            raise UserError("--model.loss: reduction must be mean, so that batches of any size weigh every row alike")
+        for flag, value in [("l1", l1), ("l2", l2)]:
+            if value < 0:
+                raise UserError(f"--model.{flag} is {value}: a penalty is 0 or more")
+        self.net = Standardized(net, column_shape(net.in_shape), target_shape)
+        if compile:
+            self.net.net.compile()
+        self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
+        collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
+        self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self._pending: list[Batch] = []
-
-    def objective(self, standard: Tensor, y: Tensor) -> Tensor:
-        """What is minimised: outputs in standard units and targets in original ones -> a scalar."""
-        raise NotImplementedError
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
         raise NotImplementedError
+
+    def objective(self, standard: Tensor, y: Tensor) -> Tensor:
+        """What is minimised: outputs in standard units (B, out_features) and targets in original ones -> a scalar."""
+        loss = self.criterion(standard, self.net.targets(y) if self.net.targets.mean.ndim else y)
+        return loss + self.penalty() if self.l1 or self.l2 else loss
+
+    def penalty(self) -> Tensor:
+        """l1 * sum |w| + l2 * sum w^2 over weights in standard units, biases apart."""
+        weights = torch.cat([p.flatten() for p in self.net.parameters() if p.ndim > 1])
+        return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def setup(self, stage: str) -> None:
         """Standardise by the training rows' statistics (a checkpoint, if any, is loaded over them)."""
@@ -77,7 +102,7 @@ class Supervised(LightningModule):
         standard = self.net.standard(x)
         if batch_idx == 0:
             self.check_targets(standard, y)
-        return {"loss": self.objective(standard, y), "outputs": self.net.targets.inverse(standard.detach())}
+        return {"loss": self.objective(standard, y), "outputs": self.net.original(standard.detach())}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""
@@ -94,9 +119,11 @@ class Supervised(LightningModule):
             self._pending.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics."""
+        """Log the epoch's training metrics, and the penalty apart from the loss."""
         self.flush_metrics()
         self._log("train", self.train_metrics)
+        if self.l1 or self.l2:
+            self.log("train/penalty", self.penalty())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Take a batch into the validation metrics."""
@@ -118,14 +145,14 @@ class Supervised(LightningModule):
         """A batch `(x, y)`, or x alone (B, *in_shape) -> (B, out_features) in target units."""
         return self(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _evaluate(self, metrics: Metric, batch: Batch, batch_idx: int) -> None:
+    def _evaluate(self, metrics: MetricCollection, batch: Batch, batch_idx: int) -> None:
         x, y = batch
         outputs = self(x)
         if batch_idx == 0:
             self.check_targets(outputs, y)
         metrics.update(outputs, y)
 
-    def _log(self, split: Split, metrics: Metric) -> None:
+    def _log(self, split: Split, metrics: MetricCollection) -> None:
         # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.
         self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
         metrics.reset()

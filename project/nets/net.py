@@ -14,3 +14,31 @@ class Net(nn.Module):
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         super().__init__()
         self.in_shape, self.out_features = tuple(in_shape), out_features
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether rows of a shape can be computed; a net for sequences of any length overrides it."""
+        return shape == self.in_shape
+
+
+class SequenceNet(Net):
+    """A net for sequences (time, channels) of any length, also other than those it was trained on.
+
+    Args:
+        in_shape: (time, channels).
+        out_features: Number of outputs.
+
+    Raises:
+        ValueError: If rows are not sequences.
+    """
+
+    def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
+        if len(in_shape) != 2:
+            raise ValueError(
+                f"{type(self).__name__} takes sequences, rows of shape (time, channels), and not {tuple(in_shape)}: "
+                "use it with --data SeriesDataModule, or pick --model.net MLP"
+            )
+        super().__init__(in_shape, out_features)
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Any length of at least 1, and the channels it was built for."""
+        return len(shape) == 2 and shape[0] > 0 and shape[1] == self.in_shape[1]

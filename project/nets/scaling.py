@@ -44,7 +44,7 @@ class Standardized(nn.Module):
         target_shape: Shape of the statistics of y; `()` leaves what the net computes as it is.
 
     Raises:
-        ValueError: From `forward`, if x is not (B, *in_shape).
+        ValueError: From `forward`, if the net does not accept rows of the shape of x.
     """
 
     def __init__(self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> None:
@@ -55,8 +55,17 @@ class Standardized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in target units."""
-        return self.targets.inverse(self.standard(x))
+        return self.original(self.standard(x))
+
+    def original(self, standard: Tensor) -> Tensor:
+        """Outputs (B, out_features) in standard units to target units."""
+        return self.targets.inverse(standard) if self.targets.mean.ndim else standard
 
     def standard(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
+        if not self.net.accepts(tuple(x.shape[1:])):
+            raise ValueError(
+                f"{type(self.net).__name__} was built for rows of shape {self.net.in_shape}, "
+                f"and not {tuple(x.shape[1:])}"
+            )
         return self.net(self.features(x))

@@ -1,0 +1,57 @@
+"""Handwritten digits: a real set of images that ships in a package."""
+
+import torch
+
+from project.data.datamodule import RowsDataModule, Splits
+from project.data.loader import Rows
+from project.data.split import fraction, random_split
+from project.errors import UserError
+
+
+class DigitsDataModule(RowsDataModule):
+    """scikit-learn's 1,797 images of 8 x 8 pixels, values 0 to 16, with classes 0 to 9.
+
+    Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998).
+
+    Args:
+        classes: Digits to keep, renumbered from 0 in ascending order; all unless given.
+        val_fraction: Part of the rows to validate on.
+        test_fraction: Part of the rows to test on.
+        batch_size: Rows a batch and process.
+        num_workers: Worker processes that gather batches.
+        seed: Seed of the split and of the order of batches.
+    """
+
+    def __init__(
+        self,
+        classes: list[int] | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        self.classes = sorted(set(range(10) if classes is None else classes))
+        if len(self.classes) < 2 or not set(self.classes) <= set(range(10)):
+            raise UserError(f"--data.classes is {classes}: give two or more digits from 0 to 9")
+        self.val_fraction = fraction("val_fraction", val_fraction)
+        self.test_fraction = fraction("test_fraction", test_fraction)
+        self.class_names = [str(digit) for digit in self.classes]
+        self.feature_names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+        self.target_names = ["digit"]
+
+    def load(self) -> Splits:
+        """Read the images, as (rows, 1, 8, 8)."""
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise UserError('DigitsDataModule needs scikit-learn: pip install -e ".[data]"') from error
+
+        images, digits = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
+        kept = torch.isin(digits, torch.tensor(self.classes))
+        x = images[kept].float().view(-1, 1, 8, 8)
+        y = torch.searchsorted(torch.tensor(self.classes), digits[kept])
+        return Splits(
+            *(Rows(x[part], y[part]) for part in random_split(len(x), self.val_fraction, self.test_fraction, self.seed))
+        )

@@ -1,0 +1,47 @@
+"""Multilayer perceptron."""
+
+from math import prod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from project.nets.net import Net
+
+Activation = Literal["ReLU", "GELU", "SiLU", "Tanh"]
+
+
+class MLP(Net):
+    """Linear layers with activations between them.
+
+    Args:
+        in_shape: Shape of one row; flattened.
+        out_features: Number of outputs.
+        hidden: Width of each hidden layer.
+        activation: Its name in `torch.nn`.
+        dropout: Part of each hidden layer's values dropped in training.
+
+    Raises:
+        ValueError: If a width is below 1, or dropout is not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        hidden: list[int] | None = None,
+        activation: Activation = "ReLU",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_shape, out_features)
+        hidden = [64, 64] if hidden is None else hidden
+        if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"MLP: widths {hidden} must be 1 or more, and dropout {dropout} in [0, 1)")
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width, following in zip([prod(in_shape), *hidden[:-1]], hidden, strict=False):
+            layers += [nn.Linear(width, following), getattr(nn, activation)(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(hidden[-1] if hidden else prod(in_shape), out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) -> (B, out_features)."""
+        return self.head(self.layers(x))  # (B, hidden[-1]) -> (B, out)

@@ -1,0 +1,50 @@
+"""Recurrent network: simple RNN, LSTM or GRU."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from project.nets.net import SequenceNet
+
+
+class RNN(SequenceNet):
+    """Reads a sequence of any length and computes outputs from its last hidden state.
+
+    Args:
+        in_shape: (time, channels).
+        out_features: Number of outputs.
+        cell: Kind of recurrence.
+        hidden: Width of the hidden state.
+        layers: Recurrent layers on one another.
+        bidirectional: Whether a second recurrence reads the sequence backwards.
+        dropout: Part of the values between layers dropped in training.
+
+    Raises:
+        ValueError: If rows are not sequences, or a size is below 1.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        hidden: int = 32,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_shape, out_features)
+        if min(hidden, layers) < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"RNN: hidden {hidden} and layers {layers} must be 1 or more, dropout {dropout} in [0, 1)")
+        self.cell, self.directions = cell, 2 if bidirectional else 1
+        self.recurrence = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](
+            in_shape[1], hidden, layers, batch_first=True, bidirectional=bidirectional, dropout=dropout
+        )
+        self.head = nn.Linear(self.directions * hidden, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, time, channels) -> (B, out_features)."""
+        _, state = self.recurrence(x)
+        last = state[0] if self.cell == "lstm" else state  # (layers * directions, B, hidden)
+        return self.head(torch.cat(list(last[-self.directions :]), dim=1))  # (B, directions * hidden) -> (B, out)

@@ -1,0 +1,167 @@
+"""Transformers for sequences: an encoder, and an encoder-decoder for forecasts of several steps.
+
+Sources: Vaswani et al., "Attention Is All You Need" (2017); normalisation before each part, Xiong et al., "On Layer
+Normalization in the Transformer Architecture" (2020).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from project.nets.net import SequenceNet
+
+
+class Attention(nn.Module):
+    """Multi-head attention by PyTorch's fused kernel.
+
+    Args:
+        width: Width of tokens.
+        heads: Number of heads; divides width.
+        causal: Whether a token sees only those up to its own place.
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Tokens x (B, T, width) look at memory (B, S, width) -> (B, T, width)."""
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T or S, width / heads)
+            for part in (self.query(x), self.key(memory), self.value(memory))
+        )
+        mixed = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(mixed.transpose(1, 2).flatten(2))  # (B, T, width)
+
+
+class Block(nn.Module):
+    """Attention to itself, to a memory (in a decoder), and a feed-forward net, each behind a norm and beside a skip.
+
+    Args:
+        width: Width of tokens.
+        heads: Number of attention heads.
+        causal: Whether a token sees only those up to its own place.
+        dropout: Part of each part's values dropped in training.
+        decoder: Whether to attend to a memory.
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool, dropout: float, decoder: bool = False) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads, causal)
+        self.cross_norm = nn.LayerNorm(width) if decoder else None
+        self.cross_attention = Attention(width, heads) if decoder else None
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """x (B, T, width), memory (B, S, width) in a decoder -> (B, T, width)."""
+        normed = self.norm(x)
+        x = x + self.dropout(self.attention(normed, normed))
+        if self.cross_norm is not None and self.cross_attention is not None and memory is not None:
+            x = x + self.dropout(self.cross_attention(self.cross_norm(x), memory))
+        return x + self.dropout(self.feed_forward(x))
+
+
+def positions(start: int, length: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoidal encoding of places start, start + 1, …: (length, width), exact for every place and any width."""
+    place = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
+    wave = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10_000.0) / width))
+    angle = place * wave  # (length, ceil(width / 2))
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
+
+
+class Transformer(SequenceNet):
+    """Encodes a sequence of any length and computes outputs from it.
+
+    Args:
+        in_shape: (time, channels).
+        out_features: Number of outputs.
+        width: Width of tokens.
+        heads: Attention heads; divides width.
+        layers: Number of blocks.
+        causal: Whether a token sees only those up to its own place; outputs then come from the last one, else from the
+            mean over all.
+        dropout: Part of the values dropped in training.
+
+    Raises:
+        ValueError: If rows are not sequences, or heads does not divide width.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        width: int = 32,
+        heads: int = 4,
+        layers: int = 2,
+        causal: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_shape, out_features)
+        if min(width, heads, layers) < 1 or width % heads:
+            raise ValueError(
+                f"{type(self).__name__}: width {width}, heads {heads} and layers {layers} must be 1 or more, "
+                "and heads divide width"
+            )
+        self.causal = causal
+        self.embedding = nn.Linear(in_shape[1], width)
+        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, out_features)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, time, channels) -> tokens (B, time, width)."""
+        tokens = self.embedding(x)
+        tokens = tokens + positions(0, x.shape[1], tokens.shape[2], tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, time, channels) -> (B, out_features)."""
+        tokens = self.encode(x)
+        return self.head(tokens[:, -1] if self.causal else tokens.mean(1))  # (B, width) -> (B, out)
+
+
+class EncoderDecoder(Transformer):
+    """A decoder token for each output looks at the encoded sequence: forecasts of several steps at once.
+
+    Args:
+        in_shape: (time, channels).
+        out_features: Number of outputs: steps ahead, one token each.
+        width: Width of tokens.
+        heads: Attention heads; divides width.
+        layers: Blocks of the encoder, and of the decoder.
+        causal: Whether an encoder token sees only those up to its own place.
+        dropout: Part of the values dropped in training.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        width: int = 32,
+        heads: int = 4,
+        layers: int = 2,
+        causal: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_shape, out_features, width, heads, layers, causal, dropout)
+        self.queries = nn.Parameter(0.02 * torch.randn(out_features, width))
+        self.decoder = nn.ModuleList(Block(width, heads, False, dropout, decoder=True) for _ in range(layers))
+        self.out_norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, time, channels) -> (B, out_features)."""
+        memory = self.encode(x)  # (B, time, width)
+        places = positions(x.shape[1], self.out_features, memory.shape[2], memory)  # those that follow the sequence
+        tokens = (self.queries + places).expand(len(x), -1, -1)  # (B, out, width)
+        for block in self.decoder:
+            tokens = block(tokens, memory)
+        return self.head(self.out_norm(tokens)).squeeze(2)  # (B, out, 1) -> (B, out)
