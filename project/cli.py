@@ -156,7 +156,8 @@ class ExperimentCLI(LightningCLI):
             self.best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, **CHECKPOINT)
             # Lightning's `save_last` copies the best: a run resumed from it would fall back to the best epoch.
             callbacks += [self.best, ModelCheckpoint(filename=Path(LAST).stem, **CHECKPOINT)]
-        config.callbacks = [*(config.callbacks or []), *callbacks]
+        given = config.callbacks or []
+        config.callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
     def yaml(self) -> str:
@@ -180,8 +181,9 @@ def train(words: Sequence[str]) -> dict[str, float]:
     metrics = {
         name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
     }
-    best = cli.best.best_model_path if cli.best else None
-    metrics |= trainer.test(cli.model, data, ckpt_path=best, weights_only=True, verbose=False)[0]
+    if cli.best is not None:  # by hand: callbacks that average weights would have Lightning load the unaveraged ones
+        load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
+    metrics |= trainer.test(cli.model, data, verbose=False)[0]
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if not trainer.is_global_zero:

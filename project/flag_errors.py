@@ -18,6 +18,8 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     while cause is not None:  # jsonargparse wraps what a constructor raises
         if isinstance(cause, UserError):
             return cause
+        if isinstance(cause, ValueError) and _is_ours(cause):
+            return UserError(str(cause))
         cause = cause.__cause__ or cause.__context__
     message = str(error)
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
@@ -48,3 +50,11 @@ def _reason(message: str) -> str:
     return " ".join(
         re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split()
     )
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception was raised by this project's code, and not by the parser."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("project.")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from project.callbacks.exact_answer import coefficient_names, coefficients, is_affordable
@@ -37,7 +38,7 @@ def print_equation(
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
     for line in list(zip(*columns.values(), strict=True))[:MOST_LINES]:
-        table.add_row(*line)
+        table.add_row(*map(escape, line))  # brackets in a name are no markup
     console.print(table)
     if len(columns[""]) > MOST_LINES:
         console.print(f"… and {len(columns['']) - MOST_LINES} more coefficients")

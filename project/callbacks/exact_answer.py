@@ -47,7 +47,7 @@ class ExactAnswer(Callback):
 
 def coefficient_names(data: RowsDataModule) -> list[str]:
     """A name a coefficient: features and `bias`, behind the target's name where there are several targets."""
-    names = [*data.feature_names, "bias"]
+    names = [*data.input_names, "bias"]
     targets = data.target_names
     return names if len(targets) == 1 else [f"{target}/{name}" for target in targets for name in names]
 

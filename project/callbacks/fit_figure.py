@@ -7,19 +7,23 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.data.datamodule import RowsDataModule
-from project.models.regression import Regression
+from project.models.classification import Classification
+from project.models.supervised import Supervised
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_POINTS = 1_000
+MOST_STEPS = 200
 
 
 class FitFigure(Callback):
     """Draws the fit into TensorBoard, as `fit`.
 
-    For one feature and one target: points, the learned line and, where known, the exact one. Otherwise: predicted
-    against actual values of validation rows, one colour a target.
+    For one feature and one target: points, the learned line and the exact one. For series: forecasts beside the truth.
+    For classes: the confusion matrix. Otherwise: predicted against actual values. All but the first are of validation
+    rows.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,38 +46,78 @@ class FitFigure(Callback):
         if (
             loggers
             and trainer.is_global_zero
-            and isinstance(pl_module, Regression)
+            and isinstance(pl_module, Supervised)
             and isinstance(data, RowsDataModule)
         ):
-            figure = fit_figure(pl_module, data, title=f"after {trainer.global_step} steps")
+            was_training = pl_module.training
+            figure = fit_figure(pl_module.eval(), data, title=f"after {trainer.global_step} steps")
+            pl_module.train(was_training)
             for logger in loggers:
                 logger.experiment.add_figure("fit", figure, trainer.global_step)
 
 
 @torch.no_grad()
-def fit_figure(model: Regression, data: RowsDataModule, title: str) -> "Figure":
-    """The learned line over the training points (one feature, one target), or predicted against actual values."""
+def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
+    """How well a model fits, as a picture that its kind of data asks for."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot(title=title)
-    if data.in_shape == (1,) and data.out_features == 1:
-        x, y = (part[:MOST_POINTS] for part in (data.splits.train.x, data.splits.train.y))
-        axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
-        ends = torch.stack([x.min(0).values, x.max(0).values])  # (2, 1)
-        grid = ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, 200)[:, None]
-        axes.plot(
-            grid, data.least_squares.predict(grid), color="tab:green", lw=5, alpha=0.5, label="exact least squares"
-        )
-        axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
-        axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
+    if isinstance(model, Classification):
+        _draw_confusion(axes, model, data)
+    elif data.window:
+        _draw_forecast(axes, model, data)
+    elif data.in_shape == (1,) and data.out_features == 1:
+        _draw_line(axes, model, data)
     else:
-        x, y = (part[:MOST_POINTS] for part in (data.splits.val.x, data.splits.val.y))
-        outputs = model(x.to(model.device)).cpu()
-        for column, name in enumerate(data.target_names[:8]):
-            axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
-        corners = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
-        axes.plot(corners, corners, color="tab:gray", lw=1, label="equal")
-        axes.set(xlabel="actual (validation rows)", ylabel="predicted")
-    axes.legend(frameon=False)
+        _draw_agreement(axes, model, data)
     return figure
+
+
+def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
+    x, y = (part[:MOST_POINTS] for part in (data.splits.train.x, data.splits.train.y))
+    axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
+    lowest, highest = x.aminmax()
+    grid = lowest + (highest - lowest) * torch.linspace(0, 1, 200)[:, None]  # (200, 1)
+    axes.plot(grid, data.least_squares.predict(grid), color="tab:green", lw=5, alpha=0.5, label="exact least squares")
+    axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
+    axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
+    axes.legend(frameon=False)
+
+
+def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
+    x, y = (part[:MOST_POINTS] for part in (data.splits.val.x, data.splits.val.y))
+    outputs = model(x.to(model.device)).cpu()
+    for column, name in enumerate(data.target_names[:8]):
+        axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
+    corners = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
+    axes.plot(corners, corners, color="tab:gray", lw=1, label="equal")
+    axes.set(xlabel="actual (validation rows)", ylabel="predicted")
+    axes.legend(frameon=False)
+
+
+def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
+    x, y = (part[:MOST_STEPS] for part in (data.splits.val.x, data.splits.val.y))
+    outputs, horizon = model(x.to(model.device)).cpu(), y.shape[1]
+    axes.plot(y[:, 0], color="tab:gray", lw=1.5, label="truth")
+    if horizon == 1:
+        axes.plot(outputs[:, 0], color="tab:orange", lw=1.2, label="forecast, one step ahead of each")
+    for start in range(0, len(y) - horizon + 1, 2 * horizon) if horizon > 1 else ():
+        label = f"forecast, {horizon} steps from one place" if start == 0 else None
+        axes.plot(range(start, start + horizon), outputs[start], color="tab:orange", lw=2, label=label)
+    axes.set(xlabel="time step (of the validation rows)", ylabel=data.target_names[0].split("+")[0])
+    axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_confusion(axes: "Axes", model: Classification, data: RowsDataModule) -> None:
+    counts = model.confusion_matrix(data.splits.val.x, data.splits.val.y)
+    names = data.class_names or []
+    axes.imshow(counts / counts.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= 20:
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        for true, row in enumerate(counts.tolist()):
+            for predicted, count in enumerate(row):
+                shade = "white" if count > 0.5 * sum(row) else "black"
+                axes.text(predicted, true, count or "", ha="center", va="center", color=shade, fontsize=7)
+    axes.set(xlabel="predicted", ylabel="true (validation rows)")

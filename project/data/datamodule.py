@@ -76,21 +76,23 @@ class RowsDataModule(LightningDataModule):
         return Splits(*(Rows(rows.x.float(), rows.y if y is None else rows.y.float()) for rows in splits)), x, y
 
     def _check_finite(self, split: str, rows: Rows) -> None:
-        for values, names in [(rows.x, self.feature_names), (rows.y, self.target_names)]:
+        for values, names in [(rows.x, self.input_names), (rows.y, self.target_names)]:
             lowest, highest = values.aminmax()  # both are NaN where any value is
             if lowest >= -FLOAT32_MAX and highest <= FLOAT32_MAX:
                 continue
-            row, *place = (~values.float().isfinite()).nonzero()[0].tolist()
-            value, column = values[(row, *place)].item(), place[-1]
+            row, column = (~values.float().isfinite()).flatten(1).nonzero()[0].tolist()
+            value = values[row].flatten()[column].item()
             raise UserError(f"{split} split, row {row + 1}, column {names[column]!r}: {value} is not a finite float32")
 
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
-        constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=False) if flag]
+        if len(names) != columns.mean.numel():  # of images, which have statistics by channel
+            names = [f"channel {channel}" for channel in range(columns.mean.numel())]
+        constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=True) if flag]
         if constant:
             rank_zero_warn(f"constant in the training rows, so nothing can be learned from it: {', '.join(constant)}")
         resolution = columns.mean.abs() * torch.finfo(torch.float32).eps
         lost = (columns.std < 16 * resolution) & ~columns.constant
-        for name, flag in zip(names, lost.flatten().tolist(), strict=False):
+        for name, flag in zip(names, lost.flatten().tolist(), strict=True):
             if flag:
                 raise UserError(
                     f"column {name!r} varies less than float32 resolves at its size: subtract an offset from it"
@@ -118,6 +120,13 @@ class RowsDataModule(LightningDataModule):
         metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
         metric.update(train.x, train.y)
         return metric.compute()
+
+    @property
+    def input_names(self) -> list[str]:
+        """A name for each number of a flattened row: features, or features at each time step of a window."""
+        steps = range(self.window - 1, -1, -1)
+        lagged = [f"{name}[t-{step}]" if step else f"{name}[t]" for step in steps for name in self.feature_names]
+        return lagged or self.feature_names
 
     @property
     def in_shape(self) -> tuple[int, ...]:

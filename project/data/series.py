@@ -16,8 +16,8 @@ class SeriesDataModule(RowsDataModule):
     The first rows of the series are for training, those after them for validation and the last for testing. A window
     and its targets lie within one split, so that nothing of a later split is seen in an earlier one.
 
-    Without a file the series is generated: y[t] = 1.2 y[t-1] - 0.6 y[t-2] + noise. No one-step forecast of it has an MSE
-    below the variance of the noise. Source: Box, Jenkins & Reinsel, *Time Series Analysis*, 3rd ed., sections 3.2, 5.1.
+    Without a file the series is generated: y[t] = 1.2 y[t-1] - 0.6 y[t-2] + noise. No one-step forecast of it has an
+    MSE below the noise variance. Source: Box, Jenkins & Reinsel, *Time Series Analysis*, 3rd ed., sections 3.2, 5.1.
 
     Args:
         path: A CSV file, a Parquet file or a folder of Parquet files, in time order; generated unless given.
@@ -80,9 +80,7 @@ class SeriesDataModule(RowsDataModule):
             series = read_numbers(self.path, columns)
             if series.isnan().any():
                 row, column = series.isnan().nonzero()[0].tolist()
-                raise UserError(
-                    f"{self.path}: column {columns[column]!r}, row {row + 1}: no value: fill gaps first"
-                )
+                raise UserError(f"{self.path}: column {columns[column]!r}, row {row + 1}: no value: fill gaps first")
             x, y = series[:, : len(self.feature_names)], series[:, columns.index(self.target)]
         else:
             x = self._generate()
@@ -95,8 +93,9 @@ class SeriesDataModule(RowsDataModule):
         count = len(x) - self.window - self.lag - self.horizon + 2
         if count < 1:
             raise UserError(
-                f"{self.path or 'the generated series'}: a split of {len(x)} rows holds no window of {self.window} steps "
-                f"with a forecast of {self.horizon} at lag {self.lag}: give more rows, or lower --data.window or --data.horizon"
+                f"{self.path or 'the generated series'}: a split of {len(x)} rows holds no window of {self.window} "
+                f"steps with a forecast of {self.horizon} at lag {self.lag}: give more rows, "
+                "or lower --data.window or --data.horizon"
             )
         first = self.window + self.lag - 1
         inputs = x.float().unfold(0, self.window, 1)[:count].transpose(1, 2)  # (count, window, channels)

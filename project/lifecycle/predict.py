@@ -21,8 +21,8 @@ from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_
 def predict(reference: str, source: Path, destination: Path) -> int:
     """Write a table's rows, in order and unchanged, with one more column `<target>_predicted` for each target.
 
-    For classes it holds the likeliest one, and `<target>_probability_<class>` the probability of each. A model of series
-    forecasts from the window of rows that ends at each row; before a first full window the columns are empty.
+    For classes it holds the likeliest one, and `<target>_probability_<class>` the probability of each. A model of
+    series forecasts from the window of rows that ends at each row; before a first full window the columns are empty.
 
     Features are found by name, in any order; other columns are passed through. Rows that lack a feature are an error,
     unless the run was trained with `--data.missing mean` (the training mean stands in) or `drop` (their prediction is

@@ -90,7 +90,27 @@ class Supervised(LightningModule):
             )
         self.net.features.fill(data.feature_statistics.mean, data.feature_statistics.std)
         if self.net.targets.mean.ndim:
+            if data.target_statistics is None:
+                raise UserError("the data has classes and no numbers to learn: give --model Classification")
             self.net.targets.fill(data.target_statistics.mean, data.target_statistics.std)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate; Lightning's LearningRateFinder sets it."""
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] = rate
+        for config in self.trainer.lr_scheduler_configs:
+            config.scheduler.base_lrs = [rate] * len(config.scheduler.base_lrs)  # what schedules multiply
+
+    def on_train_start(self) -> None:
+        """Forget batches that a search for a learning rate has left."""
+        self._pending.clear()
+        self.train_metrics.reset()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in target units."""

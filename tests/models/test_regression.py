@@ -7,14 +7,13 @@ from torch import nn
 from project.data import SyntheticDataModule
 from project.errors import UserError
 from project.models import Regression
-from project.models.metrics import RegressionMetrics
 
 
 @pytest.mark.parametrize(("outputs", "offset"), [(1, 0.0), (3, 0.0), (2, 1e5)])
 def test_metrics_over_uneven_batches_equal_scikit_learns(outputs, offset):
     y = torch.randn(101, outputs, dtype=torch.float64) + offset
     prediction = y + torch.randn_like(y)
-    metrics = RegressionMetrics(outputs, nn.HuberLoss(delta=0.5))
+    metrics = Regression((1,), outputs, loss=lambda: nn.HuberLoss(delta=0.5)).val_metrics
     for part in torch.arange(101).split(40):
         metrics.update(prediction[part], y[part])
     found = {name: value.item() for name, value in metrics.compute().items()}

@@ -1,0 +1,29 @@
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from project.data import DigitsDataModule
+from project.errors import UserError
+
+
+def test_all_images_are_split_once_with_their_digits():
+    data = DigitsDataModule()
+    assert sum(map(len, data.splits)) == 1797
+    assert data.in_shape == (1, 8, 8)
+    assert data.out_features == 10
+    images, digits = load_digits(return_X_y=True)
+    known = {tuple(image): digit for image, digit in zip(images.tolist(), digits.tolist(), strict=True)}
+    for rows in data.splits:
+        assert [known[tuple(x.flatten().tolist())] for x in rows.x] == rows.y.tolist()
+
+
+def test_some_classes_are_renumbered_in_order():
+    data = DigitsDataModule(classes=[9, 5])
+    assert data.class_names == ["5", "9"]
+    assert set(data.splits.train.y.tolist()) == {0, 1}
+    assert data.splits.train.y.dtype == torch.int64
+
+
+def test_classes_that_are_no_digits_are_named():
+    with pytest.raises(UserError, match="--data.classes is"):
+        DigitsDataModule(classes=[3, 12])

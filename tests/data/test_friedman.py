@@ -1,0 +1,17 @@
+import numpy as np
+import pytest
+
+from project.data import FriedmanDataModule
+from project.errors import UserError
+
+
+def test_without_noise_rows_follow_friedmans_formula():
+    x, y = (part.double().numpy() for part in vars(FriedmanDataModule(noise=0).splits.train).values())
+    expected = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+    np.testing.assert_allclose(y[:, 0], expected, atol=1e-4)
+    assert x.shape[1] == 10
+
+
+def test_too_few_features_are_named():
+    with pytest.raises(UserError, match="--data.features is 4"):
+        FriedmanDataModule(features=4)

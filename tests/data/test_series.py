@@ -1,0 +1,76 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from project.data import SeriesDataModule
+from project.errors import UserError
+
+
+@pytest.fixture
+def clock(folder):
+    """A series that counts, so that a value is its own time."""
+    (folder / "clock.csv").write_text("t,square\n" + "".join(f"{i},{i * i}\n" for i in range(200)))
+    return "clock.csv"
+
+
+@settings(max_examples=20, deadline=None)
+@given(window=st.integers(1, 6), horizon=st.integers(1, 4), lag=st.integers(1, 4))
+def test_targets_follow_their_window_by_lag_and_never_leave_their_split(window, horizon, lag):
+    data = SeriesDataModule(rows=200, window=window, horizon=horizon, lag=lag)
+    data._generate = lambda: torch.arange(200.0)[:, None]
+    seen = []
+    for rows in data.splits:
+        last = rows.x[:, -1, 0]
+        assert (rows.x[:, :, 0] - last[:, None]).equal(torch.arange(1.0 - window, 1).expand(len(rows), -1))
+        assert (rows.y - last[:, None]).equal(torch.arange(lag, lag + horizon).float().expand(len(rows), -1))
+        seen.append((rows.x.min().item(), rows.y.max().item()))
+    assert all(end < start for (_, end), (start, _) in pairwise(seen)), "a split reaches into the next"
+
+
+def test_no_row_that_fits_is_left_out():
+    assert [len(rows) for rows in SeriesDataModule(rows=100, window=3, horizon=2).splits] == [66, 6, 16]
+
+
+def test_columns_and_target_come_from_a_file_by_name(clock):
+    data = SeriesDataModule(clock, target="square", columns=["t"], window=2, lag=3)
+    x, y = data.splits.train.x, data.splits.train.y
+    assert x.shape[1:] == (2, 1)
+    assert y[:, 0].equal((x[:, -1, 0] + 3) ** 2)
+    assert data.target_names == ["square+3"]
+    assert data.input_names == ["t[t-1]", "t[t]"]
+
+
+def test_generated_series_has_the_noise_it_promises():
+    data = SeriesDataModule(noise=0.5, rows=50_000, window=2)
+    assert data.least_squares.residual_std.item() == pytest.approx(0.5, rel=0.02)
+    torch.testing.assert_close(data.least_squares.weights[:, 0], torch.tensor([-0.6, 1.2]).double(), atol=0.02, rtol=0)
+
+
+def test_windows_are_views_and_take_no_memory_of_their_own():
+    x = SeriesDataModule(rows=10_000, window=100).splits.train.x
+    assert x.untyped_storage().nbytes() < 2 * 10_000 * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"window": 0}, "--data.window is 0"),
+        ({"horizon": 0}, "--data.horizon is 0"),
+        ({"rows": 40}, "a split of 4 rows holds no window of 16 steps"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave no training rows"),
+        ({"path": "clock.csv", "target": "q"}, "clock.csv: there is no column 'q'"),
+        ({"path": "none.csv"}, "none.csv: no such file"),
+    ],
+)
+def test_a_mistake_is_named(clock, arguments, told):
+    with pytest.raises(UserError, match=told):
+        _ = SeriesDataModule(**arguments).splits
+
+
+def test_a_gap_in_a_series_is_named(folder):
+    (folder / "s.csv").write_text("y\n" + "1\n" * 30 + "NA\n" + "1\n" * 30)
+    with pytest.raises(UserError, match="column 'y', row 31: no value"):
+        _ = SeriesDataModule("s.csv", window=2).splits

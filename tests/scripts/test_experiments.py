@@ -1,0 +1,168 @@
+"""Every experiment parses, trains, resumes, predicts; and, slowly, reaches the score in its header."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from project.cli import ExperimentCLI, train
+from project.lifecycle.evaluate import evaluate
+from project.report import exact_metrics
+from project.run import read_checkpoint
+from tests.conftest import REPOSITORY, run_script
+
+EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
+QUIET = ["--epoch_line.every_n_epochs", "0"]
+EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def experiments(folder):
+    """A folder with the file that the diabetes experiment reads, made by the command in its header."""
+    [command] = re.findall(r'python -c "(.*)"', (REPOSITORY / "scripts/experiments/diabetes.yaml").read_text())
+    subprocess.run([sys.executable, "-c", command], check=True)
+    return folder
+
+
+@EVERY
+def test_header_says_command_time_and_score(path):
+    header = re.match(r"(#.*\n)+", path.read_text())[0]
+    assert f"python scripts/train.py --config scripts/experiments/{path.name}" in header
+    assert re.search(r"Takes \d+ s on two cores", header)
+    assert re.search(r"Expect (\S+) at (most|least) ([\d.e-]+)", header)
+
+
+@EVERY
+def test_two_epochs_repeat_to_the_bit_and_resume_and_evaluate(path, experiments, capsys):
+    words = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]
+    for epochs in ("2", "2", "1"):
+        train([*words, epochs])
+    states = [
+        read_checkpoint(experiments / f"lightning_logs/version_{n}/checkpoints/last.ckpt")["state_dict"] for n in (0, 1)
+    ]
+    assert all(value.equal(states[1][name]) for name, value in states[0].items())
+    resumed = train(["--ckpt_path", "lightning_logs/version_2", "--trainer.max_epochs", "2"])
+    assert resumed["train/loss"] > 0
+    found, rows = evaluate("lightning_logs/version_0")
+    written = json.loads((experiments / "lightning_logs/version_0/metrics.json").read_text())
+    assert found == pytest.approx({name: written[name] for name in found})
+    assert rows > 0
+
+
+def test_a_net_with_batch_norm_trains_on_two_processes(folder):
+    config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
+    flags = [
+        "--trainer.devices",
+        2,
+        "--trainer.strategy",
+        "ddp",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.max_epochs",
+        2,
+    ]
+    done = run_script(folder, "train", "--config", config, *flags)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "lightning_logs/version_0/metrics.json").read_text())["test/accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "aid",
+    [
+        ["--trainer.gradient_clip_val", "0.5"],
+        ["--trainer.precision", "bf16-mixed"],
+        ["--trainer.accumulate_grad_batches", "4"],
+        ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.95"],
+        ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"],
+        ["--lr_scheduler", "OneCycleLR", "--lr_scheduler.max_lr", "0.01", "--lr_scheduler.total_steps", "3"],
+        ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss"],
+        ["--model.compile", "true"],
+    ],
+    ids=lambda aid: aid[1] if len(aid) > 2 else aid[0],
+)
+def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys, aid):
+    config = str(REPOSITORY / "scripts/experiments/digits_cnn.yaml")
+    metrics = train(["--config", config, *QUIET, "--trainer.max_epochs", "3", *aid])
+    assert metrics["test/accuracy"] > 0.9
+    assert evaluate("last")[0]["test/accuracy"] == pytest.approx(metrics["test/accuracy"], abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--model.net CNN", "CNN takes images"),
+        ("--model.net RNN", "RNN takes sequences"),
+        ("--data DigitsDataModule", "give --model Classification"),
+        ("--model Classification", "--data.task classification"),
+        ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
+    ],
+)
+def test_a_net_and_data_that_do_not_fit_are_told_apart_before_training(folder, words, told):
+    from project.errors import UserError
+
+    with pytest.raises(UserError, match=told):
+        train(words.split())
+    assert not list(folder.glob("lightning_logs/*"))
+
+
+@pytest.mark.slow
+@EVERY
+def test_score_in_the_header_is_reached(path, experiments, capsys):
+    metric, bound, value = re.search(r"Expect (\S+) at (most|least) ([\d.e-]+\d)", path.read_text()).groups()
+    found = train(["--config", str(path), *QUIET])[metric]
+    assert found <= float(value) if bound == "most" else found >= float(value)
+
+
+def reference(name, data, seed):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.svm import SVC
+
+    (x, y), (test_x, test_y) = (
+        (rows.x.flatten(1).numpy(), rows.y.numpy()) for rows in (data.splits.train, data.splits.test)
+    )
+    if name == "mlp":
+        peer = MLPRegressor(hidden_layer_sizes=(64, 64), random_state=seed).fit(x, y[:, 0])
+        return np.mean((peer.predict(test_x) - test_y[:, 0]) ** 2)
+    if name == "seq2seq":
+        return exact_metrics(data, data.least_squares)["test/mse"]
+    peer = SVC(gamma=0.001) if name == "digits_cnn" else LogisticRegression(max_iter=5_000)
+    return peer.fit(x, y).score(test_x, test_y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "metric", "holds"),
+    [
+        ("digits_cnn", "test/accuracy", lambda ours, theirs: ours >= theirs - 0.003),
+        ("digits_linear", "test/accuracy", lambda ours, theirs: abs(ours - theirs) <= 0.005),
+        ("mlp", "test/mse", lambda ours, theirs: ours <= theirs),
+        ("seq2seq", "test/mse", lambda ours, theirs: ours <= 1.02 * theirs),
+        *(
+            (f"series_{cell}", "test/mse", lambda ours, _: ours <= 1.05)
+            for cell in ("rnn", "lstm", "gru", "transformer")
+        ),
+    ],
+)
+def test_figures_over_five_seeds(name, metric, holds, folder, capsys):
+    ours, theirs = [], []
+    for seed in map(str, range(5)):
+        words = ["--config", str(REPOSITORY / f"scripts/experiments/{name}.yaml"), *QUIET]
+        words += ["--seed_everything", seed, "--data.seed", seed, "--trainer.logger", "false"]
+        ours.append(train(words)[metric])
+        data = ExperimentCLI(words).datamodule
+        theirs.append(1.0 if name.startswith("series") else reference(name, data, int(seed)))
+    with capsys.disabled():
+        print(f"\n{name}: {metric} {np.mean(ours):.4f}, reference {np.mean(theirs):.4f}")
+    assert holds(np.mean(ours), np.mean(theirs))
+
+
+def test_compiled_and_plain_nets_share_checkpoints(folder, capsys):
+    train(["--model.compile", "true", "--trainer.max_epochs", "2", *QUIET])
+    state = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["state_dict"]
+    assert "net.net.linear.weight" in state
+    assert isinstance(state["net.net.linear.weight"], torch.Tensor)
