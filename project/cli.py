@@ -52,6 +52,7 @@ NEEDLESS_WARNINGS = (
     r".*does not have many workers",  # rows in memory are gathered fastest without any
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
     r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
+    r".*torch.jit.script_method. is deprecated",  # within torch.compile
     r".*Checkpoint directory .* exists",  # as it does when a run is resumed
 )
 

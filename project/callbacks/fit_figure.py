@@ -76,11 +76,20 @@ def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
 
 def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     x, y = (part[:MOST_POINTS] for part in (data.splits.train.x, data.splits.train.y))
-    axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
+    axes.scatter(
+        x.numpy(), y.numpy(), s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows"
+    )
     lowest, highest = x.aminmax()
     grid = lowest + (highest - lowest) * torch.linspace(0, 1, 200)[:, None]  # (200, 1)
-    axes.plot(grid, data.least_squares.predict(grid), color="tab:green", lw=5, alpha=0.5, label="exact least squares")
-    axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
+    axes.plot(
+        grid.numpy(),
+        data.least_squares.predict(grid).numpy(),
+        color="tab:green",
+        lw=5,
+        alpha=0.5,
+        label="exact least squares",
+    )
+    axes.plot(grid.numpy(), model(grid.to(model.device)).cpu().numpy(), color="tab:orange", lw=1.8, label="learned")
     axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
     axes.legend(frameon=False)
 
@@ -89,7 +98,7 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
     x, y = (part[:MOST_POINTS] for part in (data.splits.val.x, data.splits.val.y))
     outputs = model(x.to(model.device)).cpu()
     for column, name in enumerate(data.target_names[:8]):
-        axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
+        axes.scatter(y[:, column].numpy(), outputs[:, column].numpy(), s=12, alpha=0.6, label=name)
     corners = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
     axes.plot(corners, corners, color="tab:gray", lw=1, label="equal")
     axes.set(xlabel="actual (validation rows)", ylabel="predicted")
@@ -99,12 +108,12 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
 def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     x, y = (part[:MOST_STEPS] for part in (data.splits.val.x, data.splits.val.y))
     outputs, horizon = model(x.to(model.device)).cpu(), y.shape[1]
-    axes.plot(y[:, 0], color="tab:gray", lw=1.5, label="truth")
+    axes.plot(y[:, 0].numpy(), color="tab:gray", lw=1.5, label="truth")
     if horizon == 1:
-        axes.plot(outputs[:, 0], color="tab:orange", lw=1.2, label="forecast, one step ahead of each")
+        axes.plot(outputs[:, 0].numpy(), color="tab:orange", lw=1.2, label="forecast, one step ahead of each")
     for start in range(0, len(y) - horizon + 1, 2 * horizon) if horizon > 1 else ():
         label = f"forecast, {horizon} steps from one place" if start == 0 else None
-        axes.plot(range(start, start + horizon), outputs[start], color="tab:orange", lw=2, label=label)
+        axes.plot(range(start, start + horizon), outputs[start].numpy(), color="tab:orange", lw=2, label=label)
     axes.set(xlabel="time step (of the validation rows)", ylabel=data.target_names[0].split("+")[0])
     axes.legend(frameon=False, loc="upper right")
 
@@ -112,7 +121,7 @@ def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> Non
 def _draw_confusion(axes: "Axes", model: Classification, data: RowsDataModule) -> None:
     counts = model.confusion_matrix(data.splits.val.x, data.splits.val.y)
     names = data.class_names or []
-    axes.imshow(counts / counts.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
