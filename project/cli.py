@@ -1,10 +1,12 @@
 """The command line of training: every argument of model, data, optimizer, scheduler and Trainer is a flag."""
 
+import argparse
 import logging
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +15,20 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 
 import project.data
 import project.nets  # noqa: F401  (names that can be given to --model.net)
-from project.callbacks import EpochLine, ExactAnswer, FitFigure, Hyperparameters, RunFolder
-from project.callbacks.exact_answer import is_affordable
-from project.data.datamodule import RowsDataModule
+from project.callbacks import EpochLine, ExactAnswer, FitFigure, Hyperparameters, RunCheckpoint, RunFolder
 from project.errors import UserError
-from project.flag_errors import flag_error
-from project.models.regression import Regression
+from project.flag_errors import flag_error, raised_in
 from project.models.supervised import Supervised
-from project.report import exact_metrics, print_equation, print_metrics, print_run
+from project.report import report
 from project.run import (
     BEST,
     CONFIG_KEY,
-    DATA_KEY,
     LAST,
     ROOT,
     find_checkpoint,
@@ -47,7 +44,6 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
-CHECKPOINT: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
 NEEDLESS_WARNINGS = (
     r".*does not have many workers",  # rows in memory are gathered fastest without any
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
@@ -57,18 +53,24 @@ NEEDLESS_WARNINGS = (
 )
 
 
-def chosen_classes(words: Sequence[str]) -> set[str]:
-    """The sections for which flags or YAML name a class, whose own defaults then hold.
+# What a resumed run keeps: with another, it would be another run, and its optimizer's state would not fit.
+KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
 
-    A parser's default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
-    """
-    chosen = {word[2:].split("=")[0] for word in words if word.startswith("--")}
-    for flag, value in zip([*words, ""], [*words[1:], "", ""], strict=False):
-        if flag in ("--config", "-c"):  # a file, or YAML itself
-            text = value if "\n" in value else Path(value).read_text() if Path(value).is_file() else ""
+
+def yaml_of(words: Sequence[str]) -> dict[str, Any]:
+    """What the YAML files (or texts) among flags hold at their top level."""
+    found: dict[str, Any] = {}
+    for flag, value in pairwise([*words, ""]):
+        if not flag.startswith(("--config", "-c")):
+            continue
+        value = flag.split("=", 1)[1] if "=" in flag else value
+        text = value if "\n" in value else Path(value).read_text() if Path(value).is_file() else ""
+        try:
             sections = yaml.safe_load(text)
-            chosen |= set(sections) if isinstance(sections, dict) else set()
-    return chosen
+        except yaml.YAMLError as error:
+            raise UserError(f"{value}: not YAML: {error}") from error
+        found |= sections if isinstance(sections, dict) else {}
+    return found
 
 
 class ExperimentCLI(LightningCLI):
@@ -87,7 +89,7 @@ class ExperimentCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self.words = list(args)
-        self.best: ModelCheckpoint | None = None
+        self.best: RunCheckpoint | None = None
         try:
             super().__init__(
                 Supervised,
@@ -101,6 +103,8 @@ class ExperimentCLI(LightningCLI):
                 run=False,
             )
         except (ArgumentError, ValueError, TypeError, MisconfigurationException) as error:
+            if raised_in(error) == __name__:  # a defect, and not a mistake
+                raise
             raise flag_error(error, self.parser._option_string_actions) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -114,18 +118,40 @@ class ExperimentCLI(LightningCLI):
 
     def parse_arguments(self, parser: ArgumentParser, args: Any) -> None:
         """Parse the words; a run that is resumed brings its own configuration, which flags override."""
-        chosen = chosen_classes(self.words)
+        scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        scan.add_argument("--ckpt_path")
+        scan.add_argument("--trainer.default_root_dir", dest="root", default=".")
+        given, others = scan.parse_known_args(self.words)
+        settings = yaml_of(self.words)
+        reference = given.ckpt_path or settings.get("ckpt_path")
+        # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
+        chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")} | settings.keys()
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
-        self.config = parser.parse_args(self.words)
         self.checkpoint: Path | None = None
-        if self.config.ckpt_path:
-            self.checkpoint = find_checkpoint(self.config.ckpt_path, LAST)
-            checkpoint = read_checkpoint(self.checkpoint)
-            self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
-            epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            if epochs >= (self.config.trainer.max_epochs or 1) > 0:
-                raise UserError(f"{self.checkpoint}: all {epochs} epochs are done: give --trainer.max_epochs to go on")
+        if reference:
+            self.checkpoint = find_checkpoint(reference, LAST, Path(given.root) / ROOT)
+            self._resume(parser, read_checkpoint(self.checkpoint))
+        else:
+            self.config = parser.parse_args(self.words)
+        if self.config.trainer.max_epochs == 0:
+            raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
+
+    def _resume(self, parser: ArgumentParser, checkpoint: dict[str, Any]) -> None:
+        """Parse the words over a run's own configuration."""
+        saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
+        self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
+        for section in KEPT:
+            if self.config.get(section) != saved.get(section):
+                raise UserError(f"a resumed run keeps its --{section}: train anew to change it")
+        epochs, steps = (
+            checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
+            checkpoint["global_step"],
+        )
+        for flag, done in [("max_epochs", epochs), ("max_steps", steps)]:
+            most = self.config.trainer[flag]
+            if most is not None and 0 <= most <= done:
+                raise UserError(f"{self.checkpoint}: {done} of --trainer.{flag} {most} are done: give more to go on")
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         try:  # it builds the optimizer once, before anything is written
@@ -138,7 +164,7 @@ class ExperimentCLI(LightningCLI):
         config = self.config_init.trainer
         writes = not config.fast_dev_run
         if config.logger in (None, True):
-            logs, version = Path(config.default_root_dir or Path.cwd()) / ROOT, None
+            logs, version = Path(config.default_root_dir or ".").resolve() / ROOT, None
             if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
                 logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
             config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False)
@@ -154,16 +180,21 @@ class ExperimentCLI(LightningCLI):
             callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
         if config.enable_checkpointing is not False and writes:
             monitor = "train/loss" if config.limit_val_batches == 0 else "val/loss"
-            self.best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, **CHECKPOINT)
+            self.best = RunCheckpoint(Path(BEST).stem, monitor)
             # Lightning's `save_last` copies the best: a run resumed from it would fall back to the best epoch.
-            callbacks += [self.best, ModelCheckpoint(filename=Path(LAST).stem, **CHECKPOINT)]
+            callbacks += [self.best, RunCheckpoint(Path(LAST).stem)]
         given = config.callbacks or []
         config.callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""
-        return self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        arguments = config.data.init_args
+        for name in ("path", "val_path", "test_path"):
+            if arguments.get(name):  # so that the run can be used from any folder
+                arguments[name] = str(Path(arguments[name]).resolve())
+        return self.parser.dump(config, skip_none=False)
 
 
 def train(words: Sequence[str]) -> dict[str, float]:
@@ -178,41 +209,44 @@ def train(words: Sequence[str]) -> dict[str, float]:
     quiet_lightning()
     cli = ExperimentCLI(words)
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
-    trainer.fit(cli.model, data, ckpt_path=cli.checkpoint, weights_only=True)
+    fit(cli)
     metrics = {
         name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
     }
-    if cli.best is not None:  # by hand: callbacks that average weights would have Lightning load the unaveraged ones
+    if cli.best is not None and cli.best.best_model_path:
+        # By hand: callbacks that average weights would have Lightning load the weights that are not averaged.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    metrics |= trainer.test(cli.model, data, verbose=False)[0]
+    metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if not trainer.is_global_zero:
         return metrics
-    if run.path is not None:
+    if run.path is not None and run.seconds:
         metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
         write_metrics(run.path, metrics)
-    report(cli, metrics)
+    report(cli.model, data, run, exact, metrics)
     return metrics
 
 
-def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
-    """A trained model with its data and a Trainer that writes nothing, all on one device.
+def fit(cli: ExperimentCLI) -> None:
+    """Fit, with the mistakes that only show in training told as such.
 
-    Args:
-        reference: A run folder, a checkpoint, or `last`.
-        words: Flags of scripts/train.py that override the run's own, such as `--data.path other.csv`.
+    Raises:
+        UserError: If a callback, an optimizer or a scheduler cannot work as asked, or no step was trained.
     """
-    quiet_lightning()
-    checkpoint = read_checkpoint(find_checkpoint(reference))
-    config = yaml.safe_load(checkpoint[CONFIG_KEY])
-    data = config["data"]["init_args"]
-    if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
-        data["features"] = checkpoint[DATA_KEY]["feature_names"]
-    config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
-    cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])
-    load_weights(cli.model, checkpoint["state_dict"])
-    return cli
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except (RuntimeError, ValueError) as error:
+        if raised_in(error).startswith("torch.optim"):
+            raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
+        if raised_in(error).startswith("lightning.pytorch.callbacks"):
+            raise UserError(f"--trainer.callbacks: {error}") from error
+        raise
+    if cli.trainer.global_step == 0:
+        cli.run_folder.discard(cli.trainer)
+        raise UserError("no step was trained: raise --trainer.max_steps or --trainer.limit_train_batches")
 
 
 def quiet_lightning() -> None:
@@ -222,18 +256,3 @@ def quiet_lightning() -> None:
     for message in NEEDLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user
-
-
-def report(cli: ExperimentCLI, metrics: Mapping[str, float]) -> None:
-    """Print what was learned beside what is exactly right, the test metrics, and where the run lies."""
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    data, exact = cli.datamodule, None
-    console.print()
-    learned = cli.exact_answer.equation
-    best = cli.model.equation if isinstance(cli.model, Regression) else None  # the test has loaded the best checkpoint
-    if learned is not None and best is not None and isinstance(data, RowsDataModule):
-        print_equation(console, data, learned, best, cli.exact_answer.gap)
-        exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
-    print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
-    if cli.run_folder.path is not None:
-        print_run(console, cli.run_folder.path, cli.run_folder.seconds)

@@ -18,7 +18,7 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     while cause is not None:  # jsonargparse wraps what a constructor raises
         if isinstance(cause, UserError):
             return cause
-        if isinstance(cause, ValueError) and _is_ours(cause):
+        if isinstance(cause, ValueError) and raised_in(cause).startswith("project.nets"):
             return UserError(str(cause))
         cause = cause.__cause__ or cause.__context__
     message = str(error)
@@ -38,23 +38,25 @@ def _reason(message: str) -> str:
         return f"{owner} needs {required[1]}"
     if option := re.search(r"Option '(.*?)' is not accepted", message):
         return f"{owner} has no argument {option[1]!r}"
-    if denied := re.search(r"Importing '(.*?)' is not allowed", message):
-        return f"{denied[1]} is not a class that may be named here"
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
     value = given[0].strip("'") if given else ""
     expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
-    if expected and expected[0] not in ("list", "dict"):
-        return f"{value!r} is not {'a' if expected[0][0] not in 'aeiou' else 'an'} {expected[0]}"
+    if literals := re.findall(r"Expected a typing.Literal\[(.*?)\]", message):
+        return f"{value!r} is not one of {', '.join(literals)}"
+    if expected and expected[0] in ("int", "float", "bool", "str"):
+        return f"{value!r} is not {'an' if expected[0] == 'int' else 'a'} {expected[0]}"
     if name := re.search(r"Expected a dot import path string: (.*)", message):
         return f"there is no class {name[1]!r} to be given here"
+    if "list" in expected:
+        return f'{value!r} is not a list: write it as "[{value}]"'
     return " ".join(
         re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split()
     )
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether an exception was raised by this project's code, and not by the parser."""
+def raised_in(error: BaseException) -> str:
+    """Name of the module whose code raised an exception."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("project.")
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""

@@ -1,21 +1,51 @@
 """What a training run prints at its end: learned against exact, test metrics, where things lie."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from project.callbacks.exact_answer import coefficient_names, coefficients, is_affordable
+from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
+from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.least_squares import LeastSquaresFit
 from project.models.metrics import RegressionMetrics
-from project.models.regression import Equation
+from project.models.regression import Equation, Regression
 
 MOST_LINES = 20
+
+
+def report(
+    model: LightningModule,
+    data: LightningDataModule,
+    run_folder: RunFolder,
+    exact_answer: ExactAnswer,
+    metrics: Mapping[str, float],
+) -> None:
+    """Print what was learned beside what is exactly right, the test metrics, and where the run lies.
+
+    Args:
+        model: With the weights that were tested.
+        data: What it was trained on.
+        run_folder: Knows where the run lies.
+        exact_answer: Knows what was learned by the last epoch.
+        metrics: All metrics of the run.
+    """
+    console, exact = Console(width=None if sys.stdout.isatty() else 100), None
+    console.print()
+    best = model.equation if isinstance(model, Regression) else None
+    if exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
+        print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
+        exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
+    print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
+    if run_folder.path is not None:
+        print_run(console, run_folder.path, run_folder.seconds)
 
 
 def print_equation(

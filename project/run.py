@@ -19,7 +19,15 @@ ROOT = Path("lightning_logs")
 BEST, LAST = "best.ckpt", "last.ckpt"
 # A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
 CONFIG_KEY, DATA_KEY = "config", "data"
-DATA_ATTRIBUTES = ("in_shape", "out_features", "feature_names", "target_names", "class_names", "window")
+DATA_ATTRIBUTES = (
+    "in_shape",
+    "out_features",
+    "feature_names",
+    "target_names",
+    "class_names",
+    "window",
+    "feature_means",
+)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import sys
 
-from project.errors import told_in_one_line
+from project.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -15,6 +16,8 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments, overrides = parser.parse_known_args()
     with told_in_one_line():
+        if sys.argv[1:2] != [arguments.run] and overrides:
+            raise UserError("give the run first, and flags after it")
         from rich.console import Console
 
         from project.lifecycle.evaluate import evaluate

@@ -71,6 +71,10 @@ class RunFolder(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the folder of a run that has nothing to show."""
+        self.discard(trainer)
+
+    def discard(self, trainer: Trainer) -> None:
+        """Remove the folder unless it holds a checkpoint, or did before."""
         if self.path is None or self._existed or not trainer.is_global_zero:
             return
         if not any(self.path.glob("checkpoints/*.ckpt")):

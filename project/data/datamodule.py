@@ -109,6 +109,11 @@ class RowsDataModule(LightningDataModule):
         return self._loaded[1]
 
     @property
+    def feature_means(self) -> list[float]:
+        """Mean of each column (or channel) of x in the training split."""
+        return self.feature_statistics.mean.flatten().tolist()
+
+    @property
     def target_statistics(self) -> Statistics | None:
         """Statistics of y in the training split, computed before rounding to float32; None for classes."""
         return self._loaded[2]
@@ -144,7 +149,11 @@ class RowsDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """All training rows, in a new order each epoch."""
-        return self._loader(self.splits.train, shuffle=True)
+        loader = self._loader(self.splits.train, shuffle=True)
+        if self.trainer is not None:  # Lightning's own call of set_epoch comes too late for a resumed run's first epoch
+            epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """All validation rows, in order."""

@@ -36,6 +36,8 @@ class Rows(Dataset[Batch]):
     def __getitem__(self, index: Tensor | slice) -> Batch:
         if isinstance(index, slice):
             return self.x[index], self.y[index]  # a view: neighbouring rows need no copy
+        if isinstance(index, int):  # Lightning has put a sampler of single rows in the place of batches
+            raise UserError("--trainer.overfit_batches would train on single rows: use --trainer.limit_train_batches")
         return self.x.index_select(0, index), self.y.index_select(0, index)
 
 

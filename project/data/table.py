@@ -62,6 +62,10 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
     """Raise a UserError that names the first wanted column that is not present."""
     for name in wanted:
         if name not in present:
+            if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
+                raise UserError(
+                    f"{path}: the columns are not separated by commas ({present[0]!r}): save it with commas"
+                )
             shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
             raise UserError(f"{path}: there is no column {name!r} (for {flag}); the columns are: {shown}")
 
@@ -116,19 +120,23 @@ def sorted_labels(labels: list[str | None]) -> list[str]:
     return sorted(names, key=float if all(map(_is_number, names)) else str)
 
 
-def stream(path: str | Path, *, as_text: bool) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """A table's schema and its rows, block by block, in order and in bounded memory.
+
+    Values of a CSV file are taken as text, as they are spelled: a guess from the first rows may fail later ones.
 
     Args:
         path: A CSV file, a Parquet file or a folder of Parquet files.
-        as_text: Whether to take CSV values as they are spelled; otherwise their types are guessed.
     """
     names = column_names(path)
     if is_parquet(path):
         rows = pyarrow.dataset.dataset(path, format="parquet")
         return rows.schema, rows.to_batches(batch_size=BLOCK_ROWS, batch_readahead=1, fragment_readahead=1)
-    types = dict.fromkeys(names, pa.string()) if as_text else {}
-    reader = pyarrow.csv.open_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    try:
+        reader = pyarrow.csv.open_csv(path, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        raise _unreadable(path, error) from error
     return reader.schema, _readable(path, reader)
 
 

@@ -61,15 +61,16 @@ class TabularDataModule(RowsDataModule):
         others = [name for name in present if name not in self.target_names]
         self.feature_names = others if features is None else features
         require_columns(path, self.feature_names, present, "--data.features")
+        named = [*self.feature_names, *self.target_names]
         if not self.feature_names or not self.target_names:
             raise UserError("--data.features and --data.target: give at least one column each")
         if task == "classification":
             if len(self.target_names) != 1:
                 raise UserError("--data.target: classification takes one target column")
             self.class_names = sorted_labels(read_labels(path, self.target_names[0]))
-        both = next((name for name in self.feature_names if name in self.target_names), None)
-        if both is not None:
-            raise UserError(f"--data.features: column {both!r} is the target: a model would only copy it")
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"--data.features and --data.target: column {twice!r} is named twice")
 
     def load(self) -> Splits:
         """Read the tables and split them."""

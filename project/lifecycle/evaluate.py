@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from project.cli import open_run
+from project.errors import UserError
+from project.lifecycle.open_run import open_run
 
 
 def evaluate(reference: str, words: Sequence[str] = ()) -> tuple[dict[str, float], int]:
@@ -16,5 +17,7 @@ def evaluate(reference: str, words: Sequence[str] = ()) -> tuple[dict[str, float
         Metrics by name, and the number of rows they were measured on.
     """
     run = open_run(reference, words)
-    [metrics] = run.trainer.test(run.model, run.datamodule, verbose=False)
-    return dict(metrics), len(run.datamodule.splits.test)
+    results = run.trainer.test(run.model, run.datamodule, verbose=False)
+    if not results:
+        raise UserError("no test batch was taken: raise --trainer.limit_test_batches")
+    return dict(results[0]), len(run.datamodule.splits.test)

@@ -46,8 +46,11 @@ def predict(reference: str, source: Path, destination: Path) -> int:
     data = checkpoint[DATA_KEY]
     features, window = data["feature_names"], data["window"]
     missing = yaml.safe_load(checkpoint[CONFIG_KEY])["data"]["init_args"].get("missing", "error")
-    schema, blocks = stream(source, as_text=not is_parquet(destination))
+    schema, blocks = stream(source)
     require_columns(source, features, schema.names, "the model's features")
+    for field in schema:
+        if destination.suffix.lower() == ".csv" and (pa.types.is_nested(field.type) or pa.types.is_binary(field.type)):
+            raise UserError(f"{source}: column {field.name!r} is {field.type}: write to a .parquet file instead")
     for field in (added := _added_columns(data)):
         if field.name in schema.names:
             raise UserError(f"{source}: there already is a column {field.name!r}: rename it")
@@ -59,10 +62,13 @@ def predict(reference: str, source: Path, destination: Path) -> int:
             x = numbers(source, pa.Table.from_batches([block]).select(features), first_row=rows + 1)
             gaps = x.isnan()
             if missing == "mean":
-                x = torch.where(gaps, model.net.features.mean.cpu().double(), x)
+                x = torch.where(gaps, torch.tensor(data["feature_means"]).double(), x)
             elif missing == "error" and gaps.any():
                 row, column = gaps.nonzero()[0].tolist()
                 raise UserError(f"{source}: column {features[column]!r}, row {rows + row + 1}: no value")
+            if (large := x.abs() > torch.finfo(torch.float32).max).any():
+                row, column = large.nonzero()[0].tolist()
+                raise UserError(f"{source}: column {features[column]!r}, row {rows + row + 1}: too large for float32")
             known = torch.cat([history, x.float()])
             inputs = _inputs(known, model.net.net.in_shape, window)
             history = known[max(len(known) - window + 1, 0) :] if window else known[:0]
@@ -105,6 +111,8 @@ def _columns(outputs: Tensor, classes: list[str] | None, fields: list[pa.Field])
 @contextmanager
 def _writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """What writes record batches to a file that appears when all of it is there."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder: give the name of a file")
     if not is_parquet(path) and path.suffix.lower() != ".csv":
         raise UserError(f"{path}: give an output file that ends in .csv or .parquet")
     if not path.parent.is_dir():

@@ -12,6 +12,8 @@ from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import Net
 
+CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
+
 
 class Equation(NamedTuple):
     """y = x @ weights + bias in original units: weights (in_features, out_features), bias (out_features,), float64."""
@@ -48,9 +50,14 @@ class Regression(Supervised):
         standardize: bool = True,
         compile: bool = False,
     ) -> None:
+        criterion = loss()
+        if isinstance(criterion, CLASS_LOSSES):
+            raise UserError(
+                f"--model.loss: {type(criterion).__name__} is for classes: use it with --model Classification"
+            )
         metrics: dict[str, Metric] = {"regression": RegressionMetrics(out_features)}
         built = net(in_shape, out_features)
-        super().__init__(built, loss(), metrics, standardize, (out_features,), l1, l2, compile)
+        super().__init__(built, criterion, metrics, standardize, (out_features,), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError unless outputs and targets have the same shape, which a loss would otherwise broadcast."""

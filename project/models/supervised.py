@@ -174,5 +174,11 @@ class Supervised(LightningModule):
 
     def _log(self, split: Split, metrics: MetricCollection) -> None:
         # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
+        values = metrics.compute()
+        if not values["loss"].isfinite():
+            raise UserError(
+                f"the {split} loss is {values['loss'].item()} in epoch {self.current_epoch + 1}: "
+                "lower --optimizer.lr, or clip with --trainer.gradient_clip_val"
+            )
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
         metrics.reset()

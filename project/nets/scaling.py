@@ -28,11 +28,11 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Original units to standard ones; any shape that `shape` broadcasts over."""
-        return (x - self.mean) / self.std
+        return ((x - self.mean) / self.std).to(x.dtype)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Standard units to original ones."""
-        return x * self.std + self.mean
+        return (x * self.std + self.mean).to(x.dtype)
 
 
 class Standardized(nn.Module):

@@ -86,7 +86,7 @@ def test_constant_feature_is_kept_with_one_warning(table, folder):
     [
         ({}, {"target": "z"}, r"table.csv: there is no column 'z' \(for --data.target\); the columns are: a, b, y"),
         ({}, {"features": ["q"]}, r"no column 'q' \(for --data.features\)"),
-        ({}, {"features": ["y"]}, "column 'y' is the target"),
+        ({}, {"features": ["y"]}, "column 'y' is named twice"),
         ({"5_2_": "5,abc,"}, {}, "table.csv: column 'b', row 6: 'abc' is not a number"),
         ({"5_2_": "5,,"}, {}, r"missing values \(b 1\): give --data.missing drop or --data.missing mean"),
         ({"5_2_": "5,inf,"}, {}, "column 'b', row 6: an infinite value"),
@@ -94,6 +94,7 @@ def test_constant_feature_is_kept_with_one_warning(table, folder):
         ({"5_2_": "5,2,3,"}, {}, "Row #7: Expected 3 columns, got 4"),
         ({"a_b_y\n": ""}, {}, "the first line .* holds numbers, not names"),
         ({"a_b_y": "a,a,y"}, {}, "column 'a' comes twice"),
+        ({}, {"target": ["y", "y"]}, "column 'y' is named twice"),
         ({}, {"val_fraction": 0.6, "test_fraction": 0.6}, "leave no training rows"),
         ({}, {"test_fraction": 1.5}, "--data.test_fraction is 1.5"),
         ({}, {"test_path": "nowhere.csv"}, "nowhere.csv: no such file"),

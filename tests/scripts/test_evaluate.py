@@ -26,6 +26,8 @@ def test_flags_choose_other_data(default_run):
     assert metrics["test/mse"] == pytest.approx((fit.predict(test.x) - test.y).square().mean().item(), rel=0.05)
 
 
-def test_a_checkpoint_of_another_network_is_named(default_run):
-    with pytest.raises(UserError, match=r"net.net.linear.weight: model \(1, 2\), checkpoint \(1, 1\)"):
+def test_other_columns_or_another_network_are_named(default_run):
+    with pytest.raises(UserError, match=r"feature_names are not those .*'x'"):
         evaluate(str(default_run[0]), ["--data.features", "2"])
+    with pytest.raises(UserError, match="the checkpoint's weights are of another network .*net.net.head.bias"):
+        evaluate(str(default_run[0]), ["--model.net", "MLP"])

@@ -13,6 +13,8 @@ from project.lifecycle.predict import predict
 from project.run import find_checkpoint, load_model, read_checkpoint
 from tests.conftest import run_script
 
+SHORT = ["--trainer.max_epochs", "2"]
+
 
 @pytest.fixture
 def run(folder, table, capsys):
@@ -50,6 +52,24 @@ def test_parquet_keeps_types_and_order_over_many_blocks(run, folder, monkeypatch
     )
 
 
+def test_gaps_get_the_training_mean_also_without_standardisation(folder, capsys):
+    (folder / "t.csv").write_text("a,y\n" + "".join(f"{'' if i % 7 == 0 else 50 + i % 5},{i % 5}\n" for i in range(80)))
+    flags = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.missing", "mean"]
+    train([*flags, "--model.standardize", "false", "--optimizer", "Adam", *SHORT])
+    (folder / "in.csv").write_text("a\nNA\n0\n52\n")
+    predict("last", folder / "in.csv", folder / "out.csv")
+    gap, zero, middle = pyarrow.csv.read_csv("out.csv")["y_predicted"].to_pylist()
+    assert abs(gap - middle) < 0.1 * abs(gap - zero)
+
+
+def test_csv_becomes_parquet_with_every_other_value_as_it_was_spelled(run, folder):
+    rows = "".join(f"{i:06d},1,2\n" for i in range(200_000)) + "X9,1.5,2\n"
+    (folder / "in.csv").write_text("id,a,b\n" + rows)
+    assert predict(run, folder / "in.csv", folder / "out.parquet") == 200_001
+    ids = pyarrow.parquet.read_table("out.parquet")["id"]
+    assert [ids[0].as_py(), ids[-1].as_py()] == ["000000", "X9"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -59,6 +79,8 @@ def test_parquet_keeps_types_and_order_over_many_blocks(run, folder, monkeypatch
         ("a,b\n1,2\n3,inf\n", "in.csv: column 'b', row 2: an infinite value"),
         ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3"),
         ("a,b,y_predicted\n1,2,3\n", "already is a column 'y_predicted'"),
+        ("a,b\n1,2\n3,1e39\n", "in.csv: column 'b', row 2: too large for float32"),
+        ("a;b\n1;2\n", "not separated by commas"),
         ("", "the file is empty"),
     ],
 )
@@ -67,6 +89,36 @@ def test_a_mistake_is_named_and_leaves_no_output(run, folder, text, told):
     with pytest.raises(UserError, match=told):
         predict(run, folder / "in.csv", folder / "out.csv")
     assert not [path for path in folder.iterdir() if "out.csv" in path.name]
+
+
+def test_classes_come_with_their_names_and_probabilities(folder, capsys):
+    lines = [f"{i % 2 + 0.1 * (i % 5)},{'ja' if i % 2 else 'nein'}" for i in range(60)]
+    (folder / "t.csv").write_text("\n".join(["a,answer", *lines]))
+    flags = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "answer"]
+    train([*flags, "--data.task", "classification", "--model", "Classification", "--optimizer.lr", "0.5"])
+    predict("last", folder / "t.csv", folder / "out.csv")
+    found = list(csv.DictReader((folder / "out.csv").open()))
+    assert [row["answer_predicted"] for row in found] == [row["answer"] for row in found]
+    for row in found:
+        ja, nein = float(row["answer_probability_ja"]), float(row["answer_probability_nein"])
+        assert ja + nein == pytest.approx(1, abs=1e-5)
+        assert (ja > nein) == (row["answer"] == "ja")
+
+
+def test_a_series_is_forecast_from_every_full_window_across_blocks(folder, capsys, monkeypatch):
+    values = torch.randn(300)
+    pyarrow.parquet.write_table(pa.table({"y": values.numpy()}), "s.parquet")
+    train(
+        ["--data", "SeriesDataModule", "--data.path", "s.parquet", "--data.window", "5", "--data.horizon", "2", *SHORT]
+    )
+    monkeypatch.setattr("project.data.table.BLOCK_ROWS", 7)
+    predict("last", folder / "s.parquet", folder / "out.parquet")
+    found = pyarrow.parquet.read_table("out.parquet")
+    first, second = (found[f"y+{step}_predicted"].to_pylist() for step in (1, 2))
+    assert first[:4] == second[:4] == [None] * 4
+    model = load_model(read_checkpoint(find_checkpoint("last")))
+    windows = torch.stack([values[end - 5 : end] for end in range(5, 301)])[:, :, None]
+    torch.testing.assert_close(torch.tensor([first[4:], second[4:]]).T, model(windows).detach())
 
 
 def test_a_failure_midway_leaves_the_old_output(run, folder, monkeypatch):

@@ -193,8 +193,54 @@ def test_resume_goes_on_where_the_run_stopped(folder, capsys):
     assert re.findall(r"Epoch \[(\d)/5\]", printed) == ["4", "5"]
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "a resumed run stays one run"
     assert "rows: 60" in (folder / "lightning_logs/version_0/config.yaml").read_text(), "its own flags still hold"
-    with pytest.raises(UserError, match="all 5 epochs are done: give --trainer.max_epochs"):
+    with pytest.raises(UserError, match="5 of --trainer.max_epochs 5 are done"):
         train(["--ckpt_path", "last"])
+
+
+def test_a_resumed_run_ends_as_the_uninterrupted_one(folder, capsys):
+    words = [*QUIET, "--data.batch_size", "7", "--optimizer.momentum", "0.9", "--trainer.max_epochs"]
+    train([*words, "6"])
+    train([*words, "3"])
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "6"])
+    whole, resumed = (weights(folder / f"lightning_logs/version_{version}") for version in (0, 1))
+    assert all(value.equal(resumed[name]) for name, value in whole.items())
+
+
+def test_a_moved_run_that_is_resumed_keeps_its_best_checkpoint(folder, capsys):
+    flags = ["--optimizer", "Adam", "--optimizer.lr", "0.05", *QUIET]
+    train([*flags, "--trainer.max_epochs", "30"])
+    (folder / "lightning_logs/version_0").rename(folder / "lightning_logs/version_7")
+    best = folder / "lightning_logs/version_7/checkpoints/best.ckpt"
+    before = read_checkpoint(best)["epoch"]
+    assert before < 29, "the case needs a best epoch before the last"
+    train(["--ckpt_path", "lightning_logs/version_7", "--trainer.max_epochs", "31"])
+    assert read_checkpoint(best)["epoch"] == before
+
+
+@pytest.mark.parametrize("change", ["--optimizer.lr=0.5", "--data.rows=50", "--seed_everything=3", "--model.net=MLP"])
+def test_a_resumed_run_refuses_to_become_another(folder, capsys, change):
+    train([*QUIET, "--trainer.max_epochs", "2"])
+    with pytest.raises(UserError, match=f"a resumed run keeps its {change.split('=')[0].split('.')[0]}"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "4", change])
+
+
+def test_a_diverging_run_ends_in_an_error_that_names_epoch_and_mend(folder, capsys):
+    with pytest.raises(UserError, match=r"loss is (nan|inf) in epoch 1: lower --optimizer.lr"):
+        train(["--optimizer.lr", "1e30"])
+    assert not list(folder.glob("lightning_logs/*"))
+
+
+def test_a_run_of_a_few_steps_is_a_run(folder, capsys):
+    metrics = train(["--trainer.max_steps", "3"])
+    assert metrics["test/mse"] > 0
+    with pytest.raises(UserError, match="3 of --trainer.max_steps 3 are done"):
+        train(["--ckpt_path", "last"])
+
+
+def test_a_feature_may_be_called_bias(folder, capsys):
+    (folder / "t.csv").write_text("bias,y\n" + "".join(f"{i},{2 * i}\n" for i in range(40)))
+    train(["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--trainer.max_epochs", "2"])
+    assert re.search(r"│ \(bias\)", capsys.readouterr().out)
 
 
 def test_fast_dev_run_tries_one_batch_and_leaves_nothing(folder, capsys):
@@ -234,15 +280,27 @@ def test_other_loggers_and_callbacks_by_name(folder, capsys):
         ("--ckpt_path text.ckpt", "text.ckpt: not a checkpoint"),
         ("--trainer.max_epochs -5", "max_epochs"),
         ("--trainer.devices 0", "devices"),
+        ("--trainer.max_epochs 0", "--trainer.max_epochs is 0"),
+        ("--trainer.limit_train_batches 0", "no step was trained"),
+        ("--trainer.overfit_batches 1", "use --trainer.limit_train_batches"),
+        ("--trainer.precision 7", "--trainer.precision: '7' is not one of"),
+        ("--model.loss CrossEntropyLoss", "use it with --model Classification"),
+        ("--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val_loss", "val/loss"),
+        ("--lr_scheduler ReduceLROnPlateau --lr_scheduler.monitor val_loss", "val_loss"),
+        ("--optimizer SparseAdam", "--optimizer or --lr_scheduler: SparseAdam does not support"),
+        ("--config bad.yaml", "bad.yaml: not YAML"),
         ("--trainer.callbacks Foo", "--trainer.callbacks: there is no class 'Foo'"),
     ],
 )
 def test_a_mistake_is_named_and_leaves_no_run(folder, words, told):
     (folder / "text.ckpt").write_text("hello")
+    (folder / "bad.yaml").write_text("trainer: [1")
     with pytest.raises(UserError) as caught:
         train(words.split())
     assert told in str(caught.value)
-    assert not (folder / "lightning_logs").exists()
+    if "monitor" in words:  # found out after an epoch, whose checkpoint is kept
+        return
+    assert not list(folder.glob("lightning_logs/*"))
 
 
 def test_a_mistake_ends_in_one_line_and_status_2(folder):
