@@ -6,12 +6,10 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
@@ -22,6 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import project.data
 import project.nets  # noqa: F401  (names that can be given to --model.net)
 from project.callbacks import EpochLine, ExactAnswer, FitFigure, Hyperparameters, RunCheckpoint, RunFolder
+from project.config import with_full_paths, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
 from project.models.supervised import Supervised
@@ -44,6 +43,14 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
+USAGE = """%(prog)s [--config YAML] [--ckpt_path last]
+       [--data NAME --data.ARGUMENT VALUE …] [--model NAME --model.ARGUMENT VALUE …] [--model.net NAME …]
+       [--optimizer NAME --optimizer.ARGUMENT VALUE …] [--lr_scheduler NAME …] [--trainer.ARGUMENT VALUE …]"""
+DESCRIPTION = (
+    "Train a model, and test the best checkpoint. Without flags: a linear model on y = 3x + 2 with noise. On a table "
+    "of yours: --data TabularDataModule --data.path FILE --data.target COLUMN. `--data.help NAME`, "
+    "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class."
+)
 NEEDLESS_WARNINGS = (
     r".*does not have many workers",  # rows in memory are gathered fastest without any
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
@@ -55,22 +62,6 @@ NEEDLESS_WARNINGS = (
 
 # What a resumed run keeps: with another, it would be another run, and its optimizer's state would not fit.
 KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
-
-
-def yaml_of(words: Sequence[str]) -> dict[str, Any]:
-    """What the YAML files (or texts) among flags hold at their top level."""
-    found: dict[str, Any] = {}
-    for flag, value in pairwise([*words, ""]):
-        if not flag.startswith(("--config", "-c")):
-            continue
-        value = flag.split("=", 1)[1] if "=" in flag else value
-        text = value if "\n" in value else Path(value).read_text() if Path(value).is_file() else ""
-        try:
-            sections = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{value}: not YAML: {error}") from error
-        found |= sections if isinstance(sections, dict) else {}
-    return found
 
 
 class ExperimentCLI(LightningCLI):
@@ -98,7 +89,7 @@ class ExperimentCLI(LightningCLI):
                 subclass_mode_data=True,
                 save_config_callback=None,
                 seed_everything_default=0,
-                parser_kwargs={"exit_on_error": False, "description": "Train a model, and test the best checkpoint."},
+                parser_kwargs={"exit_on_error": False, "usage": USAGE, "description": DESCRIPTION},
                 load_from_checkpoint_support=False,
                 run=False,
             )
@@ -125,7 +116,8 @@ class ExperimentCLI(LightningCLI):
         settings = yaml_of(self.words)
         reference = given.ckpt_path or settings.get("ckpt_path")
         # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
-        chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")} | settings.keys()
+        chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")}
+        chosen |= {key for key, value in settings.items() if isinstance(value, str) or "class_path" in (value or ())}
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
         if reference:
@@ -141,14 +133,12 @@ class ExperimentCLI(LightningCLI):
         """Parse the words over a run's own configuration."""
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
+        before, after = with_full_paths(saved), with_full_paths(self.config)
         for section in KEPT:
-            if self.config.get(section) != saved.get(section):
+            if before.get(section) != after.get(section):
                 raise UserError(f"a resumed run keeps its --{section}: train anew to change it")
-        epochs, steps = (
-            checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
-            checkpoint["global_step"],
-        )
-        for flag, done in [("max_epochs", epochs), ("max_steps", steps)]:
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        for flag, done in [("max_epochs", epochs), ("max_steps", checkpoint["global_step"])]:
             most = self.config.trainer[flag]
             if most is not None and 0 <= most <= done:
                 raise UserError(f"{self.checkpoint}: {done} of --trainer.{flag} {most} are done: give more to go on")
@@ -189,12 +179,7 @@ class ExperimentCLI(LightningCLI):
 
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""
-        config = self.config.clone()
-        arguments = config.data.init_args
-        for name in ("path", "val_path", "test_path"):
-            if arguments.get(name):  # so that the run can be used from any folder
-                arguments[name] = str(Path(arguments[name]).resolve())
-        return self.parser.dump(config, skip_none=False)
+        return self.parser.dump(with_full_paths(self.config), skip_unset=False)
 
 
 def train(words: Sequence[str]) -> dict[str, float]:

@@ -14,20 +14,23 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         error: Raised while parsing flags or building what they describe.
         flags: All flags, to suggest a near one.
     """
+    root: BaseException = error
     cause: BaseException | None = error
     while cause is not None:  # jsonargparse wraps what a constructor raises
         if isinstance(cause, UserError):
             return cause
         if isinstance(cause, ValueError) and raised_in(cause).startswith("project.nets"):
             return UserError(str(cause))
-        cause = cause.__cause__ or cause.__context__
+        root, cause = cause, cause.__cause__ or cause.__context__
     message = str(error)
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
         word = unknown[1].split()[0]
         near = get_close_matches(word.split("=")[0], list(flags), n=1)
         return UserError(f"unknown flag {word}" + (f": did you mean {near[0]}?" if near else ": --help lists them all"))
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
-    return UserError(f"--{keys}: {_reason(message)}" if keys else message)
+    if keys:
+        return UserError(f"--{keys}: {_reason(message)}")
+    return UserError(message if raised_in(root).startswith("jsonargparse") else str(root))
 
 
 def _reason(message: str) -> str:

@@ -95,7 +95,8 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
     """Where the run lies, and what to type next."""
     run = Path(os.path.relpath(run))
     console.print(f"Run:         {run}  (fit took {seconds:.1f} s)", highlight=False)
-    console.print(f"TensorBoard: tensorboard --logdir {run.parent}", highlight=False)
+    if any(run.glob("events.*")):
+        console.print(f"TensorBoard: tensorboard --logdir {run.parent}", highlight=False)
     console.print(f"Evaluate:    python scripts/evaluate.py {run}", highlight=False)
 
 

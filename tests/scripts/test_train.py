@@ -10,6 +10,7 @@ from torch import nn
 from project.cli import train
 from project.data import SyntheticDataModule
 from project.errors import UserError
+from project.lifecycle.evaluate import evaluate
 from project.run import read_checkpoint
 from tests.conftest import REPOSITORY, run_script
 
@@ -241,6 +242,24 @@ def test_a_feature_may_be_called_bias(folder, capsys):
     (folder / "t.csv").write_text("bias,y\n" + "".join(f"{i},{2 * i}\n" for i in range(40)))
     train(["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--trainer.max_epochs", "2"])
     assert re.search(r"│ \(bias\)", capsys.readouterr().out)
+
+
+def test_yaml_may_set_single_arguments_of_the_default_classes(folder, capsys):
+    (folder / "part.yaml").write_text("model: {init_args: {l2: 0.5}}\ndata: {init_args: {rows: 40}}\n")
+    train(["--config", "part.yaml", "--trainer.max_epochs", "2"])
+    saved = (folder / "lightning_logs/version_0/config.yaml").read_text()
+    assert "l2: 0.5" in saved
+    assert "rows: 40" in saved
+
+
+def test_a_run_can_be_used_from_any_folder(folder, table, capsys, monkeypatch):
+    table()
+    flags = ["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y", *QUIET]
+    train([*flags, "--trainer.max_epochs", "2"])
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--data.path", "table.csv"])
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert evaluate("../lightning_logs/version_0")[1] == 8
 
 
 def test_fast_dev_run_tries_one_batch_and_leaves_nothing(folder, capsys):
