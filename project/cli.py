@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 import project.data
 import project.nets  # noqa: F401  (names that can be given to --model.net)
-from project.callbacks import EpochLine, ExactAnswer, FitFigure, Hyperparameters, RunCheckpoint, RunFolder
+from project.callbacks import EpochLine, EpochSeed, ExactAnswer, FitFigure, Hyperparameters, RunCheckpoint, RunFolder
 from project.config import with_full_paths, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
@@ -153,6 +153,10 @@ class ExperimentCLI(LightningCLI):
         """Build the Trainer, with the callbacks that make a run."""
         config = self.config_init.trainer
         writes = not config.fast_dev_run
+        if config.precision in ("16-true", "bf16-true"):
+            raise UserError(
+                f"--trainer.precision {config.precision} rounds the data itself: give {config.precision[:-4]}mixed"
+            )
         if config.logger in (None, True):
             logs, version = Path(config.default_root_dir or ".").resolve() / ROOT, None
             if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
@@ -163,7 +167,7 @@ class ExperimentCLI(LightningCLI):
         if config.enable_model_summary is None:
             config.enable_model_summary = False
         self.run_folder, self.exact_answer = RunFolder(self.yaml()), ExactAnswer()
-        callbacks: list[Callback] = [self.exact_answer]
+        callbacks: list[Callback] = [self.exact_answer, EpochSeed(int(self.config.seed_everything or 0))]
         if writes:
             callbacks += [self.run_folder, FitFigure()]
         if writes and config.logger:
@@ -228,6 +232,8 @@ def fit(cli: ExperimentCLI) -> None:
             raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
         if raised_in(error).startswith("lightning.pytorch.callbacks"):
             raise UserError(f"--trainer.callbacks: {error}") from error
+        if raised_in(error).startswith("project.nets"):
+            raise UserError(str(error)) from error
         raise
     if cli.trainer.global_step == 0:
         cli.run_folder.discard(cli.trainer)

@@ -90,6 +90,11 @@ class RowsDataModule(LightningDataModule):
         constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=True) if flag]
         if constant:
             rank_zero_warn(f"constant in the training rows, so nothing can be learned from it: {', '.join(constant)}")
+        self.check_resolution(columns, names)
+
+    @staticmethod
+    def check_resolution(columns: Statistics, names: list[str]) -> None:
+        """Raise a UserError for a column whose values float32 cannot tell apart."""
         resolution = columns.mean.abs() * torch.finfo(torch.float32).eps
         lost = (columns.std < 16 * resolution) & ~columns.constant
         for name, flag in zip(names, lost.flatten().tolist(), strict=True):

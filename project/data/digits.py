@@ -4,7 +4,7 @@ import torch
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.data.split import fraction, random_split
+from project.data.split import check_fractions, random_split
 from project.errors import UserError
 
 
@@ -35,8 +35,7 @@ class DigitsDataModule(RowsDataModule):
         self.classes = sorted(set(range(10) if classes is None else classes))
         if len(self.classes) < 2 or not set(self.classes) <= set(range(10)):
             raise UserError(f"--data.classes is {classes}: give two or more digits from 0 to 9")
-        self.val_fraction = fraction("val_fraction", val_fraction)
-        self.test_fraction = fraction("test_fraction", test_fraction)
+        self.val_fraction, self.test_fraction = check_fractions(val_fraction, test_fraction)
         self.class_names = [str(digit) for digit in self.classes]
         self.feature_names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
         self.target_names = ["digit"]

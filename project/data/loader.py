@@ -103,4 +103,5 @@ def row_loader(rows: Rows, batch_size: int, *, shuffle: bool, seed: int = 0, num
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(seed),  # else each pass would draw from, and so shift, torch's own
     )

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.data.split import fraction, sizes
+from project.data.split import check_fractions, sizes
+from project.data.statistics import statistics
 from project.data.table import column_names, read_numbers, require_columns
 from project.errors import UserError
 
@@ -58,14 +59,12 @@ class SeriesDataModule(RowsDataModule):
         if noise <= 0:
             raise UserError(f"--data.noise is {noise}: a standard deviation is above 0")
         self.path, self.window, self.horizon, self.lag, self.rows, self.noise = path, window, horizon, lag, rows, noise
-        self.val_fraction = fraction("val_fraction", val_fraction)
-        self.test_fraction = fraction("test_fraction", test_fraction)
-        if self.val_fraction + self.test_fraction >= 1:
-            raise UserError(
-                "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
-            )
+        self.val_fraction, self.test_fraction = check_fractions(val_fraction, test_fraction)
         present = column_names(path) if path else ["y"]
         self.feature_names = present if columns is None else columns
+        twice = next((name for name in self.feature_names if self.feature_names.count(name) > 1), None)
+        if twice is not None or not self.feature_names:
+            raise UserError(f"--data.columns is {self.feature_names}: give each of one or more columns once")
         self.target = self.feature_names[0] if target is None else target
         require_columns(
             path or "the generated series", [*self.feature_names, self.target], present, "--data.columns, --data.target"
@@ -77,7 +76,7 @@ class SeriesDataModule(RowsDataModule):
         """Read or make the series, and lay windows over each of its three parts."""
         if self.path:
             columns = list(dict.fromkeys([*self.feature_names, self.target]))
-            series = read_numbers(self.path, columns)
+            series = read_numbers(self.path, columns, "mend it, or choose numeric columns with --data.columns")
             if series.isnan().any():
                 row, column = series.isnan().nonzero()[0].tolist()
                 raise UserError(f"{self.path}: column {columns[column]!r}, row {row + 1}: no value: fill gaps first")
@@ -85,6 +84,9 @@ class SeriesDataModule(RowsDataModule):
         else:
             x = self._generate()
             y = x[:, 0]
+        # Windows are views of a float32 series, so that they take no memory: look at every digit before.
+        self.check_resolution(statistics(x), self.feature_names)
+        self.check_resolution(statistics(y), [self.target])
         lengths = sizes(len(x), self.val_fraction, self.test_fraction)
         return Splits(*(self._windows(*part) for part in zip(x.split(lengths), y.split(lengths), strict=True)))
 

@@ -6,15 +6,20 @@ from torch import Tensor
 from project.errors import UserError
 
 
-def fraction(flag: str, value: float) -> float:
-    """A part of the rows, as given by a flag.
+def check_fractions(val: float | None, test: float | None) -> tuple[float, float]:
+    """Parts of the rows to validate and to test on, as given by flags; None where they come from elsewhere.
 
     Raises:
-        UserError: If it is not between 0 and 1.
+        UserError: If one is not between 0 and 1, or nothing is left to train on.
     """
-    if not 0 < value < 1:
-        raise UserError(f"--data.{flag} is {value}: give a number between 0 and 1")
-    return value
+    for flag, value in [("val_fraction", val), ("test_fraction", test)]:
+        if value is not None and not 0 < value < 1:
+            raise UserError(f"--data.{flag} is {value}: give a number between 0 and 1")
+    if (val or 0.0) + (test or 0.0) >= 1:
+        raise UserError(
+            "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
+        )
+    return val or 0.0, test or 0.0
 
 
 def sizes(rows: int, val: float, test: float) -> list[int]:

@@ -1,5 +1,6 @@
 """Tables on disk, CSV and Parquet, as numbers: what cannot be a number is an error that names file, column and row."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,12 +71,13 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
             raise UserError(f"{path}: there is no column {name!r} (for {flag}); the columns are: {shown}")
 
 
-def read_numbers(path: str | Path, columns: list[str]) -> Tensor:
+def read_numbers(path: str | Path, columns: list[str], mend: str = "mend it") -> Tensor:
     """Columns of a table as numbers.
 
     Args:
         path: A CSV file, a Parquet file or a folder of Parquet files.
         columns: Names of the columns, in the order they are wanted.
+        mend: What to do about text in a column, for errors.
 
     Returns:
         Shape (rows, columns), float64, with NaN for missing values.
@@ -98,7 +100,7 @@ def read_numbers(path: str | Path, columns: list[str]) -> Tensor:
             include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True
         )
         table = pyarrow.csv.read_csv(path, convert_options=convert)
-    return numbers(path, table.select(columns))
+    return numbers(path, table.select(columns), mend=mend)
 
 
 def read_labels(path: str | Path, column: str) -> list[str | None]:
@@ -111,13 +113,18 @@ def read_labels(path: str | Path, column: str) -> list[str | None]:
             include_columns=[column], column_types={column: pa.string()}, strings_can_be_null=True
         )
         values = pyarrow.csv.read_csv(path, convert_options=convert).column(0)
-    return values.cast(pa.string()).to_pylist()
+    if pa.types.is_nested(values.type):
+        raise UserError(f"{path}: column {column!r} is {values.type}: classes are text or integers")
+    values = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    return pc.if_else(pc.is_in(values, MISSING), pa.scalar(None, pa.string()), values).to_pylist()
 
 
 def sorted_labels(labels: list[str | None]) -> list[str]:
     """Each label once, in order: of numbers where all are, else of text."""
     names = {label for label in labels if label is not None}
-    return sorted(names, key=float if all(map(_is_number, names)) else str)
+    if not all(map(_is_number, names)):
+        return sorted(names)
+    return sorted(names, key=lambda name: (float(name), name))
 
 
 def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -157,17 +164,18 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
     return UserError(f"{path}: {str(error).splitlines()[0]}")
 
 
-def numbers(path: str | Path, table: pa.Table, first_row: int = 1) -> Tensor:
+def numbers(path: str | Path, table: pa.Table, first_row: int = 1, mend: str = "mend it") -> Tensor:
     """A table's columns as float64 (rows, columns) with NaN for missing values; see `read_numbers`.
 
     Args:
         path: Named in errors.
         table: Columns of any type; numbers in text are taken as numbers.
         first_row: Number of the table's first row within the file, for errors.
+        mend: What to do about text in a column, for errors.
     """
     values = torch.empty(table.num_columns, table.num_rows, dtype=torch.float64)
     for index, name in enumerate(table.column_names):
-        column = _as_float64(table.column(name), path, name, first_row)
+        column = _as_float64(table.column(name), path, name, first_row, mend)
         array = column.fill_null(float("nan")).combine_chunks().to_numpy(zero_copy_only=False)
         values[index] = torch.from_numpy(array.copy() if not array.flags.writeable else array)
     infinite = values.isinf()
@@ -177,11 +185,11 @@ def numbers(path: str | Path, table: pa.Table, first_row: int = 1) -> Tensor:
     return values.T
 
 
-def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row: int) -> pa.ChunkedArray:
+def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row: int, mend: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
-        raise UserError(f"{path}: column {name!r} is {column.type}, not a number: leave it out with --data.features")
+        raise UserError(f"{path}: column {name!r} is {column.type}, not a number: {mend}")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.utf8_trim_whitespace(column)
         column = pc.if_else(pc.is_in(column, MISSING), pa.scalar(None, column.type), column)
@@ -190,8 +198,7 @@ def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row:
     except pa.ArrowInvalid:
         row = _first_text(column)
         raise UserError(
-            f"{path}: column {name!r}, row {first_row + row}: {column[row].as_py()!r} is not a number: "
-            "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
+            f"{path}: column {name!r}, row {first_row + row}: {column[row].as_py()!r} is not a number: {mend}"
         ) from None
 
 
@@ -210,7 +217,6 @@ def _first_text(column: pa.ChunkedArray) -> int:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.data.split import fraction, random_split
+from project.data.split import check_fractions, random_split
 from project.data.table import column_names, read_labels, read_numbers, require_columns, sorted_labels
 from project.errors import UserError
+
+MEND = "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
 
 
 class TabularDataModule(RowsDataModule):
@@ -49,12 +51,9 @@ class TabularDataModule(RowsDataModule):
         super().__init__(batch_size, num_workers, seed)
         self.task = task
         self.path, self.val_path, self.test_path, self.missing = path, val_path, test_path, missing
-        self.val_fraction = 0.0 if val_path else fraction("val_fraction", val_fraction)
-        self.test_fraction = 0.0 if test_path else fraction("test_fraction", test_fraction)
-        if self.val_fraction + self.test_fraction >= 1:
-            raise UserError(
-                "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
-            )
+        self.val_fraction, self.test_fraction = check_fractions(
+            None if val_path else val_fraction, None if test_path else test_fraction
+        )
         present = column_names(path)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
@@ -68,6 +67,8 @@ class TabularDataModule(RowsDataModule):
             if len(self.target_names) != 1:
                 raise UserError("--data.target: classification takes one target column")
             self.class_names = sorted_labels(read_labels(path, self.target_names[0]))
+            if len(self.class_names) < 2:
+                raise UserError(f"{path}: column {self.target_names[0]!r} has no two classes: {self.class_names}")
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
             raise UserError(f"--data.features and --data.target: column {twice!r} is named twice")
@@ -93,7 +94,7 @@ class TabularDataModule(RowsDataModule):
         columns = self.feature_names + self.target_names
         if path != self.path:
             require_columns(path, columns, column_names(path), "the columns of --data.path")
-        table = read_numbers(path, columns) if self.class_names is None else self._read_classes(path)
+        table = read_numbers(path, columns, MEND) if self.class_names is None else self._read_classes(path)
         if len(table) == 0:
             raise UserError(f"{path}: there are no rows under the header")
         gaps = table.isnan()
@@ -122,7 +123,7 @@ class TabularDataModule(RowsDataModule):
                     f"{path}: column {self.target_names[0]!r}, row {row + 1}: class {label!r} is not in {self.path}"
                 )
         codes = torch.tensor([torch.nan if label is None else numbers[label] for label in labels], dtype=torch.float64)
-        return torch.cat([read_numbers(path, self.feature_names), codes[:, None]], dim=1)
+        return torch.cat([read_numbers(path, self.feature_names, MEND), codes[:, None]], dim=1)
 
     def _split(self, table: Tensor) -> tuple[Tensor, ...]:
         parts = random_split(len(table), self.val_fraction, self.test_fraction, self.seed)

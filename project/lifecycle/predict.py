@@ -17,6 +17,8 @@ from project.data.table import is_parquet, numbers, require_columns, stream
 from project.errors import UserError
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_checkpoint
 
+BATCH_ROWS = 1_024
+
 
 def predict(reference: str, source: Path, destination: Path) -> int:
     """Write a table's rows, in order and unchanged, with one more column `<target>_predicted` for each target.
@@ -72,7 +74,7 @@ def predict(reference: str, source: Path, destination: Path) -> int:
             known = torch.cat([history, x.float()])
             inputs = _inputs(known, model.net.net.in_shape, window)
             history = known[max(len(known) - window + 1, 0) :] if window else known[:0]
-            outputs = model.predict_step(inputs.to(device), 0).cpu()
+            outputs = torch.cat([model.predict_step(part.to(device), 0).cpu() for part in inputs.split(BATCH_ROWS)])
             early = torch.full((len(block) - len(outputs), data["out_features"]), torch.nan)  # before a full window
             columns = _columns(torch.cat([early, outputs]), data["class_names"], added)
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))

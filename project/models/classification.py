@@ -23,7 +23,7 @@ class Classification(Supervised):
         in_shape: Shape of one row of x; comes from the data.
         out_features: Number of classes; comes from the data.
         net: The network.
-        loss: The loss, any of `torch.nn` that takes logits and class numbers and averages over rows.
+        loss: The loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
         l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
         l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
         standardize: Whether to standardise inputs inside the net, by the training rows.
@@ -46,11 +46,16 @@ class Classification(Supervised):
                 f"the data has {out_features} target{'s' * (out_features != 1)} and no classes: "
                 "classify with --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
+        criterion = loss()
+        if not isinstance(criterion, nn.CrossEntropyLoss | nn.MultiMarginLoss):
+            raise UserError(
+                f"--model.loss {type(criterion).__name__} takes no logits and class numbers: give CrossEntropyLoss"
+            )
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),
         }
-        super().__init__(net(in_shape, out_features), loss(), metrics, standardize, (), l1, l2, compile)
+        super().__init__(net(in_shape, out_features), criterion, metrics, standardize, (), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError unless targets are class numbers, one a row."""
@@ -68,4 +73,6 @@ class Classification(Supervised):
     def confusion_matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """Counts (classes, classes) of rows by true class and by predicted class."""
         metric = MulticlassConfusionMatrix(self.net.net.out_features, sync_on_compute=False).to(self.device)
-        return metric(self(x.to(self.device)), y.to(self.device)).cpu()
+        for rows, classes in zip(x.split(1_024), y.split(1_024), strict=True):
+            metric.update(self(rows.to(self.device)), classes.to(self.device))
+        return metric.compute().cpu()

@@ -26,7 +26,9 @@ class MeanLoss(Metric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Take in a batch: outputs (B, out_features), targets as the criterion takes them."""
-        self.total = self.total + self.criterion(outputs, target).to(_high(outputs)) * len(target)
+        high = _high(outputs)
+        target = target.to(high) if target.is_floating_point() else target
+        self.total = self.total + self.criterion(outputs.to(high), target) * len(target)
         self.rows = self.rows + len(target)
 
     def compute(self) -> Tensor:

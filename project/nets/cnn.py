@@ -18,7 +18,8 @@ class CNN(Net):
         dropout: Part of the values dropped in training, before the head.
 
     Raises:
-        ValueError: If rows are not images, or a size is below 1.
+        ValueError: If rows are not images, or a size is below 1; in training, if a batch is one row whose map has
+            shrunk to one pixel.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class CNN(Net):
             )
         depth, height, width = in_shape
         blocks: list[nn.Module] = []
+        self.one_pixel = False
         for following in channels:
             blocks += [
                 nn.Conv2d(depth, following, kernel_size=3, padding=1, bias=False),
@@ -49,6 +51,7 @@ class CNN(Net):
                 nn.ReLU(),
                 nn.MaxPool2d(2, ceil_mode=True),
             ]
+            self.one_pixel = height * width == 1  # where the last batch norm sees it
             depth, height, width = following, (height + 1) // 2, (width + 1) // 2
         self.blocks = nn.Sequential(*blocks)
         self.layers = nn.Sequential(
@@ -58,6 +61,10 @@ class CNN(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, out_features)."""
+        if self.training and len(x) == 1 and self.one_pixel:
+            raise ValueError(
+                "CNN: batch norm cannot train on one value: a batch of one row is left, give another --data.batch_size"
+            )
         x = self.blocks(x)  # (B, channels[-1], height / 2^blocks, width / 2^blocks)
         x = self.layers(x)  # (B, hidden)
         return self.head(x)  # (B, out)

@@ -28,11 +28,11 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Original units to standard ones; any shape that `shape` broadcasts over."""
-        return ((x - self.mean) / self.std).to(x.dtype)
+        return (x - self.mean) / self.std
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Standard units to original ones."""
-        return (x * self.std + self.mean).to(x.dtype)
+        """Standard units to original ones, in float32 also where x is of lower precision."""
+        return x * self.std + self.mean
 
 
 class Standardized(nn.Module):

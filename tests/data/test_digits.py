@@ -24,6 +24,11 @@ def test_some_classes_are_renumbered_in_order():
     assert data.splits.train.y.dtype == torch.int64
 
 
+def test_fractions_that_leave_nothing_are_named():
+    with pytest.raises(UserError, match="leave no training rows"):
+        DigitsDataModule(val_fraction=0.6, test_fraction=0.5)
+
+
 def test_classes_that_are_no_digits_are_named():
     with pytest.raises(UserError, match="--data.classes is"):
         DigitsDataModule(classes=[3, 12])

@@ -62,12 +62,26 @@ def test_windows_are_views_and_take_no_memory_of_their_own():
         ({"rows": 40}, "a split of 4 rows holds no window of 16 steps"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave no training rows"),
         ({"path": "clock.csv", "target": "q"}, "clock.csv: there is no column 'q'"),
+        ({"path": "clock.csv", "columns": ["t", "t"]}, "give each of one or more columns once"),
+        ({"path": "clock.csv", "columns": []}, "give each of one or more columns once"),
         ({"path": "none.csv"}, "none.csv: no such file"),
     ],
 )
 def test_a_mistake_is_named(clock, arguments, told):
     with pytest.raises(UserError, match=told):
         _ = SeriesDataModule(**arguments).splits
+
+
+def test_a_series_finer_than_float32_is_an_error_and_not_a_constant(folder):
+    (folder / "s.csv").write_text("y\n" + "".join(f"{1.7e9 + i % 5}\n" for i in range(100)))
+    with pytest.raises(UserError, match="column 'y' varies less than float32 resolves"):
+        _ = SeriesDataModule("s.csv", window=2).splits
+
+
+def test_text_in_a_series_is_named_with_its_own_mend(folder):
+    (folder / "s.csv").write_text("date,y\n" + "".join(f"2026-01-{i:02d},{i}\n" for i in range(1, 30)))
+    with pytest.raises(UserError, match="column 'date'.*--data.columns"):
+        _ = SeriesDataModule("s.csv", window=2).splits
 
 
 def test_a_gap_in_a_series_is_named(folder):

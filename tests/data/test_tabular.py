@@ -119,6 +119,46 @@ def test_a_table_too_small_is_an_error(folder, text, told):
         load("t.csv")
 
 
+def classes(path, **arguments):
+    data = TabularDataModule(str(path), "c", task="classification", **arguments)
+    return data.class_names, sum(map(len, data.splits))
+
+
+def test_labels_are_trimmed_and_missing_ones_are_missing_in_every_format(folder):
+    rows = [" yes", "yes", "no", "NA", ""] * 10
+    (folder / "t.csv").write_text("a,c\n" + "".join(f"{i},{label}\n" for i, label in enumerate(rows)))
+    pyarrow.parquet.write_table(pa.table({"a": range(50), "c": rows}), "text.parquet")
+    pyarrow.parquet.write_table(pa.table({"a": range(50), "c": [1.0, 0.0, 1.0, float("nan"), None] * 10}), "n.parquet")
+    for name, expected in [("t.csv", ["no", "yes"]), ("text.parquet", ["no", "yes"]), ("n.parquet", ["0", "1"])]:
+        with pytest.raises(UserError, match=r"missing values \(c 20\)"):
+            classes(name)
+        assert classes(name, missing="drop") == (expected, 30)
+
+
+def test_class_numbers_follow_numbers_or_text_and_nothing_else(folder):
+    from project.data.table import sorted_labels
+
+    assert sorted_labels(["10", "9", "1.0", "1", None]) == ["1", "1.0", "9", "10"]
+    assert sorted_labels(["10", "9", "x"]) == ["10", "9", "x"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [(["k"], "has no two classes"), ([[1], [2]], "classes are text or integers")]
+)
+def test_labels_that_are_no_classes_are_named(folder, labels, told):
+    pyarrow.parquet.write_table(pa.table({"a": range(30), "c": (labels * 30)[:30]}), "t.parquet")
+    with pytest.raises(UserError, match=told):
+        classes("t.parquet")
+
+
+def test_a_class_that_training_has_not_seen_is_named_with_its_row(folder):
+    for name, label in [("t.csv", "no"), ("other.csv", "maybe")]:
+        rows = "".join(f"{i},{'yes' if i else label}\n" for i in range(30))
+        (folder / name).write_text("a,c\n" + (rows if name == "t.csv" else "1,yes\n" + rows))
+    with pytest.raises(UserError, match="other.csv: column 'c', row 2: class 'maybe' is not in t.csv"):
+        classes("t.csv", test_path="other.csv")
+
+
 def test_a_date_column_is_named(folder):
     rows = pa.table({"when": pa.array([0] * 20, pa.timestamp("s")), "y": list(range(20))})
     pyarrow.parquet.write_table(rows, folder / "t.parquet")

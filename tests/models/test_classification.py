@@ -46,6 +46,12 @@ def test_numbers_for_targets_are_an_error_with_the_mend():
         Classification((1,), SyntheticDataModule().out_features)
 
 
+@pytest.mark.parametrize("loss", [torch.nn.MSELoss, torch.nn.NLLLoss])
+def test_a_loss_that_takes_no_logits_is_refused(loss):
+    with pytest.raises(UserError, match="give CrossEntropyLoss"):
+        Classification((2,), 3, loss=loss)
+
+
 def test_class_numbers_of_a_wrong_shape_are_an_error():
     model = Classification((2,), 3)
     with pytest.raises(ValueError, match=r"\(5, 1\)"):

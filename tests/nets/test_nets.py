@@ -97,6 +97,14 @@ def test_positions_follow_the_paper_at_every_place(width):
             assert found[place, i].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_a_training_batch_of_one_pixel_says_what_to_do():
+    net = CNN((1, 2, 2), 3, channels=[4, 4])
+    with pytest.raises(ValueError, match="give another --data.batch_size"):
+        net(torch.randn(1, 1, 2, 2))
+    assert net.eval()(torch.randn(1, 1, 2, 2)).shape == (1, 3)
+    assert CNN((1, 8, 8), 3)(torch.randn(1, 1, 8, 8)).shape == (1, 3)
+
+
 def test_order_matters_to_a_transformer():
     net, x = Transformer((6, 1), 1, causal=False), torch.randn(1, 6, 1)
     assert not torch.allclose(net(x), net(x.flip(1)))

@@ -11,6 +11,13 @@ def test_inverse_undoes_forward():
     torch.testing.assert_close(scaling.inverse(scaling(x)), x)
 
 
+def test_outputs_of_low_precision_do_not_round_target_units():
+    scaling = Standardize((1,))
+    scaling.fill(torch.tensor([1000.0]), torch.tensor([2.0]))
+    values = scaling.inverse(torch.tensor([[0.5], [0.25]], dtype=torch.bfloat16))
+    assert values.flatten().tolist() == [1001.0, 1000.5]
+
+
 def test_raw_features_in_and_target_units_out():
     net = Standardized(Linear((2,), 1), (2,), (1,))
     net.net.linear.weight.data = torch.tensor([[1.0, -1.0]])

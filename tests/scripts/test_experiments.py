@@ -53,6 +53,27 @@ def test_two_epochs_repeat_to_the_bit_and_resume_and_evaluate(path, experiments,
     assert rows > 0
 
 
+def test_a_net_with_dropout_resumes_as_if_never_interrupted(folder, capsys):
+    config = ["--config", str(REPOSITORY / "scripts/experiments/digits_cnn.yaml"), *QUIET]
+    for epochs in ("4", "2"):
+        train([*config, "--trainer.limit_train_batches", "5", "--trainer.max_epochs", epochs])
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
+    states = [
+        read_checkpoint(folder / f"lightning_logs/version_{n}/checkpoints/last.ckpt")["state_dict"] for n in (0, 1)
+    ]
+    assert all(value.equal(states[1][name]) for name, value in states[0].items())
+
+
+def test_mixed_precision_costs_no_digits_of_the_metrics(folder, capsys):
+    rows = "".join(f"{i % 7},{1000 + i % 7 + 0.1 * (i % 3)}\n" for i in range(300))
+    (folder / "t.csv").write_text("a,y\n" + rows)
+    words = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", *QUIET]
+    full, mixed = (
+        train([*words, "--trainer.precision", precision])["test/mse"] for precision in ("32-true", "bf16-mixed")
+    )
+    assert mixed == pytest.approx(full, rel=0.1)
+
+
 def test_a_net_with_batch_norm_trains_on_two_processes(folder):
     config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
     flags = [
@@ -97,6 +118,7 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
         ("--model.net CNN", "CNN takes images"),
         ("--model.net RNN", "RNN takes sequences"),
         ("--data DigitsDataModule", "give --model Classification"),
+        ("--trainer.precision bf16-true", "give bf16-mixed"),
         ("--model Classification", "--data.task classification"),
         ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
     ],
