@@ -1,5 +1,6 @@
 """What every supervised model shares: standardisation, checked shapes, row-weighted metrics, the steps."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -65,9 +66,9 @@ class Supervised(LightningModule):
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self._pending: list[Batch] = []
 
+    @abstractmethod
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
-        raise NotImplementedError
 
     def objective(self, standard: Tensor, y: Tensor) -> Tensor:
         """What is minimised: outputs in standard units (B, out_features) and targets in original ones -> a scalar."""
