@@ -19,7 +19,7 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:
         line = str(mistake)
-        if isinstance(mistake, OSError):
+        if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
         print(f"error: {' '.join(line.split())}", file=sys.stderr)
         raise SystemExit(2) from None
