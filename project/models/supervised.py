@@ -181,5 +181,6 @@ class Supervised(LightningModule):
                 f"the {split} loss is {values['loss'].item()} in epoch {self.current_epoch + 1}: "
                 "lower --optimizer.lr, or clip with --trainer.gradient_clip_val"
             )
+        self.log(f"{split}/loss", values.pop("loss"), prog_bar=True, sync_dist=True)
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
         metrics.reset()
