@@ -53,15 +53,10 @@ class RunFolder(Callback):
         """Start the clock."""
         self._started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count rows."""
-        self.rows += len(batch[1])
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock, and count rows."""
         self.seconds = time.perf_counter() - self._started
+        self.rows = getattr(pl_module, "rows_trained", 0)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Store in the checkpoint what is needed to use it without its folder and without its data."""

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from project.data.loader import Batch, Rows, row_loader
+from project.data.loader import Batch, Batches, Rows, row_loader
 from project.data.statistics import Statistics, statistics
 from project.errors import UserError
 from project.least_squares import LeastSquares, LeastSquaresFit
@@ -55,6 +55,7 @@ class RowsDataModule(LightningDataModule):
             if value < least:
                 raise UserError(f"--data.{flag} is {value}: give {least} or more")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self._moved: dict[str, Rows] = {}
 
     @abstractmethod
     def load(self) -> Splits:
@@ -152,25 +153,41 @@ class RowsDataModule(LightningDataModule):
         """Read or make the rows, the first time."""
         _ = self.splits
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | Batches]:
         """All training rows, in a new order each epoch."""
-        loader = self._loader(self.splits.train, shuffle=True)
+        loader = self._loader("train", shuffle=True)
         if self.trainer is not None:  # Lightning's own call of set_epoch comes too late for a resumed run's first epoch
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         return loader
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch | Batches]:
         """All validation rows, in order."""
-        return self._loader(self.splits.val)
+        return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Batch | Batches]:
         """All test rows, in order."""
-        return self._loader(self.splits.test)
+        return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> DataLoader[Batch | Batches]:
         """All test rows, in order."""
         return self.test_dataloader()
 
-    def _loader(self, rows: Rows, shuffle: bool = False) -> DataLoader[Batch]:
-        return row_loader(rows, self.batch_size, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
+    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Batch | Batches]:
+        rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
+        steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
+        if steps > 1:
+            rows = Rows(rows.x, rows.y, batch_size=size)
+        return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
+
+    def _on_device(self, split: str) -> Rows:
+        """A split's rows, on the GPU where they fit: they are moved once, and not once a batch."""
+        rows: Rows = getattr(self.splits, split)
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if device.type != "cuda" or self.num_workers > 0:
+            return rows
+        if split not in self._moved:
+            if rows.x.nbytes + rows.y.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+                return rows
+            self._moved[split] = Rows(rows.x.to(device), rows.y.to(device))
+        return self._moved[split]

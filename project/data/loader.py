@@ -6,6 +6,7 @@ memory, Lightning's `set_epoch`) stays as it is.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,29 +17,74 @@ from project.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
+# Up to so many rows an epoch's order is one random permutation. Beyond it, blocks of neighbouring rows come in random
+# order and rows are permuted within a buffer of blocks: the gather stays near the cache, and the order is not held in
+# memory. The buffer's 1,024 blocks are from all over the data, so that rows sorted by their target are mixed as well.
+PERMUTED_ROWS = 2**18
+BLOCK_ROWS = 64
+BUFFER_ROWS = 2**16
+PIECE_BYTES = 2**21
 
-class Rows(Dataset[Batch]):
+
+class Rows(Dataset["Batch | Batches"]):
     """Inputs and targets, indexed by a batch of rows at once.
 
     Args:
         x: Inputs, shape (rows, *in_shape).
         y: Targets, shape (rows, out_features), or (rows,) for classes.
+        batch_size: Where given, an item is `Batches` of at most so many rows each.
     """
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
+    def __init__(self, x: Tensor, y: Tensor, batch_size: int | None = None) -> None:
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} rows and y has {len(y)}")
-        self.x, self.y = x, y
+        self.x, self.y, self.batch_size = x, y, batch_size
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Tensor | slice) -> Batch:
-        if isinstance(index, slice):
-            return self.x[index], self.y[index]  # a view: neighbouring rows need no copy
+    def __getitem__(self, index: Tensor | slice) -> "Batch | Batches":
         if isinstance(index, int):  # Lightning has put a sampler of single rows in the place of batches
             raise UserError("--trainer.overfit_batches would train on single rows: use --trainer.limit_train_batches")
+        return self.gather(index) if self.batch_size is None else Batches(self, index, self.batch_size)
+
+    def gather(self, index: Tensor | slice) -> Batch:
+        """The rows of an index."""
+        if isinstance(index, slice):
+            return self.x[index], self.y[index]  # a view: neighbouring rows need no copy
+        index = index.to(self.x.device)
         return self.x.index_select(0, index), self.y.index_select(0, index)
+
+
+class Batches:
+    """Several batches in one item of a loader, gathered on the way.
+
+    Args:
+        rows: What the index is of.
+        index: Row numbers, shape (n,), or a slice.
+        batch_size: Rows a batch.
+        device: Where batches are moved to; as `rows` unless given.
+    """
+
+    def __init__(self, rows: Rows, index: Tensor | slice, batch_size: int, device: torch.device | None = None) -> None:
+        self.rows, self.index, self.batch_size, self.device = rows, index, batch_size, device
+
+    def __iter__(self) -> Iterator[Batch]:
+        if isinstance(self.index, slice):
+            pieces = iter([self.index])
+        else:  # neither batch by batch, which costs a call each, nor all at once, which would not stay in the cache
+            row_bytes = sum(values[:1].nbytes for values in (self.rows.x, self.rows.y))
+            batches = max(1, PIECE_BYTES // (row_bytes * self.batch_size))
+            pieces = iter(self.index.split(batches * self.batch_size))
+        for piece in pieces:
+            x, y = self.rows.gather(piece)
+            if self.device is not None:
+                x, y = x.to(self.device), y.to(self.device)
+            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+
+    def to(self, device: torch.device, **_: Any) -> "Batches":
+        """The same batches on another device; Lightning calls it."""
+        return Batches(self.rows, self.index, self.batch_size, device)
 
 
 class BatchSampler(DistributedSampler[Tensor | slice]):
@@ -72,36 +118,63 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
                 f"{rows} rows cannot be shared by {self.num_replicas} processes: lower --trainer.devices to {rows}"
             )
 
-    def share(self, start: int) -> slice:
-        """This process's part of the global batch that begins at row `start`."""
-        rows = min(self.batch_size * self.num_replicas, self.rows - start)
+    def share(self, rows: int) -> slice:
+        """This process's part of a global batch of so many rows."""
         if self.shuffle:
             rows -= rows % self.num_replicas
-        return slice(start + rows * self.rank // self.num_replicas, start + rows * (self.rank + 1) // self.num_replicas)
+        return slice(rows * self.rank // self.num_replicas, rows * (self.rank + 1) // self.num_replicas)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        starts = range(0, self.rows, self.batch_size * self.num_replicas)
-        shares = (share for share in map(self.share, starts) if share.start < share.stop)
-        if not self.shuffle:
-            return iter(shares)
+        size = self.batch_size * self.num_replicas
+        if self.shuffle:
+            batches = (batch[self.share(len(batch))] for batch in _split(self._order(), size))
+            return (batch for batch in batches if len(batch))
+        starts = ((start, self.share(min(size, self.rows - start))) for start in range(0, self.rows, size))
+        return (slice(start + part.start, start + part.stop) for start, part in starts if part.start < part.stop)
+
+    def _order(self) -> Iterator[Tensor]:
+        """Every row number once, piece by piece."""
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
-        order = torch.randperm(self.rows, generator=generator)
-        return (order[share] for share in shares)
+        dtype = torch.int32 if self.rows < 2**31 else torch.int64  # a permutation of the shorter is made faster
+        if self.rows <= PERMUTED_ROWS:
+            yield torch.randperm(self.rows, generator=generator, dtype=dtype)
+            return
+        blocks, short = -(-self.rows // BLOCK_ROWS), self.rows // BLOCK_ROWS
+        for buffer in torch.randperm(blocks, generator=generator).to(dtype).split(BUFFER_ROWS // BLOCK_ROWS):
+            piece = (buffer[:, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS, dtype=dtype)).flatten()
+            piece = piece[piece < self.rows] if (buffer == short).any() else piece
+            yield piece.index_select(0, torch.randperm(len(piece), generator=generator, dtype=torch.int32))
 
     def __len__(self) -> int:
         full, rest = divmod(self.rows, self.batch_size * self.num_replicas)
-        last = self.share(self.rows - rest)
+        last = self.share(rest)
         return full + (last.start < last.stop)
 
 
-def row_loader(rows: Rows, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0) -> DataLoader[Batch]:
-    """A standard DataLoader whose items are whole batches `(x, y)`."""
+def _split(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """The same numbers in pieces of one size; the last one may be shorter."""
+    rest = torch.empty(0, dtype=torch.int32)
+    for piece in pieces:
+        *full, rest = torch.cat([rest, piece]).split(size)
+        yield from full
+    yield rest
+
+
+def row_loader(
+    rows: Rows, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0
+) -> DataLoader[Batch | Batches]:
+    """A standard DataLoader whose items are whole batches `(x, y)`, or several, as `rows.batch_size` says."""
     return DataLoader(
         rows,
         batch_size=None,
         sampler=BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and rows.x.device.type == "cpu",
+        collate_fn=_as_it_is,
         generator=torch.Generator().manual_seed(seed),  # else each pass would draw from, and so shift, torch's own
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

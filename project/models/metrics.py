@@ -69,10 +69,11 @@ class RegressionMetrics(Metric):
         error = prediction - target
         self.squared = self.squared + error.square().sum(0)
         self.absolute = self.absolute + error.abs().sum(0)
-        variance, mean = torch.var_mean(target, dim=0, correction=0)
+        mean = target.mean(0)
+        deviation = (target - mean).square().sum(0)  # several times faster than torch.var_mean
         count = self.count.to(high) + rows
         delta = mean - self.mean
-        self.deviation = self.deviation + variance * rows + delta.square() * (rows * self.count / count)
+        self.deviation = self.deviation + deviation + delta.square() * (rows * self.count / count)
         self.mean = self.mean + delta * (rows / count)
         self.count = count
 

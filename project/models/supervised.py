@@ -9,16 +9,19 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from project.data.loader import Batch
+from project.data.loader import Batch, Batches
 from project.data.statistics import Statistics, column_shape
 from project.errors import UserError
 from project.models.metrics import MeanLoss
+from project.models.steps import STEP_HOOKS, count_step, watches_steps
 from project.nets.net import Net
 from project.nets.scaling import Standardized
 
 Split = Literal["train", "val", "test"]
-# Metrics are updated once for this many training batches: a handful of kernels for all of them, not for each.
-BATCHES_PER_UPDATE = 64
+STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
+MOST_STEPS = 64
+# Metrics are updated once for many training batches: a handful of kernels for all of them, not for each.
+MOST_PENDING, MOST_PENDING_ROWS = 64, 65_536
 
 
 class Supervised(LightningModule):
@@ -64,7 +67,10 @@ class Supervised(LightningModule):
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
+        self.rows_trained = 0
         self._pending: list[Batch] = []
+        self._last: Batch
+        self._stepped = -1
 
     @abstractmethod
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
@@ -112,31 +118,76 @@ class Supervised(LightningModule):
         """Forget batches that a search for a learning rate has left."""
         self._pending.clear()
         self.train_metrics.reset()
+        self.rows_trained = 0
+
+    def on_train_epoch_start(self) -> None:
+        """Begin with the first batch."""
+        self._stepped = -1
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in target units."""
         return self.net(x)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The objective of one batch, and its outputs in target units."""
-        x, y = batch
-        standard = self.net.standard(x)
-        if batch_idx == 0:
-            self.check_targets(standard, y)
-        return {"loss": self.objective(standard, y), "outputs": self.net.original(standard.detach())}
+    @property
+    def steps_per_execution(self) -> int:
+        """How many batches a loader may put into one item: several where nobody looks at single steps."""
+        own = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
+        return MOST_STEPS if own and not watches_steps(self.trainer) else 1
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch | Batches, batch_idx: int) -> dict[str, Any]:
+        """The objective of a batch; of several batches, that of the last one, with a step taken on each other."""
+        if isinstance(batch, Batches):
+            if batch_idx != self._stepped:  # an optimizer may evaluate an objective several times, as LBFGS does
+                self._stepped, self._last = batch_idx, self._step_on_all_but_the_last(batch)
+            batch = self._last
+        loss, standard = self._evaluate_objective(*batch)
+        return {"loss": loss, "evaluated": (standard, batch[1])}
+
+    def _step_on_all_but_the_last(self, batches: Batches) -> Batch:
+        remaining = iter(batches)
+        batch = next(remaining)
+        for following in remaining:
+            self._step(*batch)
+            batch = following
+        return batch
+
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        """What Lightning's loop does to a batch, without its hooks."""
+        standard, optimizer = x, self.trainer.optimizers[0]
+
+        def closure() -> Any:
+            nonlocal standard
+            optimizer.zero_grad()
+            loss, standard = self._evaluate_objective(x, y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        count_step(self.trainer)
+        self._keep(standard, y)
+
+    def _evaluate_objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective, and the outputs (B, out_features) in standard units."""
+        standard = self.net.standard(x)
+        self.check_targets(standard, y)
+        return self.objective(standard, y), standard.detach()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""
         if isinstance(outputs, Mapping):
-            self._pending.append((outputs["outputs"], batch[1]))
-        if len(self._pending) >= BATCHES_PER_UPDATE:
+            self._keep(*outputs["evaluated"])
+
+    def _keep(self, standard: Tensor, y: Tensor) -> None:
+        self._pending.append((standard, y))
+        if len(self._pending) >= MOST_PENDING or len(self._pending) * len(y) >= MOST_PENDING_ROWS:
             self.flush_metrics()
 
     def flush_metrics(self) -> None:
         """Bring the training metrics up to date with every batch seen."""
         if self._pending:
-            outputs, targets = zip(*self._pending, strict=True)
-            self.train_metrics.update(torch.cat(outputs), torch.cat(targets))
+            outputs, targets = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
+            self.train_metrics.update(self.net.original(outputs), targets)
+            self.rows_trained += len(targets)
             self._pending.clear()
 
     def on_train_epoch_end(self) -> None:
@@ -146,7 +197,7 @@ class Supervised(LightningModule):
         if self.l1 or self.l2:
             self.log("train/penalty", self.penalty())
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Take a batch into the validation metrics."""
         self._evaluate(self.val_metrics, batch, batch_idx)
 
@@ -154,7 +205,7 @@ class Supervised(LightningModule):
         """Log the validation metrics."""
         self._log("val", self.val_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Take a batch into the test metrics."""
         self._evaluate(self.test_metrics, batch, batch_idx)
 
@@ -166,12 +217,12 @@ class Supervised(LightningModule):
         """A batch `(x, y)`, or x alone (B, *in_shape) -> (B, out_features) in target units."""
         return self(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _evaluate(self, metrics: MetricCollection, batch: Batch, batch_idx: int) -> None:
-        x, y = batch
-        outputs = self(x)
+    def _evaluate(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> None:
+        pairs = [(self(x), y) for x, y in (batch if isinstance(batch, Batches) else [batch])]
         if batch_idx == 0:
-            self.check_targets(outputs, y)
-        metrics.update(outputs, y)
+            self.check_targets(*pairs[0])
+        outputs, targets = zip(*pairs, strict=True)
+        metrics.update(torch.cat(outputs), torch.cat(targets))
 
     def _log(self, split: Split, metrics: MetricCollection) -> None:
         # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.

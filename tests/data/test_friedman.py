@@ -6,7 +6,8 @@ from project.errors import UserError
 
 
 def test_without_noise_rows_follow_friedmans_formula():
-    x, y = (part.double().numpy() for part in vars(FriedmanDataModule(noise=0).splits.train).values())
+    train = FriedmanDataModule(noise=0).splits.train
+    x, y = train.x.double().numpy(), train.y.double().numpy()
     expected = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
     np.testing.assert_allclose(y[:, 0], expected, atol=1e-4)
     assert x.shape[1] == 10

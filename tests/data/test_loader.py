@@ -46,6 +46,42 @@ def test_processes_together_train_on_the_batches_of_one_process(rows, batch_size
     assert left_out < processes
 
 
+@pytest.mark.parametrize("rows", [2**18 + 1, 2**18 + 512, 400_000])
+def test_a_large_epoch_is_a_permutation_in_which_neighbours_are_far_apart(rows):
+    [order] = batches(rows, 5_000, shuffle=True)
+    assert {len(batch) for batch in order[:-1]} == {5_000}
+    order = torch.tensor([row for batch in order for row in batch])
+    assert order.sort().values.equal(torch.arange(rows))
+    place = order.argsort().double()
+    ranks = torch.corrcoef(torch.stack([torch.arange(rows).double(), place]))[0, 1]
+    assert abs(ranks) < 0.1, "Spearman's correlation of a row's place before and after"
+    assert (place[1:] - place[:-1]).abs().median() > 10_000
+    [following] = batches(rows, 5_000, shuffle=True, epoch=1)
+    assert following[0] != order[:5_000].tolist()
+
+
+def test_batches_of_rows_sorted_by_their_target_have_its_mean():
+    rows, size = 2**20, 4_096
+    target = torch.linspace(-1, 1, rows)  # of standard deviation 0.577
+    sampler = BatchSampler(rows, size, shuffle=True)
+    means = torch.stack([target[index].mean() for index in sampler])
+    assert means.std() < 3 * 0.577 / size**0.5, "the spread of independent rows is 0.577 / sqrt(size)"
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 60), batch_size=st.integers(1, 20), several=st.integers(1, 5), shuffle=st.booleans())
+def test_items_of_several_batches_hold_the_same_batches(rows, batch_size, several, shuffle):
+    x = torch.arange(float(rows))[:, None]
+    alone = list(row_loader(Rows(x, -x), batch_size, shuffle=shuffle))
+    items = list(row_loader(Rows(x, -x, batch_size), batch_size * several, shuffle=shuffle))
+    together = [batch for item in items for batch in item]
+    assert len(items) == -(-len(alone) // several)
+    assert len(together) == len(alone)
+    for (x_alone, y_alone), (x_together, y_together) in zip(alone, together, strict=True):
+        assert x_alone.equal(x_together)
+        assert y_alone.equal(y_together)
+
+
 def test_order_depends_on_seed_and_epoch_alone():
     [first] = batches(50, 8, shuffle=True)
     torch.manual_seed(123)

@@ -1,0 +1,62 @@
+"""Several optimizer steps in one `training_step`, where nobody looks at single ones.
+
+Lightning's loop costs about a millisecond a step, for the hooks of every callback: many times what a small model's step
+takes. Keras has `steps_per_execution` for the same reason.
+"""
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_test_batch_start",
+    "on_test_batch_end",
+)
+
+
+def watches_steps(trainer: Trainer) -> bool:
+    """Whether a Trainer's settings, schedules or callbacks are about single steps, or processes meet at each."""
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches)
+    return (
+        trainer.world_size > 1
+        or trainer.precision != "32-true"
+        or trainer.accumulate_grad_batches != 1
+        or trainer.gradient_clip_val is not None
+        or trainer.max_steps != -1
+        or trainer.val_check_interval != 1.0
+        or any(limit not in (1.0, 0) for limit in limits)
+        or any(config.interval == "step" for config in trainer.lr_scheduler_configs)
+        or any(map(_watches_steps, trainer.callbacks))  # type: ignore[attr-defined]
+    )
+
+
+def _watches_steps(callback: Callback) -> bool:
+    if isinstance(callback, ProgressBar):
+        return False
+    if isinstance(callback, LearningRateMonitor):
+        return callback.logging_interval != "epoch"
+    if isinstance(callback, ModelCheckpoint):
+        return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
+    if isinstance(callback, GradientAccumulationScheduler):
+        return True
+    return any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
+
+
+def count_step(trainer: Trainer) -> None:
+    """Count an optimizer step that Lightning's loop has not taken itself."""
+    progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step
+    progress.increment_ready()
+    progress.increment_completed()

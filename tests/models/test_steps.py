@@ -1,0 +1,89 @@
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint
+
+from project.data import SyntheticDataModule
+from project.models import Regression
+from project.nets import MLP
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+class CountSteps(Callback):
+    def __init__(self):
+        self.steps = 0
+
+    def on_train_batch_end(self, *_):
+        self.steps += 1
+
+
+def fit(callbacks=(), optimizer=torch.optim.Adam, scheduler=None, model=Regression, **options):
+    torch.manual_seed(0)
+    data = SyntheticDataModule(rows=990, features=3, batch_size=10)
+    learner = model(data.in_shape, 1, net=lambda *shapes: MLP(*shapes, hidden=[8], dropout=0.2))
+
+    def configure_optimizers():
+        built = optimizer(learner.parameters(), lr=0.01)
+        return {"optimizer": built, "lr_scheduler": scheduler(built)} if scheduler else built
+
+    learner.configure_optimizers = configure_optimizers
+    trainer = Trainer(max_epochs=2, callbacks=list(callbacks), **QUIET | options)
+    trainer.fit(learner, data)
+    return learner, trainer
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.LBFGS])
+def test_several_steps_in_one_are_the_same_steps(optimizer):
+    watcher = CountSteps()
+    fast, fast_trainer = fit(optimizer=optimizer)
+    slow, slow_trainer = fit([watcher], optimizer=optimizer)
+    assert watcher.steps == 2 * 99
+    assert fast_trainer.global_step == slow_trainer.global_step == 2 * 99
+    assert all(a.equal(b) for a, b in zip(fast.parameters(), slow.parameters(), strict=True))
+    expected = {name: value.item() for name, value in slow_trainer.callback_metrics.items()}
+    found = {name: value.item() for name, value in fast_trainer.callback_metrics.items()}
+    assert found == pytest.approx(expected, rel=1e-12), "but for the order in which metrics are summed"
+    assert fast.rows_trained == slow.rows_trained == 2 * 990
+
+
+def items(*arguments, **options):
+    _, trainer = fit(*arguments, **options)
+    return trainer.fit_loop.epoch_loop.batch_progress.total.completed
+
+
+def test_a_plain_fit_takes_64_batches_an_item():
+    assert items() == 2 * 2
+
+
+def test_schedules_by_epoch_leave_steps_together():
+    assert items(scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1)) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": [CountSteps()]},
+        {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]},
+        {"callbacks": [LearningRateMonitor("step")], "logger": True},
+        {"callbacks": [ModelCheckpoint(every_n_train_steps=5)], "enable_checkpointing": True},
+        {"accumulate_grad_batches": 2},
+        {"gradient_clip_val": 1.0},
+        {"precision": "bf16-mixed"},
+        {"max_steps": 150},
+        {"limit_train_batches": 80},
+        {"val_check_interval": 7},
+    ],
+    ids=lambda options: next(reversed(options)),
+)
+def test_what_looks_at_single_steps_gets_single_steps(folder, options):
+    assert items(**options) >= 150
+
+
+def test_a_model_with_a_training_step_of_its_own_gets_single_batches():
+    class Own(Regression):
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            return super().training_step((x, y), batch_idx)
+
+    assert items(model=Own) == 2 * 99
