@@ -1,9 +1,7 @@
 """The command line of training: every argument of model, data, optimizer, scheduler and Trainer is a flag."""
 
 import argparse
-import logging
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +21,10 @@ from project.callbacks import EpochLine, EpochSeed, ExactAnswer, FitFigure, Hype
 from project.config import with_full_paths, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
+from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
-from project.report import report
+from project.quiet import quiet_lightning
+from project.report import coefficient_table, report
 from project.run import (
     BEST,
     CONFIG_KEY,
@@ -33,6 +33,7 @@ from project.run import (
     find_checkpoint,
     load_weights,
     read_checkpoint,
+    write_coefficients,
     write_metrics,
 )
 
@@ -51,15 +52,6 @@ DESCRIPTION = (
     "of yours: --data TabularDataModule --data.path FILE --data.target COLUMN. `--data.help NAME`, "
     "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class."
 )
-NEEDLESS_WARNINGS = (
-    r".*does not have many workers",  # rows in memory are gathered fastest without any
-    r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
-    r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
-    r".*torch.jit.script_method. is deprecated",  # within torch.compile
-    r".*Checkpoint directory .* exists",  # as it does when a run is resumed
-)
-
-
 # What a resumed run keeps: with another, it would be another run, and its optimizer's state would not fit.
 KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
 
@@ -125,6 +117,10 @@ class ExperimentCLI(LightningCLI):
             self._resume(parser, read_checkpoint(self.checkpoint))
         else:
             self.config = parser.parse_args(self.words)
+        if self.config.model.class_path.endswith(".LinearRegression"):
+            idle = next((word for word in self.words if word.startswith(("--optimizer", "--lr_scheduler"))), None)
+            if idle:
+                raise UserError(f"{idle}: --model LinearRegression solves, without any optimizer: leave it out")
         if self.config.trainer.max_epochs == 0:
             raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
@@ -213,6 +209,8 @@ def train(words: Sequence[str]) -> dict[str, float]:
     if run.path is not None and run.seconds:
         metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
         write_metrics(run.path, metrics)
+        if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
+            write_coefficients(run.path, coefficient_table(data, cli.model.fit))
     report(cli.model, data, run, exact, metrics)
     return metrics
 
@@ -238,12 +236,3 @@ def fit(cli: ExperimentCLI) -> None:
     if cli.trainer.global_step == 0:
         cli.run_folder.discard(cli.trainer)
         raise UserError("no step was trained: raise --trainer.max_steps or --trainer.limit_train_batches")
-
-
-def quiet_lightning() -> None:
-    """Leave out of the terminal what Lightning says of itself."""
-    for logger in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(logger).setLevel(logging.WARNING)
-    for message in NEEDLESS_WARNINGS:
-        warnings.filterwarnings("ignore", message)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user

@@ -15,6 +15,7 @@ from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.least_squares import LeastSquaresFit
+from project.models.linear_regression import LinearRegression
 from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 
@@ -40,12 +41,66 @@ def report(
     console, exact = Console(width=None if sys.stdout.isatty() else 100), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None
-    if exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
+    if isinstance(model, LinearRegression) and isinstance(data, RowsDataModule):
+        print_coefficients(console, data, model)
+    elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
         print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
     print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
+
+
+def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, list[str] | list[float]]:
+    """Each coefficient by name, with its standard error, t value and 95 % confidence interval."""
+    weight_ends, bias_ends = fit.confidence_interval()
+    errors = Equation(fit.standard_errors, fit.bias_standard_errors)
+    estimates = Equation(fit.weights, fit.bias)
+    return {
+        "name": coefficient_names(data),
+        "coefficient": coefficients(estimates),
+        "standard_error": coefficients(errors),
+        "t": coefficients(Equation(*(a / b for a, b in zip(estimates, errors, strict=True)))),
+        "lower_95": coefficients(Equation(weight_ends[0], bias_ends[0])),
+        "upper_95": coefficients(Equation(weight_ends[1], bias_ends[1])),
+    }
+
+
+def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegression) -> None:
+    """The coefficients of a solved regression, how sure they are, and how much of the target they explain."""
+    fit = model.fit
+    if fit is None:
+        return
+    method = (
+        f"Ridge regression with alpha {model.alpha:g} (errors leave its bias out)" if model.alpha else "Least squares"
+    )
+    names, *columns = coefficient_table(data, fit).values()
+    table = Table(title=f"{method}, in the data's own units", title_justify="left")
+    table.add_column("")
+    for title in ("coefficient", "standard error", "t", "95 % confidence interval"):
+        table.add_column(title, justify="right")
+    for name, *numbers in list(zip(names, *columns, strict=True))[:MOST_LINES]:
+        value, error, t, low, high = (f"{number:#.5g}" for number in numbers)
+        table.add_row(
+            escape(str(name)), value, *([error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"])
+        )
+    console.print(table)
+    _print_rest(console, len(names), fit)
+    for name, r2, std in zip(data.target_names, fit.r2.tolist(), fit.residual_std.tolist(), strict=True):
+        console.print(
+            f"{escape(name)}: R² {r2:.6f}, residual standard deviation {std:#.5g}, {fit.rows} rows, "
+            f"{fit.freedom:.6g} degrees of freedom"
+        )
+
+
+def _print_rest(console: Console, lines: int, fit: LeastSquaresFit | None) -> None:
+    if lines > MOST_LINES:
+        console.print(f"… and {lines - MOST_LINES} more coefficients")
+    if fit is not None and fit.collinear:
+        console.print(
+            f"The {len(fit.weights)} features have rank {fit.rank}: some are constant or combinations of others, "
+            "so the exact weights shown are those of minimum norm."
+        )
 
 
 def print_equation(
@@ -70,15 +125,9 @@ def print_equation(
     for line in list(zip(*columns.values(), strict=True))[:MOST_LINES]:
         table.add_row(*map(escape, line))  # brackets in a name are no markup
     console.print(table)
-    if len(columns[""]) > MOST_LINES:
-        console.print(f"… and {len(columns['']) - MOST_LINES} more coefficients")
     if gap is not None:
         console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
-    if exact is not None and exact.collinear:
-        console.print(
-            f"The {len(exact.weights)} features have rank {exact.rank}: some are constant or combinations of others, "
-            "so the exact weights shown are those of minimum norm."
-        )
+    _print_rest(console, len(columns[""]), exact)
 
 
 def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:

@@ -1,9 +1,10 @@
 """A run on disk: `lightning_logs/version_N/` with config.yaml, metrics.json and checkpoints/{best,last}.ckpt."""
 
+import csv
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write metrics.json: one flat object, sorted by name; what is not a finite number becomes null."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
     (folder / "metrics.json").write_text(json.dumps(finite, indent=2) + "\n")
+
+
+def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]]) -> None:
+    """Write coefficients.csv: one line a coefficient, every number with all its digits."""
+    with (folder / "coefficients.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:

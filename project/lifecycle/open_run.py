@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import yaml
 
-from project.cli import ExperimentCLI, quiet_lightning
+from project.cli import ExperimentCLI
 from project.errors import UserError
+from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_weights, read_checkpoint
 
 

@@ -20,6 +20,7 @@ from project.nets.scaling import Standardized
 Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
 MOST_STEPS = 64
+EVALUATED_ROWS = 1_024
 # Metrics are updated once for many training batches: a handful of kernels for all of them, not for each.
 MOST_PENDING, MOST_PENDING_ROWS = 64, 65_536
 
@@ -174,7 +175,7 @@ class Supervised(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""
-        if isinstance(outputs, Mapping):
+        if isinstance(outputs, Mapping) and "evaluated" in outputs:
             self._keep(*outputs["evaluated"])
 
     def _keep(self, standard: Tensor, y: Tensor) -> None:
@@ -217,12 +218,16 @@ class Supervised(LightningModule):
         """A batch `(x, y)`, or x alone (B, *in_shape) -> (B, out_features) in target units."""
         return self(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _evaluate(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> None:
+    def _evaluate(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
+        """Take a batch into metrics, and return its number of rows."""
+        if isinstance(batch, Batches):  # metrics are weighted by rows: they may come in any number
+            batch.batch_size = max(batch.batch_size, EVALUATED_ROWS)
         pairs = [(self(x), y) for x, y in (batch if isinstance(batch, Batches) else [batch])]
         if batch_idx == 0:
             self.check_targets(*pairs[0])
-        outputs, targets = zip(*pairs, strict=True)
-        metrics.update(torch.cat(outputs), torch.cat(targets))
+        outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        metrics.update(outputs, targets)
+        return len(targets)
 
     def _log(self, split: Split, metrics: MetricCollection) -> None:
         # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.

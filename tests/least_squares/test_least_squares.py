@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
 from project.least_squares import LeastSquares, LeastSquaresFit
+from project.least_squares.student_t import quantile
 
 
 def fit(x: torch.Tensor, y: torch.Tensor, *, block: int = 10_000) -> LeastSquaresFit:
@@ -80,6 +82,46 @@ def test_mse_of_any_other_weights_is_their_mse_on_the_rows():
     weights, bias = torch.randn(3, 2).double(), torch.randn(2).double()
     expected = (x @ weights + bias - y).square().mean().item()
     assert fit(x, y).mse_of(weights, bias) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 300.0])
+def test_ridge_equals_scikit_learns(alpha):
+    x, y = draw(60, 4, 2, seed=6)
+    expected = Ridge(alpha=alpha, solver="svd").fit(x.numpy(), y.numpy())
+    found = fit(x, y).ridge(alpha)
+    np.testing.assert_allclose(found.weights.T.numpy(), expected.coef_, rtol=1e-9)
+    np.testing.assert_allclose(found.bias.numpy(), expected.intercept_, rtol=1e-9)
+    squared = ((expected.predict(x.numpy()) - y.numpy()) ** 2).sum(0)
+    np.testing.assert_allclose(found.squared_error.numpy(), squared, rtol=1e-9)
+    weights, bias = torch.randn(4, 2).double(), torch.randn(2).double()
+    assert found.mse_of(weights, bias) == pytest.approx((x @ weights + bias - y).square().mean().item())
+
+
+def test_ridge_spreads_as_its_linear_formula_says():
+    x, y = draw(50, 3, 1, seed=7)
+    x = x / x.std(0)
+    found = fit(x, y).ridge(20.0)
+    centred = (x - x.mean(0)).numpy()
+    inverse = np.linalg.inv(centred.T @ centred + 20 * np.eye(3))
+    freedom = 50 - 1 - np.trace(inverse @ centred.T @ centred)
+    assert found.freedom == pytest.approx(freedom)
+    noise = found.squared_error.item() / freedom
+    expected = np.sqrt(noise * np.diag(inverse @ centred.T @ centred @ inverse))
+    np.testing.assert_allclose(found.standard_errors[:, 0].numpy(), expected, rtol=1e-9)
+
+
+def test_confidence_intervals_are_those_of_students_t():
+    x, y = draw(12, 2, 1, seed=8)
+    found = fit(x, y)
+    (low, high), (bias_low, bias_high) = found.confidence_interval(0.9)
+    reach = scipy.stats.t.ppf(0.95, 12 - 3)
+    torch.testing.assert_close(high - low, 2 * reach * found.standard_errors)
+    torch.testing.assert_close(bias_high - bias_low, 2 * reach * found.bias_standard_errors)
+
+
+@given(st.floats(0.5, 0.9995), st.floats(1, 1e7))
+def test_quantiles_of_t_equal_scipys(probability, freedom):
+    assert quantile(probability, freedom) == pytest.approx(scipy.stats.t.ppf(probability, freedom), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -1,0 +1,189 @@
+"""The solution of a least squares problem, to the last digits of float64, and how sure it is.
+
+Methods: Golub & Van Loan, *Matrix Computations*, 4th ed., sections 5.3 (least squares by QR), 5.3.8 (refinement), 5.5
+(rank deficiency, minimum norm).
+"""
+
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from project.least_squares import error_free, rational, student_t
+
+EPSILON = torch.finfo(torch.float64).eps
+MOST_REFINEMENTS = 20
+# Where refinement does not converge, equations of at most so many features are solved in rational numbers.
+MOST_RATIONAL = 24
+
+
+class LeastSquaresFit:
+    """An exact least squares fit of y = x @ weights + bias, in float64 on the CPU.
+
+    Args:
+        triangle: The factor R of the columns [1, x, y], shape (1 + in + out, 1 + in + out).
+        products: [1, x, y]'[1, x, y] in the three parts of `error_free`, shape (3, 1 + in + out, 1 + in + out).
+        in_features: Columns of x.
+        rows: Number of rows that R stands for.
+        alpha: Ridge penalty on squared weights, one number a column of x, shape (in_features,); none unless given.
+
+    Attributes:
+        weights: Coefficients, shape (in_features, out_features); of minimum norm where columns are collinear.
+        bias: Intercepts, shape (out_features,).
+        standard_errors: Of the weights, shape (in_features, out_features); NaN for a coefficient that the rows do not
+            determine, and for all where no degree of freedom is left. Under a ridge penalty they are of the estimate as
+            it is, its bias apart (Hoerl & Kennard, "Ridge Regression", 1970).
+        bias_standard_errors: Of the intercepts, shape (out_features,).
+        squared_error: Sum of squared residuals, shape (out_features,).
+        freedom: Degrees of freedom that are left for the residuals.
+        residual_std: Estimated standard deviation of the noise, shape (out_features,), in target units.
+        r2: Coefficient of determination on the training rows, shape (out_features,); NaN for a constant target.
+        rank: Number of linearly independent columns of x, constant ones apart.
+    """
+
+    def __init__(
+        self, triangle: Tensor, products: Tensor, in_features: int, rows: int, alpha: Tensor | None = None
+    ) -> None:
+        self.triangle, self.products, self.in_features, self.rows = triangle, products, in_features, rows
+        self._alpha = torch.zeros(in_features, dtype=torch.float64) if alpha is None else alpha
+        x, y = slice(1, 1 + in_features), slice(1 + in_features, None)
+        # Without its first row and column, R is the factor of the centred columns: the intercept is eliminated.
+        design, projected = triangle[x, x], triangle[x, y]  # (in, in), (in, out)
+        penalised = triangle_of(design, self._alpha.sqrt().diag()) if self._alpha.any() else design
+        inverse, undetermined = _pseudo_inverse(penalised, triangle[0, x], rows)
+        hat = design @ inverse  # its square sums to the trace of the hat matrix: the rank, without a penalty
+        means = triangle[0, x] / triangle[0, 0]
+        self.rank = in_features - undetermined.shape[1]
+        self.weights = inverse @ (hat.T @ projected)
+        self.bias = triangle[0, y] / triangle[0, 0] - means @ self.weights
+        spread = inverse @ hat.T
+        variance = torch.cat([1 / rows + (means @ spread).square().sum()[None], spread.square().sum(1)])
+        if not self._refine(inverse, means) and self.rank == in_features <= MOST_RATIONAL:
+            with suppress(ZeroDivisionError):  # singular, if by less than float64 can tell
+                variance = self._solve_in_rationals()
+
+        products_with_residuals = self._products_with_residuals()
+        self._gradient = self._first_parts(products_with_residuals)
+        pairs = zip(products_with_residuals, self._coefficients.T, strict=True)
+        self.squared_error = torch.stack([error_free.matmul(p[:, None], c)[0, 0] for p, c in pairs]).clamp(min=0)
+        total = triangle[1:, y].square().sum(0)
+        self.r2 = torch.where(total > 0, 1 - self.squared_error / total, torch.nan)
+        self.freedom = rows - 1 - (hat.square().sum().item() if self._alpha.any() else self.rank)
+        left = self.freedom > EPSILON * rows
+        self.residual_std = (self.squared_error / self.freedom).sqrt() if left else torch.full_like(total, torch.nan)
+        errors = variance.sqrt()[:, None] * self.residual_std  # (1 + in, out)
+        determined = undetermined.square().sum(1) < 1e-12
+        self.standard_errors = torch.where(determined[:, None], errors[1:], torch.nan)
+        self.bias_standard_errors = errors[0]
+
+    def _refine(self, inverse: Tensor, means: Tensor) -> bool:
+        """Newton steps on the exact normal equations, each less than half of the one before; whether they converge."""
+        before = torch.full_like(self.bias, torch.inf)
+        for _ in range(MOST_REFINEMENTS):
+            gradient = self._first_parts(self._products_with_residuals())  # (1 + in, out)
+            centred = gradient[1:] + self._alpha[:, None] * self.weights - means[:, None] * gradient[0]
+            step = inverse @ (inverse.T @ centred)
+            length = step.norm(dim=0)
+            better = length < before / 2
+            if not better.any():
+                break
+            before = torch.where(better, length, before)
+            self.weights -= torch.where(better, step, 0.0)
+            self.bias -= torch.where(better, gradient[0] / self.rows - means @ step, 0.0)
+        return bool((before <= EPSILON * self.weights.norm(dim=0)).all())
+
+    def _solve_in_rationals(self) -> Tensor:
+        """Solve without rounding; the coefficients' variances at noise of variance 1, (1 + in,)."""
+        size, out = self.in_features, len(self.bias)
+        penalty = torch.nn.functional.pad(self._alpha.diag(), (1, out, 1, out))
+        solution, inverse = rational.solve(torch.cat([self.products, penalty[None]]), 1 + size)
+        self.bias, self.weights = solution[0], solution[1:]
+        plain = self.products.sum(0)[: 1 + size, : 1 + size]
+        return (inverse @ plain @ inverse).diagonal() if self._alpha.any() else inverse.diagonal()
+
+    def _products_with_residuals(self) -> list[Tensor]:
+        """For each target, [1, x, y]'r of its residuals r = x @ weights + bias - y, in two parts: (2, 1 + in + out)."""
+        return [error_free.matmul(self.products, c) for c in self._coefficients.T]
+
+    def _first_parts(self, products: list[Tensor]) -> Tensor:
+        """Of `_products_with_residuals`, half the gradient of the squared error, rounded: (1 + in, out)."""
+        return torch.stack([product[0, : 1 + self.in_features] for product in products], dim=1)
+
+    @property
+    def _coefficients(self) -> Tensor:
+        """What [1, x, y] is multiplied with for residuals: (1 + in + out, out)."""
+        return torch.cat([self.bias[None], self.weights, -torch.eye(len(self.bias), dtype=torch.float64)])
+
+    def ridge(self, alpha: Tensor | float) -> "LeastSquaresFit":
+        """The minimum of squared errors + alpha * squared weights, the intercept not penalised.
+
+        Args:
+            alpha: At least 0, for all columns of x, or one a column, shape (in_features,); in units of the sum of
+                squared errors, as in `sklearn.linear_model.Ridge`.
+        """
+        alpha = torch.as_tensor(alpha).double().expand(self.in_features)
+        return LeastSquaresFit(self.triangle, self.products, self.in_features, self.rows, alpha)
+
+    @property
+    def collinear(self) -> bool:
+        """Whether some columns are constant or a combination of others, so that the weights are not unique."""
+        return self.rank < len(self.weights)
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error on the training rows, the least that a linear model can have (without a penalty)."""
+        return self.squared_error.sum().item() / (self.rows * len(self.bias))
+
+    def mse_of(self, weights: Tensor, bias: Tensor) -> float:
+        """Exact training MSE of another linear model, without another look at the rows.
+
+        Args:
+            weights: Shape (in_features, out_features).
+            bias: Shape (out_features,).
+        """
+        # Around this fit, whose squared error is known to all digits: nothing cancels where the other is close to it.
+        change = torch.cat([bias[None] - self.bias, weights - self.weights]).double()  # (1 + in, out)
+        size = 1 + self.in_features
+        more = (self.triangle[:size, :size] @ change).square().sum() + 2 * (change * self._gradient).sum()
+        return self.mse + more.item() / (self.rows * len(self.bias))
+
+    def confidence_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The ends of the intervals that hold each coefficient with a probability, for normal noise.
+
+        Returns:
+            Of the weights, shape (2, in_features, out_features), and of the intercepts, (2, out_features).
+        """
+        reach = student_t.quantile((1 + level) / 2, self.freedom) if self.freedom > 0 else torch.nan
+        ends = torch.tensor([-reach, reach]).double()
+        return (
+            self.weights + ends[:, None, None] * self.standard_errors,
+            self.bias + ends[:, None] * self.bias_standard_errors,
+        )
+
+    def predict(self, x: Tensor) -> Tensor:
+        """x (rows, in_features) -> (rows, out_features), in float64."""
+        return x.double() @ self.weights + self.bias
+
+
+def triangle_of(*blocks: Tensor) -> Tensor:
+    """The factor R of blocks stacked on one another, square."""
+    stacked = torch.cat(blocks)
+    return torch.linalg.qr(stacked, mode="r").R[: stacked.shape[1]]
+
+
+def _pseudo_inverse(design: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The pseudo-inverse (in, in) of the centred design's factor, and a basis (in, in - rank) of what it cannot tell.
+
+    Rank is decided on columns scaled to length 1, so that units of measurement have no say in it; the solution of
+    minimum norm is the one in the columns' own units, as in `numpy.linalg.lstsq`.
+    """
+    lengths = design.norm(dim=0)
+    # A column that varies by no more than the rounding of its mean is constant.
+    constant = lengths <= 4 * EPSILON * rows**0.5 * offsets.abs()
+    scale = torch.where(constant, 1.0, lengths)
+    u, singular, vt = torch.linalg.svd(torch.where(constant, 0.0, design / scale))
+    farthest = torch.where(constant, 1.0, offsets.abs() / scale).clamp(min=1).amax()
+    rank = int((singular > 8 * EPSILON * len(design) * farthest).sum())  # a column far from zero has fewer digits
+    inverse = (vt[:rank].T / singular[:rank] @ u[:, :rank].T) / scale[:, None]
+    undetermined = torch.linalg.qr((vt[rank:] / scale).T).Q  # directions of the weights that change no prediction
+    return inverse - undetermined @ (undetermined.T @ inverse), undetermined

@@ -1,0 +1,132 @@
+"""One pass over rows: what of them least squares needs, in memory that does not grow with their number.
+
+Rows are kept as square matrices of (1 + features + targets)^2 numbers:
+
+- the triangular factor R of a QR decomposition, which tells rank and standard errors. Orthogonal triangularisation
+  squares no condition number, which forming X'X would.
+- the products X'X and X'y without rounding errors, against which the solution from R is refined.
+
+A block of rows is compressed to a triangle first, by the Cholesky factor of its X'X, where its condition proves that
+this costs no digits: that is several times faster. It is enough that the block alone is well conditioned: the error is
+small beside the block's own X'X, and other rows only add to that.
+
+Methods: Golub & Van Loan, *Matrix Computations*, 4th ed., sections 5.3 (least squares by QR), 6.5.3 (adding rows).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from project.least_squares import error_free
+from project.least_squares.fit import LeastSquaresFit, triangle_of
+
+BLOCK_ROWS = 16_384
+# A block is compressed if its scaled columns have an inverse of at most this trace, which bounds their condition, and
+# lie within so many standard deviations of zero.
+MOST_TRACE = 1e4
+MOST_OFFSET = 256.0
+SHIFT_ROWS = 64
+
+
+class LeastSquares(Metric):
+    """Exact least squares over all rows that pass through `update`, on any number of processes.
+
+    Args:
+        in_features: Columns of x.
+        out_features: Columns of y.
+        **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
+
+    Example:
+        >>> import torch
+        >>> metric = LeastSquares(1, 1)
+        >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+        >>> metric.update(x, 3 * x + 2)
+        >>> fit = metric.compute()
+        >>> round(fit.weights.item(), 6), round(fit.bias.item(), 6)
+        (3.0, 2.0)
+    """
+
+    full_state_update = False
+    triangle: Tensor
+    compressed: Tensor
+    products: Tensor
+    rows: Tensor
+
+    def __init__(self, in_features: int, out_features: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.in_features, self.out_features = in_features, out_features
+        size = 1 + in_features + out_features
+        for state in ("triangle", "compressed"):
+            self.add_state(state, torch.zeros(size, size, dtype=torch.float64), dist_reduce_fx=_merge_triangles)
+        products = torch.zeros(error_free.PARTS, size, size, dtype=torch.float64)
+        self.add_state("products", products, dist_reduce_fx=_merge_products)
+        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Take in a block of rows.
+
+        Args:
+            x: Shape (rows, *in_shape) with in_features values a row; any dtype.
+            y: Shape (rows, out_features).
+        """
+        for start in range(0, len(x), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            columns = x[block].flatten(1).to(self.triangle.device), y[block].to(self.triangle.device)
+            compressed = _compressed(*columns)
+            if compressed is not None:
+                self.compressed = triangle_of(self.compressed, compressed)
+                continue
+            ones = self.triangle.new_ones(len(columns[1]), 1)
+            rows = torch.cat([ones, *(part.double() for part in columns)], dim=1)
+            self.triangle = triangle_of(self.triangle, rows)
+            self.products = error_free.gram(rows, self.products)
+        self.rows += len(x)
+
+    def compute(self) -> LeastSquaresFit:
+        """Solve for the coefficients.
+
+        Raises:
+            ValueError: If no row was seen.
+        """
+        rows = int(self.rows)
+        if rows == 0:
+            raise ValueError("least squares needs at least one row")
+        compressed = self.compressed.cpu()
+        products = error_free.gram(compressed, self.products.cpu())
+        return LeastSquaresFit(triangle_of(self.triangle.cpu(), compressed), products, self.in_features, rows)
+
+
+def _compressed(x: Tensor, y: Tensor) -> Tensor | None:
+    """The triangle of a block [1, x, y] of rows, by Cholesky; None where that would cost digits."""
+    shift = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
+    centred = torch.empty(len(x), 1 + len(shift), dtype=torch.float64, device=x.device)
+    centred[:, 0] = 1
+    torch.sub(x, shift[: x.shape[1]], out=centred[:, 1 : 1 + x.shape[1]])
+    torch.sub(y, shift[x.shape[1] :], out=centred[:, 1 + x.shape[1] :])
+    products = centred.T @ centred
+    lengths = products.diagonal().sqrt()
+    if not ((lengths[1:] > 0) & (shift.abs() * len(x) ** 0.5 <= MOST_OFFSET * lengths[1:])).all():
+        return None
+    factor, failed = torch.linalg.cholesky_ex(products / lengths / lengths[:, None])
+    if failed or torch.cholesky_inverse(factor).trace() > MOST_TRACE:
+        return None
+    compressed = factor.T * lengths
+    compressed[0, 1:] += (
+        compressed[0, 0] * shift
+    )  # the block is `centred` times the identity with `shift` in its first row
+    return compressed
+
+
+def _merge_triangles(triangles: Tensor) -> Tensor:
+    """One factor R for the rows of all processes: (processes, size, size) -> (size, size)."""
+    return triangle_of(*triangles)
+
+
+def _merge_products(products: Tensor) -> Tensor:
+    """The sum over all processes: (processes, 3, size, size) -> (3, size, size)."""
+    merged = products[0]
+    for part in products[1:].flatten(0, 1):
+        merged = error_free.add(merged, part)
+    return merged

@@ -1,0 +1,35 @@
+"""Linear equations in rational numbers: for the few that float64 cannot factorise."""
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+
+def solve(parts: Tensor, unknowns: int) -> tuple[Tensor, Tensor]:
+    """Gauss-Jordan elimination without any rounding of the first rows of a positive semidefinite matrix.
+
+    Args:
+        parts: Matrices (parts, size, size) whose sum is [[A, B], [B', C]], with A of `unknowns` rows and columns.
+        unknowns: Rows of A; the time it takes grows with more than their third power.
+
+    Returns:
+        A^-1 B, shape (unknowns, size - unknowns), and A^-1, each number rounded once.
+
+    Raises:
+        ZeroDivisionError: If A is singular.
+    """
+    numbers = parts[:, :unknowns].permute(1, 2, 0).tolist()
+    identity = torch.eye(unknowns).tolist()
+    rows = [
+        [sum(map(Fraction, number), Fraction(0)) for number in row] + [Fraction(one) for one in ones]
+        for row, ones in zip(numbers, identity, strict=True)
+    ]
+    for index, pivots in enumerate(rows):
+        pivots[:] = [number / pivots[index] for number in pivots]
+        for row in rows:
+            if row is not pivots and row[index]:
+                row[:] = [a - row[index] * b for a, b in zip(row, pivots, strict=True)]
+    solution = torch.tensor([[float(number) for number in row[unknowns:]] for row in rows], dtype=torch.float64)
+    width = parts.shape[-1] - unknowns
+    return solution[:, :width], solution[:, width:]

@@ -1,0 +1,22 @@
+"""A terminal that shows what the user's run has to say, and not what libraries say of themselves."""
+
+import logging
+import warnings
+
+NEEDLESS_WARNINGS = (
+    r".*does not have many workers",  # rows in memory are gathered fastest without any
+    r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
+    r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
+    r".*torch.jit.script_method. is deprecated",  # within torch.compile
+    r".*training_step. returned .None",  # where there is nothing left to learn
+    r".*Checkpoint directory .* exists",  # as it does when a run is resumed
+)
+
+
+def quiet_lightning() -> None:
+    """Leave out of the terminal what Lightning says of itself."""
+    for logger in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    for message in NEEDLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user

@@ -1,0 +1,48 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+from project.cli import ExperimentCLI, train
+from tests.conftest import run_script
+
+SIZES = ["--data.rows", "300", "--data.features", "4", "--data.outputs", "2"]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 30.0])
+def test_predictions_and_metrics_are_scikit_learns(folder, alpha):
+    metrics = train([*SIZES, "--model", "LinearRegression", "--model.alpha", str(alpha)])
+    data = ExperimentCLI(SIZES).datamodule
+    (x, y), (test_x, test_y) = ((rows.x.double().numpy(), rows.y.double().numpy()) for rows in data.splits[::2])
+    scaler = StandardScaler().fit(x)
+    peer = (Ridge(alpha) if alpha else LinearRegression()).fit(scaler.transform(x), y)
+    assert metrics["train/mse"] == pytest.approx(((peer.predict(scaler.transform(x)) - y) ** 2).mean(), rel=1e-6)
+    assert metrics["test/mse"] == pytest.approx(
+        ((peer.predict(scaler.transform(test_x)) - test_y) ** 2).mean(), rel=1e-6
+    )
+    run = folder / "lightning_logs" / "version_0"
+    assert json.loads((run / "metrics.json").read_text())["test/mse"] == metrics["test/mse"]
+    with (run / "coefficients.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    weights = np.array([float(line["coefficient"]) for line in lines]).reshape(2, 5)
+    np.testing.assert_allclose(weights[:, :4], peer.coef_ / scaler.scale_, rtol=1e-9)
+    assert [line["name"] for line in lines][:5] == ["y1/x1", "y1/x2", "y1/x3", "y1/x4", "y1/bias"]
+
+
+def test_its_run_is_a_run_like_any_other(folder):
+    trained = run_script(folder, "train", "--model", "LinearRegression")
+    assert trained.returncode == 0, trained.stderr
+    assert "95 % confidence interval" in trained.stdout
+    evaluated = run_script(folder, "evaluate", "last", "--json")
+    metrics = json.loads((folder / "lightning_logs" / "version_0" / "metrics.json").read_text())
+    assert json.loads(evaluated.stdout)["test/mse"] == pytest.approx(metrics["test/mse"])
+    assert metrics["gap/train_mse"] < 1e-9
+
+
+def test_an_optimizer_beside_it_is_an_error(folder):
+    done = run_script(folder, "train", "--model", "LinearRegression", "--optimizer", "Adam")
+    assert done.returncode == 2
+    assert "solves, without any optimizer" in done.stderr
