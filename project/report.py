@@ -20,6 +20,7 @@ from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 
 MOST_LINES = 20
+BLOCK_ROWS = 65_536
 
 
 def report(
@@ -152,7 +153,8 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
     """Metrics of exact least squares on the test rows, named as a model's."""
     metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
-    metrics.update(fit.predict(data.splits.test.x.flatten(1)), data.splits.test.y)
+    for x, y in zip(*(part.split(BLOCK_ROWS) for part in (data.splits.test.x, data.splits.test.y)), strict=True):
+        metrics.update(fit.predict(x.flatten(1)), y)
     return {f"test/{name}": value.item() for name, value in metrics.compute().items()}
 
 

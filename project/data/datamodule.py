@@ -17,6 +17,14 @@ from project.least_squares import LeastSquares, LeastSquaresFit
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
+class Summary(NamedTuple):
+    """What is known of the training rows as they are read: statistics of x and of y, and the exact answer."""
+
+    x: Statistics
+    y: Statistics | None
+    fit: LeastSquaresFit | None = None
+
+
 class Splits(NamedTuple):
     """Disjoint sets of rows."""
 
@@ -42,12 +50,14 @@ class RowsDataModule(LightningDataModule):
         target_names: One name a column of y.
         class_names: Where y is class numbers, a name for each; else None.
         window: Where a row is a window of a series, its length in time steps; else 0.
+        summary: Set by a `load` that has checked and summarised the rows while it read them; else None.
     """
 
     feature_names: list[str]
     target_names: list[str]
     class_names: list[str] | None = None
     window: int = 0
+    summary: Summary | None = None
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
@@ -62,19 +72,21 @@ class RowsDataModule(LightningDataModule):
         """Read or make the rows, once: numbers in float32 or float64 and original units, or class numbers in int64."""
 
     @cached_property
-    def _loaded(self) -> tuple[Splits, Statistics, Statistics | None]:
+    def _loaded(self) -> tuple[Splits, Summary]:
         splits = self.load()
         for name, rows in splits._asdict().items():
             if len(rows) == 0:
                 raise UserError(f"the {name} split has no rows: give it more with --data")
-            self._check_finite(name, rows)
-        x = statistics(splits.train.x)
-        y = statistics(splits.train.y) if self.class_names is None else None
-        self._check_columns(x, self.feature_names)
-        if y is not None:
-            self._check_columns(y, self.target_names)
+            if self.summary is None:
+                self._check_finite(name, rows)
+        numbers = self.class_names is None
+        summary = self.summary or Summary(statistics(splits.train.x), statistics(splits.train.y) if numbers else None)
+        self._check_columns(summary.x, self.feature_names)
+        if summary.y is not None:
+            self._check_columns(summary.y, self.target_names)
         # The statistics saw every digit; what is kept for training is float32, as the network is.
-        return Splits(*(Rows(rows.x.float(), rows.y if y is None else rows.y.float()) for rows in splits)), x, y
+        kept = (Rows(r.x.float(), r.y.float() if numbers else r.y, block_rows=r.block_rows) for r in splits)
+        return Splits(*kept), summary
 
     def _check_finite(self, split: str, rows: Rows) -> None:
         for values, names in [(rows.x, self.input_names), (rows.y, self.target_names)]:
@@ -112,7 +124,7 @@ class RowsDataModule(LightningDataModule):
     @property
     def feature_statistics(self) -> Statistics:
         """Statistics of x in the training split, computed before rounding to float32."""
-        return self._loaded[1]
+        return self._loaded[1].x
 
     @property
     def feature_means(self) -> list[float]:
@@ -122,12 +134,14 @@ class RowsDataModule(LightningDataModule):
     @property
     def target_statistics(self) -> Statistics | None:
         """Statistics of y in the training split, computed before rounding to float32; None for classes."""
-        return self._loaded[2]
+        return self._loaded[1].y
 
     @cached_property
     def least_squares(self) -> LeastSquaresFit:
         """The exact least squares fit of the training split, on the float32 rows that a network is given."""
-        train = self.splits.train
+        train, known = self.splits.train, self._loaded[1].fit
+        if known is not None:
+            return known
         metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
         metric.update(train.x, train.y)
         return metric.compute()
@@ -177,7 +191,7 @@ class RowsDataModule(LightningDataModule):
         rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
         steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
         if steps > 1:
-            rows = Rows(rows.x, rows.y, batch_size=size)
+            rows = Rows(rows.x, rows.y, batch_size=size, block_rows=rows.block_rows)
         return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
 
     def _on_device(self, split: str) -> Rows:

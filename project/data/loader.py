@@ -18,11 +18,11 @@ from project.errors import UserError
 Batch = tuple[Tensor, Tensor]
 
 # Up to so many rows an epoch's order is one random permutation. Beyond it, blocks of neighbouring rows come in random
-# order and rows are permuted within a buffer of blocks: the gather stays near the cache, and the order is not held in
-# memory. The buffer's 1,024 blocks are from all over the data, so that rows sorted by their target are mixed as well.
+# order, and rows are permuted within a buffer of blocks: what is gathered lies closer together, and the order need not
+# be held in memory. A buffer's blocks are from all over the data: rows that are sorted by their target get mixed.
 PERMUTED_ROWS = 2**18
 BLOCK_ROWS = 64
-BUFFER_ROWS = 2**16
+BUFFER_BLOCKS = 1_024
 PIECE_BYTES = 2**21
 
 
@@ -33,12 +33,13 @@ class Rows(Dataset["Batch | Batches"]):
         x: Inputs, shape (rows, *in_shape).
         y: Targets, shape (rows, out_features), or (rows,) for classes.
         batch_size: Where given, an item is `Batches` of at most so many rows each.
+        block_rows: Neighbours that stay together in the first level of a shuffle.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int | None = None) -> None:
+    def __init__(self, x: Tensor, y: Tensor, batch_size: int | None = None, block_rows: int = BLOCK_ROWS) -> None:
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} rows and y has {len(y)}")
-        self.x, self.y, self.batch_size = x, y, batch_size
+        self.x, self.y, self.batch_size, self.block_rows = x, y, batch_size, block_rows
 
     def __len__(self) -> int:
         return len(self.x)
@@ -103,13 +104,17 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         batch_size: Rows a batch and process.
         shuffle: Whether rows come in a new random order each epoch.
         seed: Seed of the order.
+        block_rows: Neighbours that stay together in the first level of the shuffle.
 
     Raises:
         UserError: If there are fewer rows than processes.
     """
 
-    def __init__(self, rows: int, batch_size: int, *, shuffle: bool, seed: int = 0) -> None:
+    def __init__(
+        self, rows: int, batch_size: int, *, shuffle: bool, seed: int = 0, block_rows: int = BLOCK_ROWS
+    ) -> None:
         self.rows, self.batch_size, self.shuffle, self.seed = rows, batch_size, shuffle, seed
+        self.block_rows = block_rows
         self.num_replicas = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.num_replicas > 1 else 0
         self.epoch = 0
@@ -139,9 +144,10 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         if self.rows <= PERMUTED_ROWS:
             yield torch.randperm(self.rows, generator=generator, dtype=dtype)
             return
-        blocks, short = -(-self.rows // BLOCK_ROWS), self.rows // BLOCK_ROWS
-        for buffer in torch.randperm(blocks, generator=generator).to(dtype).split(BUFFER_ROWS // BLOCK_ROWS):
-            piece = (buffer[:, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS, dtype=dtype)).flatten()
+        size = self.block_rows
+        blocks, short = -(-self.rows // size), self.rows // size
+        for buffer in torch.randperm(blocks, generator=generator).to(dtype).split(BUFFER_BLOCKS):
+            piece = (buffer[:, None] * size + torch.arange(size, dtype=dtype)).flatten()
             piece = piece[piece < self.rows] if (buffer == short).any() else piece
             yield piece.index_select(0, torch.randperm(len(piece), generator=generator, dtype=torch.int32))
 
@@ -167,7 +173,7 @@ def row_loader(
     return DataLoader(
         rows,
         batch_size=None,
-        sampler=BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed),
+        sampler=BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed, block_rows=rows.block_rows),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available() and rows.x.device.type == "cpu",

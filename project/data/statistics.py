@@ -32,26 +32,46 @@ def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
     return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
 
 
-def statistics(rows: Tensor) -> Statistics:
-    """Column statistics of rows (n, *row_shape), blockwise; the means of blocks are merged without cancellation.
+class RunningStatistics:
+    """Column statistics of rows that come in blocks; the means of blocks are merged without cancellation.
 
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+
+    Args:
+        row_shape: Shape of one row.
     """
-    shape = column_shape(tuple(rows.shape[1:]))
-    axes = {1: (0,), 2: (0,), 3: (0, 1), 4: (0, 2, 3)}[rows.ndim]
-    count, mean, squares = 0, torch.zeros(shape).double(), torch.zeros(shape).double()
-    lowest, highest = torch.full(shape, torch.inf).double(), torch.full(shape, -torch.inf).double()
+
+    def __init__(self, row_shape: tuple[int, ...]) -> None:
+        self.shape = column_shape(row_shape)
+        self.axes = {0: (0,), 1: (0,), 2: (0, 1), 3: (0, 2, 3)}[len(row_shape)]
+        self.count = 0
+        self.mean, self.squares = torch.zeros(self.shape).double(), torch.zeros(self.shape).double()
+        self.lowest = torch.full(self.shape, torch.inf).double()
+        self.highest = torch.full(self.shape, -torch.inf).double()
+
+    def update(self, rows: Tensor) -> None:
+        """Take in rows (n, *row_shape), n at least 1."""
+        values = rows.double()
+        var, mean = torch.var_mean(values, dim=self.axes, correction=0)
+        mean, var = mean.view(self.shape), var.view(self.shape)
+        n = values.numel() // max(self.mean.numel(), 1)
+        delta = mean - self.mean
+        self.squares += var * n + delta.square() * self.count * n / (self.count + n)
+        self.mean += delta * n / (self.count + n)
+        self.count += n
+        self.lowest = torch.minimum(self.lowest, values.amin(dim=self.axes).view(self.shape))
+        self.highest = torch.maximum(self.highest, values.amax(dim=self.axes).view(self.shape))
+
+    def compute(self) -> Statistics:
+        """The statistics of all rows so far."""
+        constant = self.lowest == self.highest
+        std = torch.where(constant, 1.0, (self.squares / self.count).sqrt())
+        return Statistics(torch.where(constant, self.lowest, self.mean), std, constant)
+
+
+def statistics(rows: Tensor) -> Statistics:
+    """Column statistics of rows (n, *row_shape), block by block."""
+    running = RunningStatistics(tuple(rows.shape[1:]))
     for block in rows.split(BLOCK_ROWS):
-        values = block.double()
-        block_var, block_mean = torch.var_mean(values, dim=axes, correction=0)
-        block_mean, block_var = block_mean.view(shape), block_var.view(shape)
-        n = values.numel() // max(mean.numel(), 1)
-        delta = block_mean - mean
-        squares += block_var * n + delta.square() * count * n / (count + n)
-        mean += delta * n / (count + n)
-        count += n
-        lowest = torch.minimum(lowest, values.amin(dim=axes).view(shape))
-        highest = torch.maximum(highest, values.amax(dim=axes).view(shape))
-    constant = lowest == highest
-    std = torch.where(constant, 1.0, (squares / count).sqrt())
-    return Statistics(torch.where(constant, lowest, mean), std, constant)
+        running.update(block)
+    return running.compute()

@@ -1,7 +1,6 @@
 """Tables on disk, CSV and Parquet, as numbers: what cannot be a number is an error that names file, column and row."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,15 +10,12 @@ import pyarrow.dataset
 import torch
 from torch import Tensor
 
+from project.data.location import check_readable, is_parquet, locate
+from project.data.numbers import MISSING, is_number, numbers
 from project.errors import UserError
 
-BLOCK_ROWS = 65_536
-MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN", "null" and the like
-
-
-def is_parquet(path: str | Path) -> bool:
-    """Whether a path is read as Parquet: by its ending, or as a folder of Parquet files."""
-    return Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".pq")
+BLOCK_ROWS = 16_384
+NumberBlocks = Iterator[tuple[Tensor, pa.Array | None]]
 
 
 def column_names(path: str | Path) -> list[str]:
@@ -31,15 +27,15 @@ def column_names(path: str | Path) -> list[str]:
     check_readable(path)
     try:
         if is_parquet(path):
-            names = pyarrow.dataset.dataset(path, format="parquet").schema.names
+            names = _dataset(path).schema.names
         else:
-            with pyarrow.csv.open_csv(path) as reader:
+            with _open_csv(path) as reader:
                 names = reader.schema.names
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     if not names:
         raise UserError(f"{path}: no columns: give a folder with Parquet files in it, or a table with a header")
-    if all(_is_number(name) for name in names):
+    if all(is_number(name) for name in names):
         shown = ", ".join(names[:3])
         raise UserError(
             f"{path}: the first line ({shown}, …) holds numbers, not names: put a line of column names first"
@@ -48,15 +44,6 @@ def column_names(path: str | Path) -> list[str]:
     if twice is not None:
         raise UserError(f"{path}: column {twice!r} comes twice: rename one of them")
     return names
-
-
-def check_readable(path: str | Path) -> None:
-    """Raise a UserError unless a path is a file with something in it, or a folder."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_file() and path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty")
 
 
 def require_columns(path: str | Path, wanted: list[str], present: list[str], flag: str) -> None:
@@ -85,44 +72,71 @@ def read_numbers(path: str | Path, columns: list[str], mend: str = "mend it") ->
     Raises:
         UserError: If a value is text or infinite; the file, column and row (1 is the first after the header) are named.
     """
-    numeric = dict.fromkeys(columns, pa.float64())
+    blocks = [block for block, _ in number_blocks(path, columns, mend)]
+    return torch.cat(blocks) if blocks else torch.empty(0, len(columns), dtype=torch.float64)
+
+
+def number_blocks(
+    path: str | Path, columns: list[str], mend: str = "mend it", labels: str | None = None
+) -> NumberBlocks:
+    """As `read_numbers`, block by block, in bounded memory.
+
+    Args:
+        path: A CSV file, a Parquet file or a folder of Parquet files.
+        columns: Names of the columns, in the order they are wanted.
+        mend: What to do about text in a column, for errors.
+        labels: A column whose values are wanted as text beside the numbers.
+
+    Yields:
+        Numbers (rows, columns) in float64, NaN where missing, and the labels, None where missing or not wanted.
+    """
+    texts = [labels] if labels else []
+    kinds = dict.fromkeys(columns, pa.float64()) | dict.fromkeys(texts, pa.string())
+    done = 0
     try:
-        if is_parquet(path):
-            table = pyarrow.dataset.dataset(path, format="parquet").to_table(columns=columns)
-        else:
-            convert = pyarrow.csv.ConvertOptions(include_columns=columns, column_types=numeric)
-            table = pyarrow.csv.read_csv(path, convert_options=convert)
+        for block in _blocks(path, kinds):
+            yield _numbers_and_labels(path, block, columns, labels, done, mend)
+            done += len(block)
     except pa.ArrowInvalid as error:
         if "conversion error" not in str(error):
             raise _unreadable(path, error) from error
-        # One value is not a number: read again as text, so that the conversion below can say which.
-        convert = pyarrow.csv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True
-        )
-        table = pyarrow.csv.read_csv(path, convert_options=convert)
-    return numbers(path, table.select(columns), mend=mend)
+        # One value is not a number: go on in text, whose conversion takes more spellings, or says which row it is.
+        row = 0
+        for block in _readable(path, _blocks(path, dict.fromkeys([*columns, *texts], pa.string()))):
+            if row >= done:
+                yield _numbers_and_labels(path, block, columns, labels, row, mend)
+            row += len(block)
 
 
-def read_labels(path: str | Path, column: str) -> list[str | None]:
-    """A column's values as text, None where missing."""
-    if is_parquet(path):
-        values = pyarrow.dataset.dataset(path, format="parquet").to_table(columns=[column]).column(0)
-        values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
-    else:
-        convert = pyarrow.csv.ConvertOptions(
-            include_columns=[column], column_types={column: pa.string()}, strings_can_be_null=True
-        )
-        values = pyarrow.csv.read_csv(path, convert_options=convert).column(0)
+def distinct_labels(path: str | Path, column: str) -> list[str]:
+    """Every label of a column once, in order, and in bounded memory: of numbers where all are, else of text."""
+    labels: set[str | None] = set()
+    for block in _readable(path, _blocks(path, {column: pa.string()})):
+        labels.update(pc.unique(_text(path, block.column(0), column)).to_pylist())
+    return sorted_labels(list(labels))
+
+
+def _numbers_and_labels(
+    path: str | Path, block: pa.RecordBatch, columns: list[str], labels: str | None, row: int, mend: str
+) -> tuple[Tensor, pa.Array | None]:
+    table = pa.Table.from_batches([block])
+    text = None if labels is None else _text(path, block.column(labels), labels)
+    return numbers(path, table.select(columns), first_row=row + 1, mend=mend), text
+
+
+def _text(path: str | Path, values: pa.Array, column: str) -> pa.Array:
+    """Labels as they are spelled, without spaces around them; null where missing."""
+    values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
     if pa.types.is_nested(values.type):
         raise UserError(f"{path}: column {column!r} is {values.type}: classes are text or integers")
     values = pc.utf8_trim_whitespace(values.cast(pa.string()))
-    return pc.if_else(pc.is_in(values, MISSING), pa.scalar(None, pa.string()), values).to_pylist()
+    return pc.if_else(pc.is_in(values, MISSING), pa.scalar(None, pa.string()), values)
 
 
 def sorted_labels(labels: list[str | None]) -> list[str]:
     """Each label once, in order: of numbers where all are, else of text."""
     names = {label for label in labels if label is not None}
-    if not all(map(_is_number, names)):
+    if not all(map(is_number, names)):
         return sorted(names)
     return sorted(names, key=lambda name: (float(name), name))
 
@@ -137,19 +151,38 @@ def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """
     names = column_names(path)
     if is_parquet(path):
-        rows = pyarrow.dataset.dataset(path, format="parquet")
-        return rows.schema, rows.to_batches(batch_size=BLOCK_ROWS, batch_readahead=1, fragment_readahead=1)
-    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    try:
-        reader = pyarrow.csv.open_csv(path, convert_options=convert)
-    except pa.ArrowInvalid as error:
-        raise _unreadable(path, error) from error
-    return reader.schema, _readable(path, reader)
+        return _dataset(path).schema, _blocks(path, dict.fromkeys(names))
+    schema = pa.schema([(name, pa.string()) for name in names])
+    return schema, _readable(path, _blocks(path, dict.fromkeys(names, pa.string()), nulls=False))
 
 
-def _readable(path: str | Path, reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
-    try:
+def _blocks(path: str | Path, kinds: Mapping[str, pa.DataType | None], nulls: bool = True) -> Iterator[pa.RecordBatch]:
+    """Some columns of a table, in order; a CSV file's are taken as the kinds given."""
+    if is_parquet(path):
+        for file in _dataset(path).get_fragments():
+            for group in file.split_by_row_group():  # a scan of all would read ahead, far beyond bounded memory
+                yield from group.to_batches(columns=list(kinds), batch_size=BLOCK_ROWS, batch_readahead=0)
+        return
+    convert = pyarrow.csv.ConvertOptions(
+        include_columns=list(kinds), column_types=dict(kinds), strings_can_be_null=nulls
+    )
+    with _open_csv(path, convert) as reader:
         yield from reader
+
+
+def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
+    system, inner = locate(path)
+    return pyarrow.dataset.dataset(inner, filesystem=system, format="parquet")
+
+
+def _open_csv(path: str | Path, convert: pyarrow.csv.ConvertOptions | None = None) -> pyarrow.csv.CSVStreamingReader:
+    system, inner = locate(path)
+    return pyarrow.csv.open_csv(system.open_input_stream(inner), convert_options=convert)
+
+
+def _readable(path: str | Path, blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from blocks
     except pa.ArrowInvalid as error:
         raise _unreadable(path, error) from error
 
@@ -157,66 +190,11 @@ def _readable(path: str | Path, reader: pyarrow.csv.CSVStreamingReader) -> Itera
 def _unreadable(path: str | Path, error: Exception) -> UserError:
     """What is wrong with a file, with the row where reading in one thread can tell."""
     if not is_parquet(path):
+        system, inner = locate(path)
         try:
-            pyarrow.csv.read_csv(path, read_options=pyarrow.csv.ReadOptions(use_threads=False))
+            pyarrow.csv.read_csv(
+                system.open_input_stream(inner), read_options=pyarrow.csv.ReadOptions(use_threads=False)
+            )
         except pa.ArrowInvalid as located:
             error = located
     return UserError(f"{path}: {str(error).splitlines()[0]}")
-
-
-def numbers(path: str | Path, table: pa.Table, first_row: int = 1, mend: str = "mend it") -> Tensor:
-    """A table's columns as float64 (rows, columns) with NaN for missing values; see `read_numbers`.
-
-    Args:
-        path: Named in errors.
-        table: Columns of any type; numbers in text are taken as numbers.
-        first_row: Number of the table's first row within the file, for errors.
-        mend: What to do about text in a column, for errors.
-    """
-    values = torch.empty(table.num_columns, table.num_rows, dtype=torch.float64)
-    for index, name in enumerate(table.column_names):
-        column = _as_float64(table.column(name), path, name, first_row, mend)
-        array = column.fill_null(float("nan")).combine_chunks().to_numpy(zero_copy_only=False)
-        values[index] = torch.from_numpy(array.copy() if not array.flags.writeable else array)
-    infinite = values.isinf()
-    if infinite.any():
-        index, row = infinite.nonzero()[0].tolist()
-        raise UserError(f"{path}: column {table.column_names[index]!r}, row {first_row + row}: an infinite value")
-    return values.T
-
-
-def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row: int, mend: str) -> pa.ChunkedArray:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
-        raise UserError(f"{path}: column {name!r} is {column.type}, not a number: {mend}")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
-        column = pc.if_else(pc.is_in(column, MISSING), pa.scalar(None, column.type), column)
-    try:
-        return column.cast(pa.float64(), safe=False)
-    except pa.ArrowInvalid:
-        row = _first_text(column)
-        raise UserError(
-            f"{path}: column {name!r}, row {first_row + row}: {column[row].as_py()!r} is not a number: {mend}"
-        ) from None
-
-
-def _first_text(column: pa.ChunkedArray) -> int:
-    """Index of the first value that is not a number, by bisection: whether a slice converts is one call."""
-    start, stop = 0, len(column)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        try:
-            column.slice(start, middle - start).cast(pa.float64())
-            start = middle
-        except pa.ArrowInvalid:
-            stop = middle
-    return start
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

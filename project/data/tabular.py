@@ -1,14 +1,18 @@
 """A user's own table: CSV or Parquet, columns by name, values in their own units."""
 
+from collections.abc import Iterator
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from project.data.datamodule import RowsDataModule, Splits
-from project.data.loader import Rows
+from project.data.datamodule import FLOAT32_MAX, RowsDataModule, Splits
+from project.data.loader import Batch, Rows
 from project.data.split import check_fractions, random_split
-from project.data.table import column_names, read_labels, read_numbers, require_columns, sorted_labels
+from project.data.spool import Tables
+from project.data.table import column_names, distinct_labels, number_blocks, require_columns
 from project.errors import UserError
 
 MEND = "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
@@ -28,6 +32,8 @@ class TabularDataModule(RowsDataModule):
         test_fraction: Part of the rows of `path` to test on, without `test_path`.
         missing: What to do about missing values: stop with an error, drop their rows, or put the column's mean over the
             training rows in their place. Rows without a target are dropped in either case.
+        stream: Whether to keep the rows on disk, for tables larger than memory: they are read once, block by block,
+            into a temporary file of float32 under $TMPDIR. Each row is then drawn into a split by itself.
         batch_size: Rows a batch and process.
         num_workers: Worker processes that gather batches.
         seed: Seed of the split and of the order of batches.
@@ -44,6 +50,7 @@ class TabularDataModule(RowsDataModule):
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         missing: Literal["error", "drop", "mean"] = "error",
+        stream: bool = False,
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
@@ -51,6 +58,7 @@ class TabularDataModule(RowsDataModule):
         super().__init__(batch_size, num_workers, seed)
         self.task = task
         self.path, self.val_path, self.test_path, self.missing = path, val_path, test_path, missing
+        self.stream = stream
         self.val_fraction, self.test_fraction = check_fractions(
             None if val_path else val_fraction, None if test_path else test_fraction
         )
@@ -66,7 +74,7 @@ class TabularDataModule(RowsDataModule):
         if task == "classification":
             if len(self.target_names) != 1:
                 raise UserError("--data.target: classification takes one target column")
-            self.class_names = sorted_labels(read_labels(path, self.target_names[0]))
+            self.class_names = distinct_labels(path, self.target_names[0])
             if len(self.class_names) < 2:
                 raise UserError(f"{path}: column {self.target_names[0]!r} has no two classes: {self.class_names}")
         twice = next((name for name in named if named.count(name) > 1), None)
@@ -75,28 +83,69 @@ class TabularDataModule(RowsDataModule):
 
     def load(self) -> Splits:
         """Read the tables and split them."""
-        table = self._read(self.path)
-        train, val, test = self._split(table)
+        if self.stream:
+            return self._stream()
+        try:
+            return self._in_memory()
+        except (RuntimeError, MemoryError) as error:  # torch's own has no type
+            if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+                raise
+            raise UserError(f"{self.path}: its rows do not fit into memory: give --data.stream true") from error
+
+    def _in_memory(self) -> Splits:
+        train, val, test = self._split(self._read(self.path))
         val = self._read(self.val_path) if self.val_path else val
         test = self._read(self.test_path) if self.test_path else test
-        width = len(self.feature_names)
         if self.missing == "mean":
-            means = train[:, :width].nanmean(0)
-            train, val, test = (
-                torch.where(t.isnan(), torch.cat([means, means.new_zeros(t.shape[1] - width)]), t)
-                for t in (train, val, test)
-            )
-        parts = ((part[:, :width], part[:, width:]) for part in (train, val, test))
-        return Splits(*(Rows(x, y if self.class_names is None else y[:, 0].long()) for x, y in parts))
+            means = train.nanmean(0)
+            train, val, test = (torch.where(part.isnan(), means, part) for part in (train, val, test))
+        return Splits(*(Rows(*self._x_and_y(part)) for part in (train, val, test)))
+
+    def _x_and_y(self, rows: Tensor) -> Batch:
+        x, y = rows[:, : len(self.feature_names)], rows[:, len(self.feature_names) :]
+        return x, y if self.class_names is None else y[:, 0].long()
+
+    def _stream(self) -> Splits:
+        """Read the tables into temporary files, with the summary from the same pass."""
+        targets = len(self.target_names) if self.class_names is None else 0
+        tables = Tables(len(self.feature_names), targets, fill=self.missing == "mean")
+        generator = torch.Generator().manual_seed(self.seed)
+        for path, whole in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
+            for block in self._kept(path) if path else ():
+                draws = torch.rand(len(block), generator=generator)
+                val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
+                parts = (
+                    {whole: block} if whole else {"train": block[~val & ~test], "val": block[val], "test": block[test]}
+                )
+                for split, part in parts.items():
+                    if len(part):
+                        tables.append(split, *self._x_and_y(part))
+        splits, self.summary = tables.splits(), tables.summary()
+        return splits
+
+    def _kept(self, path: str) -> Iterator[Tensor]:
+        """Blocks of rows to learn from, and an error for what float32 cannot hold."""
+        columns, row = self.feature_names + self.target_names, 0
+        for block in self._blocks(path):
+            gaps = block.isnan()
+            wrong = (gaps if self.missing == "error" else torch.zeros_like(gaps)) | (block.abs() > FLOAT32_MAX)
+            if wrong.any():
+                at, column = wrong.nonzero()[0].tolist()
+                what = "a missing value: give --data.missing drop" if gaps[at, column] else "too large for float32"
+                raise UserError(f"{path}: column {columns[column]!r}, row {row + at + 1}: {what}")
+            row += len(block)
+            needed = gaps if self.missing == "drop" else gaps[:, len(self.feature_names) :]
+            yield block[~needed.any(1)]
+        if row == 0:
+            raise UserError(f"{path}: there are no rows under the header")
 
     def _read(self, path: str) -> Tensor:
         """The features and targets of a table, (rows, features + targets) in float64, NaN only in features to fill."""
         columns = self.feature_names + self.target_names
-        if path != self.path:
-            require_columns(path, columns, column_names(path), "the columns of --data.path")
-        table = read_numbers(path, columns, MEND) if self.class_names is None else self._read_classes(path)
-        if len(table) == 0:
+        blocks = list(self._blocks(path))
+        if not blocks:
             raise UserError(f"{path}: there are no rows under the header")
+        table = torch.cat(blocks)
         gaps = table.isnan()
         counts = gaps.sum(0)
         if counts.any() and self.missing == "error":
@@ -112,18 +161,27 @@ class TabularDataModule(RowsDataModule):
             raise UserError(f"{path}: no row is without missing values: try --data.missing mean")
         return table if kept.all() else table[kept]
 
-    def _read_classes(self, path: str) -> Tensor:
-        """As `read_numbers`, with class numbers in the target's place."""
-        assert self.class_names is not None
-        numbers = {label: number for number, label in enumerate(self.class_names)}
-        labels = read_labels(path, self.target_names[0])
-        for row, label in enumerate(labels):
-            if label is not None and label not in numbers:
+    def _blocks(self, path: str) -> Iterator[Tensor]:
+        """Features and targets, with class numbers for labels, block by block: (rows, features + targets), float64."""
+        if path != self.path:
+            columns = self.feature_names + self.target_names
+            require_columns(path, columns, column_names(path), "the columns of --data.path")
+        if self.class_names is None:
+            yield from (block for block, _ in number_blocks(path, self.feature_names + self.target_names, MEND))
+            return
+        row, target = 0, self.target_names[0]
+        for block, labels in number_blocks(path, self.feature_names, MEND, labels=target):
+            assert labels is not None
+            codes = pc.index_in(labels, pa.array(self.class_names))
+            unknown = pc.and_(pc.is_null(codes), pc.is_valid(labels))
+            if pc.any(unknown).as_py():
+                at = pc.index(unknown, True).as_py()
                 raise UserError(
-                    f"{path}: column {self.target_names[0]!r}, row {row + 1}: class {label!r} is not in {self.path}"
+                    f"{path}: column {target!r}, row {row + at + 1}: class {labels[at].as_py()!r} is not in {self.path}"
                 )
-        codes = torch.tensor([torch.nan if label is None else numbers[label] for label in labels], dtype=torch.float64)
-        return torch.cat([read_numbers(path, self.feature_names, MEND), codes[:, None]], dim=1)
+            row += len(block)
+            numbers = codes.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+            yield torch.cat([block, torch.tensor(numbers)[:, None]], dim=1)
 
     def _split(self, table: Tensor) -> tuple[Tensor, ...]:
         parts = random_split(len(table), self.val_fraction, self.test_fraction, self.seed)

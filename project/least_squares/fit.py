@@ -134,6 +134,12 @@ class LeastSquaresFit:
         """Mean squared error on the training rows, the least that a linear model can have (without a penalty)."""
         return self.squared_error.sum().item() / (self.rows * len(self.bias))
 
+    @property
+    def mean_square_target(self) -> float:
+        """Mean of the squared targets: what errors that are but rounding are small beside."""
+        squares = self.products.sum(0).diagonal()[1 + self.in_features :]
+        return squares.sum().item() / (self.rows * len(self.bias))
+
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
         """Exact training MSE of another linear model, without another look at the rows.
 

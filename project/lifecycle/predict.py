@@ -13,7 +13,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from project.data.table import is_parquet, numbers, require_columns, stream
+from project.data.location import is_parquet
+from project.data.numbers import numbers
+from project.data.table import require_columns, stream
 from project.errors import UserError
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_checkpoint
 

@@ -43,7 +43,7 @@ def test_several_steps_in_one_are_the_same_steps(optimizer):
     assert all(a.equal(b) for a, b in zip(fast.parameters(), slow.parameters(), strict=True))
     expected = {name: value.item() for name, value in slow_trainer.callback_metrics.items()}
     found = {name: value.item() for name, value in fast_trainer.callback_metrics.items()}
-    assert found == pytest.approx(expected, rel=1e-12), "but for the order in which metrics are summed"
+    assert found == pytest.approx(expected, rel=1e-6), "but for the size of what is evaluated at once"
     assert fast.rows_trained == slow.rows_trained == 2 * 990
 
 
