@@ -1,0 +1,75 @@
+"""What the commands import: start-up is most of the time that a small experiment takes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+HEAVY = {
+    "IPython",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "sympy",
+    "tensorboard",
+}
+RUN = """
+import json, runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {scripts!r})
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit:
+    pass
+print()
+print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
+"""
+
+
+def imported(folder, *words) -> set[str]:
+    code = RUN.format(scripts=str(REPOSITORY / "scripts"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1])) & HEAVY
+
+
+@pytest.fixture(scope="module")
+def lightnings_own(tmp_path_factory) -> set[str]:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.py").write_text("import lightning.pytorch")
+    return imported(folder, "own.py")
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_help_imports_nothing_heavy_beyond_lightning(folder, lightnings_own, script):
+    allowed = lightnings_own if script == "train" else set()
+    assert imported(folder, REPOSITORY / "scripts" / f"{script}.py", "--help") <= allowed
+
+
+def test_commands_on_a_run_import_nothing_heavy_beyond_lightning(folder, lightnings_own, default_run):
+    run, _ = default_run
+    (folder / "rows.csv").write_text("x\n1\n2\n")
+    assert imported(folder, REPOSITORY / "scripts" / "evaluate.py", run) <= lightnings_own
+    assert imported(folder, REPOSITORY / "scripts" / "predict.py", run, "rows.csv", "out.csv") <= lightnings_own
+
+
+def test_training_imports_for_its_figures_and_curves_alone(folder, lightnings_own):
+    words = ["--trainer.max_epochs", "1"]
+    script = REPOSITORY / "scripts" / "train.py"
+    assert imported(folder, script, *words) - lightnings_own <= {"matplotlib", "tensorboard"}
+    assert imported(folder, script, *words, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs") <= (
+        lightnings_own
+    )
