@@ -28,11 +28,11 @@ class Hyperparameters(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tie the values to the test metrics; the points themselves have been logged, and are not logged again."""
-        from torch.utils.tensorboard.summary import hparams
-
         metrics = [name for name in trainer.callback_metrics if name.startswith("test/")]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                from torch.utils.tensorboard.summary import hparams
+
                 for summary in hparams(self.values, dict.fromkeys(metrics, 0.0)):
                     logger.experiment.file_writer.add_summary(summary)
 
