@@ -71,6 +71,11 @@ class Batches:
         self.rows, self.index, self.batch_size, self.device = rows, index, batch_size, device
 
     def __iter__(self) -> Iterator[Batch]:
+        for x, y in self.pieces():
+            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+
+    def pieces(self) -> Iterator[Batch]:
+        """The same rows, a whole number of batches at a time."""
         if isinstance(self.index, slice):
             pieces = iter([self.index])
         else:  # neither batch by batch, which costs a call each, nor all at once, which would not stay in the cache
@@ -81,7 +86,7 @@ class Batches:
             x, y = self.rows.gather(piece)
             if self.device is not None:
                 x, y = x.to(self.device), y.to(self.device)
-            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+            yield x, y
 
     def to(self, device: torch.device, **_: Any) -> "Batches":
         """The same batches on another device; Lightning calls it."""

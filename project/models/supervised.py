@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -23,6 +23,14 @@ MOST_STEPS = 64
 EVALUATED_ROWS = 1_024
 # Metrics are updated once for many training batches: a handful of kernels for all of them, not for each.
 MOST_PENDING, MOST_PENDING_ROWS = 64, 65_536
+
+
+class Prepared(NamedTuple):
+    """A batch as the objective takes it: inputs and targets in standard units, and the targets in original ones."""
+
+    inputs: Tensor
+    targets: Tensor
+    y: Tensor
 
 
 class Supervised(LightningModule):
@@ -70,16 +78,16 @@ class Supervised(LightningModule):
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.rows_trained = 0
         self._pending: list[Batch] = []
-        self._last: Batch
+        self._last: Prepared
         self._stepped = -1
 
     @abstractmethod
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
 
-    def objective(self, standard: Tensor, y: Tensor) -> Tensor:
-        """What is minimised: outputs in standard units (B, out_features) and targets in original ones -> a scalar."""
-        loss = self.criterion(standard, self.net.targets(y) if self.net.targets.mean.ndim else y)
+    def objective(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What is minimised: outputs (B, out_features) and targets, numbers in standard units -> a scalar."""
+        loss = self.criterion(outputs, targets)
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
@@ -137,41 +145,48 @@ class Supervised(LightningModule):
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> dict[str, Any]:
         """The objective of a batch; of several batches, that of the last one, with a step taken on each other."""
-        if isinstance(batch, Batches):
-            if batch_idx != self._stepped:  # an optimizer may evaluate an objective several times, as LBFGS does
-                self._stepped, self._last = batch_idx, self._step_on_all_but_the_last(batch)
-            batch = self._last
-        loss, standard = self._evaluate_objective(*batch)
-        return {"loss": loss, "evaluated": (standard, batch[1])}
+        if not isinstance(batch, Batches):
+            prepared = self._prepare(*batch)
+        elif batch_idx != self._stepped:  # an optimizer may evaluate an objective several times, as LBFGS does
+            self._stepped, self._last = batch_idx, self._step_on_all_but_the_last(batch)
+            prepared = self._last
+        else:
+            prepared = self._last
+        loss, outputs = self._evaluate_objective(prepared)
+        return {"loss": loss, "evaluated": (outputs, prepared.y)}
 
-    def _step_on_all_but_the_last(self, batches: Batches) -> Batch:
-        remaining = iter(batches)
+    def _prepare(self, x: Tensor, y: Tensor) -> Prepared:
+        return Prepared(self.net.inputs(x), self.net.targets(y) if self.net.targets.mean.ndim else y, y)
+
+    def _step_on_all_but_the_last(self, batches: Batches) -> Prepared:
+        pieces = (self._prepare(x, y) for x, y in batches.pieces())  # at once, where batches are small
+        remaining = (Prepared(*b) for p in pieces for b in zip(*(t.split(batches.batch_size) for t in p), strict=True))
         batch = next(remaining)
         for following in remaining:
-            self._step(*batch)
+            self._step(batch)
             batch = following
         return batch
 
-    def _step(self, x: Tensor, y: Tensor) -> None:
+    def _step(self, batch: Prepared) -> None:
         """What Lightning's loop does to a batch, without its hooks."""
-        standard, optimizer = x, self.trainer.optimizers[0]
+        outputs, optimizer = batch.y, self.trainer.optimizers[0]
 
         def closure() -> Any:
-            nonlocal standard
+            nonlocal outputs
             optimizer.zero_grad()
-            loss, standard = self._evaluate_objective(x, y)
+            loss, outputs = self._evaluate_objective(batch)
             loss.backward()
             return loss
 
         optimizer.step(closure)
         count_step(self.trainer)
-        self._keep(standard, y)
+        self._keep(outputs, batch.y)
 
-    def _evaluate_objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate_objective(self, batch: Prepared) -> tuple[Tensor, Tensor]:
         """The objective, and the outputs (B, out_features) in standard units."""
-        standard = self.net.standard(x)
-        self.check_targets(standard, y)
-        return self.objective(standard, y), standard.detach()
+        outputs = self.net.net(batch.inputs)
+        self.check_targets(outputs, batch.targets)
+        return self.objective(outputs, batch.targets), outputs.detach()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""

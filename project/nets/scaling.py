@@ -44,7 +44,7 @@ class Standardized(nn.Module):
         target_shape: Shape of the statistics of y; `()` leaves what the net computes as it is.
 
     Raises:
-        ValueError: From `forward`, if the net does not accept rows of the shape of x.
+        ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
     """
 
     def __init__(self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> None:
@@ -63,9 +63,13 @@ class Standardized(nn.Module):
 
     def standard(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
+        return self.net(self.inputs(x))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """x (B, *in_shape) in original units -> the same in standard units, as the net takes them."""
         if not self.net.accepts(tuple(x.shape[1:])):
             raise ValueError(
                 f"{type(self.net).__name__} was built for rows of shape {self.net.in_shape}, "
                 f"and not {tuple(x.shape[1:])}"
             )
-        return self.net(self.features(x))
+        return self.features(x)
