@@ -70,6 +70,11 @@ class Batches:
     def __init__(self, rows: Rows, index: Tensor | slice, batch_size: int, device: torch.device | None = None) -> None:
         self.rows, self.index, self.batch_size, self.device = rows, index, batch_size, device
 
+    @property
+    def gathered(self) -> bool:
+        """Whether batches are copies of rows, and not views of them."""
+        return not isinstance(self.index, slice)
+
     def __iter__(self) -> Iterator[Batch]:
         for x, y in self.pieces():
             yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)

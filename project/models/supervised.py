@@ -155,11 +155,12 @@ class Supervised(LightningModule):
         loss, outputs = self._evaluate_objective(prepared)
         return {"loss": loss, "evaluated": (outputs, prepared.y)}
 
-    def _prepare(self, x: Tensor, y: Tensor) -> Prepared:
-        return Prepared(self.net.inputs(x), self.net.targets(y) if self.net.targets.mean.ndim else y, y)
+    def _prepare(self, x: Tensor, y: Tensor, overwrite: bool = False) -> Prepared:
+        return Prepared(self.net.inputs(x, overwrite), self.net.targets(y) if self.net.targets.mean.ndim else y, y)
 
     def _step_on_all_but_the_last(self, batches: Batches) -> Prepared:
-        pieces = (self._prepare(x, y) for x, y in batches.pieces())  # at once, where batches are small
+        # At once, where batches are small; and in place, as what was gathered is a copy.
+        pieces = (self._prepare(x, y, overwrite=batches.gathered) for x, y in batches.pieces())
         remaining = (Prepared(*b) for p in pieces for b in zip(*(t.split(batches.batch_size) for t in p), strict=True))
         batch = next(remaining)
         for following in remaining:

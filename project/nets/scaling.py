@@ -26,9 +26,14 @@ class Standardize(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Original units to standard ones; any shape that `shape` broadcasts over."""
-        return (x - self.mean).div_(self.std)  # in place: for large batches, memory is what it costs
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """Original units to standard ones; any shape that `shape` broadcasts over.
+
+        Args:
+            x: Shape (B, *row_shape).
+            overwrite: Whether the memory of x may be used for the result: for large batches, memory is what it costs.
+        """
+        return (x.sub_(self.mean) if overwrite else x - self.mean).div_(self.std)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Standard units to original ones, in float32 also where x is of lower precision."""
@@ -65,11 +70,11 @@ class Standardized(nn.Module):
         """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
         return self.net(self.inputs(x))
 
-    def inputs(self, x: Tensor) -> Tensor:
+    def inputs(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """x (B, *in_shape) in original units -> the same in standard units, as the net takes them."""
         if not self.net.accepts(tuple(x.shape[1:])):
             raise ValueError(
                 f"{type(self.net).__name__} was built for rows of shape {self.net.in_shape}, "
                 f"and not {tuple(x.shape[1:])}"
             )
-        return self.features(x)
+        return self.features(x, overwrite)
