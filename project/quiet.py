@@ -8,7 +8,6 @@ NEEDLESS_WARNINGS = (
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
     r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
     r".*torch.jit.script_method. is deprecated",  # within torch.compile
-    r".*training_step. returned .None",  # where there is nothing left to learn
     r".*Checkpoint directory .* exists",  # as it does when a run is resumed
 )
 

@@ -51,7 +51,7 @@ def draw(figures: Iterable[Figure], path: Path) -> None:
     figures = list(figures)
     shown = sorted((f for f in figures if f.what == figures[0].what), key=lambda f: f.ratio, reverse=True)
     picture = Picture(figsize=(8, 3.2), dpi=120, layout="constrained")
-    axes = picture.add_subplot(title=f"{figures[0].what}: times a plain PyTorch loop over slices", xscale="log")
+    axes = picture.add_subplot(title=figures[0].what, xscale="log", xlabel="times a plain PyTorch loop over slices")
     colors = ["tab:orange" if f.name == "hello-lightning" else "tab:gray" for f in shown]
     bars = axes.barh([f.name for f in shown], [f.ratio for f in shown], color=colors)
     axes.bar_label(bars, [f"{f.ratio:.3g}" for f in shown], padding=4)

@@ -29,6 +29,7 @@ class LinearRegression(Regression):
         if alpha < 0:
             raise UserError(f"--model.alpha is {alpha}: a penalty is 0 or more")
         super().__init__(in_shape, out_features)
+        self.automatic_optimization = False  # there is no loss to descend
         self.alpha = alpha
         self.fit: LeastSquaresFit | None = None
 
@@ -46,6 +47,9 @@ class LinearRegression(Regression):
             std = data.feature_statistics.std.expand(data.in_shape).flatten()
             self.fit = self.fit.ridge(self.alpha * std.square())
         self.take_over(self.fit)
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()  # one step has been taken, and checkpoints are of its end
 
     @torch.no_grad()
     def take_over(self, fit: LeastSquaresFit) -> None:

@@ -42,6 +42,13 @@ def test_its_run_is_a_run_like_any_other(folder):
     assert metrics["gap/train_mse"] < 1e-9
 
 
+def test_two_processes_solve_as_one_does(folder, default_run):
+    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    trained = run_script(folder, "train", "--model", "LinearRegression", "--data.batch_size", "7", *ddp)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads((folder / "lightning_logs" / "version_0" / "metrics.json").read_text())["gap/train_mse"] < 1e-9
+
+
 def test_an_optimizer_beside_it_is_an_error(folder):
     done = run_script(folder, "train", "--model", "LinearRegression", "--optimizer", "Adam")
     assert done.returncode == 2
