@@ -185,11 +185,12 @@ class RowsDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch | Batches]:
         """All test rows, in order."""
-        return self.test_dataloader()
+        return self._loader("test", steps=1)
 
-    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Batch | Batches]:
+    def _loader(self, split: str, shuffle: bool = False, steps: int | None = None) -> DataLoader[Batch | Batches]:
         rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
-        steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
+        if steps is None:
+            steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
         if steps > 1:
             rows = Rows(rows.x, rows.y, batch_size=size, block_rows=rows.block_rows)
         return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)

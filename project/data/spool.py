@@ -98,8 +98,14 @@ class Tables:
         """
         empty = next((split for split, spool in self.spools.items() if spool.count == 0), None)
         if empty is not None:
-            raise UserError(f"the {empty} split has no rows: give it more with --data")
+            raise UserError(
+                f"the table leaves no rows for the {empty} split: "
+                "give more rows or other --data.val_fraction and --data.test_fraction"
+            )
         train, val, test = (spool.rows() for spool in self.spools.values())
+        if self.fill and not self.counts.all():
+            number = int((self.counts == 0).nonzero()[0]) + 1
+            raise UserError(f"feature {number} has no values at all: leave it out with --data.features")
         if self.fill:
             means = (self.sums / self.counts).float()
             for block in (block for split in (train, val, test) for block in split.x.split(FILLED_ROWS)):

@@ -50,7 +50,7 @@ class LeastSquaresFit:
         # Without its first row and column, R is the factor of the centred columns: the intercept is eliminated.
         design, projected = triangle[x, x], triangle[x, y]  # (in, in), (in, out)
         penalised = triangle_of(design, self._alpha.sqrt().diag()) if self._alpha.any() else design
-        inverse, undetermined = _pseudo_inverse(penalised, triangle[0, x], rows)
+        inverse, undetermined, determined = _pseudo_inverse(penalised, triangle[0, x], rows)
         hat = design @ inverse  # its square sums to the trace of the hat matrix: the rank, without a penalty
         means = triangle[0, x] / triangle[0, 0]
         self.rank = in_features - undetermined.shape[1]
@@ -67,12 +67,12 @@ class LeastSquaresFit:
         pairs = zip(products_with_residuals, self._coefficients.T, strict=True)
         self.squared_error = torch.stack([error_free.matmul(p[:, None], c)[0, 0] for p, c in pairs]).clamp(min=0)
         total = triangle[1:, y].square().sum(0)
-        self.r2 = torch.where(total > 0, 1 - self.squared_error / total, torch.nan)
+        constant = total.sqrt() <= 4 * EPSILON * rows**0.5 * triangle[0, y].abs()
+        self.r2 = torch.where(~constant & (total > 0), 1 - self.squared_error / total, torch.nan)
         self.freedom = rows - 1 - (hat.square().sum().item() if self._alpha.any() else self.rank)
         left = self.freedom > EPSILON * rows
         self.residual_std = (self.squared_error / self.freedom).sqrt() if left else torch.full_like(total, torch.nan)
         errors = variance.sqrt()[:, None] * self.residual_std  # (1 + in, out)
-        determined = undetermined.square().sum(1) < 1e-12
         self.standard_errors = torch.where(determined[:, None], errors[1:], torch.nan)
         self.bias_standard_errors = errors[0]
 
@@ -120,8 +120,13 @@ class LeastSquaresFit:
         Args:
             alpha: At least 0, for all columns of x, or one a column, shape (in_features,); in units of the sum of
                 squared errors, as in `sklearn.linear_model.Ridge`.
+
+        Raises:
+            ValueError: If a penalty is negative or not finite.
         """
         alpha = torch.as_tensor(alpha).double().expand(self.in_features)
+        if not (alpha.isfinite() & (alpha >= 0)).all():
+            raise ValueError(f"alpha is {alpha.tolist()}: a penalty is 0 or more")
         return LeastSquaresFit(self.triangle, self.products, self.in_features, self.rows, alpha)
 
     @property
@@ -159,6 +164,8 @@ class LeastSquaresFit:
         Returns:
             Of the weights, shape (2, in_features, out_features), and of the intercepts, (2, out_features).
         """
+        if not 0 < level < 1:
+            raise ValueError(f"a confidence level of {level}: give one between 0 and 1")
         reach = student_t.quantile((1 + level) / 2, self.freedom) if self.freedom > 0 else torch.nan
         ends = torch.tensor([-reach, reach]).double()
         return (
@@ -177,8 +184,9 @@ def triangle_of(*blocks: Tensor) -> Tensor:
     return torch.linalg.qr(stacked, mode="r").R[: stacked.shape[1]]
 
 
-def _pseudo_inverse(design: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """The pseudo-inverse (in, in) of the centred design's factor, and a basis (in, in - rank) of what it cannot tell.
+def _pseudo_inverse(design: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pseudo-inverse (in, in) of the centred design's factor, a basis (in, in - rank) of what it cannot tell, and
+    for each column whether its coefficient is determined (in,).
 
     Rank is decided on columns scaled to length 1, so that units of measurement have no say in it; the solution of
     minimum norm is the one in the columns' own units, as in `numpy.linalg.lstsq`.
@@ -192,4 +200,5 @@ def _pseudo_inverse(design: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor,
     rank = int((singular > 8 * EPSILON * len(design) * farthest).sum())  # a column far from zero has fewer digits
     inverse = (vt[:rank].T / singular[:rank] @ u[:, :rank].T) / scale[:, None]
     undetermined = torch.linalg.qr((vt[rank:] / scale).T).Q  # directions of the weights that change no prediction
-    return inverse - undetermined @ (undetermined.T @ inverse), undetermined
+    determined = vt[rank:].square().sum(0) < 1e-12  # in the scaled columns, so that units have no say here either
+    return inverse - undetermined @ (undetermined.T @ inverse), undetermined, determined

@@ -68,18 +68,29 @@ class LeastSquares(Metric):
         """Take in a block of rows.
 
         Args:
-            x: Shape (rows, *in_shape) with in_features values a row; any dtype.
+            x: Shape (rows, *in_shape) with in_features values a row; any dtype, 1e-140 to 1e140 in size.
             y: Shape (rows, out_features).
+
+        Raises:
+            ValueError: If the shapes are others, or a value is not finite.
         """
+        x, y = (part.to(torch.uint8) if part.dtype == torch.bool else part for part in (x.flatten(1), y))
+        if x.shape[1:] != (self.in_features,) or y.shape != (len(x), self.out_features):
+            raise ValueError(
+                f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: "
+                f"give (rows, {self.in_features}) and (rows, {self.out_features})"
+            )
         for start in range(0, len(x), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
-            columns = x[block].flatten(1).to(self.triangle.device), y[block].to(self.triangle.device)
+            columns = x[block].to(self.triangle.device), y[block].to(self.triangle.device)
             compressed = _compressed(*columns)
             if compressed is not None:
                 self.compressed = triangle_of(self.compressed, compressed)
                 continue
             ones = self.triangle.new_ones(len(columns[1]), 1)
             rows = torch.cat([ones, *(part.double() for part in columns)], dim=1)
+            if not rows.isfinite().all():
+                raise ValueError("least squares needs finite values")
             self.triangle = triangle_of(self.triangle, rows)
             self.products = error_free.gram(rows, self.products)
         self.rows += len(x)

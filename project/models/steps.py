@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
+    StochasticWeightAveraging,
 )
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -37,7 +38,7 @@ def watches_steps(trainer: Trainer) -> bool:
         or trainer.gradient_clip_val is not None
         or trainer.max_steps != -1
         or trainer.val_check_interval != 1.0
-        or any(limit not in (1.0, 0) for limit in limits)
+        or any((isinstance(limit, int) and limit > 0) or limit not in (1.0, 0) for limit in limits)
         or any(config.interval == "step" for config in trainer.lr_scheduler_configs)
         or any(map(_watches_steps, trainer.callbacks))  # type: ignore[attr-defined]
     )
@@ -50,13 +51,15 @@ def _watches_steps(callback: Callback) -> bool:
         return callback.logging_interval != "epoch"
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
-    if isinstance(callback, GradientAccumulationScheduler):
+    if isinstance(callback, GradientAccumulationScheduler | StochasticWeightAveraging):  # they hold steps back
         return True
     return any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
 def count_step(trainer: Trainer) -> None:
     """Count an optimizer step that Lightning's loop has not taken itself."""
-    progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step
+    loop = trainer.fit_loop.epoch_loop
+    progress = loop.automatic_optimization.optim_progress.optimizer.step
     progress.increment_ready()
     progress.increment_completed()
+    loop._batches_that_stepped += 1  # where loggers place what is logged

@@ -96,6 +96,15 @@ def test_gaps_are_dropped_or_filled_with_the_training_mean(table):
     assert filled.feature_statistics.mean[1].item() == pytest.approx(train[:, 1].double().mean().item())
 
 
+def test_what_a_stream_cannot_learn_from_is_an_error(folder):
+    (folder / "gap.csv").write_text("a,b,y\n" + "\n".join(f"{i},,{i}" for i in range(50)))
+    with pytest.raises(UserError, match="feature 2 has no values at all"):
+        _ = TabularDataModule("gap.csv", "y", stream=True, missing="mean").splits
+    (folder / "tiny.csv").write_text("a,y\n1,2\n2,3\n")
+    with pytest.raises(UserError, match="no rows for the .* split: give more rows or other --data.val_fraction"):
+        _ = TabularDataModule("tiny.csv", "y", stream=True).splits
+
+
 def test_classes_stream(folder):
     lines = [f"{i},{'cat' if i % 3 else ' dog'}" for i in range(300)]
     (folder / "pets.csv").write_text("\n".join(["weight,species", *lines]))

@@ -110,6 +110,48 @@ def test_ridge_spreads_as_its_linear_formula_says():
     np.testing.assert_allclose(found.standard_errors[:, 0].numpy(), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e5, 1e8, 1e-8])
+def test_whether_a_coefficient_is_determined_is_no_matter_of_units(unit):
+    x, y = draw(100, 2, 1, seed=9)
+    found = fit(torch.cat([x, unit * x[:, :1]], dim=1), y)
+    assert found.standard_errors[:, 0].isnan().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 12345.678])
+def test_a_constant_target_has_no_r2(value):
+    x, _ = draw(100, 2, 1, seed=10)
+    assert fit(x, torch.full((100, 1), value)).r2.isnan()
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (torch.ones(5, 2), torch.ones(10, 1)),
+        (torch.ones(10, 2), torch.ones(1, 1)),
+        (torch.ones(10, 3), torch.ones(10, 1)),
+        (torch.ones(10, 2), torch.ones(10)),
+        (torch.full((10, 2), torch.nan), torch.ones(10, 1)),
+        (torch.ones(10, 2), torch.full((10, 1), torch.inf)),
+    ],
+)
+def test_rows_that_do_not_match_or_are_not_finite_are_an_error(x, y):
+    with pytest.raises(ValueError, match=r"give \(rows, 2\) and \(rows, 1\)|finite"):
+        LeastSquares(2, 1).update(x, y)
+
+
+def test_columns_of_truth_values_are_taken_as_0_and_1():
+    x, y = draw(50, 2, 1, seed=11)
+    torch.testing.assert_close(fit(x > 10, y).weights, fit((x > 10).double(), y).weights)
+
+
+def test_a_negative_penalty_and_an_impossible_level_are_errors():
+    x, y = draw(20, 2, 1, seed=12)
+    with pytest.raises(ValueError, match="a penalty is 0 or more"):
+        fit(x, y).ridge(-1.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fit(x, y).confidence_interval(1.0)
+
+
 def test_confidence_intervals_are_those_of_students_t():
     x, y = draw(12, 2, 1, seed=8)
     found = fit(x, y)

@@ -1,7 +1,16 @@
+import csv
+from pathlib import Path
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.loggers import CSVLogger
 
 from project.data import SyntheticDataModule
 from project.models import Regression
@@ -52,6 +61,25 @@ def items(*arguments, **options):
     return trainer.fit_loop.epoch_loop.batch_progress.total.completed
 
 
+def test_a_limit_of_one_batch_is_one_batch():
+    model, trainer = fit(limit_train_batches=1)
+    assert (model.rows_trained, trainer.global_step) == (2 * 10, 2)
+
+
+def test_curves_are_placed_at_optimizer_steps(folder):
+    _, trainer = fit(logger=CSVLogger("."))
+    trainer.logger.save()
+    with (Path(trainer.log_dir) / "metrics.csv").open() as file:
+        assert {int(line["step"]) for line in csv.DictReader(file)} == {98, 197}
+
+
+def test_predictions_come_row_by_row_in_order():
+    model, trainer = fit()
+    data = trainer.datamodule
+    predicted = torch.cat(trainer.predict(model, data))
+    torch.testing.assert_close(predicted, model.eval()(data.splits.test.x).detach())
+
+
 def test_a_plain_fit_takes_64_batches_an_item():
     assert items() == 2 * 2
 
@@ -65,6 +93,8 @@ def test_schedules_by_epoch_leave_steps_together():
     [
         {"callbacks": [CountSteps()]},
         {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]},
+        {"callbacks": [StochasticWeightAveraging(0.05)]},
+        {"limit_val_batches": 1},
         {"callbacks": [LearningRateMonitor("step")], "logger": True},
         {"callbacks": [ModelCheckpoint(every_n_train_steps=5)], "enable_checkpointing": True},
         {"accumulate_grad_batches": 2},
