@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
@@ -204,6 +205,8 @@ def train(words: Sequence[str]) -> dict[str, float]:
     metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()  # its threads, still running at exit, abort the process now and then
     if not trainer.is_global_zero:
         return metrics
     if run.path is not None and run.seconds:

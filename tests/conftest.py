@@ -2,27 +2,14 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+from tests.command import run_script
+
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def run_script(folder: Path, script: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "scripts" / f"{script}.py"), *map(str, words)],
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture

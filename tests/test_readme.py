@@ -2,12 +2,13 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.command import REPOSITORY, run_script
 
 TEXT = (REPOSITORY / "README.md").read_text()
 # Those that install, serve or test are run by .ci/run and by tests of their own.
@@ -16,20 +17,18 @@ ELSEWHERE = ("pip install", "tensorboard", "pytest")
 
 def test_every_command_of_readme_runs(tmp_path):
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if not line.startswith(ELSEWHERE)]
     assert len(commands) > 10
     for command in commands:
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        match shlex.split(command):
+            case ["python", script, *words] if script.startswith("scripts/") and ">" not in words:
+                done = run_script(tmp_path, Path(script).stem, *words)
+            case _:
+                done = subprocess.run(
+                    command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+                )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert done.stderr == "", f"{command} warns:\n{done.stderr}"
     assert (tmp_path / "predicted.csv").read_text().startswith("rooms,age,price,price_predicted\n")

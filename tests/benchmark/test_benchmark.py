@@ -6,7 +6,7 @@ import pytest
 from project.benchmark import contestants, suite
 from project.benchmark.report import draw, machine, show, write_json
 from project.benchmark.suite import OURS, PLAIN, Figure
-from tests.conftest import run_script
+from tests.command import run_script
 
 
 def test_every_contestant_trains_an_epoch_and_is_set_against_the_plain_loop(folder):

@@ -15,7 +15,7 @@ from project.data import TabularDataModule
 from project.data.location import locate
 from project.errors import UserError
 from project.models import Regression
-from tests.conftest import REPOSITORY, run_script
+from tests.command import REPOSITORY, run_script
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 

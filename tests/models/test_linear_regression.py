@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from project.cli import ExperimentCLI, train
-from tests.conftest import run_script
+from tests.command import run_script
 
 SIZES = ["--data.rows", "300", "--data.features", "4", "--data.outputs", "2"]
 

@@ -5,7 +5,7 @@ import pytest
 from project.data import SyntheticDataModule
 from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
-from tests.conftest import run_script
+from tests.command import run_script
 
 
 def test_command_repeats_the_test_metrics_of_the_run(default_run):

@@ -13,7 +13,7 @@ from project.cli import ExperimentCLI, train
 from project.lifecycle.evaluate import evaluate
 from project.report import exact_metrics
 from project.run import read_checkpoint
-from tests.conftest import REPOSITORY, run_script
+from tests.command import REPOSITORY, run_script
 
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
 QUIET = ["--epoch_line.every_n_epochs", "0"]

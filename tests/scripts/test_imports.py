@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.command import REPOSITORY
 
 HEAVY = {
     "IPython",

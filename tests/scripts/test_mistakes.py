@@ -6,7 +6,7 @@ import pytest
 
 from project.cli import train
 from project.errors import UserError
-from tests.conftest import run_script
+from tests.command import run_script
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 

@@ -11,7 +11,7 @@ from project.errors import UserError
 from project.lifecycle import predict as module
 from project.lifecycle.predict import predict
 from project.run import find_checkpoint, load_model, read_checkpoint
-from tests.conftest import run_script
+from tests.command import run_script
 
 SHORT = ["--trainer.max_epochs", "2"]
 

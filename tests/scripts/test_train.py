@@ -12,7 +12,7 @@ from project.data import SyntheticDataModule
 from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
 from project.run import read_checkpoint
-from tests.conftest import REPOSITORY, run_script
+from tests.command import REPOSITORY, run_script
 
 HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]
 QUIET = ["--epoch_line.every_n_epochs", "0"]

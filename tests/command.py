@@ -1,0 +1,86 @@
+"""The commands as a user types them: each in a process of its own, most of them forked from one that has imported the
+libraries already, since importing them is most of what a small experiment takes."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+LONGEST = 120.0  # seconds
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["project.cli", "project.data", "project.nets", "project.lifecycle.evaluate"])
+
+
+def script_path(script: str) -> Path:
+    return REPOSITORY / "scripts" / f"{script}.py"
+
+
+class Command:
+    """A script that runs, in a process group of its own; `finish` waits for it."""
+
+    def __init__(self, folder: Path, script: str, *words: object, **environment: str) -> None:
+        self.words = [str(script_path(script)), *map(str, words)]
+        self._streams = [tempfile.NamedTemporaryFile("r+") for _ in range(2)]  # noqa: SIM115
+        names = [stream.name for stream in self._streams]
+        self._process = _forks.Process(
+            target=_run, args=(self.words, str(folder), names, dict(os.environ), environment)
+        )
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return Path(self._streams[0].name).read_text()
+
+    @property
+    def stderr(self) -> str:
+        """Its errors so far."""
+        return Path(self._streams[1].name).read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def finish(self, timeout: float = LONGEST) -> subprocess.CompletedProcess[str]:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise subprocess.TimeoutExpired(self.words, timeout, self.stdout, self.stderr.encode())
+        return subprocess.CompletedProcess(self.words, self._process.exitcode, self.stdout, self.stderr)
+
+
+def _run(
+    words: list[str], folder: str, streams: list[str], inherited: dict[str, str], environment: dict[str, str]
+) -> None:
+    os.setpgrp()
+    os.environ.clear()
+    os.environ.update(inherited | environment)
+    os.chdir(folder)
+    sys.path[0] = str(Path(words[0]).parent)
+    sys.argv = words
+    for number, name in enumerate(streams, start=1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def run_script(folder: Path, script: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The whole of a command. With environment variables, which libraries read when they are imported, nothing is
+    imported beforehand."""
+    if not environment:
+        return Command(folder, script, *words).finish()
+    return subprocess.run(
+        [sys.executable, str(script_path(script)), *map(str, words)],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+    )
