@@ -4,6 +4,7 @@ import argparse
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,26 @@ import torch.distributed as dist
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.distributed import default_pg_timeout
 
 import project.data
 import project.nets  # noqa: F401  (names that can be given to --model.net)
-from project.callbacks import EpochLine, EpochSeed, ExactAnswer, FitFigure, Hyperparameters, RunCheckpoint, RunFolder
+from project.callbacks import (
+    BestCheckpoint,
+    EpochLine,
+    EpochSeed,
+    ExactAnswer,
+    ExactResume,
+    FitFigure,
+    Hyperparameters,
+    LastCheckpoint,
+    RunFolder,
+)
+from project.checkpoint_io import VerifiedCheckpointIO
 from project.config import with_full_paths, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
@@ -26,8 +40,8 @@ from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
 from project.quiet import quiet_lightning
 from project.report import coefficient_table, report
+from project.resume import refuse_changes, refuse_finished, restarted_run
 from project.run import (
-    BEST,
     CONFIG_KEY,
     LAST,
     ROOT,
@@ -37,6 +51,8 @@ from project.run import (
     write_coefficients,
     write_metrics,
 )
+from project.stop import Stopped, stopped_line
+from project.training_errors import training_error
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -53,8 +69,8 @@ DESCRIPTION = (
     "of yours: --data TabularDataModule --data.path FILE --data.target COLUMN. `--data.help NAME`, "
     "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class."
 )
-# What a resumed run keeps: with another, it would be another run, and its optimizer's state would not fit.
-KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
+# Processes that wait for one that does not answer give up after so long; torch's own half an hour is of no use.
+PROCESS_TIMEOUT = timedelta(minutes=5)
 
 
 class ExperimentCLI(LightningCLI):
@@ -73,7 +89,7 @@ class ExperimentCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self.words = list(args)
-        self.best: RunCheckpoint | None = None
+        self.best: BestCheckpoint | None = None
         try:
             super().__init__(
                 Supervised,
@@ -94,6 +110,9 @@ class ExperimentCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what the project has beyond Lightning's own arguments."""
         parser.add_argument("--ckpt_path", type=str | None, help="Resume from a checkpoint, a run folder, or `last`.")
+        parser.add_argument(
+            "--resume.allow", type=list[str], default=[], help="What may differ from the run that is resumed."
+        )
         parser.add_lightning_class_args(EpochLine, "epoch_line")
         parser.add_optimizer_args((torch.optim.Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
@@ -113,11 +132,13 @@ class ExperimentCLI(LightningCLI):
         chosen |= {key for key, value in settings.items() if isinstance(value, str) or "class_path" in (value or ())}
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
+        self.trained_steps = 0
         if reference:
-            self.checkpoint = find_checkpoint(reference, LAST, Path(given.root) / ROOT)
-            self._resume(parser, read_checkpoint(self.checkpoint))
+            self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
             self.config = parser.parse_args(self.words)
+            if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml())) is not None:
+                self._resume(parser, restarted)
         if self.config.model.class_path.endswith(".LinearRegression"):
             idle = next((word for word in self.words if word.startswith(("--optimizer", "--lr_scheduler"))), None)
             if idle:
@@ -125,20 +146,16 @@ class ExperimentCLI(LightningCLI):
         if self.config.trainer.max_epochs == 0:
             raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
+        self.allowed, self.config.resume.allow = self.config.resume.allow, []
 
-    def _resume(self, parser: ArgumentParser, checkpoint: dict[str, Any]) -> None:
+    def _resume(self, parser: ArgumentParser, path: Path) -> None:
         """Parse the words over a run's own configuration."""
+        checkpoint = read_checkpoint(path)
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
-        before, after = with_full_paths(saved), with_full_paths(self.config)
-        for section in KEPT:
-            if before.get(section) != after.get(section):
-                raise UserError(f"a resumed run keeps its --{section}: train anew to change it")
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        for flag, done in [("max_epochs", epochs), ("max_steps", checkpoint["global_step"])]:
-            most = self.config.trainer[flag]
-            if most is not None and 0 <= most <= done:
-                raise UserError(f"{self.checkpoint}: {done} of --trainer.{flag} {most} are done: give more to go on")
+        refuse_changes(saved, self.config, self.config.resume.allow)
+        refuse_finished(checkpoint, self.config.trainer, path)
+        self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         try:  # it builds the optimizer once, before anything is written
@@ -158,12 +175,14 @@ class ExperimentCLI(LightningCLI):
             logs, version = Path(config.default_root_dir or ".").resolve() / ROOT, None
             if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
                 logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
-            config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False)
+            # A killed run may have logged points that it did not live to save: they will come again.
+            purge: dict[str, Any] = {"purge_step": self.trained_steps} if version else {}
+            config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)
         if config.enable_progress_bar is None:
             config.enable_progress_bar = sys.stdout.isatty()
         if config.enable_model_summary is None:
             config.enable_model_summary = False
-        self.run_folder, self.exact_answer = RunFolder(self.yaml()), ExactAnswer()
+        self.run_folder, self.exact_answer = RunFolder(self.yaml(), self.allowed), ExactAnswer()
         callbacks: list[Callback] = [self.exact_answer, EpochSeed(int(self.config.seed_everything or 0))]
         if writes:
             callbacks += [self.run_folder, FitFigure()]
@@ -171,12 +190,21 @@ class ExperimentCLI(LightningCLI):
             callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
         if config.enable_checkpointing is not False and writes:
             monitor = "train/loss" if config.limit_val_batches == 0 else "val/loss"
-            self.best = RunCheckpoint(Path(BEST).stem, monitor)
-            # Lightning's `save_last` copies the best: a run resumed from it would fall back to the best epoch.
-            callbacks += [self.best, RunCheckpoint(Path(LAST).stem)]
-        given = config.callbacks or []
-        config.callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
-        return super().instantiate_trainer(**kwargs)
+            self.best = BestCheckpoint(monitor)
+            callbacks.append(self.best)
+        if (
+            config.max_time is not None
+        ):  # a Timer by steps would have Lightning end the epoch there, as if it were whole
+            callbacks.append(Timer(config.max_time, interval="epoch", verbose=False))
+            config.max_time = None
+        given, plugins = config.callbacks or [], config.plugins or []
+        own = [LastCheckpoint(), ExactResume()]  # what others do at the start of a batch is done again in a resumed run
+        config.callbacks = [*own, *(given if isinstance(given, list) else [given]), *callbacks]
+        config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
+        trainer = super().instantiate_trainer(**kwargs)
+        if isinstance(trainer.strategy, DDPStrategy) and trainer.strategy._timeout == default_pg_timeout:
+            trainer.strategy._timeout = PROCESS_TIMEOUT
+        return trainer
 
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""
@@ -195,7 +223,12 @@ def train(words: Sequence[str]) -> dict[str, float]:
     quiet_lightning()
     cli = ExperimentCLI(words)
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
-    fit(cli)
+    try:
+        fit(cli)
+    except Stopped as stop:
+        if trainer.is_global_zero:
+            print(stopped_line(stop, trainer.global_step, run.path), file=sys.stderr)
+        raise SystemExit(128 + stop.signum) from None
     metrics = {
         name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
     }
@@ -222,20 +255,26 @@ def fit(cli: ExperimentCLI) -> None:
     """Fit, with the mistakes that only show in training told as such.
 
     Raises:
-        UserError: If a callback, an optimizer or a scheduler cannot work as asked, or no step was trained.
+        UserError: If a callback, an optimizer or a scheduler cannot work as asked, no step was trained, or a process of
+            several was lost.
+        Stopped: If a signal asked for it.
     """
+    trainer = cli.trainer
     try:
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise UserError(str(error)) from error
-    except (RuntimeError, ValueError) as error:
-        if raised_in(error).startswith("torch.optim"):
-            raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
-        if raised_in(error).startswith("lightning.pytorch.callbacks"):
-            raise UserError(f"--trainer.callbacks: {error}") from error
-        if raised_in(error).startswith("project.nets"):
-            raise UserError(str(error)) from error
-        raise
-    if cli.trainer.global_step == 0:
-        cli.run_folder.discard(cli.trainer)
-        raise UserError("no step was trained: raise --trainer.max_steps or --trainer.limit_train_batches")
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    except Stopped as stop:
+        if stop.signum:
+            raise
+        if "train/loss" not in trainer.callback_metrics:  # not one epoch was whole
+            values = cli.model.train_metrics.compute()
+            trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
+    except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
+        mistake = training_error(error, cli.run_folder.path)
+        if mistake is None:
+            raise
+        raise mistake from error
+    if trainer.global_step == cli.trained_steps:
+        cli.run_folder.discard(trainer)
+        raise UserError(
+            "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
+        )

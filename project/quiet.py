@@ -8,6 +8,7 @@ NEEDLESS_WARNINGS = (
     r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
     r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
     r".*torch.jit.script_method. is deprecated",  # within torch.compile
+    r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler is
     r".*Checkpoint directory .* exists",  # as it does when a run is resumed
 )
 
@@ -18,4 +19,5 @@ def quiet_lightning() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for message in NEEDLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    warnings.filterwarnings("error", ".*Using a target size")  # what is broadcast there learns nothing
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user

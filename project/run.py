@@ -3,21 +3,21 @@
 import csv
 import json
 import pickle
-import zipfile
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from project.checkpoint_io import VerifiedCheckpointIO, verify
 from project.errors import UserError
 from project.models.supervised import Supervised
 
 ROOT = Path("lightning_logs")
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 # A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
 CONFIG_KEY, DATA_KEY = "config", "data"
 DATA_ATTRIBUTES = (
@@ -28,6 +28,7 @@ DATA_ATTRIBUTES = (
     "class_names",
     "window",
     "feature_means",
+    "row_counts",
 )
 
 
@@ -48,9 +49,11 @@ def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
     """The checkpoint that a user's words mean.
 
+    Where `last.ckpt` of a run folder is damaged, the one before it is taken, and the damage told.
+
     Args:
         reference: A run folder, a checkpoint file, or `last`: the newest run that has a checkpoint.
-        name: Which checkpoint of a run folder; the other one is taken where it is missing.
+        name: Which checkpoint of a run folder; another one is taken where it is missing.
         root: Where `last` looks for runs.
 
     Raises:
@@ -66,11 +69,19 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
         return path
     if not path.exists():
         raise UserError(f"{path}: no such run or checkpoint")
-    candidates = [path / "checkpoints" / name, path / "checkpoints" / BEST, path / "checkpoints" / LAST]
-    checkpoint = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if checkpoint is None:
+    folder = path / "checkpoints"
+    candidates = [folder / file for file in dict.fromkeys([name, LAST, PREVIOUS, BEST]) if (folder / file).is_file()]
+    if not candidates:
         raise UserError(f"{path}: no checkpoints/{BEST} or {LAST} in it: give the folder of a finished run")
-    return checkpoint
+    if name == BEST:  # another one would be another model
+        return candidates[0]
+    for candidate in candidates:
+        try:
+            verify(candidate)
+            return candidate
+        except UserError as error:
+            print(f"warning: passed over: {error}", file=sys.stderr)
+    raise UserError(f"{path}: all its checkpoints are damaged: train again")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -81,15 +92,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a checkpoint, or cut off: take another one of the run, or train again")
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise UserError(f"{path}: damaged ({damaged} fails its checksum): take another checkpoint of the run")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        checkpoint = VerifiedCheckpointIO().load_checkpoint(path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: not a checkpoint of plain data: {str(error).splitlines()[0]}") from error

@@ -1,11 +1,23 @@
 """What happens around the training loop: one small idea a file."""
 
-from project.callbacks.checkpoint import RunCheckpoint
+from project.callbacks.best_checkpoint import BestCheckpoint
 from project.callbacks.epoch_line import EpochLine
 from project.callbacks.epoch_seed import EpochSeed
 from project.callbacks.exact_answer import ExactAnswer
+from project.callbacks.exact_resume import ExactResume
 from project.callbacks.fit_figure import FitFigure
 from project.callbacks.hyperparameters import Hyperparameters
+from project.callbacks.last_checkpoint import LastCheckpoint
 from project.callbacks.run_folder import RunFolder
 
-__all__ = ["EpochLine", "EpochSeed", "ExactAnswer", "FitFigure", "Hyperparameters", "RunCheckpoint", "RunFolder"]
+__all__ = [
+    "BestCheckpoint",
+    "EpochLine",
+    "EpochSeed",
+    "ExactAnswer",
+    "ExactResume",
+    "FitFigure",
+    "Hyperparameters",
+    "LastCheckpoint",
+    "RunFolder",
+]

@@ -28,7 +28,8 @@ class FitFigure(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the untrained model."""
-        self._log(trainer, pl_module)
+        if trainer.global_step == 0:
+            self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw in the middle."""

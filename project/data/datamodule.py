@@ -2,14 +2,14 @@
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from project.data.loader import Batch, Batches, Rows, row_loader
+from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.statistics import Statistics, statistics
 from project.errors import UserError
 from project.least_squares import LeastSquares, LeastSquaresFit
@@ -66,6 +66,7 @@ class RowsDataModule(LightningDataModule):
                 raise UserError(f"--data.{flag} is {value}: give {least} or more")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self._moved: dict[str, Rows] = {}
+        self._position = {"epoch": 0, "rows": 0}
 
     @abstractmethod
     def load(self) -> Splits:
@@ -127,6 +128,11 @@ class RowsDataModule(LightningDataModule):
         return self._loaded[1].x
 
     @property
+    def row_counts(self) -> list[int]:
+        """Rows for training, validation and testing."""
+        return [len(rows) for rows in self.splits]
+
+    @property
     def feature_means(self) -> list[float]:
         """Mean of each column (or channel) of x in the training split."""
         return self.feature_statistics.mean.flatten().tolist()
@@ -171,9 +177,28 @@ class RowsDataModule(LightningDataModule):
         """All training rows, in a new order each epoch."""
         loader = self._loader("train", shuffle=True)
         if self.trainer is not None:  # Lightning's own call of set_epoch comes too late for a resumed run's first epoch
-            epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-            loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            fit_loop: Any = self.trainer.fit_loop
+            sampler = cast(BatchSampler, loader.sampler)
+            sampler.set_epoch(fit_loop.epoch_progress.current.processed)
+            if self._position["rows"] and self._position["epoch"] == sampler.epoch:
+                # What an item is may have changed since, so that Lightning's own count would not do.
+                done, progress = sampler.start_at(self._position["rows"]), fit_loop.epoch_loop.batch_progress.current
+                progress.ready = progress.started = progress.processed = progress.completed = done
         return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is within an epoch: rows that all processes together have seen of it."""
+        trainer: Any = self.trainer
+        fit_loop, loader = trainer.fit_loop, trainer.train_dataloader
+        epochs = fit_loop.epoch_progress.current
+        position = {"epoch": epochs.processed, "rows": 0}
+        if epochs.started > epochs.processed and loader is not None:
+            position["rows"] = loader.sampler.rows_in(fit_loop.epoch_loop.batch_progress.current.processed)
+        return position
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._position = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch | Batches]:
         """All validation rows, in order."""

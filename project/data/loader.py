@@ -71,6 +71,12 @@ class Batches:
         self.rows, self.index, self.batch_size, self.device = rows, index, batch_size, device
 
     @property
+    def count(self) -> int:
+        """How many batches there are."""
+        rows = self.index.stop - self.index.start if isinstance(self.index, slice) else len(self.index)
+        return -(-rows // self.batch_size)
+
+    @property
     def gathered(self) -> bool:
         """Whether batches are copies of rows, and not views of them."""
         return not isinstance(self.index, slice)
@@ -128,6 +134,7 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         self.num_replicas = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.num_replicas > 1 else 0
         self.epoch = 0
+        self.start, self.start_epoch = 0, -1
         if rows < self.num_replicas:
             raise UserError(
                 f"{rows} rows cannot be shared by {self.num_replicas} processes: lower --trainer.devices to {rows}"
@@ -142,7 +149,8 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
     def __iter__(self) -> Iterator[Tensor | slice]:
         size = self.batch_size * self.num_replicas
         if self.shuffle:
-            batches = (batch[self.share(len(batch))] for batch in _split(self._order(), size))
+            done = self.start if self.epoch == self.start_epoch else 0
+            batches = (batch[self.share(len(batch))] for batch in _split(self._order(), size, done))
             return (batch for batch in batches if len(batch))
         starts = ((start, self.share(min(size, self.rows - start))) for start in range(0, self.rows, size))
         return (slice(start + part.start, start + part.stop) for start, part in starts if part.start < part.stop)
@@ -161,18 +169,37 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
             piece = piece[piece < self.rows] if (buffer == short).any() else piece
             yield piece.index_select(0, torch.randperm(len(piece), generator=generator, dtype=torch.int32))
 
+    def rows_in(self, items: int) -> int:
+        """Rows of all processes that the first items of this epoch hold."""
+        return min(items * self.batch_size * self.num_replicas, self.rows)
+
+    def start_at(self, rows: int) -> int:
+        """Leave out the first rows of this epoch, and return of how many items; another epoch is whole again.
+
+        Where an item is left out in part, the next one is its rest.
+        """
+        self.start, self.start_epoch = rows, self.epoch
+        return rows // (self.batch_size * self.num_replicas) if rows < self.rows else len(self)
+
     def __len__(self) -> int:
         full, rest = divmod(self.rows, self.batch_size * self.num_replicas)
         last = self.share(rest)
         return full + (last.start < last.stop)
 
 
-def _split(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """The same numbers in pieces of one size; the last one may be shorter."""
+def _split(pieces: Iterator[Tensor], size: int, done: int) -> Iterator[Tensor]:
+    """The same numbers in pieces of one size, without the first few: the first piece may be shorter, and the last."""
     rest = torch.empty(0, dtype=torch.int32)
+    first, skipped = -done % size, done
     for piece in pieces:
-        *full, rest = torch.cat([rest, piece]).split(size)
-        yield from full
+        piece, skipped = piece[skipped:], max(0, skipped - len(piece))
+        rest = torch.cat([rest, piece])
+        if first and len(rest) > first:
+            yield rest[:first]
+            rest, first = rest[first:], 0
+        if not first:
+            *full, rest = rest.split(size)
+            yield from full
     yield rest
 
 

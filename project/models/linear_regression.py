@@ -63,7 +63,7 @@ class LinearRegression(Regression):
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> None:  # type: ignore[override]
         """Take a batch into the training metrics; there is nothing left to learn."""
-        self.rows_trained += self._evaluate(self.train_metrics, batch, batch_idx)
+        self.running.rows += self._evaluate(self.train_metrics, batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics, and stop."""

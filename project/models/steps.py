@@ -45,7 +45,7 @@ def watches_steps(trainer: Trainer) -> bool:
 
 
 def _watches_steps(callback: Callback) -> bool:
-    if isinstance(callback, ProgressBar):
+    if isinstance(callback, ProgressBar) or getattr(callback, "watches_items", False):
         return False
     if isinstance(callback, LearningRateMonitor):
         return callback.logging_interval != "epoch"

@@ -1,7 +1,6 @@
 """What every supervised model shares: standardisation, checked shapes, row-weighted metrics, the steps."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,7 +11,10 @@ from torchmetrics import Metric, MetricCollection
 from project.data.loader import Batch, Batches
 from project.data.statistics import Statistics, column_shape
 from project.errors import UserError
+from project.gather import gather
+from project.models.loss_watch import LossWatch, divergence
 from project.models.metrics import MeanLoss
+from project.models.running_metrics import RunningMetrics
 from project.models.steps import STEP_HOOKS, count_step, watches_steps
 from project.nets.net import Net
 from project.nets.scaling import Standardized
@@ -21,8 +23,7 @@ Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
 MOST_STEPS = 64
 EVALUATED_ROWS = 1_024
-# Metrics are updated once for many training batches: a handful of kernels for all of them, not for each.
-MOST_PENDING, MOST_PENDING_ROWS = 64, 65_536
+METRICS_KEY = "running_metrics"
 
 
 class Prepared(NamedTuple):
@@ -76,10 +77,12 @@ class Supervised(LightningModule):
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
-        self.rows_trained = 0
-        self._pending: list[Batch] = []
+        self.running = RunningMetrics(self.train_metrics, self.net.original)
         self._last: Prepared
         self._stepped = -1
+        self._evaluated: Batch | None = None
+        self._loss_watch = LossWatch(self)
+        self._resumed: list[dict[str, Any]] = []
 
     @abstractmethod
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
@@ -124,10 +127,13 @@ class Supervised(LightningModule):
             config.scheduler.base_lrs = [rate] * len(config.scheduler.base_lrs)  # what schedules multiply
 
     def on_train_start(self) -> None:
-        """Forget batches that a search for a learning rate has left."""
-        self._pending.clear()
-        self.train_metrics.reset()
-        self.rows_trained = 0
+        """Forget what a search for a learning rate has left; go on from what a checkpoint has brought."""
+        self.running.reset()
+        self._loss_watch.reset()
+        self._evaluated = None
+        if len(self._resumed) == self.trainer.world_size:
+            self.running.load_state_dict(self._resumed[self.global_rank], self.device)
+        self._resumed = []
 
     def on_train_epoch_start(self) -> None:
         """Begin with the first batch."""
@@ -143,32 +149,37 @@ class Supervised(LightningModule):
         own = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
         return MOST_STEPS if own and not watches_steps(self.trainer) else 1
 
-    def training_step(self, batch: Batch | Batches, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor:
         """The objective of a batch; of several batches, that of the last one, with a step taken on each other."""
-        if not isinstance(batch, Batches):
-            prepared = self._prepare(*batch)
-        elif batch_idx != self._stepped:  # an optimizer may evaluate an objective several times, as LBFGS does
-            self._stepped, self._last = batch_idx, self._step_on_all_but_the_last(batch)
-            prepared = self._last
-        else:
-            prepared = self._last
-        loss, outputs = self._evaluate_objective(prepared)
-        return {"loss": loss, "evaluated": (outputs, prepared.y)}
+        first = batch_idx != self._stepped  # an optimizer may evaluate an objective several times, as LBFGS does
+        if first:
+            self._keep_evaluated()
+            self._stepped = batch_idx
+            if isinstance(batch, Batches):
+                self._last = self._step_on_all_but_the_last(batch, batch_idx)
+            else:
+                self._last = self._prepare(*batch)
+        loss, outputs = self._evaluate_objective(self._last)
+        self._evaluated = (outputs, self._last.y)
+        if first:
+            number = batch_idx * MOST_STEPS + batch.count if isinstance(batch, Batches) else batch_idx + 1
+            self._loss_watch.see(loss, number, now=True)
+        return loss
 
     def _prepare(self, x: Tensor, y: Tensor, overwrite: bool = False) -> Prepared:
         return Prepared(self.net.inputs(x, overwrite), self.net.targets(y) if self.net.targets.mean.ndim else y, y)
 
-    def _step_on_all_but_the_last(self, batches: Batches) -> Prepared:
+    def _step_on_all_but_the_last(self, batches: Batches, batch_idx: int) -> Prepared:
         # At once, where batches are small; and in place, as what was gathered is a copy.
         pieces = (self._prepare(x, y, overwrite=batches.gathered) for x, y in batches.pieces())
         remaining = (Prepared(*b) for p in pieces for b in zip(*(t.split(batches.batch_size) for t in p), strict=True))
         batch = next(remaining)
-        for following in remaining:
-            self._step(batch)
+        for number, following in enumerate(remaining, start=batch_idx * MOST_STEPS + 1):
+            self._step(batch, number)
             batch = following
         return batch
 
-    def _step(self, batch: Prepared) -> None:
+    def _step(self, batch: Prepared, number: int) -> None:
         """What Lightning's loop does to a batch, without its hooks."""
         outputs, optimizer = batch.y, self.trainer.optimizers[0]
 
@@ -179,9 +190,10 @@ class Supervised(LightningModule):
             loss.backward()
             return loss
 
-        optimizer.step(closure)
+        loss: Any = optimizer.step(closure)
+        self._loss_watch.see(loss, number)
         count_step(self.trainer)
-        self._keep(outputs, batch.y)
+        self.running.keep(outputs, batch.y)
 
     def _evaluate_objective(self, batch: Prepared) -> tuple[Tensor, Tensor]:
         """The objective, and the outputs (B, out_features) in standard units."""
@@ -189,27 +201,28 @@ class Supervised(LightningModule):
         self.check_targets(outputs, batch.targets)
         return self.objective(outputs, batch.targets), outputs.detach()
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the outputs for the metrics: of the last evaluation, where an optimizer makes several."""
-        if isinstance(outputs, Mapping) and "evaluated" in outputs:
-            self._keep(*outputs["evaluated"])
+    def _keep_evaluated(self) -> None:
+        """Take the last batch's outputs into the metrics: those of its last evaluation."""
+        if self._evaluated is not None:
+            self.running.keep(*self._evaluated)
+            self._evaluated = None
 
-    def _keep(self, standard: Tensor, y: Tensor) -> None:
-        self._pending.append((standard, y))
-        if len(self._pending) >= MOST_PENDING or len(self._pending) * len(y) >= MOST_PENDING_ROWS:
-            self.flush_metrics()
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add metrics of an epoch that is under way, by process; never save weights that are not finite."""
+        self._keep_evaluated()
+        checkpoint[METRICS_KEY] = gather(self.running.state_dict())
+        bad = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
+        if bad:
+            raise divergence(self, f"weights {bad[0]} are no longer finite", f"epoch {self.current_epoch + 1}")
 
-    def flush_metrics(self) -> None:
-        """Bring the training metrics up to date with every batch seen."""
-        if self._pending:
-            outputs, targets = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
-            self.train_metrics.update(self.net.original(outputs), targets)
-            self.rows_trained += len(targets)
-            self._pending.clear()
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep metrics of an epoch that was under way until training starts."""
+        self._resumed = checkpoint.get(METRICS_KEY, [])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics, and the penalty apart from the loss."""
-        self.flush_metrics()
+        self._keep_evaluated()
+        self.running.flush()
         self._log("train", self.train_metrics)
         if self.l1 or self.l2:
             self.log("train/penalty", self.penalty())
@@ -249,10 +262,7 @@ class Supervised(LightningModule):
         # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.
         values = metrics.compute()
         if not values["loss"].isfinite():
-            raise UserError(
-                f"the {split} loss is {values['loss'].item()} in epoch {self.current_epoch + 1}: "
-                "lower --optimizer.lr, or clip with --trainer.gradient_clip_val"
-            )
+            raise divergence(self, f"{split} loss is {values['loss'].item()}", f"epoch {self.current_epoch + 1}")
         self.log(f"{split}/loss", values.pop("loss"), prog_bar=True, sync_dist=True)
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
         metrics.reset()

@@ -53,7 +53,7 @@ def test_several_steps_in_one_are_the_same_steps(optimizer):
     expected = {name: value.item() for name, value in slow_trainer.callback_metrics.items()}
     found = {name: value.item() for name, value in fast_trainer.callback_metrics.items()}
     assert found == pytest.approx(expected, rel=1e-6), "but for the size of what is evaluated at once"
-    assert fast.rows_trained == slow.rows_trained == 2 * 990
+    assert fast.running.rows == slow.running.rows == 2 * 990
 
 
 def items(*arguments, **options):
@@ -63,7 +63,7 @@ def items(*arguments, **options):
 
 def test_a_limit_of_one_batch_is_one_batch():
     model, trainer = fit(limit_train_batches=1)
-    assert (model.rows_trained, trainer.global_step) == (2 * 10, 2)
+    assert (model.running.rows, trainer.global_step) == (2 * 10, 2)
 
 
 def test_curves_are_placed_at_optimizer_steps(folder):

@@ -1,4 +1,4 @@
-"""Checkpoints that know what is best also after their run has been moved."""
+"""The best checkpoint, known as such also after its run has been moved."""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +6,18 @@ from typing import Any
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """One checkpoint file of a run, written at the end of an epoch and replaced by the next.
+class BestCheckpoint(ModelCheckpoint):
+    """One checkpoint file of a run, written at the end of an epoch and replaced by a better one.
 
     Lightning forgets the best score where a resumed run lies at another path than before, and then replaces the best
     checkpoint by any. Here the score goes with the file.
 
     Args:
-        filename: Name of the file within the run's `checkpoints/`.
-        monitor: The metric whose lowest value is kept; the newest checkpoint is, without one.
+        monitor: The metric whose lowest value is kept.
     """
 
-    def __init__(self, filename: str, monitor: str | None = None) -> None:
-        super().__init__(filename=filename, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False)
+    def __init__(self, monitor: str) -> None:
+        super().__init__(filename="best", monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score if its file lies in this run's folder."""
@@ -27,5 +26,5 @@ class RunCheckpoint(ModelCheckpoint):
             return
         score = state_dict["best_model_score"]
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": str(best), "last_model_path": ""}
-        moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): score} if self.monitor else {}}
+        moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): score}}
         super().load_state_dict(state_dict | moved)

@@ -1,0 +1,98 @@
+"""Going on with a run: which one, and that it stays the same run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from project.callbacks.hyperparameters import flatten
+from project.config import with_full_paths
+from project.errors import UserError
+from project.run import find_checkpoint, read_checkpoint
+
+# With another of these it would be another run, and the state of its optimizer would not fit.
+KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
+DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means")
+LIMITS = ("max_epochs", "max_steps")
+
+
+def refuse_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> None:
+    """Raise a UserError that names the first setting by which a resumed run would become another.
+
+    Args:
+        before: The run's own configuration.
+        after: The same with the words of the command line.
+        allowed: Settings that may change, such as `batch_size`, or `data` for all of the data's.
+    """
+    old, new = ({key: with_full_paths(config).as_dict().get(key) for key in KEPT} for config in (before, after))
+    was, now = flatten(old), flatten(new)
+    for name in sorted(was.keys() | now.keys()):
+        if was.get(name) != now.get(name) and not set(name.split(".")) & set(allowed):
+            short = name.rsplit(".", 1)[-1]
+            raise UserError(
+                f"--{name}: a resumed run keeps its {was.get(name)}, and {now.get(name)} was given: "
+                f"train anew, or give --resume.allow {short}"
+            )
+
+
+def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
+    """Raise a UserError where rows are not those that a run was trained on, though they have the same address.
+
+    Args:
+        saved: What a checkpoint says of its data.
+        data: The data module.
+        allowed: See `refuse_changes`.
+    """
+    for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
+        was, now = saved.get(name), getattr(data, name, None)
+        if name == "feature_means" and _close(was, now):
+            continue
+        if was != now:
+            raise UserError(
+                f"the data has changed since the run was saved: its {name} were {_short(was)} and are {_short(now)}: "
+                "train anew, or give --resume.allow data"
+            )
+
+
+def refuse_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -> None:
+    """Raise a UserError where a Trainer's limits leave nothing to do."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    for flag, done in zip(LIMITS, (epochs, checkpoint["global_step"]), strict=True):
+        most = trainer[flag]
+        if most is not None and 0 <= most <= done:
+            raise UserError(f"{path}: {done} of --trainer.{flag} {most} are done: give more to go on")
+
+
+def restarted_run(root: Path, config: str) -> Path | None:
+    """The checkpoint that a job goes on from which torchrun has started again; None where there is none.
+
+    It is of the newest run of the same configuration.
+
+    Args:
+        root: Folder of runs.
+        config: The job's configuration, as YAML.
+    """
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return None
+    runs = [path.parent for path in root.glob("version_*/config.yaml") if path.read_text() == config]
+    runs = [run for run in runs if any(run.glob("checkpoints/*.ckpt"))]
+    if not runs:
+        return None
+    newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+    checkpoint = find_checkpoint(str(newest), "last.ckpt")
+    read_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _close(was: Any, now: Any) -> bool:
+    """Whether means are the same but for the order of additions."""
+    if not was or not now or len(was) != len(now):
+        return bool(was == now)
+    return all(abs(a - b) <= 1e-6 * max(abs(a), abs(b)) + 1e-9 for a, b in zip(was, now, strict=True))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}…"

@@ -1,0 +1,55 @@
+"""Asking a training to stop: signals, which it obeys between two steps."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Stopped(BaseException):
+    """Training has stopped between two steps, as asked, and has saved where it was.
+
+    Args:
+        signum: The signal that asked; 0 for a limit on time or steps.
+    """
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(signal.Signals(signum).name if signum else "a limit on time or steps")
+
+
+class SignalListener:
+    """Notes the first signal to stop; a second SIGINT ends the process at once.
+
+    Attributes:
+        received: The first signal; 0 before there is one.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, object] = {}
+
+    def start(self) -> None:
+        """Listen, in the place of whoever did."""
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def stop(self) -> None:
+        """Leave signals to whom they were left before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before = {}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and self.received == signal.SIGINT:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self.received = self.received or signum
+
+
+def stopped_line(stop: Stopped, steps: int, run: Path | None) -> str:
+    """What the user of a stopped training is told."""
+    if run is None or not run.exists():
+        return f"stopped by {stop} after step {steps}, with nothing saved"
+    return f"stopped by {stop} after step {steps}: go on with --ckpt_path {os.path.relpath(run)}"

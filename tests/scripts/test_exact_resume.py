@@ -1,0 +1,153 @@
+"""A run that is stopped at any step and resumed ends as the uninterrupted one, to the last bit."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
+
+from project.callbacks import LastCheckpoint
+from project.cli import train
+from project.run import read_checkpoint
+
+STEPS = 10  # two epochs of five batches
+BASE = ["--data.rows", "50", "--data.features", "2", "--data.batch_size", "10", "--trainer.max_epochs", "2"]
+BASE += ["--data.val_rows", "20", "--data.test_rows", "20", "--epoch_line.every_n_epochs", "0"]
+MLP = ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
+# A hook for steps has Lightning take single ones, as it does for many users.
+SINGLE = ["--trainer.callbacks", "LearningRateMonitor", "--trainer.callbacks.logging_interval", "step"]
+PLATEAU = ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss", "--lr_scheduler.patience", "0"]
+WAYS = {
+    "sgd": [],
+    "momentum": ["--optimizer.momentum", "0.9"],
+    "adam and dropout": ["--optimizer", "Adam", *MLP],
+    "lbfgs": ["--optimizer", "LBFGS", "--optimizer.max_iter", "3"],
+    "step schedule": ["--optimizer", "Adam", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1", *MLP],
+    "plateau": [*PLATEAU, "--lr_scheduler.threshold", "10"],
+    "accumulation": ["--trainer.accumulate_grad_batches", "2", *MLP],
+    "validation within epochs": ["--trainer.val_check_interval", "2", *MLP],
+    "clipping": ["--trainer.gradient_clip_val", "0.1"],
+    "penalties": ["--model.l1", "0.01", "--model.l2", "0.01"],
+    "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
+}
+
+
+@pytest.fixture(autouse=True)
+def ordered_event_files(monkeypatch):
+    """TensorBoard reads files by name, in which a number tells those of one second and process apart: 9 before 10."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000))
+
+
+def state(run):
+    """All that a run has come to: weights, the optimizer, metrics, and every point of every curve."""
+    saved = read_checkpoint(run / "checkpoints/last.ckpt")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = {name: value for name, value in metrics.items() if not name.endswith(("seconds/fit", "per_second"))}
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0}).Reload()
+    curves = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    images = {tag: [e.step for e in events.Images(tag)] for tag in events.Tags()["images"]}
+    best = read_checkpoint(run / "checkpoints/best.ckpt")["state_dict"]
+    return {
+        "weights": saved["state_dict"],
+        "best": best,
+        "optimizer": saved["optimizer_states"],
+        "schedule": saved["lr_schedulers"],
+        "step": saved["global_step"],
+        "metrics": metrics,
+        "curves": curves,
+        "images": images,
+    }
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def assert_same(whole, resumed):
+    for part, found in whole.items():
+        for name in found if isinstance(found, dict) else ():
+            assert same(found[name], resumed[part].get(name)), f"{part} {name}: {found[name]}, {resumed[part].get(name)}"
+        assert same(found, resumed[part]), part
+
+
+def stop_at(monkeypatch, step):
+    """Have the process send itself a signal at a step, as another process would."""
+    before = LastCheckpoint.on_train_batch_start
+
+    def on_train_batch_start(self, trainer, *rest):
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        before(self, trainer, *rest)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_start", on_train_batch_start)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeypatch, capsys, way):
+    words = [*BASE, *SINGLE, *WAYS[way]]
+    train(words)
+    whole = state(folder / "lightning_logs/version_0")
+    for number, step in enumerate(range(1, whole["step"]), start=1):
+        run = folder / f"lightning_logs/version_{number}"
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(SystemExit) as stopped:
+                train(words)
+        assert stopped.value.code == 128 + signal.SIGTERM
+        assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step
+        train(["--ckpt_path", str(run)])
+        assert_same(whole, state(run))
+
+
+@pytest.mark.parametrize("way", ["sgd", "adam and dropout", "lbfgs"])
+def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, way):
+    words = [*BASE, *WAYS[way]]  # several steps at once, but not while they are limited
+    train(words)
+    whole = state(folder / "lightning_logs/version_0")
+    for number, step in enumerate(range(1, STEPS), start=1):
+        run = folder / f"lightning_logs/version_{number}"
+        train([*words, "--trainer.max_steps", str(step)])
+        assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step
+        train(["--ckpt_path", str(run), "--trainer.max_steps", "-1"])
+        resumed = state(run)
+        for part in (whole, resumed):  # rows are evaluated in other groups while single steps are taken
+            part["curves"] = {tag: points for tag, points in part["curves"].items() if not tag.startswith("val/")}
+        assert_same(whole, resumed)
+
+
+def test_workers_that_are_ahead_of_training_lose_no_row(folder, monkeypatch, capsys):
+    words = [*BASE, *MLP, "--data.num_workers", "2"]
+    train(words)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(SystemExit):
+            train(words)
+    train(["--ckpt_path", "last"])
+    assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
+
+
+def test_a_run_that_lost_its_last_epochs_to_a_kill_has_every_point_once(folder, capsys):
+    words = [*BASE, "--trainer.max_epochs", "4"]
+    train(words)
+    whole = state(folder / "lightning_logs/version_0")
+    train(words)
+    run = folder / "lightning_logs/version_1"
+    train(["--ckpt_path", str(run), "--trainer.max_epochs", "6"])  # points that nothing saved knows of
+    (run / "checkpoints/last.ckpt").unlink()
+    train([*BASE, "--trainer.max_epochs", "2"])
+    (folder / "lightning_logs/version_2/checkpoints/last.ckpt").rename(run / "checkpoints/last.ckpt")
+    train(["--ckpt_path", str(run), "--trainer.max_epochs", "4"])
+    resumed = state(run)
+    assert {tag: len(points) for tag, points in resumed["curves"].items()} == {
+        tag: len(points) for tag, points in whole["curves"].items()
+    }
+    assert_same({"weights": whole["weights"], "curves": whole["curves"]}, resumed)
