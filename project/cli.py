@@ -1,6 +1,7 @@
 """The command line of training: every argument of model, data, optimizer, scheduler and Trainer is a flag."""
 
 import argparse
+import signal
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed import default_pg_timeout
 
 import project.data
@@ -51,7 +53,7 @@ from project.run import (
     write_coefficients,
     write_metrics,
 )
-from project.stop import Stopped, stopped_line
+from project.stop import Stopped, end_with_parent, stopped_line
 from project.training_errors import training_error
 
 DEFAULTS = {
@@ -166,6 +168,8 @@ class ExperimentCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the callbacks that make a run."""
         config = self.config_init.trainer
+        if str(config.strategy).endswith(("spawn", "fork", "notebook")):
+            raise UserError(f"--trainer.strategy {config.strategy}: its processes keep what they learn: give ddp")
         writes = not config.fast_dev_run
         if config.precision in ("16-true", "bf16-true"):
             raise UserError(
@@ -221,6 +225,7 @@ def train(words: Sequence[str]) -> dict[str, float]:
         What metrics.json holds.
     """
     quiet_lightning()
+    end_with_parent()
     cli = ExperimentCLI(words)
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     try:
@@ -266,9 +271,12 @@ def fit(cli: ExperimentCLI) -> None:
         if stop.signum:
             raise
         if "train/loss" not in trainer.callback_metrics:  # not one epoch was whole
+            cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
     except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
+        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)  # who does not answer would not end either
         mistake = training_error(error, cli.run_folder.path)
         if mistake is None:
             raise

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 
+PARENT_SECONDS = 1
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
@@ -53,3 +56,16 @@ def stopped_line(stop: Stopped, steps: int, run: Path | None) -> str:
     if run is None or not run.exists():
         return f"stopped by {stop} after step {steps}, with nothing saved"
     return f"stopped by {stop} after step {steps}: go on with --ckpt_path {os.path.relpath(run)}"
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one ends that Lightning started it from, wherever it is waiting then."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os._exit(1)
+
+    if "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        threading.Thread(target=watch, daemon=True).start()

@@ -24,9 +24,10 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if isinstance(error, MisconfigurationException | UserWarning):
         return UserError(str(error))
     message, module = str(error), raised_in(error)
-    if dist.is_available() and dist.is_initialized() and any(word in message for word in LOST):
+    lost = next((word for word in LOST if word in message), None)
+    if lost and dist.is_available() and dist.is_initialized():
         hint = f": resume with --ckpt_path {run}" if run is not None else ""
-        return UserError(f"a process of the training was lost, or did not answer ({message.splitlines()[0]}){hint}")
+        return UserError(f"a process of the training was lost, or did not answer ({lost}){hint}")
     if message.startswith("Error(s) in loading state_dict"):
         return UserError(f"the checkpoint's weights are of another network: {message.splitlines()[1].strip()}")
     if module.startswith("torch.optim"):

@@ -12,8 +12,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 LONGEST = 120.0  # seconds
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["project.cli", "project.data", "project.nets", "project.lifecycle.evaluate"])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["project.cli", "project.data", "project.nets", "project.lifecycle.evaluate"])
 
 
 def script_path(script: str) -> Path:
@@ -27,9 +27,7 @@ class Command:
         self.words = [str(script_path(script)), *map(str, words)]
         self._streams = [tempfile.NamedTemporaryFile("r+") for _ in range(2)]  # noqa: SIM115
         names = [stream.name for stream in self._streams]
-        self._process = _forks.Process(
-            target=_run, args=(self.words, str(folder), names, dict(os.environ), environment)
-        )
+        self._process = FORKS.Process(target=_run, args=(self.words, str(folder), names, dict(os.environ), environment))
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid

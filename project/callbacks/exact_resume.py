@@ -27,10 +27,11 @@ class ExactResume(Callback):
         """Add random states, by process, and metrics; and say of each loop what is done, and nothing else."""
         metrics = {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
         device = trainer.strategy.root_device
-        checkpoint[KEY] = {"random_states": gather(random_states(device)), "metrics": metrics}
         loops = checkpoint["loops"]["fit_loop"]
         epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         within_epoch = epochs["current"]["started"] > epochs["current"]["processed"]
+        states = gather(random_states(device))
+        checkpoint[KEY] = {"random_states": states if within_epoch else [], "metrics": metrics}
         for counts in (epochs["total"], epochs["current"]):
             counts["completed"] = counts["processed"]
             if not within_epoch:
@@ -55,7 +56,7 @@ class ExactResume(Callback):
         if not self._saved:
             return
         states = self._saved["random_states"]
-        if batch_idx > 0 and len(states) == trainer.world_size:
+        if len(states) == trainer.world_size:  # and between epochs `EpochSeed` sows anew
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
         # Where loggers place points; Lightning counts a step too many after some hooks, and one too few after others.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step

@@ -75,7 +75,9 @@ def same(a, b) -> bool:
 def assert_same(whole, resumed):
     for part, found in whole.items():
         for name in found if isinstance(found, dict) else ():
-            assert same(found[name], resumed[part].get(name)), f"{part} {name}: {found[name]}, {resumed[part].get(name)}"
+            assert same(found[name], resumed[part].get(name)), (
+                f"{part} {name}: {found[name]}, {resumed[part].get(name)}"
+            )
         assert same(found, resumed[part]), part
 
 

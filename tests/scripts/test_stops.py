@@ -1,0 +1,147 @@
+"""Signals, limits and lost processes: what was trained is kept, and the exit status says what happened."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from project.cli import train
+from project.errors import UserError
+from project.run import read_checkpoint
+from tests.command import Command
+from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
+
+ENDLESS = ["--data.rows", "500", "--trainer.max_epochs", "1000000", "--epoch_line.every_n_epochs", "1"]
+DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+    return found
+
+
+def trained(folder):
+    """Whether a run under a folder has been saved twice."""
+    return list(folder.glob("lightning_logs/*/checkpoints/previous.ckpt"))
+
+
+def children(pid) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pid) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_a_signal_ends_training_with_what_it_came_to(folder, name):
+    command = Command(folder, "train", *ENDLESS)
+    wait_for(lambda: trained(folder))
+    os.kill(command.pid, signal.Signals[name])
+    done = command.finish(20)
+    assert done.returncode == 128 + signal.Signals[name]
+    assert re.fullmatch(
+        rf"stopped by {name} after step \d+: go on with --ckpt_path lightning_logs/version_0\n", done.stderr
+    )
+    step = int(re.search(r"step (\d+)", done.stderr)[1])
+    assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] == step
+
+
+def test_a_second_interrupt_ends_at_once(folder, monkeypatch):
+    command = Command(folder, "train", *ENDLESS)
+    wait_for(lambda: trained(folder))
+    os.kill(command.pid, signal.SIGSTOP)  # both arrive before a step can end
+    os.kill(command.pid, signal.SIGINT)
+    os.kill(command.pid, signal.SIGCONT)
+    os.kill(command.pid, signal.SIGINT)
+    assert command.finish(20).returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(folder):
+    words = [*BASE, "--trainer.max_epochs", "300"]
+    train(words)
+    command = Command(folder, "train", *words)
+    wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/previous.ckpt").exists())
+    os.kill(command.pid, signal.SIGKILL)
+    assert command.finish(20).returncode == -signal.SIGKILL
+    before = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"]
+    assert 0 < before < 1_500
+    time.sleep(1)  # TensorBoard orders files by the second
+    train(["--ckpt_path", "last"])
+    assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
+
+
+def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, capsys):
+    words = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8"]
+    metrics = train([*words, "--trainer.max_time", "00:00:00:01", "--trainer.max_epochs", "3"])
+    saved = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")
+    assert 0 < saved["global_step"] < 25_000
+    assert saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 0
+    assert saved["SyntheticDataModule"]["rows"] == 8 * saved["global_step"]
+    assert metrics["test/mse"] > 0
+    assert metrics["train/loss"] > 0
+    with pytest.raises(UserError, match="no step was trained"):
+        train(["--ckpt_path", "last"])
+
+
+def test_two_trainings_of_one_run_are_refused(folder):
+    command = Command(folder, "train", *ENDLESS)
+    wait_for(lambda: trained(folder))
+    with pytest.raises(UserError, match="version_0: another process is training this run"):
+        train(["--ckpt_path", "last"])
+    os.kill(command.pid, signal.SIGTERM)
+    assert command.finish(20).returncode == 143
+    assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] > 0
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(folder):
+    words = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "40"]
+    words += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
+    assert Command(folder, "train", *words).finish().returncode == 0
+    command = Command(folder, "train", *words)
+    wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/last.ckpt").exists())
+    os.kill(command.pid, signal.SIGTERM)
+    [other] = children(command.pid)
+    done = command.finish(20)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.count("stopped by SIGTERM") == 1
+    wait_for(lambda: ended(other), 5)
+    assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 200
+    done = Command(folder, "train", "--ckpt_path", "last").finish()
+    assert done.returncode == 0, done.stderr
+    assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
+
+
+@pytest.mark.parametrize("lost", ["first", "other"])
+def test_a_lost_process_ends_the_job_within_5_seconds(folder, lost):
+    command = Command(folder, "train", *ENDLESS, *DDP)
+    wait_for(lambda: trained(folder))
+    [other] = children(command.pid)
+    os.kill(command.pid if lost == "first" else other, signal.SIGKILL)
+    done = command.finish(5)
+    wait_for(lambda: ended(other), 5)
+    if lost == "other":
+        assert done.returncode == 2
+        told = r"error: a process of the training was lost, or did not answer \(.*\): resume with --ckpt_path .*\n"
+        assert re.fullmatch(told, done.stderr)
+
+
+def test_a_process_that_does_not_answer_ends_the_job_after_the_timeout(folder):
+    words = [*ENDLESS, *DDP, "--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
+    command = Command(folder, "train", *words)
+    wait_for(lambda: trained(folder))
+    [other] = children(command.pid)
+    os.kill(other, signal.SIGSTOP)
+    done = command.finish(20)
+    assert done.returncode == 2
+    assert "did not answer" in done.stderr
+    wait_for(lambda: ended(other), 5)
