@@ -37,6 +37,7 @@ from project.run import (
     write_coefficients,
     write_metrics,
 )
+from project.trust import allow_imports, require_known, split_trust
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -45,13 +46,14 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
-USAGE = """%(prog)s [--config YAML] [--ckpt_path last]
+USAGE = """%(prog)s [--config YAML] [--ckpt_path last] [--trust MODULE …]
        [--data NAME --data.ARGUMENT VALUE …] [--model NAME --model.ARGUMENT VALUE …] [--model.net NAME …]
        [--optimizer NAME --optimizer.ARGUMENT VALUE …] [--lr_scheduler NAME …] [--trainer.ARGUMENT VALUE …]"""
 DESCRIPTION = (
     "Train a model, and test the best checkpoint. Without flags: a linear model on y = 3x + 2 with noise. On a table "
     "of yours: --data TabularDataModule --data.path FILE --data.target COLUMN. `--data.help NAME`, "
-    "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class."
+    "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class. Classes outside the "
+    "project, torch and Lightning are refused, unless `--trust MODULE` allows theirs."
 )
 # What a resumed run keeps: with another, it would be another run, and its optimizer's state would not fit.
 KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
@@ -61,7 +63,7 @@ class ExperimentCLI(LightningCLI):
     """Parses flags and YAML, and builds `model`, `datamodule` and `trainer` from them.
 
     Args:
-        args: Command line words.
+        args: Command line words; `--trust MODULE` among them lets configurations name the module's classes.
 
     Attributes:
         run_folder: Callback that knows where the run lies.
@@ -72,7 +74,8 @@ class ExperimentCLI(LightningCLI):
     trainer: Trainer
 
     def __init__(self, args: Sequence[str]) -> None:
-        self.words = list(args)
+        self.words, trusted = split_trust(args)
+        allow_imports(trusted)
         self.best: RunCheckpoint | None = None
         try:
             super().__init__(
@@ -125,6 +128,7 @@ class ExperimentCLI(LightningCLI):
         if self.config.trainer.max_epochs == 0:
             raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
+        require_known(self.config)
 
     def _resume(self, parser: ArgumentParser, checkpoint: dict[str, Any]) -> None:
         """Parse the words over a run's own configuration."""

@@ -6,9 +6,69 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, get_loader, set_loader
 
 from project.errors import UserError
+
+DEEPEST, MOST_VALUES = 50, 100_000
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """Plain data out of YAML.
+
+    Args:
+        text: YAML.
+        name: Where it comes from, for errors.
+
+    Raises:
+        UserError: If it is not YAML, makes other than plain data, or is nested too deep or unfolds to too much.
+    """
+    try:
+        check_yaml(text)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{name.splitlines()[0][:200]}: not YAML: {error}") from error
+
+
+def check_yaml(text: str) -> None:
+    """Raise a YAMLError where YAML is nested too deep, or its aliases make it stand for far more than its text.
+
+    Events are followed without building anything: parsers of YAML recurse, and references to references multiply.
+    """
+    open_sizes: list[tuple[str | None, int]] = []  # anchors and sizes of the collections around an event
+    sizes: dict[str, int] = {}  # by anchor
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_sizes.append((event.anchor, 1))
+            if len(open_sizes) > DEEPEST:
+                raise yaml.YAMLError(f"nested deeper than {DEEPEST} levels")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_sizes.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"there is no *{event.anchor} before its use")
+            anchor, size = None, sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if open_sizes:
+            open_sizes[-1] = (open_sizes[-1][0], open_sizes[-1][1] + size)
+        if size > MOST_VALUES or (open_sizes and open_sizes[-1][1] > MOST_VALUES):
+            raise yaml.YAMLError(f"unfolds to more than {MOST_VALUES} values")
+
+
+def _load_checked(text: str) -> Any:
+    check_yaml(text)
+    return _load_yaml(text)
+
+
+_load_yaml = get_loader("yaml")
+# Files that a configuration names in place of a section are read by jsonargparse alone.
+set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
 def yaml_of(words: Sequence[str]) -> dict[str, Any]:
@@ -19,10 +79,7 @@ def yaml_of(words: Sequence[str]) -> dict[str, Any]:
             continue
         value = flag.split("=", 1)[1] if "=" in flag else value
         text = value if "\n" in value else Path(value).read_text() if Path(value).is_file() else ""
-        try:
-            sections = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{value}: not YAML: {error}") from error
+        sections = read_yaml(text, value)
         found |= sections if isinstance(sections, dict) else {}
     return found
 
