@@ -113,7 +113,11 @@ class ExperimentCLI(LightningCLI):
         reference = given.ckpt_path or settings.get("ckpt_path")
         # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
         chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")}
-        chosen |= {key for key, value in settings.items() if isinstance(value, str) or "class_path" in (value or ())}
+        chosen |= {
+            key
+            for key, value in settings.items()
+            if isinstance(value, str) or (isinstance(value, dict) and "class_path" in value)
+        }
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
         if reference:

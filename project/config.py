@@ -26,8 +26,8 @@ def read_yaml(text: str, name: str) -> Any:
     try:
         check_yaml(text)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{name.splitlines()[0][:200]}: not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{name}: not YAML: {error}") from error
 
 
 def check_yaml(text: str) -> None:
@@ -78,10 +78,19 @@ def yaml_of(words: Sequence[str]) -> dict[str, Any]:
         if not flag.startswith(("--config", "-c")):
             continue
         value = flag.split("=", 1)[1] if "=" in flag else value
-        text = value if "\n" in value else Path(value).read_text() if Path(value).is_file() else ""
-        sections = read_yaml(text, value)
-        found |= sections if isinstance(sections, dict) else {}
+        name, text = ("--config", value) if "\n" in value else (value, _text_of(value))
+        sections = read_yaml(text, name)
+        if not isinstance(sections, dict | None):
+            raise UserError(f"{name}: holds no settings")
+        found |= sections or {}
     return found
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path[:200]}: not a file of text: {error}") from error
 
 
 def with_full_paths(config: Namespace) -> Namespace:

@@ -97,7 +97,7 @@ def require_known(config: Namespace) -> None:
 def untrusted(flag: str, path: str) -> UserError:
     """The error about an import path that is not to be looked into."""
     module = path.split(".")[0]
-    if module in sys.stdlib_module_names or module in ("project", "torch", "lightning", "jsonargparse"):
+    if module in sys.stdlib_module_names or module in ("", "project", "torch", "lightning", "jsonargparse"):
         return UserError(f"{flag}: {path} is nothing that a configuration may name")
     return UserError(f"{flag}: {path} is not in a trusted module: give --trust {module} to allow it")
 

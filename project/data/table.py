@@ -40,16 +40,17 @@ def column_names(path: str | Path) -> list[str]:
         raise UserError(
             f"{path}: the first line ({shown}, …) holds numbers, not names: put a line of column names first"
         )
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{path}: column {twice!r} comes twice: rename one of them")
     return names
 
 
 def require_columns(path: str | Path, wanted: list[str], present: list[str], flag: str) -> None:
     """Raise a UserError that names the first wanted column that is not present."""
+    known = set(present)
     for name in wanted:
-        if name not in present:
+        if name not in known:
             if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
                 raise UserError(
                     f"{path}: the columns are not separated by commas ({present[0]!r}): save it with commas"
