@@ -24,6 +24,7 @@ from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
 from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
+from project.plain_data import check_progress
 from project.quiet import quiet_lightning
 from project.report import coefficient_table, report
 from project.run import (
@@ -136,6 +137,7 @@ class ExperimentCLI(LightningCLI):
 
     def _resume(self, parser: ArgumentParser, checkpoint: dict[str, Any]) -> None:
         """Parse the words over a run's own configuration."""
+        check_progress(str(self.checkpoint), checkpoint)
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
         before, after = with_full_paths(saved), with_full_paths(self.config)
@@ -237,6 +239,8 @@ def fit(cli: ExperimentCLI) -> None:
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
     except (RuntimeError, ValueError) as error:
+        if "loading state_dict" in str(error):
+            raise UserError(f"{cli.checkpoint}: its weights are of another network: {error}") from error
         if raised_in(error).startswith("torch.optim"):
             raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
         if raised_in(error).startswith("lightning.pytorch.callbacks"):

@@ -1,5 +1,6 @@
 """The configuration of a run, as YAML and as flags."""
 
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -98,5 +99,5 @@ def with_full_paths(config: Namespace) -> Namespace:
     config = config.clone()
     for name in ("path", "val_path", "test_path"):
         if config.data.init_args.get(name):
-            config.data.init_args[name] = str(Path(config.data.init_args[name]).resolve())
+            config.data.init_args[name] = os.path.realpath(config.data.init_args[name])  # Path.resolve dislikes loops
     return config

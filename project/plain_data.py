@@ -83,3 +83,15 @@ def check_files(path: Path, checkpoint: Mapping[str, Any]) -> None:
             file, inside = Path(str(name)), str(name).startswith(folder)
             if ".." in file.parts or file.suffix != ".ckpt" or (not inside and (name in own or "://" in str(name))):
                 raise UserError(f"{path}: its callbacks claim a file outside their own folder: {str(name)[:200]}")
+
+
+def check_progress(name: str, checkpoint: Mapping[str, Any]) -> None:
+    """Raise a UserError unless a checkpoint says how far its run came, as Lightning writes it."""
+    progress: Any = checkpoint
+    for key in ("loops", "fit_loop", "epoch_progress", "current", "processed"):
+        progress = progress.get(key) if isinstance(progress, dict) else None
+    kinds = {"epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
+    kinds |= {"pytorch-lightning_version": str}
+    wrong = [key for key, kind in kinds.items() if not isinstance(checkpoint.get(key), kind)]
+    if not isinstance(progress, int) or wrong:
+        raise UserError(f"{name}: cannot be resumed: it does not say {', '.join(wrong) or 'how many epochs are done'}")

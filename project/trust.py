@@ -55,6 +55,8 @@ def allow_imports(trusted: Sequence[str] = ()) -> None:
             import_path_denylist=["*", *revoked],
             import_path_allowlist=[*KNOWN, *trusted, *still],
             instantiate_subclass_spec_in_any=False,  # arguments of any type hold data, and build nothing
+            config_read_mode_urls_enabled=False,  # nor does a file have another one fetched, as Lightning allows
+            config_read_mode_fsspec_enabled=False,
         )
     except ValueError as error:
         raise UserError(f"--trust {' '.join(trusted)}: {error}") from error

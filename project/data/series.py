@@ -7,7 +7,7 @@ from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
 from project.data.split import check_fractions, sizes
 from project.data.statistics import statistics
-from project.data.table import column_names, read_numbers, require_columns
+from project.data.table import column_names, first_repeated, read_numbers, require_columns
 from project.errors import UserError
 
 
