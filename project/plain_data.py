@@ -1,5 +1,6 @@
 """What a checkpoint file may hold, checked before and after it is read: its size bounds what reading it takes."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -93,5 +94,7 @@ def check_progress(name: str, checkpoint: Mapping[str, Any]) -> None:
     kinds = {"epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
     kinds |= {"pytorch-lightning_version": str}
     wrong = [key for key, kind in kinds.items() if not isinstance(checkpoint.get(key), kind)]
+    if "pytorch-lightning_version" not in wrong:
+        wrong += [] if re.match(r"\d+\.\d+", checkpoint["pytorch-lightning_version"]) else ["which Lightning wrote it"]
     if not isinstance(progress, int) or wrong:
         raise UserError(f"{name}: cannot be resumed: it does not say {', '.join(wrong) or 'how many epochs are done'}")

@@ -1,4 +1,4 @@
-"""Hostile checkpoints, each of them a genuine one with something in it changed, or a pickle that would run a command."""
+"""Hostile checkpoints: genuine ones with something in them changed, and pickles that would run a command."""
 
 import os
 import zipfile

@@ -289,10 +289,8 @@ def test_a_checkpoint_whose_parts_are_others_is_refused(marker, checkpoint, key,
 
 
 @pytest.mark.parametrize("key", ["loops", "epoch", "global_step", "callbacks", "pytorch-lightning_version"])
-@pytest.mark.parametrize("value", [None, "x", {"fit_loop": {"epoch_progress": 3}}])
+@pytest.mark.parametrize("value", [None, "x", 0.5])
 def test_a_run_whose_progress_is_unknown_is_not_resumed(marker, checkpoint, key, value):
-    if (key, value) == ("pytorch-lightning_version", "x"):
-        value = 3
     torch.save(checkpoint | {key: value}, "hostile.ckpt")
     with pytest.raises(UserError):
         train(["--ckpt_path", "hostile.ckpt", "--trainer.max_epochs", "200"])
