@@ -43,12 +43,11 @@ def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes],
     return target
 
 
-def with_entry(source: Path, target: Path, name: str, content: bytes = b"x", times: int = 1) -> Path:
+def with_entry(source: Path, target: Path, name: str) -> Path:
     """A copy of a zip file with one more entry."""
     target.write_bytes(source.read_bytes())
     with zipfile.ZipFile(target, "a") as archive:
-        for number in range(times):
-            archive.writestr(name.format(number), content)
+        archive.writestr(name, b"x")
     return target
 
 
