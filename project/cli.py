@@ -38,7 +38,7 @@ from project.run import (
     write_coefficients,
     write_metrics,
 )
-from project.trust import allow_imports, require_known, split_trust
+from project.trust import require_known, with_trust
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -75,8 +75,7 @@ class ExperimentCLI(LightningCLI):
     trainer: Trainer
 
     def __init__(self, args: Sequence[str]) -> None:
-        self.words, trusted = split_trust(args)
-        allow_imports(trusted)
+        self.words = with_trust(args)
         self.best: RunCheckpoint | None = None
         try:
             super().__init__(
@@ -239,13 +238,11 @@ def fit(cli: ExperimentCLI) -> None:
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
     except (RuntimeError, ValueError) as error:
-        if "loading state_dict" in str(error):
-            raise UserError(f"{cli.checkpoint}: its weights are of another network: {error}") from error
         if raised_in(error).startswith("torch.optim"):
             raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
         if raised_in(error).startswith("lightning.pytorch.callbacks"):
             raise UserError(f"--trainer.callbacks: {error}") from error
-        if raised_in(error).startswith("project.nets"):
+        if raised_in(error).startswith("project.nets") or "loading state_dict" in str(error):
             raise UserError(str(error)) from error
         raise
     if cli.trainer.global_step == 0:

@@ -24,8 +24,8 @@ KNOWN = (
 _granted: set[str] = set()
 
 
-def split_trust(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command line without `--trust MODULE`, and the modules.
+def with_trust(words: Sequence[str]) -> list[str]:
+    """Allow the modules that the words `--trust MODULE` of a command line name, and return the other words.
 
     Only words grant trust: the parser of configurations does not know the flag, so that no file can.
     """
@@ -35,7 +35,8 @@ def split_trust(words: Sequence[str]) -> tuple[list[str], list[str]]:
         given, others = scan.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise UserError("--trust needs the name of a module") from error
-    return others, given.trust
+    allow_imports(given.trust)
+    return others
 
 
 def allow_imports(trusted: Sequence[str] = ()) -> None:

@@ -134,7 +134,7 @@ def test_no_class_path_reaches_beyond_known_modules(marker, section, path):
     assert str(caught.value).startswith(f"--{section.removesuffix('.0')}")
 
 
-@pytest.mark.parametrize("section", ["model", "model.net", "optimizer", "data", "trainer.plugins", "trainer.profiler"])
+@pytest.mark.parametrize("section", ["model", "model.net", "optimizer", "data", "trainer.plugins"])
 @pytest.mark.parametrize("path", ["os.system", "planted.Net", "torch.nn.functional.torch.hub.load"])
 def test_no_class_path_of_a_checkpoint_does(marker, checkpoint, section, path):
     config = yaml.safe_load(checkpoint["config"])
@@ -172,6 +172,15 @@ def test_what_a_checkpoint_says_about_building_itself_is_not_read(folder, checkp
     evaluate("hostile.ckpt")
     train(["--ckpt_path", "hostile.ckpt", *SHORT[:3], "102"])
     assert not (folder / "marker").exists()
+
+
+def test_evaluation_writes_nothing_where_a_checkpoint_says(folder, checkpoint):
+    config = yaml.safe_load(checkpoint["config"])
+    written = {"dirpath": str(folder / "elsewhere"), "filename": "marker"}
+    config["trainer"]["profiler"] = {"class_path": "lightning.pytorch.profilers.SimpleProfiler", "init_args": written}
+    torch.save(checkpoint | {"config": yaml.safe_dump(config)}, "hostile.ckpt")
+    evaluate("hostile.ckpt")
+    assert [path.name for path in folder.iterdir()] == ["hostile.ckpt"]
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(
