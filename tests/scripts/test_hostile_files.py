@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from project.cli import train
-from project.errors import UserError
+from project.errors import UserError, told_in_one_line
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.predict import predict
 from tests.command import run_script
@@ -381,3 +381,19 @@ def test_paths_lead_to_one_line(marker, checkpoint, path):
     with pytest.raises((UserError, OSError)) as caught:
         evaluate("hostile.ckpt")
     assert "nologin" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;title\x07", "\x1b[2J", "x" * 1_000_000, "a\nb\rc", "\u202egnp.exe"])
+def test_an_error_commands_no_terminal(capsys, text):
+    with pytest.raises(SystemExit, match="2"), told_in_one_line():
+        raise UserError(f"rows.csv: there is no column {text}")
+    line = capsys.readouterr().err
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    assert len(line) < 1_100
+
+
+def test_too_little_memory_is_told_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"), told_in_one_line():
+        torch.empty(10**15)
+    assert capsys.readouterr().err.startswith("error: not enough memory")
