@@ -36,12 +36,7 @@ class VerifiedCheckpointIO(CheckpointIO):
         temporary = path.with_name(path.name + TEMPORARY)
         try:
             torch.save(checkpoint, temporary)
-            with temporary.open("r+b") as file:
-                digest = _digest(file, temporary.stat().st_size - 2)
-                # The archive's last two bytes are the length of its comment, which was none.
-                file.write(COMMENT.to_bytes(2, "little") + digest)
-                file.flush()
-                os.fsync(file.fileno())
+            seal(temporary)
             temporary.replace(path)
             sync_folder(path.parent)
         except (OSError, RuntimeError) as error:
@@ -67,6 +62,15 @@ class VerifiedCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, if it is there."""
         Path(path).unlink(missing_ok=True)
+
+
+def seal(path: Path) -> None:
+    """Write the checksum of a zip archive into its comment, and bring the file to the disk."""
+    with path.open("r+b") as file:
+        digest = _digest(file, path.stat().st_size - 2)
+        file.write(COMMENT.to_bytes(2, "little") + digest)  # in the place of the length of a comment, which was none
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def verify(path: Path) -> None:

@@ -40,6 +40,7 @@ from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
 from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
+from project.plain_data import check_progress
 from project.quiet import quiet_lightning
 from project.report import coefficient_table, report
 from project.resume import refuse_changes, refuse_finished, restarted_run
@@ -55,6 +56,7 @@ from project.run import (
 )
 from project.stop import Stopped, end_with_parent, stopped_line
 from project.training_errors import training_error
+from project.trust import require_known, with_trust
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -63,13 +65,14 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
-USAGE = """%(prog)s [--config YAML] [--ckpt_path last]
+USAGE = """%(prog)s [--config YAML] [--ckpt_path last] [--trust MODULE …]
        [--data NAME --data.ARGUMENT VALUE …] [--model NAME --model.ARGUMENT VALUE …] [--model.net NAME …]
        [--optimizer NAME --optimizer.ARGUMENT VALUE …] [--lr_scheduler NAME …] [--trainer.ARGUMENT VALUE …]"""
 DESCRIPTION = (
     "Train a model, and test the best checkpoint. Without flags: a linear model on y = 3x + 2 with noise. On a table "
     "of yours: --data TabularDataModule --data.path FILE --data.target COLUMN. `--data.help NAME`, "
-    "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class."
+    "`--model.net.help NAME`, `--optimizer.help NAME` and the like list the arguments of a class. Classes outside the "
+    "project, torch and Lightning are refused, unless `--trust MODULE` allows theirs."
 )
 # Processes that wait for one that does not answer give up after so long; torch's own half an hour is of no use.
 PROCESS_TIMEOUT = timedelta(minutes=5)
@@ -79,7 +82,7 @@ class ExperimentCLI(LightningCLI):
     """Parses flags and YAML, and builds `model`, `datamodule` and `trainer` from them.
 
     Args:
-        args: Command line words.
+        args: Command line words; `--trust MODULE` among them lets configurations name the module's classes.
 
     Attributes:
         run_folder: Callback that knows where the run lies.
@@ -90,7 +93,7 @@ class ExperimentCLI(LightningCLI):
     trainer: Trainer
 
     def __init__(self, args: Sequence[str]) -> None:
-        self.words = list(args)
+        self.words = with_trust(args)
         self.best: BestCheckpoint | None = None
         try:
             super().__init__(
@@ -131,7 +134,11 @@ class ExperimentCLI(LightningCLI):
         reference = given.ckpt_path or settings.get("ckpt_path")
         # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
         chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")}
-        chosen |= {key for key, value in settings.items() if isinstance(value, str) or "class_path" in (value or ())}
+        chosen |= {
+            key
+            for key, value in settings.items()
+            if isinstance(value, str) or (isinstance(value, dict) and "class_path" in value)
+        }
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
         self.trained_steps = 0
@@ -149,10 +156,12 @@ class ExperimentCLI(LightningCLI):
             raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
         self.allowed, self.config.resume.allow = self.config.resume.allow, []
+        require_known(self.config)
 
     def _resume(self, parser: ArgumentParser, path: Path) -> None:
         """Parse the words over a run's own configuration."""
         checkpoint = read_checkpoint(path)
+        check_progress(str(path), checkpoint)
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
         refuse_changes(saved, self.config, self.config.resume.allow)

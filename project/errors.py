@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+LONGEST = 1_000
 
 
 class UserError(ValueError):
@@ -11,7 +14,8 @@ class UserError(ValueError):
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """End the process with exit status 2 and one line on standard error when the user made a mistake.
+    """End the process with exit status 2 and one line on standard error when the user made a mistake,
+    or memory does not suffice.
 
     Any other exception is a defect of the program and keeps its traceback.
     """
@@ -21,5 +25,15 @@ def told_in_one_line() -> Iterator[None]:
         line = str(mistake)
         if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
-        print(f"error: {' '.join(line.split())}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end_with(line)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
+            raise
+        _end_with(f"not enough memory: {error}")
+
+
+def _end_with(line: str) -> NoReturn:
+    # What a line quotes may come from a file, with characters that command a terminal.
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
+    print(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from project.errors import UserError
+from project.trust import untrusted
 
 
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
@@ -28,6 +29,8 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         near = get_close_matches(word.split("=")[0], list(flags), n=1)
         return UserError(f"unknown flag {word}" + (f": did you mean {near[0]}?" if near else ": --help lists them all"))
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    if denied := re.search(r"Importing '([^']+)' is not allowed", message):
+        return untrusted(f"--{keys}", denied[1])
     if keys:
         return UserError(f"--{keys}: {_reason(message)}")
     return UserError(message if raised_in(root).startswith("jsonargparse") else str(root))

@@ -4,6 +4,8 @@ import csv
 import json
 import pickle
 import sys
+import zipfile
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,12 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from project.checkpoint_io import VerifiedCheckpointIO, verify
+from project.config import read_yaml
 from project.errors import UserError
+from project.flag_errors import flag_error
 from project.models.supervised import Supervised
+from project.plain_data import check_entries, check_files, check_plain
+from project.trust import allow_imports, require_known
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -93,27 +99,58 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
+        verify(path)
+        with zipfile.ZipFile(path) as archive:
+            check_entries(path, archive)
         checkpoint = VerifiedCheckpointIO().load_checkpoint(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: not a checkpoint of plain data: {str(error).splitlines()[0]}") from error
     if not isinstance(checkpoint, dict) or not {CONFIG_KEY, DATA_KEY, "state_dict"} <= checkpoint.keys():
         raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
+    check_plain(path, checkpoint)
+    check_files(path, checkpoint)
+    check_sections(path, checkpoint)
     return checkpoint
 
 
-def load_model(checkpoint: Mapping[str, Any]) -> Supervised:
+def check_sections(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Raise a UserError unless a checkpoint's own parts are there and of their types."""
+    config = read_yaml(str(checkpoint[CONFIG_KEY]), f"{path}: its configuration")
+    sections = [config.get(name) for name in ("model", "data", "trainer")] if isinstance(config, dict) else [None]
+    parts = [*sections, *(part.get("init_args", {}) for part in sections[:2] if isinstance(part, dict))]
+    data, state = checkpoint[DATA_KEY], checkpoint["state_dict"]
+    if (
+        not all(isinstance(part, dict) for part in (*parts, data, state))
+        or not all(isinstance(config[name].get("class_path"), str) for name in ("model", "data"))
+        or not set(DATA_ATTRIBUTES) <= data.keys()
+        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
+    ):
+        raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
+
+
+def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] = ()) -> Supervised:
     """The trained model of a checkpoint, in evaluation mode; its data is not needed.
 
     Args:
         checkpoint: From `read_checkpoint`.
+        trusted: Modules whose classes it may name, beside the known ones.
+
+    Raises:
+        UserError: If it names other classes, or arguments that they do not take.
     """
+    allow_imports(trusted)
     config = yaml.safe_load(checkpoint[CONFIG_KEY])["model"]
     config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Supervised, "model")
-    model = parser.instantiate(parser.parse_object({"model": config})).model
+    try:
+        parsed = parser.parse_object({"model": config})
+        require_known(parsed)
+        model = parser.instantiate(parsed).model
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise flag_error(error, ()) from error
     load_weights(model, checkpoint["state_dict"])
     return model.eval()
 

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all "
-        "rows of another table.",
+        "rows of another table; --trust MODULE lets the run name a module's classes.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

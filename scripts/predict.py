@@ -10,9 +10,10 @@ if __name__ == "__main__":
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
     parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows with `<target>_predicted`")
+    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run name its classes")
     arguments = parser.parse_args()
     with told_in_one_line():
         from project.lifecycle.predict import predict
 
-        rows = predict(arguments.run, arguments.input, arguments.output)
+        rows = predict(arguments.run, arguments.input, arguments.output, arguments.trust)
         print(f"{rows} rows written to {arguments.output}")

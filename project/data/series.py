@@ -7,7 +7,7 @@ from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
 from project.data.split import check_fractions, sizes
 from project.data.statistics import statistics
-from project.data.table import column_names, read_numbers, require_columns
+from project.data.table import column_names, first_repeated, read_numbers, require_columns
 from project.errors import UserError
 
 
@@ -62,8 +62,7 @@ class SeriesDataModule(RowsDataModule):
         self.val_fraction, self.test_fraction = check_fractions(val_fraction, test_fraction)
         present = column_names(path) if path else ["y"]
         self.feature_names = present if columns is None else columns
-        twice = next((name for name in self.feature_names if self.feature_names.count(name) > 1), None)
-        if twice is not None or not self.feature_names:
+        if first_repeated(self.feature_names) is not None or not self.feature_names:
             raise UserError(f"--data.columns is {self.feature_names}: give each of one or more columns once")
         self.target = self.feature_names[0] if target is None else target
         require_columns(

@@ -1,5 +1,7 @@
 """Tables on disk, CSV and Parquet, as numbers: what cannot be a number is an error that names file, column and row."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def column_names(path: str | Path) -> list[str]:
         else:
             with _open_csv(path) as reader:
                 names = reader.schema.names
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise _unreadable(path, error) from error
     if not names:
         raise UserError(f"{path}: no columns: give a folder with Parquet files in it, or a table with a header")
@@ -40,16 +42,22 @@ def column_names(path: str | Path) -> list[str]:
         raise UserError(
             f"{path}: the first line ({shown}, …) holds numbers, not names: put a line of column names first"
         )
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if (twice := first_repeated(names)) is not None:
         raise UserError(f"{path}: column {twice!r} comes twice: rename one of them")
     return names
 
 
+def first_repeated(names: list[str]) -> str | None:
+    """The first name that comes more than once, if any."""
+    counts = Counter(names)  # a header may hold a hundred thousand names
+    return next((name for name in names if counts[name] > 1), None)
+
+
 def require_columns(path: str | Path, wanted: list[str], present: list[str], flag: str) -> None:
     """Raise a UserError that names the first wanted column that is not present."""
+    known = set(present)
     for name in wanted:
-        if name not in present:
+        if name not in known:
             if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
                 raise UserError(
                     f"{path}: the columns are not separated by commas ({present[0]!r}): save it with commas"
@@ -97,7 +105,7 @@ def number_blocks(
         for block in _blocks(path, kinds):
             yield _numbers_and_labels(path, block, columns, labels, done, mend)
             done += len(block)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:  # OSError: of Parquet
         if "conversion error" not in str(error):
             raise _unreadable(path, error) from error
         # One value is not a number: go on in text, whose conversion takes more spellings, or says which row it is.
@@ -183,7 +191,7 @@ def _open_csv(path: str | Path, convert: pyarrow.csv.ConvertOptions | None = Non
 def _readable(path: str | Path, blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     try:
         yield from blocks
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -195,6 +203,7 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
             pyarrow.csv.read_csv(
                 system.open_input_stream(inner), read_options=pyarrow.csv.ReadOptions(use_threads=False)
             )
-        except pa.ArrowInvalid as located:
+        except (pa.ArrowInvalid, OSError) as located:
             error = located
-    return UserError(f"{path}: {str(error).splitlines()[0]}")
+    line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # the rest is the row
+    return UserError(f"{path}: {line}")

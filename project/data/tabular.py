@@ -12,7 +12,7 @@ from project.data.datamodule import FLOAT32_MAX, RowsDataModule, Splits
 from project.data.loader import Batch, Rows
 from project.data.split import check_fractions, random_split
 from project.data.spool import Tables
-from project.data.table import column_names, distinct_labels, number_blocks, require_columns
+from project.data.table import column_names, distinct_labels, first_repeated, number_blocks, require_columns
 from project.errors import UserError
 
 MEND = "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
@@ -77,8 +77,7 @@ class TabularDataModule(RowsDataModule):
             self.class_names = distinct_labels(path, self.target_names[0])
             if len(self.class_names) < 2:
                 raise UserError(f"{path}: column {self.target_names[0]!r} has no two classes: {self.class_names}")
-        twice = next((name for name in named if named.count(name) > 1), None)
-        if twice is not None:
+        if (twice := first_repeated(named)) is not None:
             raise UserError(f"--data.features and --data.target: column {twice!r} is named twice")
 
     def load(self) -> Splits:

@@ -24,6 +24,7 @@ def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
         data["features"] = checkpoint[DATA_KEY]["feature_names"]
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
+    config["trainer"]["profiler"] = None  # it would write where the checkpoint says
     cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])
     for name in ("feature_names", "target_names", "class_names"):
         if getattr(cli.datamodule, name, None) != checkpoint[DATA_KEY][name]:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_
 BATCH_ROWS = 1_024
 
 
-def predict(reference: str, source: Path, destination: Path) -> int:
+def predict(reference: str, source: Path, destination: Path, trusted: Sequence[str] = ()) -> int:
     """Write a table's rows, in order and unchanged, with one more column `<target>_predicted` for each target.
 
     For classes it holds the likeliest one, and `<target>_probability_<class>` the probability of each. A model of
@@ -36,6 +36,7 @@ def predict(reference: str, source: Path, destination: Path) -> int:
         reference: A run folder, a checkpoint, or `last`.
         source: A CSV file, a Parquet file or a folder of Parquet files.
         destination: A `.csv` or `.parquet` file; written whole or not at all.
+        trusted: Modules whose classes the run may name, beside the known ones.
 
     Returns:
         Number of rows.
@@ -44,7 +45,7 @@ def predict(reference: str, source: Path, destination: Path) -> int:
         UserError: If a column is missing, or a value is not a number; file, column and row are named.
     """
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    model = load_model(checkpoint)
+    model = load_model(checkpoint, trusted)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     data = checkpoint[DATA_KEY]

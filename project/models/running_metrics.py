@@ -51,7 +51,8 @@ class RunningMetrics:
     def state_dict(self) -> dict[str, Any]:
         """Sums so far, and the batches that are not in them: sums of other groups would round otherwise."""
         sums = {name: dict(metric.metric_state) for name, metric in self.metrics.items(keep_base=True)}
-        return {"rows": self.rows, "sums": sums, "pending": [list(batch) for batch in self._pending]}
+        pending = [[values.clone() for values in batch] for batch in self._pending]  # of views all would be saved
+        return {"rows": self.rows, "sums": sums, "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from where a state was saved."""

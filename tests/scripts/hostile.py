@@ -1,0 +1,75 @@
+"""Hostile checkpoints: genuine ones with something in them changed, and pickles that would run a command."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from project.checkpoint_io import seal
+
+
+class Reduced:
+    """What unpickling calls with arguments of the file's choice."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def bombs(marker: Path) -> dict[str, Any]:
+    """Objects whose unpickling would create the marker."""
+    command, code = f"touch {marker}", f"open({str(marker)!r}, 'w')"
+    torch.save(Reduced(os.system, command), inner := marker.with_name("inner.pt"))
+    return {
+        "system": Reduced(os.system, command),
+        "eval": Reduced(eval, code),
+        "nested": {"state_dict": [Reduced(getattr, Reduced(__import__, "os"), "system"), Reduced(exec, code)]},
+        "import": Reduced(__import__, "planted"),
+        "torch_load": Reduced(partial(torch.load, weights_only=False), str(inner)),
+        "hub": Reduced(torch.hub.load, str(marker.parent), "entry"),
+        "compile": Reduced(torch.jit.load, str(inner)),
+    }
+
+
+def sealed(path: Path) -> Path:
+    """The same zip file with the checksum that this project writes: an attacker can compute it, too."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b""
+    seal(path)
+    return path
+
+
+def save(checkpoint: Any, path: Path | str) -> None:
+    """Write what torch would pickle, with its checksum."""
+    torch.save(checkpoint, path)
+    seal(Path(path))
+
+
+def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes], compression: int = 0) -> Path:
+    """A copy of a zip file, its entries changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, change(entry.filename, old.read(entry)))
+    return target
+
+
+def with_entry(source: Path, target: Path, name: str) -> Path:
+    """A copy of a zip file with one more entry."""
+    target.write_bytes(source.read_bytes())
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(name, b"x")
+    return target
+
+
+def shared_lists(levels: int) -> list[Any]:
+    """A short pickle that stands for 2**levels values."""
+    value: list[Any] = [1]
+    for _ in range(levels):
+        value = [value, value]
+    return value

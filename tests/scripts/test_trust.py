@@ -1,0 +1,89 @@
+"""A user's own classes: usable by every command with --trust, and by none without."""
+
+from pathlib import Path
+
+import pytest
+
+from project.cli import train
+from project.errors import UserError
+from project.lifecycle.evaluate import evaluate
+from project.lifecycle.predict import predict
+from tests.command import run_script
+
+SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
+
+
+@pytest.fixture
+def package(folder):
+    """A package of a net, in the working folder."""
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "__init__.py").write_text("from mypackage.nets import Own\n")
+    (folder / "mypackage" / "nets.py").write_text(
+        "from project.nets import Linear\n\n\nclass Own(Linear):\n    '''A net.'''\n"
+    )
+    (folder / "rows.csv").write_text("x\n1\n2\n")
+    return folder
+
+
+def test_a_net_of_ones_own_takes_every_command_with_trust_and_none_without(package):
+    commands = [
+        ("train", *SHORT, "--model.net", "mypackage.nets.Own"),
+        ("train", "--ckpt_path", "last", "--trainer.max_epochs", "2"),
+        ("evaluate", "last"),
+        ("predict", "last", "rows.csv", "predicted.csv"),
+    ]
+    for script, *words in commands:
+        done = run_script(package, script, *words)
+
+        assert done.returncode == 2
+
+        assert "give --trust mypackage to allow it" in done.stderr
+        done = run_script(package, script, *words, "--trust", "mypackage")
+        assert done.returncode == 0, done.stderr
+    assert "trust" not in (package / "lightning_logs" / "version_0" / "config.yaml").read_text()
+
+
+def test_a_trusted_module_gives_its_classes_by_name(package):
+    done = run_script(package, "train", *SHORT, "--trust=mypackage", "--model.net", "Own")
+    assert done.returncode == 0, done.stderr
+
+
+def test_trust_ends_with_the_command(package, monkeypatch):
+    monkeypatch.syspath_prepend(str(package))
+    words = [*SHORT, "--model.net", "mypackage.Own"]
+    train([*words, "--trust", "mypackage"])
+    for command in (
+        lambda: train(words),
+        lambda: evaluate("last"),
+        lambda: predict("last", Path("rows.csv"), Path("out.csv")),
+    ):
+        evaluate("last", ["--trust", "mypackage"])
+        with pytest.raises(UserError, match="give --trust mypackage to allow it"):
+            command()
+
+
+@pytest.mark.parametrize("key", ["trust: mypackage", "trust: [mypackage]", "--trust: mypackage"])
+def test_no_file_grants_trust(package, key):
+    (package / "config.yaml").write_text(f"{key}\nmodel:\n  class_path: project.models.Regression\n")
+    with pytest.raises(UserError, match="trust"):
+        train(["--config", "config.yaml", *SHORT])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trust"], "--trust needs the name of a module"),
+        (["--trust", "no_such_module"], "no_such_module"),
+        (["--trust", "*"], r"--trust \*"),
+        (["--trust", "a/b"], "--trust a/b"),
+        (["--trust", "jsonargparse"], "--trust jsonargparse"),
+    ],
+)
+def test_trust_in_nothing_is_told(folder, words, told):
+    with pytest.raises(UserError, match=told):
+        train([*SHORT, *words])
+
+
+def test_modules_within_known_ones_stay_known_when_trust_ends(folder):
+    train([*SHORT, "--trust", "project.nets.mlp"])
+    train([*SHORT, "--model.net", "project.nets.mlp.MLP"])
