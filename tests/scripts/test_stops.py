@@ -67,14 +67,14 @@ def test_a_second_interrupt_ends_at_once(folder, monkeypatch):
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(folder):
-    words = [*BASE, "--trainer.max_epochs", "300"]
+    words = [*BASE, "--trainer.max_epochs", "120"]
     train(words)
     command = Command(folder, "train", *words)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/previous.ckpt").exists())
     os.kill(command.pid, signal.SIGKILL)
     assert command.finish(20).returncode == -signal.SIGKILL
     before = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"]
-    assert 0 < before < 1_500
+    assert 0 < before < 480
     time.sleep(1)  # TensorBoard orders files by the second
     train(["--ckpt_path", "last"])
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
@@ -115,7 +115,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(fol
     assert done.returncode == 143, done.stderr
     assert done.stderr.count("stopped by SIGTERM") == 1
     wait_for(lambda: ended(other), 5)
-    assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 200
+    assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 160
     done = Command(folder, "train", "--ckpt_path", "last").finish()
     assert done.returncode == 0, done.stderr
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
