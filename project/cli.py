@@ -1,7 +1,6 @@
 """The command line of training: every argument of model, data, optimizer, scheduler and Trainer is a flag."""
 
 import argparse
-import signal
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
@@ -18,7 +16,6 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed import default_pg_timeout
 
 import project.data
@@ -38,24 +35,16 @@ from project.checkpoint_io import VerifiedCheckpointIO
 from project.config import with_full_paths, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
-from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
 from project.plain_data import check_progress
-from project.quiet import quiet_lightning
-from project.report import coefficient_table, report
-from project.resume import refuse_changes, refuse_finished, restarted_run
+from project.resume import permitted_changes, refuse_finished, restarted_run
 from project.run import (
     CONFIG_KEY,
     LAST,
     ROOT,
     find_checkpoint,
-    load_weights,
     read_checkpoint,
-    write_coefficients,
-    write_metrics,
 )
-from project.stop import Stopped, end_with_parent, stopped_line
-from project.training_errors import training_error
 from project.trust import require_known, with_trust
 
 DEFAULTS = {
@@ -141,7 +130,7 @@ class ExperimentCLI(LightningCLI):
         }
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
-        self.trained_steps = 0
+        self.trained_steps, self.changes = 0, dict[str, Any]()
         if reference:
             self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
@@ -164,7 +153,7 @@ class ExperimentCLI(LightningCLI):
         check_progress(str(path), checkpoint)
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
-        refuse_changes(saved, self.config, self.config.resume.allow)
+        self.changes = permitted_changes(saved, self.config, self.config.resume.allow)
         refuse_finished(checkpoint, self.config.trainer, path)
         self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
@@ -211,7 +200,11 @@ class ExperimentCLI(LightningCLI):
             callbacks.append(Timer(config.max_time, interval="epoch", verbose=False))
             config.max_time = None
         given, plugins = config.callbacks or [], config.plugins or []
-        own = [LastCheckpoint(), ExactResume()]  # what others do at the start of a batch is done again in a resumed run
+        optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
+        own = [
+            LastCheckpoint(),
+            ExactResume(optimizer_changes),
+        ]  # what others do at the start of a batch is done again in a resumed run
         config.callbacks = [*own, *(given if isinstance(given, list) else [given]), *callbacks]
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
         trainer = super().instantiate_trainer(**kwargs)
@@ -222,76 +215,3 @@ class ExperimentCLI(LightningCLI):
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""
         return self.parser.dump(with_full_paths(self.config), skip_unset=False)
-
-
-def train(words: Sequence[str]) -> dict[str, float]:
-    """Fit, test the best checkpoint, write metrics.json, and print a report.
-
-    Args:
-        words: Command line words.
-
-    Returns:
-        What metrics.json holds.
-    """
-    quiet_lightning()
-    end_with_parent()
-    cli = ExperimentCLI(words)
-    trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
-    try:
-        fit(cli)
-    except Stopped as stop:
-        if trainer.is_global_zero:
-            print(stopped_line(stop, trainer.global_step, run.path), file=sys.stderr)
-        raise SystemExit(128 + stop.signum) from None
-    metrics = {
-        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
-    }
-    if cli.best is not None and cli.best.best_model_path:
-        # By hand: callbacks that average weights would have Lightning load the weights that are not averaged.
-        load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
-    if exact.gap is not None:
-        metrics["gap/train_mse"] = exact.gap
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()  # its threads, still running at exit, abort the process now and then
-    if not trainer.is_global_zero:
-        return metrics
-    if run.path is not None and run.seconds:
-        metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
-        write_metrics(run.path, metrics)
-        if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
-            write_coefficients(run.path, coefficient_table(data, cli.model.fit))
-    report(cli.model, data, run, exact, metrics)
-    return metrics
-
-
-def fit(cli: ExperimentCLI) -> None:
-    """Fit, with the mistakes that only show in training told as such.
-
-    Raises:
-        UserError: If a callback, an optimizer or a scheduler cannot work as asked, no step was trained, or a process of
-            several was lost.
-        Stopped: If a signal asked for it.
-    """
-    trainer = cli.trainer
-    try:
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
-    except Stopped as stop:
-        if stop.signum:
-            raise
-        if "train/loss" not in trainer.callback_metrics:  # not one epoch was whole
-            cli.model.running.flush()
-            values = cli.model.train_metrics.compute()
-            trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
-    except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
-        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)  # who does not answer would not end either
-        mistake = training_error(error, cli.run_folder.path)
-        if mistake is None:
-            raise
-        raise mistake from error
-    if trainer.global_step == cli.trained_steps:
-        cli.run_folder.discard(trainer)
-        raise UserError(
-            "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
-        )

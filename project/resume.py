@@ -18,23 +18,29 @@ DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_
 LIMITS = ("max_epochs", "max_steps")
 
 
-def refuse_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> None:
-    """Raise a UserError that names the first setting by which a resumed run would become another.
+def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> dict[str, Any]:
+    """Settings in which a resumed run differs from what it was, by name, with their new values.
 
     Args:
         before: The run's own configuration.
         after: The same with the words of the command line.
         allowed: Settings that may change, such as `batch_size`, or `data` for all of the data's.
+
+    Raises:
+        UserError: If one of them is not allowed, or cannot change: it is named.
     """
+    changes: dict[str, Any] = {}
     old, new = ({key: with_full_paths(config).as_dict().get(key) for key in KEPT} for config in (before, after))
     was, now = flatten(old), flatten(new)
     for name in sorted(was.keys() | now.keys()):
-        if was.get(name) != now.get(name) and not set(name.split(".")) & set(allowed):
-            short = name.rsplit(".", 1)[-1]
-            raise UserError(
-                f"--{name}: a resumed run keeps its {was.get(name)}, and {now.get(name)} was given: "
-                f"train anew, or give --resume.allow {short}"
-            )
+        if was.get(name) == now.get(name):
+            continue
+        fixed = name == "optimizer" or name.startswith("lr_scheduler")  # what the state in the checkpoint is of
+        if fixed or not {name, *name.split(".")} & set(allowed):
+            mend = "train anew" if fixed else f'train anew, or give --resume.allow "[{name}]"'
+            raise UserError(f"--{name}: a resumed run keeps its {was.get(name)}, and {now.get(name)} was given: {mend}")
+        changes[name] = now.get(name)
+    return changes
 
 
 def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
@@ -43,7 +49,7 @@ def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str
     Args:
         saved: What a checkpoint says of its data.
         data: The data module.
-        allowed: See `refuse_changes`.
+        allowed: See `permitted_changes`.
     """
     for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
         was, now = saved.get(name), getattr(data, name, None)
@@ -52,7 +58,7 @@ def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str
         if was != now:
             raise UserError(
                 f"the data has changed since the run was saved: its {name} were {_short(was)} and are {_short(now)}: "
-                "train anew, or give --resume.allow data"
+                'train anew, or give --resume.allow "[data]"'
             )
 
 

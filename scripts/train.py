@@ -6,6 +6,6 @@ from project.errors import told_in_one_line
 
 if __name__ == "__main__":
     with told_in_one_line():
-        from project.cli import train
+        from project.training import train
 
         train(sys.argv[1:])

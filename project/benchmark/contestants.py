@@ -14,8 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from project.cli import ExperimentCLI, fit
+from project.cli import ExperimentCLI
 from project.quiet import quiet_lightning
+from project.training import fit
 
 LR = 0.01
 # Ways that take minutes an epoch are measured over so many batches, and the others taken to be like them.

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from project.benchmark import contestants
 from project.benchmark.contestants import experiment, project_epochs, seconds
-from project.cli import ExperimentCLI, fit
+from project.cli import ExperimentCLI
 from project.least_squares import LeastSquares
+from project.training import fit
 
 MOST_EXCESS = 1e-3
 ROUNDS = 3

@@ -4,6 +4,7 @@ Lightning's checkpoints lack the state of random numbers, and their loops mix up
 done, depending on the hook that saves. The order of rows is the data module's, and running metrics are the model's.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,16 +12,22 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from project.gather import gather
+from project.models.supervised import Supervised
 
 KEY = "exact_resume"
 
 
 class ExactResume(Callback):
-    """Keeps in every checkpoint what Lightning leaves out, and takes it over when a run is resumed."""
+    """Keeps in every checkpoint what Lightning leaves out, and takes it over when a run is resumed.
+
+    Args:
+        optimizer_changes: Arguments of the optimizer that hold from now on, in the place of those in the checkpoint.
+    """
 
     watches_items = True
 
-    def __init__(self) -> None:
+    def __init__(self, optimizer_changes: Mapping[str, Any]) -> None:
+        self.optimizer_changes = optimizer_changes
         self._saved: dict[str, Any] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -48,8 +55,13 @@ class ExactResume(Callback):
         self._saved = checkpoint.get(KEY, {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the metrics of the last validation, which checkpoints are chosen by."""
+        """Take over the metrics of the last validation, which checkpoints are chosen by, and what may have changed."""
         trainer.callback_metrics.update(self._saved.get("metrics", {}))
+        for name, value in self.optimizer_changes.items():
+            for group in trainer.optimizers[0].param_groups:
+                group[name] = value
+        if "lr" in self.optimizer_changes and isinstance(pl_module, Supervised):
+            pl_module.lr = self.optimizer_changes["lr"]  # for schedules, too
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Take over random states and the count of steps, before the first batch."""

@@ -57,6 +57,7 @@ class RunFolder(Callback):
             self._existed = (path / "checkpoints").exists()
             path.mkdir(parents=True, exist_ok=True)
             self._claim(path)
+            self.path = path
             self._check_space(path, pl_module)
             (path / "config.yaml").write_text(self.config)
         self.path = path
@@ -133,7 +134,7 @@ class RunFolder(Callback):
 
     def discard(self, trainer: Trainer) -> None:
         """Remove the folder unless it holds a checkpoint, or did before."""
-        if self.path is None or self._existed or not trainer.is_global_zero:
+        if self.path is None or self._existed or self._lock is None:
             return
         if not any(self.path.glob("checkpoints/*.ckpt")):
             for logger in trainer.loggers:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from project.cli import ExperimentCLI, train
+from project.cli import ExperimentCLI
 from project.lifecycle.evaluate import evaluate
 from project.report import exact_metrics
 from project.run import read_checkpoint
+from project.training import train
 from tests.command import REPOSITORY, run_script
 
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))

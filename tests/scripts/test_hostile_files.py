@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from project.cli import train
 from project.errors import UserError, told_in_one_line
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.predict import predict
+from project.training import train
 from tests.command import run_script
 from tests.scripts.hostile import bombs, rewritten, save, sealed, shared_lists, with_entry
 
@@ -40,7 +40,7 @@ PATHS = [
     "torch.nn.Module.load_state_dict",
     "project.data.table.pa.OSFile",
     "project.run.load_model",
-    "project.cli.train",
+    "project.training.train",
     "antigravity.fly",
     "planted.Net",
 ]

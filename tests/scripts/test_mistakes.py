@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from project.cli import train
 from project.errors import UserError
+from project.training import train
 from tests.command import run_script
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]

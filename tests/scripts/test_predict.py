@@ -6,11 +6,11 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from project.cli import train
 from project.errors import UserError
 from project.lifecycle import predict as module
 from project.lifecycle.predict import predict
 from project.run import find_checkpoint, load_model, read_checkpoint
+from project.training import train
 from tests.command import run_script
 
 SHORT = ["--trainer.max_epochs", "2"]

@@ -38,7 +38,11 @@ def test_test_metrics_are_those_of_one_process(folder, rows):
         assert [rank.stdout for rank in done[1:]] == [""] * (processes - 1), "there is one report"
         metrics = json.loads((folder / f"lightning_logs/version_{processes - 1}/metrics.json").read_text())
         found[processes] = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
-    assert sorted(path.name for path in (folder / "lightning_logs").iterdir()) == ["version_0", "version_1", "version_2"]
+    assert sorted(path.name for path in (folder / "lightning_logs").iterdir()) == [
+        "version_0",
+        "version_1",
+        "version_2",
+    ]
     assert found[2] == pytest.approx(found[1], rel=1e-6, abs=1e-6)
     assert found[3] == pytest.approx(found[1], rel=1e-6, abs=1e-6)
 
@@ -76,7 +80,7 @@ def test_torchrun_starts_a_job_again_from_its_last_checkpoint(folder):
 
 
 def test_strategies_that_lose_what_they_learn_are_refused(folder):
-    from project.cli import train
+    from project.training import train
 
     with pytest.raises(UserError, match=r"--trainer.strategy ddp_spawn: its processes keep what they learn: give ddp"):
         train(["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2", "--trainer.accelerator", "cpu"])

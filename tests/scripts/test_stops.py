@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from project.cli import train
 from project.errors import UserError
 from project.run import read_checkpoint
+from project.training import train
 from tests.command import Command
 from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
 

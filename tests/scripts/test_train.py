@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from project.cli import train
 from project.data import SyntheticDataModule
 from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
 from project.run import read_checkpoint
+from project.training import train
 from tests.command import REPOSITORY, run_script
 
 HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]

@@ -1,0 +1,142 @@
+"""What goes wrong in training ends it in one line, and never ends up in a checkpoint."""
+
+import errno
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from project.errors import UserError
+from project.lifecycle.evaluate import evaluate
+from project.quiet import quiet_lightning
+from project.run import read_checkpoint
+from project.training import train
+from tests.command import run_script
+
+SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "2"]
+TABLE = ["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y", *SHORT]
+LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "--optimizer.lr 1e30",
+            "the loss is inf in epoch 1, batch 2: training diverges at --optimizer.lr 1e+30: lower it",
+        ),
+        ("--optimizer.lr 1e4", r"the loss is .*e\+\d+ in epoch 1, batch"),
+        ("--optimizer.lr 10 --trainer.max_epochs 500", r"the loss is \d.* in epoch \d+, batch \d+: training diverges"),
+        ("--optimizer.lr 1e30 --trainer.accumulate_grad_batches 2", "in epoch 1, batch 3: training diverges"),
+        ("--optimizer.lr 1e30 --trainer.gradient_clip_val 1e20", "in epoch 1, batch 2: training diverges"),
+        ("--optimizer LBFGS --optimizer.lr 1e30", "in epoch 1, batch 2: training diverges"),
+        ("--optimizer.lr 1e25 --data.batch_size 100", "the loss is inf in epoch 2, batch 1: training diverges"),
+        (
+            "--optimizer.lr 3e38 --data.batch_size 100 --data.noise 0 --trainer.limit_val_batches 0",
+            "weights net.net.linear.weight are no longer finite",
+        ),
+        ("--model.standardize false --optimizer.lr 1e10", "or standardise with --model.standardize true"),
+    ],
+)
+def test_a_loss_beyond_help_stops_training_and_is_not_saved(folder, words, told):
+    with pytest.raises(UserError, match=told.replace("1e+30", r"1e\+30")):
+        train([*SHORT, *words.split()])
+    for path in folder.glob("lightning_logs/*/checkpoints/*.ckpt"):
+        assert all(value.isfinite().all() for value in read_checkpoint(path)["state_dict"].values())
+
+
+def test_divergence_has_exit_status_2_and_one_line(folder):
+    done = run_script(folder, "train", "--optimizer.lr", "1e30")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the loss is inf in epoch 1, batch 2")
+    assert done.stderr.count("\n") == 1
+
+
+def test_epochs_before_a_divergence_are_kept(folder, capsys):
+    train(SHORT)
+    before = read_checkpoint(folder / LAST)["state_dict"]
+    with pytest.raises(UserError, match="training diverges"):
+        train(["--ckpt_path", "last", "--optimizer.lr", "1e30", "--resume.allow", "[lr]", "--trainer.max_epochs", "9"])
+    after = read_checkpoint(folder / LAST)["state_dict"]
+    assert all(value.equal(after[name]) for name, value in before.items())
+
+
+def test_losses_that_would_be_broadcast_are_an_error():
+    quiet_lightning()
+    with pytest.raises(UserWarning, match="Using a target size"):
+        torch.nn.functional.mse_loss(torch.zeros(3), torch.zeros(3, 1))
+
+
+def test_a_full_disk_ends_training_in_one_line_and_keeps_the_last_epoch(folder, capsys, monkeypatch):
+    train(SHORT)
+    step = read_checkpoint(folder / LAST)["global_step"]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("project.checkpoint_io.torch.save", full)
+    with pytest.raises(UserError, match=r"could not be written, with \d+ MiB free on its disk \(No space left"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
+    assert read_checkpoint(folder / LAST)["global_step"] == step
+    assert not list(folder.rglob("*.unfinished"))
+
+
+def test_too_little_space_is_told_before_the_first_step(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(UserError, match=r"0.0 MiB are free, and three checkpoints take 0.8: make room"):
+        train(SHORT)
+    assert not list(folder.glob("lightning_logs/*"))
+
+
+def test_a_damaged_last_checkpoint_is_named_and_passed_over(folder, capsys):
+    train(SHORT)
+    (folder / LAST).write_bytes(b"damaged")
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+    assert "warning: passed over: lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
+    assert read_checkpoint(folder / LAST)["global_step"] == 15
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_told(folder, capsys):
+    train(SHORT)
+    for path in folder.glob("lightning_logs/version_0/checkpoints/*.ckpt"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="version_0: all its checkpoints are damaged"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+
+
+def test_a_damaged_best_checkpoint_is_never_taken_for_another(folder, capsys):
+    train(SHORT)
+    (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"best.ckpt: not a checkpoint of this project, or damaged: take another"):
+        evaluate("last")
+
+
+def test_rows_that_changed_since_a_run_was_saved_are_refused(folder, table, capsys):
+    table(rows=100)
+    train(TABLE)
+    table(rows=100, _5_=",6,")
+    with pytest.raises(UserError, match=r"the data has changed .* its feature_means were \[.*\] and are \[.*\]: train"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+    table(rows=110)
+    with pytest.raises(UserError, match=r"its row_counts were \[70, 10, 20\] and are \[77, 11, 22\]"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+    metrics = train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "[data]"])
+    assert metrics["test/mse"] > 0
+
+
+@pytest.mark.parametrize("flag", ["batch_size", "data.batch_size", "data"])
+def test_what_is_allowed_may_differ_in_a_resumed_run(folder, capsys, flag):
+    train(SHORT)
+    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
+    with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, and 50 was given"):
+        train(words)
+    train([*words, "--resume.allow", f"[{flag}]"])
+    assert read_checkpoint(folder / LAST)["global_step"] == 2 * 5 + 2 * 2
+
+
+def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys):
+    train(SHORT)
+    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "[model]"]
+    with pytest.raises(UserError, match="weights are of another network"):
+        train(words)
