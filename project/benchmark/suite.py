@@ -9,12 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from project.benchmark import contestants
 from project.benchmark.contestants import experiment, project_epochs, seconds
+from project.checkpoint_io import VerifiedCheckpointIO
 from project.cli import ExperimentCLI
 from project.least_squares import LeastSquares
+from project.models.loss_watch import LossWatch
+from project.run import read_checkpoint
 from project.training import fit
 
 MOST_EXCESS = 1e-3
@@ -48,6 +53,7 @@ def suite(quick: bool) -> Iterator[Figure]:
     batches = [] if quick else [(32, 32), (32, 256), (32, 8_192), (32, 65_536)]
     for features, batch in [*shapes, *batches]:
         yield step(features, batch, numbers)
+    yield from guards()
     if sys.platform == "linux":
         yield peak_memory(rows, 64)
     yield start_up(1 if quick else ROUNDS)
@@ -142,6 +148,27 @@ def growth(sizes: list[int]) -> Iterator[Figure]:
         yield Figure(
             "rows a second, 16 features", f"{rows:,} rows", speed, speed / speeds[100_000], "100,000 rows", "/s"
         )
+
+
+def guards() -> Iterator[Figure]:
+    """What it costs to lose nothing: a look at each step's loss, and a checkpoint that survives."""
+    cli = experiment(1_024 * 100, 32, 1_024, *EPOCHS)
+    project_epochs(cli)
+    step_time = contestants.plain_loop(*train_rows(cli), 1_024) / 100
+    watch, loss = LossWatch(cli.model), torch.tensor(1.0)
+    look = statistics.median(seconds(lambda: watch.see(loss, 1)) for _ in range(10_000))
+    yield Figure("a look at a step's loss", OURS, look * 1e6, look / step_time, "a plain step of 1,024 x 32", "µs")
+
+    folder = Path(tempfile.mkdtemp())
+    assert cli.best is not None
+    checkpoint = read_checkpoint(Path(cli.best.best_model_path))
+    ways = {OURS: VerifiedCheckpointIO(), "Lightning": TorchCheckpointIO()}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(50):
+        for name, way in ways.items():
+            times[name].append(seconds(lambda way=way: way.save_checkpoint(checkpoint, folder / "a.ckpt")))  # type: ignore[misc]
+    ours, theirs = (statistics.median(values) * 1e3 for values in times.values())
+    yield Figure("save of a small checkpoint", OURS, ours, ours / theirs, "Lightning's own, which may be lost", "ms")
 
 
 def peak_memory(rows: int, features: int) -> Figure:

@@ -2,11 +2,13 @@
 
 import errno
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from project.callbacks import LastCheckpoint
 from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
 from project.quiet import quiet_lightning
@@ -140,3 +142,22 @@ def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys
     words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "[model]"]
     with pytest.raises(UserError, match="weights are of another network"):
         train(words)
+
+
+@pytest.mark.slow
+def test_50_000_logged_steps_take_no_memory(folder, monkeypatch, capsys):
+    sizes = []
+    before = LastCheckpoint.on_train_batch_start
+
+    def on_train_batch_start(self, trainer, *rest):
+        if trainer.global_step % 5_000 == 0:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            sizes.append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")))
+        before(self, trainer, *rest)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_start", on_train_batch_start)
+    every_step = ["--trainer.log_every_n_steps", "1", "--trainer.callbacks", "LearningRateMonitor"]
+    every_step += ["--trainer.callbacks.logging_interval", "step", "--data.rows", "1000", "--data.batch_size", "1"]
+    train([*SHORT, *every_step, "--trainer.max_epochs", "55"])
+    assert len(sizes) == 11
+    assert sizes[-1] - sizes[1] < 5_000, "kB"
