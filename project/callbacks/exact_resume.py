@@ -72,7 +72,7 @@ class ExactResume(Callback):
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
         # Where loggers place points; Lightning counts a step too many after some hooks, and one too few after others.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        trainer.fit_loop.restarting = False  # else it would leave out ReduceLROnPlateau at the end of the epoch
+        trainer.fit_loop._restarting = False  # else it would leave out ReduceLROnPlateau at the end of the epoch
         self._saved = {}
 
 

@@ -109,6 +109,18 @@ def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeyp
         assert_same(whole, state(run))
 
 
+@pytest.mark.parametrize("way", ["adam and dropout", "validation within epochs"])
+def test_a_limit_of_steps_stops_as_a_signal_does(folder, capsys, way):
+    words = [*BASE, *WAYS[way]]
+    train([*words, "--trainer.max_steps", "1000"])
+    whole = state(folder / "lightning_logs/version_0")
+    for number, step in enumerate(range(1, STEPS), start=1):
+        run = folder / f"lightning_logs/version_{number}"
+        train([*words, "--trainer.max_steps", str(step)])
+        train(["--ckpt_path", str(run), "--trainer.max_steps", "1000"])
+        assert_same(whole, state(run))
+
+
 @pytest.mark.parametrize("way", ["adam and dropout", "lbfgs"])
 def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, way):
     words = [*BASE, *WAYS[way]]  # several steps at once, but not while they are limited

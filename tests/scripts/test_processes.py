@@ -13,6 +13,7 @@ import pytest
 from project.errors import UserError
 from project.run import read_checkpoint
 from tests.command import REPOSITORY, Command
+from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
 from tests.scripts.test_stops import wait_for
 
 
@@ -84,3 +85,18 @@ def test_strategies_that_lose_what_they_learn_are_refused(folder):
 
     with pytest.raises(UserError, match=r"--trainer.strategy ddp_spawn: its processes keep what they learn: give ddp"):
         train(["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2", "--trainer.accelerator", "cpu"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["adam and dropout", "accumulation", "validation within epochs"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_processes_resume_from_any_step(folder, way, workers):
+    words = [*BASE, *WAYS[way], "--data.batch_size", "5", "--data.num_workers", workers]
+    assert [rank.returncode for rank in train_on(folder, 2, *words, "--trainer.max_steps", "1000")] == [0, 0]
+    whole = state(folder / "lightning_logs/version_0")
+    for step in range(1, whole["step"]):
+        run = folder / f"lightning_logs/version_{step}"
+        for more in (["--trainer.max_steps", step], ["--ckpt_path", run, "--trainer.max_steps", "1000"]):
+            done = train_on(folder, 2, *(words if more[0] == "--trainer.max_steps" else []), *more)
+            assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
+        assert_same(whole, state(run))
