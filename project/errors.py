@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from project.stop import exit_on_signals
+
 LONGEST = 1_000
 
 
@@ -15,10 +17,11 @@ class UserError(ValueError):
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
     """End the process with exit status 2 and one line on standard error when the user made a mistake,
-    or memory does not suffice.
+    or memory does not suffice; and with 128 + n at signal n, where nobody listens to it.
 
     Any other exception is a defect of the program and keeps its traceback.
     """
+    exit_on_signals()
     try:
         yield
     except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:

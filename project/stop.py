@@ -11,6 +11,16 @@ PARENT_SECONDS = 1
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
+def exit_on_signals() -> None:
+    """Have signals end the process, with what it has to clean up done, and no traceback."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    for number in SIGNALS:
+        signal.signal(number, leave)
+
+
 class Stopped(BaseException):
     """Training has stopped between two steps, as asked, and has saved where it was.
 
@@ -36,7 +46,8 @@ class SignalListener:
 
     def start(self) -> None:
         """Listen, in the place of whoever did."""
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():  # Python lets no other one listen
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def stop(self) -> None:
         """Leave signals to whom they were left before."""
