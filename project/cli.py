@@ -12,10 +12,11 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, LearningRateMonitor, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import default_pg_timeout
 
 import project.data
@@ -31,13 +32,14 @@ from project.callbacks import (
     LastCheckpoint,
     RunFolder,
 )
+from project.callbacks.run_folder import claim_version
 from project.checkpoint_io import VerifiedCheckpointIO
-from project.config import with_full_paths, yaml_of
+from project.config import with_full_paths, with_plain_values, yaml_of
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
 from project.models.supervised import Supervised
 from project.plain_data import check_progress
-from project.resume import permitted_changes, refuse_finished, restarted_run
+from project.resume import is_finished, permitted_changes, restarted_run
 from project.run import (
     CONFIG_KEY,
     LAST,
@@ -105,7 +107,7 @@ class ExperimentCLI(LightningCLI):
         """Add what the project has beyond Lightning's own arguments."""
         parser.add_argument("--ckpt_path", type=str | None, help="Resume from a checkpoint, a run folder, or `last`.")
         parser.add_argument(
-            "--resume.allow", type=list[str], default=[], help="What may differ from the run that is resumed."
+            "--resume.allow", nargs="+", default=[], help="What may differ from the run that is resumed."
         )
         parser.add_lightning_class_args(EpochLine, "epoch_line")
         parser.add_optimizer_args((torch.optim.Optimizer,))
@@ -130,7 +132,7 @@ class ExperimentCLI(LightningCLI):
         }
         parser.set_defaults({key: default for key, default in DEFAULTS.items() if key not in chosen})
         self.checkpoint: Path | None = None
-        self.trained_steps, self.changes = 0, dict[str, Any]()
+        self.trained_steps, self.changes, self.finished = 0, dict[str, Any](), False
         if reference:
             self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
@@ -154,7 +156,7 @@ class ExperimentCLI(LightningCLI):
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
         self.changes = permitted_changes(saved, self.config, self.config.resume.allow)
-        refuse_finished(checkpoint, self.config.trainer, path)
+        self.finished = is_finished(checkpoint, self.config.trainer, path)
         self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
@@ -168,7 +170,7 @@ class ExperimentCLI(LightningCLI):
         config = self.config_init.trainer
         if str(config.strategy).endswith(("spawn", "fork", "notebook")):
             raise UserError(f"--trainer.strategy {config.strategy}: its processes keep what they learn: give ddp")
-        writes = not config.fast_dev_run
+        writes, claimed = not config.fast_dev_run, None
         if config.precision in ("16-true", "bf16-true"):
             raise UserError(
                 f"--trainer.precision {config.precision} rounds the data itself: give {config.precision[:-4]}mixed"
@@ -178,7 +180,10 @@ class ExperimentCLI(LightningCLI):
             if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
                 logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
             # A killed run may have logged points that it did not live to save: they will come again.
-            purge: dict[str, Any] = {"purge_step": self.trained_steps} if version else {}
+            elif writes and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                claimed = claim_version(logs)
+                version = claimed.name
+            purge: dict[str, Any] = {"purge_step": self.trained_steps} if self.trained_steps else {}
             config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)
         if config.enable_progress_bar is None:
             config.enable_progress_bar = sys.stdout.isatty()
@@ -200,18 +205,26 @@ class ExperimentCLI(LightningCLI):
             callbacks.append(Timer(config.max_time, interval="epoch", verbose=False))
             config.max_time = None
         given, plugins = config.callbacks or [], config.plugins or []
+        given = given if isinstance(given, list) else [given]
+        if self.checkpoint:  # what they look for has been found
+            given = [c for c in given if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         own = [
             LastCheckpoint(),
             ExactResume(optimizer_changes),
         ]  # what others do at the start of a batch is done again in a resumed run
-        config.callbacks = [*own, *(given if isinstance(given, list) else [given]), *callbacks]
+        config.callbacks = [*own, *given, *callbacks]
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except Exception:
+            if claimed is not None:
+                claimed.rmdir()
+            raise
         if isinstance(trainer.strategy, DDPStrategy) and trainer.strategy._timeout == default_pg_timeout:
             trainer.strategy._timeout = PROCESS_TIMEOUT
         return trainer
 
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""
-        return self.parser.dump(with_full_paths(self.config), skip_unset=False)
+        return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False)

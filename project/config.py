@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 
@@ -92,6 +94,19 @@ def _text_of(path: str) -> str:
         return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path[:200]}: not a file of text: {error}") from error
+
+
+def with_plain_values(config: Namespace) -> Namespace:
+    """A configuration whose defaults are as YAML can say them: Lightning has some that are devices or enumerations."""
+    config = config.clone()
+    for key, value in config.items():
+        if isinstance(value, Enum):
+            config[key] = value.value
+        elif isinstance(value, torch.device):
+            config[key] = str(value)
+        elif isinstance(value, list):
+            config[key] = [with_plain_values(item) if isinstance(item, Namespace) else item for item in value]
+    return config
 
 
 def with_full_paths(config: Namespace) -> Namespace:

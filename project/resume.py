@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from project.run import find_checkpoint, read_checkpoint
 
 # With another of these it would be another run, and the state of its optimizer would not fit.
 KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
-DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means")
+DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
 LIMITS = ("max_epochs", "max_steps")
 
 
@@ -30,6 +31,12 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
         UserError: If one of them is not allowed, or cannot change: it is named.
     """
     changes: dict[str, Any] = {}
+    names = {
+        part for key in KEPT for name in flatten({key: after.as_dict().get(key)}) for part in (name, *name.split("."))
+    }
+    for unknown in set(allowed) - names - {"data"}:
+        near = get_close_matches(unknown, names, n=1)
+        raise UserError(f"--resume.allow {unknown}: no such setting" + (f": did you mean {near[0]}?" if near else ""))
     old, new = ({key: with_full_paths(config).as_dict().get(key) for key in KEPT} for config in (before, after))
     was, now = flatten(old), flatten(new)
     for name in sorted(was.keys() | now.keys()):
@@ -37,7 +44,7 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
             continue
         fixed = name == "optimizer" or name.startswith("lr_scheduler")  # what the state in the checkpoint is of
         if fixed or not {name, *name.split(".")} & set(allowed):
-            mend = "train anew" if fixed else f'train anew, or give --resume.allow "[{name}]"'
+            mend = "train anew" if fixed else f"train anew, or give --resume.allow {name}"
             raise UserError(f"--{name}: a resumed run keeps its {was.get(name)}, and {now.get(name)} was given: {mend}")
         changes[name] = now.get(name)
     return changes
@@ -58,17 +65,36 @@ def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str
         if was != now:
             raise UserError(
                 f"the data has changed since the run was saved: its {name} were {_short(was)} and are {_short(now)}: "
-                'train anew, or give --resume.allow "[data]"'
+                "train anew, or give --resume.allow data"
             )
 
 
-def refuse_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -> None:
-    """Raise a UserError where a Trainer's limits leave nothing to do."""
+def is_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -> bool:
+    """Whether a run has nothing left but to be tested and reported, as one that was stopped after its last step.
+
+    Args:
+        checkpoint: From `read_checkpoint`.
+        trainer: The Trainer's arguments.
+        path: Where the checkpoint lies.
+
+    Raises:
+        UserError: If it has nothing left at all.
+    """
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    for flag, done in zip(LIMITS, (epochs, checkpoint["global_step"]), strict=True):
-        most = trainer[flag]
-        if most is not None and 0 <= most <= done:
-            raise UserError(f"{path}: {done} of --trainer.{flag} {most} are done: give more to go on")
+    limits = [
+        (flag, done, trainer[flag]) for flag, done in zip(LIMITS, (epochs, checkpoint["global_step"]), strict=True)
+    ]
+    reached = [(flag, done, most) for flag, done, most in limits if most is not None and 0 <= most <= done]
+    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict)]
+    early = any(state.get("stopped_epoch") for state in states)
+    if not reached and not early:
+        return False
+    if path.parent.name == "checkpoints" and not (path.parents[1] / "metrics.json").exists():
+        return True
+    if early:
+        raise UserError(f"{path}: EarlyStopping has ended this run: evaluate it, or train anew without it")
+    flag, done, most = reached[0]
+    raise UserError(f"{path}: {done} of --trainer.{flag} {most} are done: give more to go on")
 
 
 def restarted_run(root: Path, config: str) -> Path | None:

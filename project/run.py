@@ -35,6 +35,7 @@ DATA_ATTRIBUTES = (
     "window",
     "feature_means",
     "row_counts",
+    "fingerprint",
 )
 
 

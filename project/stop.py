@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ def exit_on_signals() -> None:
     """Have signals end the process, with what it has to clean up done, and no traceback."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
+        print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
         raise SystemExit(128 + signum)
 
     for number in SIGNALS:

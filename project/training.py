@@ -31,13 +31,20 @@ def train(words: Sequence[str]) -> dict[str, float]:
     quiet_lightning()
     end_with_parent()
     cli = ExperimentCLI(words)
-    trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     try:
         fit(cli)
+        return test_and_report(cli)
     except Stopped as stop:
-        if trainer.is_global_zero:
-            print(stopped_line(stop, trainer.global_step, run.path), file=sys.stderr)
+        if cli.trainer.is_global_zero:
+            print(stopped_line(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
         raise SystemExit(128 + stop.signum) from None
+    finally:
+        cli.run_folder.release()
+
+
+def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
+    """Test the best checkpoint of a training, write what there is to write, and print the report."""
+    trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     metrics = {
         name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
     }
@@ -85,7 +92,7 @@ def fit(cli: ExperimentCLI) -> None:
         if mistake is None:
             raise
         raise mistake from error
-    if trainer.global_step == cli.trained_steps:
+    if trainer.global_step == cli.trained_steps and not cli.finished:
         cli.run_folder.discard(trainer)
         raise UserError(
             "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from project.run import read_checkpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -18,12 +21,17 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str) -> None:
         super().__init__(filename="best", monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False)
+        self._resumed_step = -1
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note where the run is resumed."""
+        self._resumed_step = checkpoint["global_step"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score if its file lies in this run's folder."""
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
-        if not best.is_file():
-            return
+        if not best.is_file() or read_checkpoint(best)["global_step"] > self._resumed_step:
+            return  # a later one, of steps that the resumed run has not taken
         score = state_dict["best_model_score"]
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": str(best), "last_model_path": ""}
         moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): score}}

@@ -38,7 +38,11 @@ class ExactResume(Callback):
         epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         within_epoch = epochs["current"]["started"] > epochs["current"]["processed"]
         states = gather(random_states(device))
-        checkpoint[KEY] = {"random_states": states if within_epoch else [], "metrics": metrics}
+        checkpoint[KEY] = {
+            "random_states": states if within_epoch else [],
+            "metrics": metrics,
+            "accumulate_grad_batches": trainer.accumulate_grad_batches if within_epoch else None,
+        }
         for counts in (epochs["total"], epochs["current"]):
             counts["completed"] = counts["processed"]
             if not within_epoch:
@@ -57,11 +61,17 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the metrics of the last validation, which checkpoints are chosen by, and what may have changed."""
         trainer.callback_metrics.update(self._saved.get("metrics", {}))
+        if self._saved.get("accumulate_grad_batches"):  # set at the start of the epoch, which is not started again
+            trainer.accumulate_grad_batches = self._saved["accumulate_grad_batches"]
         for name, value in self.optimizer_changes.items():
             for group in trainer.optimizers[0].param_groups:
                 group[name] = value
         if "lr" in self.optimizer_changes and isinstance(pl_module, Supervised):
             pl_module.lr = self.optimizer_changes["lr"]  # for schedules, too
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the metrics of a run that had nothing left to train."""
+        trainer.callback_metrics.update(self._saved.get("metrics", {}))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Take over random states and the count of steps, before the first batch."""

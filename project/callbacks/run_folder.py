@@ -1,5 +1,6 @@
 """The folder that a run leaves, whatever the loggers: its configuration, its checkpoints, its metrics."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from project.resume import refuse_other_data
 from project.run import CONFIG_KEY, DATA_ATTRIBUTES, DATA_KEY
 
 LOCK = ".lock"
+OWN_FILES = (LOCK, "config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", "checkpoints/*.unfinished")
 # Of a checkpoint, beside weights: an optimizer's two moments, and what does not grow with the network.
 MOMENTS, OTHER_BYTES = 2, 2**18
 
@@ -44,7 +46,7 @@ class RunFolder(Callback):
         self._lock: FileLock | None = None
         self.path: Path | None = None
         self.seconds, self.rows = 0.0, 0
-        self._started, self._existed = 0.0, False
+        self._started = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose the folder, and write config.yaml into it."""
@@ -54,7 +56,6 @@ class RunFolder(Callback):
         own = isinstance(trainer.logger, TensorBoardLogger | CSVLogger)
         path = Path(str(trainer.log_dir)) if own else trainer.strategy.broadcast(next_version(root))
         if trainer.is_global_zero:
-            self._existed = (path / "checkpoints").exists()
             path.mkdir(parents=True, exist_ok=True)
             self._claim(path)
             self.path = path
@@ -89,7 +90,7 @@ class RunFolder(Callback):
                 "or give --trainer.default_root_dir a folder on another disk"
             )
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def release(self) -> None:
         """Unlock the folder."""
         if self._lock is not None:
             self._lock.release()
@@ -124,7 +125,6 @@ class RunFolder(Callback):
         """Stop the clock; remove the folder of a run that has nothing to show."""
         self._stop_clock(pl_module)
         self.discard(trainer)
-        self.teardown(trainer, pl_module, "fit")
 
     def _stop_clock(self, pl_module: LightningModule) -> None:
         if self._started:
@@ -133,13 +133,33 @@ class RunFolder(Callback):
             self._started = 0.0
 
     def discard(self, trainer: Trainer) -> None:
-        """Remove the folder unless it holds a checkpoint, or did before."""
-        if self.path is None or self._existed or self._lock is None:
+        """Remove the run's files, and its folder with them if it holds nothing else, unless there is a checkpoint."""
+        if self.path is None or self._lock is None:
             return
         if not any(self.path.glob("checkpoints/*.ckpt")):
             for logger in trainer.loggers:
                 logger.finalize("failed")
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.release()
+            remove_own_files(self.path)
+
+
+def remove_own_files(run: Path) -> None:
+    """Remove what a run without checkpoints has written, and folders that are then empty; nobody else's files."""
+    for pattern in OWN_FILES:
+        for path in run.glob(pattern):
+            path.unlink(missing_ok=True)
+    for folder in (run / "checkpoints", run):
+        with contextlib.suppress(OSError):  # it holds something else, or was never there
+            folder.rmdir()
+
+
+def claim_version(root: Path) -> Path:
+    """Make the first unused `version_N` under a folder; another process that asks at the same time gets another."""
+    while True:
+        path = next_version(root)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
 
 
 def next_version(root: Path) -> Path:

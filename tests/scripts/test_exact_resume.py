@@ -30,6 +30,14 @@ WAYS = {
     "validation within epochs": ["--trainer.val_check_interval", "2", *MLP],
     "clipping": ["--trainer.gradient_clip_val", "0.1"],
     "penalties": ["--model.l1", "0.01", "--model.l2", "0.01"],
+    "accumulation by epoch": [
+        *("--trainer.callbacks+", "GradientAccumulationScheduler"),
+        *("--trainer.callbacks.scheduling", "{0: 2, 1: 4}"),
+    ],
+    "stochastic averaging": [
+        *("--trainer.callbacks+", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.05"),
+        *("--trainer.callbacks.swa_epoch_start", "1"),
+    ],
     "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
 }
 

@@ -59,7 +59,7 @@ def test_epochs_before_a_divergence_are_kept(folder, capsys):
     train(SHORT)
     before = read_checkpoint(folder / LAST)["state_dict"]
     with pytest.raises(UserError, match="training diverges"):
-        train(["--ckpt_path", "last", "--optimizer.lr", "1e30", "--resume.allow", "[lr]", "--trainer.max_epochs", "9"])
+        train(["--ckpt_path", "last", "--optimizer.lr", "1e30", "--resume.allow", "lr", "--trainer.max_epochs", "9"])
     after = read_checkpoint(folder / LAST)["state_dict"]
     assert all(value.equal(after[name]) for name, value in before.items())
 
@@ -123,7 +123,7 @@ def test_rows_that_changed_since_a_run_was_saved_are_refused(folder, table, caps
     table(rows=110)
     with pytest.raises(UserError, match=r"its row_counts were \[70, 10, 20\] and are \[77, 11, 22\]"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
-    metrics = train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "[data]"])
+    metrics = train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "data"])
     assert metrics["test/mse"] > 0
 
 
@@ -133,13 +133,13 @@ def test_what_is_allowed_may_differ_in_a_resumed_run(folder, capsys, flag):
     words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
     with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, and 50 was given"):
         train(words)
-    train([*words, "--resume.allow", f"[{flag}]"])
+    train([*words, "--resume.allow", flag])
     assert read_checkpoint(folder / LAST)["global_step"] == 2 * 5 + 2 * 2
 
 
 def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys):
     train(SHORT)
-    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "[model]"]
+    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "model"]
     with pytest.raises(UserError, match="weights are of another network"):
         train(words)
 

@@ -153,11 +153,11 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
     time.sleep(0.5)
     os.kill(before.pid, signal.Signals[name])
     done = before.finish(20)
-    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", f"stopped by {name}\n")
     tests = ["--data.test_rows", "20000000", "--data.features", "2", "--trainer.max_epochs", "1"]
     after = Command(folder, "train", *tests, "--data.num_workers", "1")
     wait_for(lambda: (folder / "lightning_logs/version_0/checkpoints/last.ckpt").exists())
     time.sleep(0.3)
     os.kill(after.pid, signal.Signals[name])
     done = after.finish(20)
-    assert (done.returncode, done.stderr) == (128 + signal.Signals[name], "")
+    assert (done.returncode, done.stderr) == (128 + signal.Signals[name], f"stopped by {name}\n")
