@@ -12,7 +12,14 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, LearningRateMonitor, Timer
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    Callback,
+    LearningRateFinder,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+    Timer,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -206,13 +213,16 @@ class ExperimentCLI(LightningCLI):
             config.max_time = None
         given, plugins = config.callbacks or [], config.plugins or []
         given = given if isinstance(given, list) else [given]
+        if self.checkpoint and not self.finished and any(isinstance(c, StochasticWeightAveraging) for c in given):
+            raise UserError(
+                "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly: train "
+                "anew, or with EMAWeightAveraging"
+            )
         if self.checkpoint:  # what they look for has been found
             given = [c for c in given if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
-        own = [
-            LastCheckpoint(),
-            ExactResume(optimizer_changes),
-        ]  # what others do at the start of a batch is done again in a resumed run
+        # First: what others do at the start of a batch is done again in a resumed run.
+        own = [ExactResume(optimizer_changes), LastCheckpoint()]
         config.callbacks = [*own, *given, *callbacks]
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
         try:

@@ -61,8 +61,6 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the metrics of the last validation, which checkpoints are chosen by, and what may have changed."""
         trainer.callback_metrics.update(self._saved.get("metrics", {}))
-        if self._saved.get("accumulate_grad_batches"):  # set at the start of the epoch, which is not started again
-            trainer.accumulate_grad_batches = self._saved["accumulate_grad_batches"]
         for name, value in self.optimizer_changes.items():
             for group in trainer.optimizers[0].param_groups:
                 group[name] = value
@@ -77,6 +75,8 @@ class ExactResume(Callback):
         """Take over random states and the count of steps, before the first batch."""
         if not self._saved:
             return
+        if self._saved["accumulate_grad_batches"]:  # set at the start of the epoch, which was not started again
+            trainer.accumulate_grad_batches = self._saved["accumulate_grad_batches"]
         states = self._saved["random_states"]
         if len(states) == trainer.world_size:  # and between epochs `EpochSeed` sows anew
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)

@@ -34,10 +34,6 @@ WAYS = {
         *("--trainer.callbacks+", "GradientAccumulationScheduler"),
         *("--trainer.callbacks.scheduling", "{0: 2, 1: 4}"),
     ],
-    "stochastic averaging": [
-        *("--trainer.callbacks+", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.05"),
-        *("--trainer.callbacks.swa_epoch_start", "1"),
-    ],
     "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
 }
 

@@ -14,7 +14,7 @@ from project.lifecycle.evaluate import evaluate
 from project.quiet import quiet_lightning
 from project.run import read_checkpoint
 from project.training import train
-from tests.command import run_script
+from tests.command import Command, run_script
 
 SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "2"]
 TABLE = ["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y", *SHORT]
@@ -135,6 +135,91 @@ def test_what_is_allowed_may_differ_in_a_resumed_run(folder, capsys, flag):
         train(words)
     train([*words, "--resume.allow", flag])
     assert read_checkpoint(folder / LAST)["global_step"] == 2 * 5 + 2 * 2
+
+
+def test_averages_that_cannot_be_resumed_exactly_are_refused(folder, capsys):
+    swa = ["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"]
+    train([*SHORT, *swa, "--trainer.callbacks.swa_epoch_start", "1"])
+    with pytest.raises(UserError, match="StochasticWeightAveraging: Lightning does not resume its averages exactly"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
+
+
+def test_a_found_learning_rate_is_kept_in_a_resumed_run(folder, capsys):
+    finder = ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"]
+    train([*SHORT, *finder, "--trainer.callbacks.num_training_steps", "20"])
+    [found] = {
+        group["lr"] for state in read_checkpoint(folder / LAST)["optimizer_states"] for group in state["param_groups"]
+    }
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
+    kept = read_checkpoint(folder / LAST)
+    assert {group["lr"] for state in kept["optimizer_states"] for group in state["param_groups"]} == {found}
+    assert kept["global_step"] == 20
+
+
+def test_targets_that_changed_are_refused(folder, table, capsys):
+    table(rows=100)
+    train(TABLE)
+    lines = (folder / "table.csv").read_text().splitlines()
+    lines[1:] = [f"{line.rsplit(',', 1)[0]},{i}" for i, line in enumerate(lines[1:])]
+    (folder / "table.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="the data has changed since the run was saved: its fingerprint"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+
+
+def test_a_run_that_was_stopped_after_its_last_step_is_tested_and_reported(folder, capsys):
+    whole = train(SHORT)
+    (folder / "lightning_logs/version_0/metrics.json").unlink()
+    resumed = train(["--ckpt_path", "last"])
+    assert {name for name in whole if name.startswith(("train/", "val/", "test/"))} <= resumed.keys()
+    assert {name: whole[name] for name in resumed if name.startswith(("train/", "val/", "test/"))} == {
+        name: resumed[name] for name in resumed if name.startswith(("train/", "val/", "test/"))
+    }
+
+
+def test_a_run_that_stopped_early_is_not_trained_further(folder, capsys):
+    early = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
+    early += ["--trainer.callbacks.min_delta", "50", "--trainer.callbacks.patience", "1"]
+    train([*SHORT, *early, "--trainer.max_epochs", "50"])
+    with pytest.raises(UserError, match="EarlyStopping has ended this run"):
+        train(["--ckpt_path", "last"])
+
+
+def test_a_failed_run_removes_no_file_but_its_own(folder):
+    (folder / "results").mkdir()
+    (folder / "results/thesis.txt").write_text("precious")
+    logger = [
+        "--trainer.logger",
+        "TensorBoardLogger",
+        "--trainer.logger.save_dir",
+        ".",
+        "--trainer.logger.name",
+        "results",
+    ]
+    with pytest.raises(UserError, match="training diverges"):
+        train([*SHORT, *logger, "--trainer.logger.version", "", "--optimizer.lr", "1e30"])
+    assert [path.name for path in (folder / "results").iterdir()] == ["thesis.txt"]
+
+
+def test_runs_that_start_at_the_same_time_get_folders_of_their_own(folder):
+    runs = [Command(folder, "train", *SHORT) for _ in range(3)]
+    assert [run.finish().returncode for run in runs] == [0, 0, 0]
+    names = sorted(path.parent.name for path in folder.glob("lightning_logs/*/metrics.json"))
+    assert names == ["version_0", "version_1", "version_2"]
+
+
+def test_a_name_that_is_no_setting_cannot_be_allowed(folder, capsys):
+    train(SHORT)
+    with pytest.raises(UserError, match="--resume.allow batchsize: no such setting: did you mean batch_size"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "batchsize"])
+
+
+@pytest.mark.parametrize("callback", ["StochasticWeightAveraging", "Timer"])
+def test_defaults_that_yaml_has_no_word_for_are_written_as_text(folder, capsys, callback):
+    words = ["--trainer.callbacks", callback]
+    words += ["--trainer.callbacks.swa_lrs", "0.01"] if callback == "StochasticWeightAveraging" else []
+    first = train([*SHORT, *words])
+    again = train(["--config", str(folder / "lightning_logs/version_0/config.yaml")])
+    assert again["test/mse"] == first["test/mse"]
 
 
 def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys):
