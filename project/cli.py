@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import (
@@ -173,58 +173,25 @@ class ExperimentCLI(LightningCLI):
             raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the Trainer, with the callbacks that make a run."""
+        """Build the Trainer, with the logger and the callbacks that make a run."""
         config = self.config_init.trainer
         if str(config.strategy).endswith(("spawn", "fork", "notebook")):
             raise UserError(f"--trainer.strategy {config.strategy}: its processes keep what they learn: give ddp")
-        writes, claimed = not config.fast_dev_run, None
         if config.precision in ("16-true", "bf16-true"):
             raise UserError(
                 f"--trainer.precision {config.precision} rounds the data itself: give {config.precision[:-4]}mixed"
             )
-        if config.logger in (None, True):
-            logs, version = Path(config.default_root_dir or ".").resolve() / ROOT, None
-            if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
-                logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
-            # A killed run may have logged points that it did not live to save: they will come again.
-            elif writes and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-                claimed = claim_version(logs)
-                version = claimed.name
-            purge: dict[str, Any] = {"purge_step": self.trained_steps} if self.trained_steps else {}
-            config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)
         if config.enable_progress_bar is None:
             config.enable_progress_bar = sys.stdout.isatty()
         if config.enable_model_summary is None:
             config.enable_model_summary = False
-        self.run_folder, self.exact_answer = RunFolder(self.yaml(), self.allowed), ExactAnswer()
-        callbacks: list[Callback] = [self.exact_answer, EpochSeed(int(self.config.seed_everything or 0))]
-        if writes:
-            callbacks += [self.run_folder, FitFigure()]
-        if writes and config.logger:
-            callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
-        if config.enable_checkpointing is not False and writes:
-            monitor = "train/loss" if config.limit_val_batches == 0 else "val/loss"
-            self.best = BestCheckpoint(monitor)
-            callbacks.append(self.best)
-        if (
-            config.max_time is not None
-        ):  # a Timer by steps would have Lightning end the epoch there, as if it were whole
-            callbacks.append(Timer(config.max_time, interval="epoch", verbose=False))
-            config.max_time = None
-        given, plugins = config.callbacks or [], config.plugins or []
-        given = given if isinstance(given, list) else [given]
-        if self.checkpoint and not self.finished and any(isinstance(c, StochasticWeightAveraging) for c in given):
-            raise UserError(
-                "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly: train "
-                "anew, or with EMAWeightAveraging"
-            )
-        if self.checkpoint:  # what they look for has been found
-            given = [c for c in given if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
+        given, own = self._given_callbacks(config), self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.
-        own = [ExactResume(optimizer_changes), LastCheckpoint()]
-        config.callbacks = [*own, *given, *callbacks]
+        config.callbacks = [ExactResume(optimizer_changes), LastCheckpoint(), *given, *own]
+        plugins = config.plugins or []
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
+        claimed = self._choose_logger(config)
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except Exception:
@@ -234,6 +201,53 @@ class ExperimentCLI(LightningCLI):
         if isinstance(trainer.strategy, DDPStrategy) and trainer.strategy._timeout == default_pg_timeout:
             trainer.strategy._timeout = PROCESS_TIMEOUT
         return trainer
+
+    def _choose_logger(self, config: Namespace) -> Path | None:
+        """Log to TensorBoard unless told otherwise; return the folder that was made for it."""
+        if config.logger not in (None, True):
+            return None
+        logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
+        if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
+            logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
+        elif not config.fast_dev_run and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            claimed = claim_version(logs)
+            version = claimed.name
+        # A killed run may have logged points that it did not live to save: they will come again.
+        purge: dict[str, Any] = {"purge_step": self.trained_steps} if self.trained_steps else {}
+        config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)
+        return claimed
+
+    def _given_callbacks(self, config: Namespace) -> list[Callback]:
+        """The user's callbacks, as far as a resumed run needs them."""
+        given = config.callbacks or []
+        given = given if isinstance(given, list) else [given]
+        if config.max_time is not None:
+            given, config.max_time = [*given, Timer(config.max_time, verbose=False)], None
+        for callback in given:
+            if isinstance(callback, Timer):  # by steps, it would have Lightning end the epoch as if it were whole
+                callback._interval = "epoch"
+            if isinstance(callback, StochasticWeightAveraging) and self.checkpoint and not self.finished:
+                raise UserError(
+                    "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly: "
+                    "train anew, or with EMAWeightAveraging"
+                )
+        if self.checkpoint:  # what they look for has been found
+            given = [c for c in given if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
+        return given
+
+    def _own_callbacks(self, config: Namespace) -> list[Callback]:
+        """The callbacks that make a run."""
+        self.run_folder, self.exact_answer = RunFolder(self.yaml(), self.allowed), ExactAnswer()
+        callbacks: list[Callback] = [self.exact_answer, EpochSeed(int(self.config.seed_everything or 0))]
+        if config.fast_dev_run:
+            return callbacks
+        callbacks += [self.run_folder, FitFigure()]
+        if config.logger is not False:
+            callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
+        if config.enable_checkpointing is not False:
+            self.best = BestCheckpoint("train/loss" if config.limit_val_batches == 0 else "val/loss")
+            callbacks.append(self.best)
+        return callbacks
 
     def yaml(self) -> str:
         """The complete configuration; training it again reproduces the run."""

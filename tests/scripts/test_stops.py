@@ -80,9 +80,10 @@ def test_a_killed_run_goes_on_from_its_last_epoch(folder):
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
-def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, capsys):
-    words = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8"]
-    metrics = train([*words, "--trainer.max_time", "00:00:00:01", "--trainer.max_epochs", "3"])
+@pytest.mark.parametrize("flags", ["max_time", "callbacks Timer --trainer.callbacks.duration"])
+def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, capsys, flags):
+    words = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
+    metrics = train([*words, *f"--trainer.{flags} 00:00:00:01".split()])
     saved = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")
     assert 0 < saved["global_step"] < 25_000
     assert saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 0
