@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
@@ -23,7 +24,6 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import default_pg_timeout
 
 import project.data
@@ -209,7 +209,7 @@ class ExperimentCLI(LightningCLI):
         logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
         if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
             logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
-        elif not config.fast_dev_run and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        elif not config.fast_dev_run and _get_rank() in (None, 0):
             claimed = claim_version(logs)
             version = claimed.name
         # A killed run may have logged points that it did not live to save: they will come again.
