@@ -85,6 +85,7 @@ class ExperimentCLI(LightningCLI):
     Attributes:
         run_folder: Callback that knows where the run lies.
         exact_answer: Callback that knows how far training came.
+        claimed: The folder that was made for the run, where it is a new one.
     """
 
     model: Supervised
@@ -191,12 +192,12 @@ class ExperimentCLI(LightningCLI):
         config.callbacks = [ExactResume(optimizer_changes), LastCheckpoint(), *given, *own]
         plugins = config.plugins or []
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
-        claimed = self._choose_logger(config)
+        self.claimed = self._choose_logger(config)
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except Exception:
-            if claimed is not None:
-                claimed.rmdir()
+        except BaseException:
+            if self.claimed is not None:
+                self.claimed.rmdir()
             raise
         if isinstance(trainer.strategy, DDPStrategy) and trainer.strategy._timeout == default_pg_timeout:
             trainer.strategy._timeout = PROCESS_TIMEOUT

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from project.callbacks.run_folder import remove_own_files
 from project.cli import ExperimentCLI
 from project.errors import UserError
 from project.models.linear_regression import LinearRegression
@@ -38,6 +39,10 @@ def train(words: Sequence[str]) -> dict[str, float]:
         if cli.trainer.is_global_zero:
             print(stopped_line(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
         raise SystemExit(128 + stop.signum) from None
+    except BaseException:
+        if cli.claimed is not None and not any(cli.claimed.glob("checkpoints/*.ckpt")):
+            remove_own_files(cli.claimed)
+        raise
     finally:
         cli.run_folder.release()
 

@@ -155,6 +155,7 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
     os.kill(before.pid, signal.Signals[name])
     done = before.finish(20)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", f"stopped by {name}\n")
+    assert list(folder.glob("lightning_logs/*")) == []
     tests = ["--data.test_rows", "20000000", "--data.features", "2", "--trainer.max_epochs", "1"]
     after = Command(folder, "train", *tests, "--data.num_workers", "1")
     wait_for(lambda: (folder / "lightning_logs/version_0/checkpoints/last.ckpt").exists())
