@@ -9,7 +9,16 @@ from project.errors import UserError
 from project.flag_errors import raised_in
 
 # What gloo, NCCL and torch's store say when a process is gone or does not answer.
-LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting", "NCCL", "gloo", "TCPStore")
+LOST = (
+    "pair closure",
+    "Connection closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "Timed out waiting",
+    "NCCL",
+    "gloo",
+    "TCPStore",
+)
 
 
 def training_error(error: Exception, run: Path | None) -> UserError | None:
@@ -25,6 +34,8 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
         return UserError(str(error))
     message, module = str(error), raised_in(error)
     lost = next((word for word in LOST if word in message), None)
+    if lost is None and module.startswith("torch.distributed"):
+        lost = message.splitlines()[0] if message else type(error).__name__
     if lost and dist.is_available() and dist.is_initialized():
         hint = f": resume with --ckpt_path {run}" if run is not None else ""
         return UserError(f"a process of the training was lost, or did not answer ({lost}){hint}")
