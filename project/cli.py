@@ -145,7 +145,8 @@ class ExperimentCLI(LightningCLI):
             self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
             self.config = parser.parse_args(self.words)
-            if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml())) is not None:
+            self.config.config = None  # as it is in the configuration that a run keeps
+            if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml)) is not None:
                 self._resume(parser, restarted)
         if self.config.model.class_path.endswith(".LinearRegression"):
             idle = next((word for word in self.words if word.startswith(("--optimizer", "--lr_scheduler"))), None)
@@ -154,6 +155,8 @@ class ExperimentCLI(LightningCLI):
         if self.config.trainer.max_epochs == 0:
             raise UserError("--trainer.max_epochs is 0: give 1 or more")
         self.config.config = self.config.ckpt_path = None
+        if self.config.resume.allow and self.checkpoint is None:
+            raise UserError("--resume.allow is for a run that is resumed: give --ckpt_path, too")
         self.allowed, self.config.resume.allow = self.config.resume.allow, []
         require_known(self.config)
 
@@ -165,6 +168,7 @@ class ExperimentCLI(LightningCLI):
         self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
         self.changes = permitted_changes(saved, self.config, self.config.resume.allow)
         self.finished = is_finished(checkpoint, self.config.trainer, path)
+        self.trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
@@ -182,6 +186,8 @@ class ExperimentCLI(LightningCLI):
             raise UserError(
                 f"--trainer.precision {config.precision} rounds the data itself: give {config.precision[:-4]}mixed"
             )
+        if self.finished:  # also where it is EarlyStopping that ended it, and not this limit
+            config.max_epochs = self.trained_epochs
         if config.enable_progress_bar is None:
             config.enable_progress_bar = sys.stdout.isatty()
         if config.enable_model_summary is None:

@@ -1,7 +1,7 @@
 """Going on with a run: which one, and that it stays the same run."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from jsonargparse import Namespace
 from project.callbacks.hyperparameters import flatten
 from project.config import with_full_paths
 from project.errors import UserError
-from project.run import find_checkpoint, read_checkpoint
+from project.run import LAST, find_checkpoint
 
 # With another of these it would be another run, and the state of its optimizer would not fit.
 KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
 DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
-LIMITS = ("max_epochs", "max_steps")
 
 
 def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> dict[str, Any]:
@@ -81,9 +80,7 @@ def is_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -
         UserError: If it has nothing left at all.
     """
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    limits = [
-        (flag, done, trainer[flag]) for flag, done in zip(LIMITS, (epochs, checkpoint["global_step"]), strict=True)
-    ]
+    limits = [("max_epochs", epochs, trainer.max_epochs), ("max_steps", checkpoint["global_step"], trainer.max_steps)]
     reached = [(flag, done, most) for flag, done, most in limits if most is not None and 0 <= most <= done]
     states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict)]
     early = any(state.get("stopped_epoch") for state in states)
@@ -97,25 +94,24 @@ def is_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -
     raise UserError(f"{path}: {done} of --trainer.{flag} {most} are done: give more to go on")
 
 
-def restarted_run(root: Path, config: str) -> Path | None:
+def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
     """The checkpoint that a job goes on from which torchrun has started again; None where there is none.
 
     It is of the newest run of the same configuration.
 
     Args:
         root: Folder of runs.
-        config: The job's configuration, as YAML.
+        config: Gives the job's configuration, as YAML.
     """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
-    runs = [path.parent for path in root.glob("version_*/config.yaml") if path.read_text() == config]
+    text = config()
+    runs = [path.parent for path in root.glob("version_*/config.yaml") if path.read_text() == text]
     runs = [run for run in runs if any(run.glob("checkpoints/*.ckpt"))]
     if not runs:
         return None
     newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-    checkpoint = find_checkpoint(str(newest), "last.ckpt")
-    read_checkpoint(checkpoint)
-    return checkpoint
+    return find_checkpoint(str(newest), LAST)
 
 
 def _close(was: Any, now: Any) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from project.checkpoint_io import VerifiedCheckpointIO, verify
+from project.checkpoint_io import verify
 from project.config import read_yaml
 from project.errors import UserError
 from project.flag_errors import flag_error
@@ -103,7 +104,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         verify(path)
         with zipfile.ZipFile(path) as archive:
             check_entries(path, archive)
-        checkpoint = VerifiedCheckpointIO().load_checkpoint(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         if isinstance(error, UserError):
             raise

@@ -5,7 +5,9 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
+from project.errors import UserError
 from project.run import read_checkpoint
 
 
@@ -30,8 +32,14 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score if its file lies in this run's folder."""
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
-        if not best.is_file() or read_checkpoint(best)["global_step"] > self._resumed_step:
-            return  # a later one, of steps that the resumed run has not taken
+        if not best.is_file():
+            return
+        try:
+            if read_checkpoint(best)["global_step"] > self._resumed_step:
+                return  # of steps that the resumed run has not taken
+        except UserError as error:
+            rank_zero_warn(f"passed over: {error}")
+            return
         score = state_dict["best_model_score"]
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": str(best), "last_model_path": ""}
         moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): score}}

@@ -1,6 +1,8 @@
 """The checkpoint to resume from, and stops that lose no step."""
 
 import os
+import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ class LastCheckpoint(Callback):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self.listener.start()
         if trainer.received_sigterm:
-            self.listener.received = 15
+            self.listener.received = signal.SIGTERM
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the epoch before has left."""
@@ -107,7 +109,10 @@ class LastCheckpoint(Callback):
         if trainer.is_global_zero and path.exists():
             twin = path.with_name(f"{PREVIOUS}.link")
             twin.unlink(missing_ok=True)
-            os.link(path, twin)
+            try:
+                os.link(path, twin)
+            except OSError:  # not every file system has links
+                shutil.copyfile(path, twin)
             twin.replace(path.with_name(PREVIOUS))
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()

@@ -182,6 +182,33 @@ def test_a_run_that_stopped_early_is_not_trained_further(folder, capsys):
     train([*SHORT, *early, "--trainer.max_epochs", "50"])
     with pytest.raises(UserError, match="EarlyStopping has ended this run"):
         train(["--ckpt_path", "last"])
+    step = read_checkpoint(folder / LAST)["global_step"]
+    (folder / "lightning_logs/version_0/metrics.json").unlink()
+    assert train(["--ckpt_path", "last"])["test/mse"] > 0
+    assert read_checkpoint(folder / LAST)["global_step"] == step
+
+
+def test_a_damaged_best_checkpoint_does_not_keep_a_run_from_going_on(folder, capsys):
+    train(SHORT)
+    (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match=r"passed over: .*best.ckpt: not a checkpoint"):
+        train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
+    assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/best.ckpt")["global_step"] == 15
+
+
+def test_a_file_system_without_links_keeps_the_checkpoint_before_as_well(folder, capsys, monkeypatch):
+    def link(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", link)
+    train(SHORT)
+    steps = [read_checkpoint((folder / LAST).with_name(f"{name}.ckpt"))["global_step"] for name in ("previous", "last")]
+    assert steps == [5, 10]
+
+
+def test_changes_are_allowed_to_a_resumed_run_alone(folder):
+    with pytest.raises(UserError, match="--resume.allow is for a run that is resumed"):
+        train([*SHORT, "--resume.allow", "lr"])
 
 
 def test_a_failed_run_removes_no_file_but_its_own(folder):
