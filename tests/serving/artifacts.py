@@ -1,0 +1,68 @@
+"""Small artifacts made by hand, so that what serves them is tested apart from what exports them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def metadata(features: list[str], targets: list[str], **others: Any) -> dict[str, Any]:
+    classes = others.get("class_names")
+    return {
+        "format": 1,
+        "version": "0.1.0",
+        "task": "classification" if classes else "regression",
+        "net": "Linear",
+        "in_shape": [len(features)],
+        "out_features": len(classes or targets),
+        "dynamic_length": False,
+        "feature_names": features,
+        "target_names": targets,
+        "class_names": None,
+        "window": 0,
+        "feature_means": [float(index + 1) for index in range(len(features))],
+        "missing": "error",
+        "precision": "float32",
+        "run": "lightning_logs/version_0",
+        "config": "seed_everything: 0\n",
+        "metrics": {"test/loss": 0.25},
+    } | others
+
+
+def write_linear(path: Path, weights: Any, bias: Any, described: dict[str, Any], spread: bool = False) -> Path:
+    """x W + b over a row's numbers, with probabilities of classes, and, where there is a spread, |x W + b| as that."""
+    shape = described["in_shape"]
+    axes = ["batch", *(["time", *shape[1:]] if described["dynamic_length"] else shape)]
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["rows"]),
+        helper.make_node("Gemm", ["rows", "weights", "bias"], ["outputs"]),
+    ]
+    if described["dynamic_length"]:  # of the mean over time
+        nodes[0] = helper.make_node("ReduceMean", ["x", "time_axis"], ["rows"], keepdims=0)
+    outputs = ["outputs"]
+    if described["class_names"]:
+        nodes.append(helper.make_node("Softmax", ["outputs"], ["probabilities"], axis=1))
+        outputs.append("probabilities")
+    if spread:
+        nodes.append(helper.make_node("Abs", [outputs[-1]], ["spread"]))
+        outputs.append("spread")
+    constants = {"weights": np.asarray(weights, np.float32), "bias": np.asarray(bias, np.float32)}
+    initializers = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    initializers.append(numpy_helper.from_array(np.array([1]), "time_axis"))
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, axes)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", described["out_features"]])
+            for name in outputs
+        ],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    helper.set_model_props(model, {"hello_lightning": json.dumps(described)})
+    onnx.save(model, path)
+    return path
