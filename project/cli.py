@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     Timer,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple, _InstantiatorFn
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import default_pg_timeout
@@ -34,14 +34,18 @@ from project.callbacks import (
     EpochSeed,
     ExactAnswer,
     ExactResume,
+    Finetuning,
     FitFigure,
     Hyperparameters,
     LastCheckpoint,
+    Pretrained,
     RunFolder,
 )
+from project.callbacks.finetuning import parameter_groups
 from project.callbacks.run_folder import claim_version
 from project.checkpoint_io import VerifiedCheckpointIO
 from project.config import with_full_paths, with_plain_values, yaml_of
+from project.data.sampling import Sampling
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
 from project.models.supervised import Supervised
@@ -118,6 +122,9 @@ class ExperimentCLI(LightningCLI):
             "--resume.allow", nargs="+", default=[], help="What may differ from the run that is resumed."
         )
         parser.add_lightning_class_args(EpochLine, "epoch_line")
+        parser.add_lightning_class_args(Pretrained, "weights")
+        parser.add_lightning_class_args(Finetuning, "finetuning")
+        parser.add_class_arguments(Sampling, "sampling")
         parser.add_optimizer_args((torch.optim.Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         for size in ("in_shape", "out_features"):
@@ -171,11 +178,28 @@ class ExperimentCLI(LightningCLI):
         self.trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
+    def _add_instantiators(self) -> None:
+        super()._add_instantiators()
+        build: Any = _InstantiatorFn(cli=self, key="data")
+
+        def build_data(*args: Any, **kwargs: Any) -> Any:
+            data = build(*args, **kwargs)
+            data.sampling = Sampling(**self.config.sampling)
+            return data
+
+        self.parser.add_instantiator(build_data, LightningDataModule, subclasses=True)
+
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        decay, model = self.config_init.finetuning.layer_decay, self.model
         try:  # it builds the optimizer once, before anything is written
+            if decay != 1:
+                groups = parameter_groups(model, self.config.optimizer.init_args.lr, decay)
+                model.__dict__["parameters"] = lambda: groups  # what Lightning hands to the optimizer
             super()._add_configure_optimizers_method_to_model(subcommand)
         except (ValueError, TypeError) as error:
             raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
+        finally:
+            model.__dict__.pop("parameters", None)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the logger and the callbacks that make a run."""
@@ -192,6 +216,9 @@ class ExperimentCLI(LightningCLI):
             config.enable_progress_bar = sys.stdout.isatty()
         if config.enable_model_summary is None:
             config.enable_model_summary = False
+        self.pretrained: Pretrained = self.config_init.weights
+        self.pretrained.choose_parts(self.datamodule)
+        self.config.weights.reinitialize = self.pretrained.reinitialize
         given, own = self._given_callbacks(config), self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.

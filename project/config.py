@@ -110,9 +110,14 @@ def with_plain_values(config: Namespace) -> Namespace:
 
 
 def with_full_paths(config: Namespace) -> Namespace:
-    """A configuration whose data files are found from any folder."""
+    """A configuration whose files are found from any folder."""
     config = config.clone()
-    for name in ("path", "val_path", "test_path"):
-        if config.data.init_args.get(name):
-            config.data.init_args[name] = os.path.realpath(config.data.init_args[name])  # Path.resolve dislikes loops
+    places = [(config.data.init_args, name) for name in ("path", "val_path", "test_path")]
+    places += [(config.model.init_args, "teacher")]
+    places += [(config[section], name) for section, name in (("weights", "path"), ("sampling", "unlabelled_path"))]
+    for section, name in places:
+        if isinstance(paths := section.get(name), list):
+            section[name] = [os.path.realpath(path) for path in paths]
+        elif paths:
+            section[name] = os.path.realpath(paths)  # Path.resolve dislikes loops
     return config

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
+from project.callbacks.pretrained import Movement, Pretrained
 from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
@@ -28,6 +29,7 @@ def report(
     data: LightningDataModule,
     run_folder: RunFolder,
     exact_answer: ExactAnswer,
+    pretrained: Pretrained,
     metrics: Mapping[str, float],
 ) -> None:
     """Print what was learned beside what is exactly right, the test metrics, and where the run lies.
@@ -37,6 +39,7 @@ def report(
         data: What it was trained on.
         run_folder: Knows where the run lies.
         exact_answer: Knows what was learned by the last epoch.
+        pretrained: Knows what has moved since the weights that training began with.
         metrics: All metrics of the run.
     """
     console, exact = Console(width=None if sys.stdout.isatty() else 100), None
@@ -47,6 +50,8 @@ def report(
     elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
         print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
+    if pretrained.movements:
+        print_movements(console, pretrained.movements)
     print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
@@ -129,6 +134,19 @@ def print_equation(
     if gap is not None:
         console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
     _print_rest(console, len(columns[""]), exact)
+
+
+def print_movements(console: Console, movements: Mapping[str, Movement]) -> None:
+    """What was trained of each part of a net, and how far it moved."""
+    table = Table(title="Trained from given weights", title_justify="left")
+    table.add_column("part")
+    for column in ("parameters", "trained", "largest change", "of frozen ones"):
+        table.add_column(column, justify="right")
+    for name, part in movements.items():
+        change = "new" if part.change != part.change else f"{part.change:.3g}"
+        frozen = f"{part.frozen_change:.3g}" if part.trained < part.parameters else ""
+        table.add_row(name, f"{part.parameters:,}", f"{part.trained:,}", change if part.trained else "", frozen)
+    console.print(table)
 
 
 def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:

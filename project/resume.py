@@ -8,13 +8,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from project.callbacks.hyperparameters import flatten
+from project.callbacks.hyperparameters import SECTIONS, flatten
 from project.config import with_full_paths
 from project.errors import UserError
 from project.run import LAST, find_checkpoint
 
-# With another of these it would be another run, and the state of its optimizer would not fit.
-KEPT = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
 DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
 
 
@@ -30,13 +28,12 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
         UserError: If one of them is not allowed, or cannot change: it is named.
     """
     changes: dict[str, Any] = {}
-    names = {
-        part for key in KEPT for name in flatten({key: after.as_dict().get(key)}) for part in (name, *name.split("."))
-    }
+    settings = flatten({key: after.as_dict().get(key) for key in SECTIONS})
+    names = {part for name in settings for part in (name, *name.split("."))}
     for unknown in set(allowed) - names - {"data"}:
         near = get_close_matches(unknown, names, n=1)
         raise UserError(f"--resume.allow {unknown}: no such setting" + (f": did you mean {near[0]}?" if near else ""))
-    old, new = ({key: with_full_paths(config).as_dict().get(key) for key in KEPT} for config in (before, after))
+    old, new = ({key: with_full_paths(config).as_dict().get(key) for key in SECTIONS} for config in (before, after))
     was, now = flatten(old), flatten(new)
     for name in sorted(was.keys() | now.keys()):
         if was.get(name) == now.get(name):

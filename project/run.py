@@ -20,11 +20,14 @@ from project.config import read_yaml
 from project.errors import UserError
 from project.flag_errors import flag_error
 from project.models.supervised import Supervised
+from project.nets import Ensemble, LoRA
 from project.plain_data import check_entries, check_files, check_plain
 from project.trust import allow_imports, require_known
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+# Models that learn from a teacher, and the arguments that are about it.
+DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "temperature", "labels_weight", "mutual")
 # A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
 CONFIG_KEY, DATA_KEY = "config", "data"
 DATA_ATTRIBUTES = (
@@ -132,18 +135,29 @@ def check_sections(path: Path, checkpoint: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
 
 
-def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] = ()) -> Supervised:
+def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
+    """The `model` section of a configuration, of what has been learned and not of how: a student's needs no teacher."""
+    if not model["class_path"].startswith(DISTILLED):
+        return model
+    arguments = {name: value for name, value in model["init_args"].items() if name not in DISTILLATION}
+    return {"class_path": model["class_path"].replace("Distilled", ""), "init_args": arguments}
+
+
+def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> Supervised:
     """The trained model of a checkpoint, in evaluation mode; its data is not needed.
+
+    Adapters are merged into the weights that they are for, and members of an ensemble are modules of their own.
 
     Args:
         checkpoint: From `read_checkpoint`.
-        trusted: Modules whose classes it may name, beside the known ones.
+        trusted: Modules whose classes it may name, beside the known ones; None leaves them as they were granted.
 
     Raises:
         UserError: If it names other classes, or arguments that they do not take.
     """
-    allow_imports(trusted)
-    config = yaml.safe_load(checkpoint[CONFIG_KEY])["model"]
+    if trusted is not None:
+        allow_imports(trusted)
+    config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
     config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Supervised, "model")
@@ -154,6 +168,10 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] = ()) -> Su
     except (ArgumentError, ValueError, TypeError) as error:
         raise flag_error(error, ()) from error
     load_weights(model, checkpoint["state_dict"])
+    for ensemble in [module for module in model.modules() if isinstance(module, Ensemble)]:
+        ensemble.separate()
+    if isinstance(adapted := model.net.net, LoRA):
+        model.net.net = adapted.merge()
     return model.eval()
 
 

@@ -57,6 +57,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         # By hand: callbacks that average weights would have Lightning load the weights that are not averaged.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
     metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
+    metrics |= cli.pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if dist.is_available() and dist.is_initialized():
@@ -68,7 +69,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         write_metrics(run.path, metrics)
         if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, cli.model.fit))
-    report(cli.model, data, run, exact, metrics)
+    report(cli.model, data, run, exact, cli.pretrained, metrics)
     return metrics
 
 

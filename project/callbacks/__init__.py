@@ -5,9 +5,11 @@ from project.callbacks.epoch_line import EpochLine
 from project.callbacks.epoch_seed import EpochSeed
 from project.callbacks.exact_answer import ExactAnswer
 from project.callbacks.exact_resume import ExactResume
+from project.callbacks.finetuning import Finetuning
 from project.callbacks.fit_figure import FitFigure
 from project.callbacks.hyperparameters import Hyperparameters
 from project.callbacks.last_checkpoint import LastCheckpoint
+from project.callbacks.pretrained import Pretrained
 from project.callbacks.run_folder import RunFolder
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "EpochSeed",
     "ExactAnswer",
     "ExactResume",
+    "Finetuning",
     "FitFigure",
     "Hyperparameters",
     "LastCheckpoint",
+    "Pretrained",
     "RunFolder",
 ]

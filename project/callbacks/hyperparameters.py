@@ -7,18 +7,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 Value = bool | int | float | str
+SECTIONS = ("seed_everything", "model", "data", "sampling", "weights", "finetuning", "optimizer", "lr_scheduler")
 
 
 class Hyperparameters(Callback):
     """Logs what a run was made of.
 
     Args:
-        config: The configuration, nested; of it model, data, optimizer, lr_scheduler and seed are logged.
+        config: The configuration, nested; of it all is logged but the Trainer and what belongs to a single fit.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        sections = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
-        self.values = flatten({section: config.get(section) for section in sections})
+        self.values = flatten({section: config.get(section) for section in SECTIONS})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell every logger."""

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
+from project.data.sampling import Sampling, is_labelled
 from project.data.statistics import Statistics, statistics
 from project.errors import UserError
 from project.least_squares import LeastSquares, LeastSquaresFit
@@ -52,6 +53,7 @@ class RowsDataModule(LightningDataModule):
         class_names: Where y is class numbers, a name for each; else None.
         window: Where a row is a window of a series, its length in time steps; else 0.
         summary: Set by a `load` that has checked and summarised the rows while it read them; else None.
+        sampling: Which rows of them are taken; set before the first use.
     """
 
     feature_names: list[str]
@@ -59,6 +61,7 @@ class RowsDataModule(LightningDataModule):
     class_names: list[str] | None = None
     window: int = 0
     summary: Summary | None = None
+    sampling: Sampling = Sampling()
 
     def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
@@ -81,8 +84,14 @@ class RowsDataModule(LightningDataModule):
                 raise UserError(f"the {name} split has no rows: give it more with --data")
             if self.summary is None:
                 self._check_finite(name, rows)
-        numbers = self.class_names is None
-        summary = self.summary or Summary(statistics(splits.train.x), statistics(splits.train.y) if numbers else None)
+        numbers, summary = self.class_names is None, self.summary
+        if self.sampling.chooses:
+            if summary is not None:
+                raise UserError("--sampling: rows are chosen one by one, in memory: leave --data.stream out")
+            splits = Splits(*self.sampling.choose(splits, self.feature_names, self.window))
+        if summary is None:
+            labelled = splits.train.y[is_labelled(splits.train.y)] if self.sampling.has_unlabelled else splits.train.y
+            summary = Summary(statistics(splits.train.x), statistics(labelled) if numbers else None)
         self._check_columns(summary.x, self.feature_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
@@ -161,7 +170,8 @@ class RowsDataModule(LightningDataModule):
         if known is not None:
             return known
         metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
-        metric.update(train.x, train.y)
+        known_rows = is_labelled(train.y) if self.sampling.has_unlabelled else slice(None)
+        metric.update(train.x[known_rows], train.y[known_rows])
         return metric.compute()
 
     @property
@@ -229,17 +239,23 @@ class RowsDataModule(LightningDataModule):
         if steps is None:
             steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
         if steps > 1:
-            rows = Rows(rows.x, rows.y, batch_size=size, block_rows=rows.block_rows)
+            rows = Rows(rows.x, rows.y, size, rows.block_rows, rows.weights)
         return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
 
     def _on_device(self, split: str) -> Rows:
         """A split's rows, on the GPU where they fit: they are moved once, and not once a batch."""
         rows: Rows = getattr(self.splits, split)
+        if split == "train" and self.trainer is not None:
+            model = self.trainer.lightning_module
+            if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
+                raise UserError("--sampling.unlabelled: only a distillation learns from rows without labels")
+            rows.weights = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if device.type != "cuda" or self.num_workers > 0:
             return rows
         if split not in self._moved:
             if rows.x.nbytes + rows.y.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
                 return rows
-            self._moved[split] = Rows(rows.x.to(device), rows.y.to(device))
+            weights = None if rows.weights is None else rows.weights.to(device)
+            self._moved[split] = Rows(rows.x.to(device), rows.y.to(device), weights=weights)
         return self._moved[split]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from project.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights where rows have any
 
 # Up to so many rows an epoch's order is one random permutation. Beyond it, blocks of neighbouring rows come in random
 # order, and rows are permuted within a buffer of blocks: what is gathered lies closer together, and the order need not
@@ -34,12 +34,20 @@ class Rows(Dataset["Batch | Batches"]):
         y: Targets, shape (rows, out_features), or (rows,) for classes.
         batch_size: Where given, an item is `Batches` of at most so many rows each.
         block_rows: Neighbours that stay together in the first level of a shuffle.
+        weights: Where given, a batch has them as a third part: shape (rows, members of an ensemble).
     """
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int | None = None, block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        batch_size: int | None = None,
+        block_rows: int = BLOCK_ROWS,
+        weights: Tensor | None = None,
+    ) -> None:
         if len(x) != len(y):
             raise ValueError(f"x has {len(x)} rows and y has {len(y)}")
-        self.x, self.y, self.batch_size, self.block_rows = x, y, batch_size, block_rows
+        self.x, self.y, self.batch_size, self.block_rows, self.weights = x, y, batch_size, block_rows, weights
 
     def __len__(self) -> int:
         return len(self.x)
@@ -51,10 +59,13 @@ class Rows(Dataset["Batch | Batches"]):
 
     def gather(self, index: Tensor | slice) -> Batch:
         """The rows of an index."""
-        if isinstance(index, slice):
-            return self.x[index], self.y[index]  # a view: neighbouring rows need no copy
-        index = index.to(self.x.device)
-        return self.x.index_select(0, index), self.y.index_select(0, index)
+        if isinstance(index, slice):  # views: neighbouring rows need no copy
+            x, y, weights = self.x[index], self.y[index], None if self.weights is None else self.weights[index]
+        else:
+            index = index.to(self.x.device)
+            x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+            weights = None if self.weights is None else self.weights.index_select(0, index)
+        return (x, y) if weights is None else (x, y, weights)
 
 
 class Batches:
@@ -82,8 +93,8 @@ class Batches:
         return not isinstance(self.index, slice)
 
     def __iter__(self) -> Iterator[Batch]:
-        for x, y in self.pieces():
-            yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        for piece in self.pieces():
+            yield from zip(*(part.split(self.batch_size) for part in piece), strict=True)
 
     def pieces(self) -> Iterator[Batch]:
         """The same rows, a whole number of batches at a time."""
@@ -94,10 +105,8 @@ class Batches:
             batches = max(1, PIECE_BYTES // (row_bytes * self.batch_size))
             pieces = iter(self.index.split(batches * self.batch_size))
         for piece in pieces:
-            x, y = self.rows.gather(piece)
-            if self.device is not None:
-                x, y = x.to(self.device), y.to(self.device)
-            yield x, y
+            batch = self.rows.gather(piece)
+            yield batch if self.device is None else tuple(part.to(self.device) for part in batch)  # type: ignore[misc]
 
     def to(self, device: torch.device, **_: Any) -> "Batches":
         """The same batches on another device; Lightning calls it."""

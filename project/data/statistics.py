@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from project.nets.scaling import column_shape
+
 BLOCK_ROWS = 65_536
 
 
@@ -21,15 +23,6 @@ class Statistics:
     mean: Tensor
     std: Tensor
     constant: Tensor
-
-
-def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of statistics that broadcasts over rows of a shape.
-
-    A table (d,) has one a column, a series (time, channels) one a channel, an image (channels, height, width) one a
-    channel.
-    """
-    return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
 
 
 class RunningStatistics:

@@ -7,7 +7,7 @@ import yaml
 from project.cli import ExperimentCLI
 from project.errors import UserError
 from project.quiet import quiet_lightning
-from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_weights, read_checkpoint
+from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_weights, read_checkpoint, without_teacher
 
 
 def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
@@ -23,6 +23,8 @@ def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
     data = config["data"]["init_args"]
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
         data["features"] = checkpoint[DATA_KEY]["feature_names"]
+    config["model"] = without_teacher(config["model"])
+    config.pop("weights", None)  # which have been trained further
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says
     cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])

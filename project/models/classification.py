@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from project.data.loader import Batch
 from project.errors import UserError
 from project.models.supervised import Supervised
+from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import Net
 
@@ -55,7 +56,10 @@ class Classification(Supervised):
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),
         }
-        super().__init__(net(in_shape, out_features), criterion, metrics, standardize, (), l1, l2, compile)
+        built = net(in_shape, out_features)
+        for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
+            ensemble.classifies = True
+        super().__init__(built, criterion, metrics, standardize, (), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError unless targets are class numbers, one a row."""

@@ -42,6 +42,8 @@ class LinearRegression(Regression):
         """Solve, and take over the answer."""
         super().on_train_start()
         data: Any = getattr(self.trainer, "datamodule", None)
+        if data.sampling.bootstrap is not None:
+            raise UserError("--sampling.bootstrap: LinearRegression weighs all rows alike: use it with Regression")
         self.fit = data.least_squares
         if self.alpha:
             std = data.feature_statistics.std.expand(data.in_shape).flatten()

@@ -1,7 +1,8 @@
 """What every supervised model shares: standardisation, checked shapes, row-weighted metrics, the steps."""
 
+import copy
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -9,29 +10,23 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch, Batches
-from project.data.statistics import Statistics, column_shape
+from project.data.statistics import Statistics
 from project.errors import UserError
 from project.gather import gather
 from project.models.loss_watch import LossWatch, divergence
 from project.models.metrics import MeanLoss
+from project.models.prepared import Prepared
 from project.models.running_metrics import RunningMetrics
 from project.models.steps import STEP_HOOKS, count_step, watches_steps
+from project.nets.ensemble import Ensemble
 from project.nets.net import Net
-from project.nets.scaling import Standardized
+from project.nets.scaling import Standardized, column_shape
 
 Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
 MOST_STEPS = 64
 EVALUATED_ROWS = 1_024
 METRICS_KEY = "running_metrics"
-
-
-class Prepared(NamedTuple):
-    """A batch as the objective takes it: inputs and targets in standard units, and the targets in original ones."""
-
-    inputs: Tensor
-    targets: Tensor
-    y: Tensor
 
 
 class Supervised(LightningModule):
@@ -88,10 +83,13 @@ class Supervised(LightningModule):
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
 
-    def objective(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What is minimised: outputs (B, out_features) and targets, numbers in standard units -> a scalar."""
-        loss = self.criterion(outputs, targets)
-        return loss + self.penalty() if self.l1 or self.l2 else loss
+    def objective(self, outputs: Tensor, batch: Prepared) -> Tensor:
+        """What is minimised, penalties apart: outputs (B, out_features) in standard units -> a scalar."""
+        if batch.weights is None:
+            return self.criterion(outputs, batch.targets)
+        by_row: Any = copy.copy(self.criterion)
+        by_row.reduction = "none"
+        return (by_row(outputs, batch.targets).flatten(1).mean(1) * batch.weights.flatten()).mean()
 
     def penalty(self) -> Tensor:
         """l1 * sum |w| + l2 * sum w^2 over weights in standard units, biases apart."""
@@ -122,9 +120,9 @@ class Supervised(LightningModule):
     def lr(self, rate: float) -> None:
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] = rate
-        for config in self.trainer.lr_scheduler_configs:
-            config.scheduler.base_lrs = [rate] * len(config.scheduler.base_lrs)  # what schedules multiply
+                group["lr"] = group["initial_lr"] = rate * group.get("lr_factor", 1.0)
+        for config in self.trainer.lr_scheduler_configs:  # what schedules multiply
+            config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
 
     def on_train_start(self) -> None:
         """Forget what a search for a learning rate has left; go on from what a checkpoint has brought."""
@@ -166,13 +164,14 @@ class Supervised(LightningModule):
             self._loss_watch.see(loss, number, now=True)
         return loss
 
-    def _prepare(self, x: Tensor, y: Tensor, overwrite: bool = False) -> Prepared:
-        return Prepared(self.net.inputs(x, overwrite), self.net.targets(y) if self.net.targets.mean.ndim else y, y)
+    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> Prepared:
+        targets = self.net.targets(y) if self.net.targets.mean.ndim else y
+        return Prepared(self.net.inputs(x, overwrite), targets, y, weights)
 
     def _step_on_all_but_the_last(self, batches: Batches, batch_idx: int) -> Prepared:
         # At once, where batches are small; and in place, as what was gathered is a copy.
-        pieces = (self._prepare(x, y, overwrite=batches.gathered) for x, y in batches.pieces())
-        remaining = (Prepared(*b) for p in pieces for b in zip(*(t.split(batches.batch_size) for t in p), strict=True))
+        pieces = (self._prepare(*piece, overwrite=batches.gathered) for piece in batches.pieces())
+        remaining = (batch for piece in pieces for batch in piece.split(batches.batch_size))
         batch = next(remaining)
         for number, following in enumerate(remaining, start=batch_idx * MOST_STEPS + 1):
             self._step(batch, number)
@@ -193,18 +192,42 @@ class Supervised(LightningModule):
         loss: Any = optimizer.step(closure)
         self._loss_watch.see(loss, number)
         count_step(self.trainer)
-        self.running.keep(outputs, batch.y)
+        self.keep(outputs, batch.y)
+
+    def keep(self, outputs: Tensor, y: Tensor) -> None:
+        """Take a batch into the training metrics: outputs (B, out_features) in standard units, and its targets."""
+        self.running.keep(outputs, y)
 
     def _evaluate_objective(self, batch: Prepared) -> tuple[Tensor, Tensor]:
-        """The objective, and the outputs (B, out_features) in standard units."""
-        outputs = self.net.net(batch.inputs)
-        self.check_targets(outputs, batch.targets)
-        return self.objective(outputs, batch.targets), outputs.detach()
+        """The objective with penalties, and the outputs (B, out_features) in standard units."""
+        if isinstance(net := self.net.net, Ensemble):  # each member learns as if it were alone
+            each = net.each(batch.inputs)  # (members, B, out)
+            outputs = net.combine(each)
+            self.check_targets(outputs, batch.targets)
+            loss = self.objective(each.flatten(0, 1), batch.repeated(len(each))) * len(each)
+        else:
+            outputs = net(batch.inputs)
+            self.check_targets(outputs, batch.targets)
+            loss = self.objective(outputs, batch)
+        return loss + self.penalty() if self.l1 or self.l2 else loss, outputs.detach()
+
+    def spread(self, x: Tensor) -> Tensor | None:
+        """x (B, *in_shape) -> standard deviation over an ensemble's members (B, out_features), in target units or of
+        probabilities; None where the net is no ensemble.
+        """
+        net = self.net.net
+        return net.spread(self.net.inputs(x)) * self.net.targets.std if isinstance(net, Ensemble) else None
+
+    @property
+    def members(self) -> int:
+        """How many nets learn side by side."""
+        net = self.net.net
+        return net.count if isinstance(net, Ensemble) else 1
 
     def _keep_evaluated(self) -> None:
         """Take the last batch's outputs into the metrics: those of its last evaluation."""
         if self._evaluated is not None:
-            self.running.keep(*self._evaluated)
+            self.keep(*self._evaluated)
             self._evaluated = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -251,7 +274,7 @@ class Supervised(LightningModule):
         """Take a batch into metrics, and return its number of rows."""
         if isinstance(batch, Batches):  # metrics are weighted by rows: they may come in any number
             batch.batch_size = max(batch.batch_size, EVALUATED_ROWS)
-        pairs = [(self(x), y) for x, y in (batch if isinstance(batch, Batches) else [batch])]
+        pairs = [(self(x), y) for x, y, *_ in (batch if isinstance(batch, Batches) else [batch])]
         if batch_idx == 0:
             self.check_targets(*pairs[0])
         outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))

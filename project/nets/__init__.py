@@ -1,10 +1,23 @@
 """What is computed: plain torch modules, built from the shape of a row and a number of outputs."""
 
 from project.nets.cnn import CNN
+from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
+from project.nets.lora import LoRA
 from project.nets.mlp import MLP
 from project.nets.net import Net, SequenceNet
 from project.nets.rnn import RNN
 from project.nets.transformer import EncoderDecoder, Transformer
 
-__all__ = ["CNN", "MLP", "RNN", "EncoderDecoder", "Linear", "Net", "SequenceNet", "Transformer"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "RNN",
+    "EncoderDecoder",
+    "Ensemble",
+    "Linear",
+    "LoRA",
+    "Net",
+    "SequenceNet",
+    "Transformer",
+]

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
 
 class Net(nn.Module):
     """A network from rows of one shape to a number of outputs; subclass it to pick yours with `--model.net NAME`.
@@ -18,6 +20,31 @@ class Net(nn.Module):
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether rows of a shape can be computed; a net for sequences of any length overrides it."""
         return shape == self.in_shape
+
+    def head_names(self) -> list[str]:
+        """Names of the modules and parameters that belong to the outputs, and are new for other targets.
+
+        `head` where there is one, else the last module that has parameters.
+        """
+        children = [name for name, child in self.named_children() if any(True for _ in child.parameters())]
+        return ["head"] if "head" in children else children[-1:]
+
+    def backbone_names(self) -> list[list[str]]:
+        """Names of the modules and parameters between inputs and head, layer by layer; norms go with what is before."""
+        layers: list[list[str]] = []
+        for name, module in self.named_modules():
+            own = [f"{name}.{part}".lstrip(".") for part, _ in module.named_parameters(recurse=False)]
+            own = [part for part in own if not within(part, self.head_names())]
+            if isinstance(module, NORMS) and layers:
+                layers[-1] += own
+            elif own:
+                layers.append(own)
+        return layers
+
+
+def within(name: str, modules: list[str]) -> bool:
+    """Whether a parameter's name is that of one of some modules or parameters, or lies in it."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 class SequenceNet(Net):

@@ -6,6 +6,15 @@ from torch import Tensor, nn
 from project.nets.net import Net
 
 
+def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of statistics that broadcasts over rows of a shape.
+
+    A table (d,) has one a column, a series (time, channels) one a channel, an image (channels, height, width) one a
+    channel.
+    """
+    return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
+
+
 class Standardize(nn.Module):
     """(x - mean) / std, with both in buffers; the identity until `fill` is called.
 

@@ -165,3 +165,7 @@ class EncoderDecoder(Transformer):
         for block in self.decoder:
             tokens = block(tokens, memory)
         return self.head(self.out_norm(tokens)).squeeze(2)  # (B, out, 1) -> (B, out)
+
+    def head_names(self) -> list[str]:
+        """A token for each output, and what turns it into a number."""
+        return ["queries", "head"]

@@ -1,0 +1,26 @@
+"""Fine-tuning: a run goes on with other data, another head, or adapters."""
+
+from collections.abc import Sequence
+
+from project.lifecycle.stage import stage_config, train_on
+
+
+def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ()) -> dict[str, float]:
+    """Train a run's net further, as a run of its own.
+
+    The head starts anew where the targets or classes are others than those of the run.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        lora: Rank of adapters that are trained in the place of the backbone; None trains what is not frozen.
+        words: Flags of scripts/train.py that differ from the run's own.
+
+    Returns:
+        What metrics.json holds.
+    """
+    config = stage_config(reference)
+    if lora is not None:
+        arguments = config["model"]["init_args"]
+        net = arguments.get("net") or {"class_path": "project.nets.Linear"}
+        arguments["net"] = {"class_path": "project.nets.LoRA", "init_args": {"net": net, "rank": lora}}
+    return train_on(config, reference, words)

@@ -1,0 +1,53 @@
+"""What a stage begins with: the settings of a finished run, and its weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
+from project.training import train
+
+Config = dict[str, Any]
+# What was about one training, and not about what it was a training of.
+ONCE = ("weights", "finetuning", "resume", "ckpt_path")
+
+
+def stage_config(reference: str) -> Config:
+    """The settings of a run as a stage takes them over: what is learned from what, by which net, how.
+
+    Adapters are merged into the net, members of an ensemble have modules of their own, and a student has no teacher.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+    """
+    config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
+    for section in ONCE:
+        config.pop(section, None)
+    if config["trainer"].get("logger") is not False:
+        config["trainer"]["logger"] = None  # a new run has a folder of its own
+    config["model"] = without_teacher(config["model"])
+    net = config["model"]["init_args"].get("net")
+    if net is not None and net["class_path"] == "project.nets.LoRA":
+        net = net["init_args"]["net"]
+        config["model"]["init_args"]["net"] = net
+    if net is not None and net["class_path"] == "project.nets.Ensemble":
+        net["init_args"]["vectorize"] = False
+    return config
+
+
+def train_on(config: Config, references: str | list[str], words: Sequence[str]) -> dict[str, float]:
+    """Train as a configuration says, from the weights of a run.
+
+    Args:
+        config: From `stage_config`.
+        references: The run, or the runs of an ensemble's members.
+        words: Flags of scripts/train.py that go beyond it.
+
+    Returns:
+        What metrics.json holds.
+    """
+    paths = [references] if isinstance(references, str) else references
+    found = [str(find_checkpoint(path).resolve()) for path in paths]
+    config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}
+    return train(["--config", yaml.safe_dump(config), *words])

@@ -1,0 +1,143 @@
+"""Several nets as one: the mean of what they say, and how far they differ."""
+
+import copy
+import math
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from project.nets.linear import Linear
+from project.nets.mlp import MLP
+from project.nets.net import Net, within
+from project.nets.scaling import Standardized, column_shape
+
+# Members of at most so many weights are computed together: beyond it a loop over them is as fast.
+MOST_WEIGHTS = 20_000
+
+
+class Ensemble(Net):
+    """The mean over members; of classes, that of their probabilities.
+
+    Member k starts as it would alone from the seed plus k.
+
+    Source: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Ensembles" (2017).
+
+    Args:
+        in_shape: Shape of one row of x.
+        out_features: Number of outputs.
+        nets: The members.
+        copies: How many of each.
+        standardized: Whether each member standardises by itself, as those do that come from runs of their own.
+        vectorize: Whether copies of `Linear` or of a small `MLP` are computed together, by `torch.vmap`.
+
+    Attributes:
+        count: Number of members.
+        classifies: Whether outputs are logits, so that probabilities are averaged; set by whoever knows.
+
+    Raises:
+        ValueError: If there is no member.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        nets: list[Callable[[tuple[int, ...], int], Net]],
+        copies: int = 1,
+        standardized: bool = False,
+        vectorize: bool = True,
+    ) -> None:
+        super().__init__(in_shape, out_features)
+        self.count = len(nets) * copies
+        if not nets or copies < 1:
+            raise ValueError(f"Ensemble: {len(nets)} nets and {copies} copies: give one or more of each")
+        self.classifies = False
+        members: list[nn.Module] = []
+        for net in nets * copies:
+            with torch.random.fork_rng():
+                torch.manual_seed(torch.initial_seed() + len(members))
+                member = net(in_shape, out_features)
+            shape = column_shape(self.in_shape)
+            members.append(Standardized(member, shape, (out_features,)) if standardized else member)
+        self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
+        weights = sum(parameter.numel() for parameter in members[0].parameters())
+        # Recurrences cannot be batched, and batching attention and convolutions gains nothing.
+        if vectorize and copies == len(members) > 1 and isinstance(members[0], Linear | MLP) and weights < MOST_WEIGHTS:
+            stacked, _ = stack_module_state(members)
+            for name, value in stacked.items():  # `update` would sort them
+                self.stacked[_key(name)] = nn.Parameter(value)
+            self._names = list(stacked)
+            self._pattern = (members[0].to("meta"),)  # a tuple, so that it is no module of this one
+        else:
+            self.members.extend(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) -> (B, out_features)."""
+        return self.combine(self.each(x))
+
+    def each(self, x: Tensor) -> Tensor:
+        """Outputs of every member: (B, *in_shape) -> (members, B, out_features)."""
+        if not self.stacked:
+            return torch.stack([member(x) for member in self.members])
+        pattern = self._pattern[0].train(self.training)
+
+        def member(*weights: Tensor) -> Tensor:
+            return functional_call(pattern, dict(zip(self._names, weights, strict=True)), (x,))
+
+        return vmap(member, randomness="different")(*self.stacked.values())
+
+    def combine(self, each: Tensor) -> Tensor:
+        """(members, B, out_features) -> (B, out_features); of classes, logits of the mean probabilities."""
+        if not self.classifies:
+            return each.mean(0)
+        return each.log_softmax(2).logsumexp(0) - math.log(len(each))
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Standard deviation over members (B, out_features), of outputs or of probabilities."""
+        each = self.each(x)
+        return (each.softmax(2) if self.classifies else each).std(0, correction=0)
+
+    def separate(self) -> None:
+        """Make each member a module of its own; nothing changes but the names of weights."""
+        if not self.stacked:
+            return
+        weights = {name: self.stacked[_key(name)].detach() for name in self._names}
+        for values in zip(*weights.values(), strict=True):
+            member = copy.deepcopy(self._pattern[0]).to_empty(device=values[0].device)
+            member.load_state_dict(dict(zip(weights, values, strict=True)))
+            self.members.append(member.train(self.training))
+        self.stacked.clear()
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """What every member accepts."""
+        return all(net.accepts(shape) for _, net in self._nets())
+
+    def head_names(self) -> list[str]:
+        """The heads of all members."""
+        if self.stacked:
+            return [f"stacked.{_key(name)}" for name in self._names if within(name, self._pattern[0].head_names())]
+        return [f"{prefix}.{name}" for prefix, net in self._nets() for name in net.head_names()]
+
+    def backbone_names(self) -> list[list[str]]:
+        """Layers of all members side by side."""
+        if self.stacked:
+            return [[f"stacked.{_key(n)}" for n in layer] for layer in self._pattern[0].backbone_names()]
+        each = [[[f"{p}.{name}" for name in layer] for layer in net.backbone_names()] for p, net in self._nets()]
+        return [[name for layer in layers for name in layer] for layers in zip_longest(*each, fillvalue=[])]
+
+    def _nets(self) -> list[tuple[str, Net]]:
+        if self.stacked:
+            return [("stacked", self._pattern[0])]
+        return [
+            (f"members.{k}.net", m.net) if isinstance(m, Standardized) else (f"members.{k}", cast(Net, m))
+            for k, m in enumerate(self.members)
+        ]
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # names of parameters have no dots

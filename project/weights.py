@@ -1,0 +1,53 @@
+"""Trained weights, from wherever they lie: a run, a checkpoint or a safetensors file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from project.errors import UserError
+from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
+
+
+class Weights(NamedTuple):
+    """What a training can start from.
+
+    Attributes:
+        state: Tensors by name, as in a model's `state_dict`: `net.net.…` of the network, `net.features.…` and
+            `net.targets.…` of standardisation. Adapters are merged, and members of an ensemble apart.
+        data: What the weights were trained on, as checkpoints keep it; empty where that is not known.
+    """
+
+    state: dict[str, Tensor]
+    data: Mapping[str, Any]
+
+
+def read_weights(reference: str) -> Weights:
+    """Weights by a user's words.
+
+    Args:
+        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file.
+
+    Raises:
+        UserError: If there are none.
+    """
+    if reference.endswith(".safetensors"):
+        return _read_safetensors(Path(reference))
+    checkpoint = read_checkpoint(find_checkpoint(reference))
+    return Weights(load_model(checkpoint, trusted=None).state_dict(), checkpoint[DATA_KEY])
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            data = json.loads((file.metadata() or {}).get("data", "{}"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path}: not a safetensors file, or damaged: {error}") from error
+    return Weights(state, data if isinstance(data, dict) else {})
