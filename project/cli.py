@@ -159,8 +159,8 @@ class ExperimentCLI(LightningCLI):
             idle = next((word for word in self.words if word.startswith(("--optimizer", "--lr_scheduler"))), None)
             if idle:
                 raise UserError(f"{idle}: --model LinearRegression solves, without any optimizer: leave it out")
-        if self.config.trainer.max_epochs == 0:
-            raise UserError("--trainer.max_epochs is 0: give 1 or more")
+        if self.config.trainer.max_epochs == 0 and not self.config.weights.path:
+            raise UserError("--trainer.max_epochs is 0: give 1 or more, or weights to take over with --weights.path")
         self.config.config = self.config.ckpt_path = None
         if self.config.resume.allow and self.checkpoint is None:
             raise UserError("--resume.allow is for a run that is resumed: give --ckpt_path, too")

@@ -15,7 +15,7 @@ from project.errors import UserError
 from project.models.linear_regression import LinearRegression
 from project.quiet import quiet_lightning
 from project.report import coefficient_table, report
-from project.run import load_weights, read_checkpoint, write_coefficients, write_metrics
+from project.run import BEST, LAST, load_weights, read_checkpoint, write_coefficients, write_metrics
 from project.stop import Stopped, end_with_parent, stopped_line
 from project.training_errors import training_error
 
@@ -64,8 +64,9 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         dist.destroy_process_group()  # its threads, still running at exit, abort the process now and then
     if not trainer.is_global_zero:
         return metrics
-    if run.path is not None and run.seconds:
-        metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
+    if run.path is not None and (run.seconds or trainer.max_epochs == 0):
+        if run.seconds:
+            metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
         write_metrics(run.path, metrics)
         if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, cli.model.fit))
@@ -98,8 +99,20 @@ def fit(cli: ExperimentCLI) -> None:
         if mistake is None:
             raise
         raise mistake from error
-    if trainer.global_step == cli.trained_steps and not cli.finished:
+    if trainer.max_epochs == 0:
+        keep_untrained(cli)
+    elif trainer.global_step == cli.trained_steps and not cli.finished:
         cli.run_folder.discard(trainer)
         raise UserError(
             "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
         )
+
+
+def keep_untrained(cli: ExperimentCLI) -> None:
+    """Save weights that were taken over and not trained, with their metrics, as a run like any other."""
+    folder = cli.run_folder.path
+    if cli.best is not None and folder is not None:
+        for name in (LAST, BEST):
+            cli.trainer.save_checkpoint(folder / "checkpoints" / name)
+        cli.best.best_model_path = str(folder / "checkpoints" / BEST)
+    cli.trainer.validate(cli.model, cli.datamodule, verbose=False)

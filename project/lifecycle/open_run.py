@@ -26,6 +26,7 @@ def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
     config["model"] = without_teacher(config["model"])
     config.pop("weights", None)  # which have been trained further
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
+    config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says
     cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])
     for name in ("feature_names", "target_names", "class_names"):

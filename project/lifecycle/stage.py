@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from project.cli import ExperimentCLI
 from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
 from project.training import train
 
@@ -36,6 +37,19 @@ def stage_config(reference: str) -> Config:
     return config
 
 
+class _Settings(ExperimentCLI):
+    """Parses, and builds nothing."""
+
+    def instantiate_classes(self) -> None:
+        """Leave everything as it is written."""
+
+
+def parse(words: Sequence[str]) -> Config:
+    """The complete settings that flags of scripts/train.py stand for."""
+    settings: Config = yaml.safe_load(_Settings(words).yaml())
+    return settings
+
+
 def train_on(config: Config, references: str | list[str], words: Sequence[str]) -> dict[str, float]:
     """Train as a configuration says, from the weights of a run.
 
@@ -49,5 +63,9 @@ def train_on(config: Config, references: str | list[str], words: Sequence[str]) 
     """
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
-    config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}
+    return train_as(config | {"weights": {"path": found[0] if isinstance(references, str) else found}}, words)
+
+
+def train_as(config: Config, words: Sequence[str] = ()) -> dict[str, float]:
+    """Train as a configuration says, but for what flags of scripts/train.py say."""
     return train(["--config", yaml.safe_dump(config), *words])

@@ -1,0 +1,66 @@
+"""Several nets as one run: of runs that are there, or trained side by side."""
+
+from collections.abc import Sequence
+
+from project.errors import UserError
+from project.lifecycle.stage import Config, parse, stage_config, train_as, train_on
+from project.run import DATA_KEY, find_checkpoint, read_checkpoint
+
+ENSEMBLE, LINEAR = "project.nets.Ensemble", {"class_path": "project.nets.Linear"}
+SAME = ("in_shape", "out_features", "feature_names", "target_names", "class_names")
+
+
+def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, float]:
+    """Make one run of several: its prediction is the mean of theirs, its settings are those of the first.
+
+    Args:
+        references: Run folders or checkpoints, of two runs or more on the same features and targets.
+        words: Flags of scripts/train.py; with `--trainer.max_epochs` above 0 the members are trained further.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        UserError: If runs are of different tasks, or of other features, targets or classes.
+    """
+    first, *others = (read_checkpoint(find_checkpoint(reference))[DATA_KEY] for reference in references)
+    for reference, facts in zip(references[1:], others, strict=True):
+        for name in SAME:
+            if facts[name] != first[name]:
+                raise UserError(
+                    f"{reference}: its {name} are {facts[name]}, and those of {references[0]} {first[name]}: "
+                    "give runs of one task"
+                )
+    configs = [stage_config(reference) for reference in references]
+    config = configs[0]
+    nets = [_net(each) for each in configs]
+    arguments = {"nets": nets, "standardized": True, "vectorize": False}
+    config["model"]["init_args"] |= {"net": {"class_path": ENSEMBLE, "init_args": arguments}, "standardize": False}
+    config["trainer"]["max_epochs"] = 0
+    return train_on(config, list(references), words)
+
+
+def train_jointly(members: int, bootstrap: bool, words: Sequence[str]) -> dict[str, float]:
+    """Train copies of one net in one fit, from different seeds.
+
+    Args:
+        members: How many.
+        bootstrap: Whether each learns from a bootstrap sample of its own.
+        words: Flags of scripts/train.py for one of them.
+
+    Returns:
+        What metrics.json holds.
+    """
+    if members < 2:
+        raise UserError(f"--members is {members}: give 2 or more")
+    config = parse(words)
+    arguments = {"nets": [_net(config)], "copies": members}
+    config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
+    if bootstrap and config["sampling"]["bootstrap"] is None:
+        config["sampling"]["bootstrap"] = config["seed_everything"]
+    return train_as(config)
+
+
+def _net(config: Config) -> dict[str, object]:
+    net: dict[str, object] = config["model"]["init_args"].get("net", LINEAR)
+    return net
