@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from project.cli import ExperimentCLI
+from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
 from project.training import train
 
@@ -46,6 +47,7 @@ class _Settings(ExperimentCLI):
 
 def parse(words: Sequence[str]) -> Config:
     """The complete settings that flags of scripts/train.py stand for."""
+    quiet_lightning()
     settings: Config = yaml.safe_load(_Settings(words).yaml())
     return settings
 
