@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     Timer,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple, _InstantiatorFn
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import default_pg_timeout
@@ -48,6 +48,7 @@ from project.config import with_full_paths, with_plain_values, yaml_of
 from project.data.sampling import Sampling
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
+from project.models.distillation import Distillation
 from project.models.supervised import Supervised
 from project.plain_data import check_progress
 from project.resume import is_finished, permitted_changes, restarted_run
@@ -59,6 +60,7 @@ from project.run import (
     read_checkpoint,
 )
 from project.trust import require_known, with_trust
+from project.weights import load_teacher
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -178,19 +180,20 @@ class ExperimentCLI(LightningCLI):
         self.trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         self.checkpoint, self.trained_steps = path, checkpoint["global_step"]
 
-    def _add_instantiators(self) -> None:
-        super()._add_instantiators()
-        build: Any = _InstantiatorFn(cli=self, key="data")
+    def before_instantiate_classes(self) -> None:
+        """Have the data module know which rows are wanted before it is asked for their shape."""
 
-        def build_data(*args: Any, **kwargs: Any) -> Any:
-            data = build(*args, **kwargs)
+        def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
+            data: Any = data_class(*args, **kwargs)
             data.sampling = Sampling(**self.config.sampling)
             return data
 
-        self.parser.add_instantiator(build_data, LightningDataModule, subclasses=True)
+        self.parser.add_instantiator(build, LightningDataModule)
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         decay, model = self.config_init.finetuning.layer_decay, self.model
+        if isinstance(model, Distillation):  # who may learn, too, by the same optimizer
+            model.teach(load_teacher(self.config.model.init_args.teacher, self.datamodule))
         try:  # it builds the optimizer once, before anything is written
             if decay != 1:
                 groups = parameter_groups(model, self.config.optimizer.init_args.lr, decay)

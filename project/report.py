@@ -159,6 +159,17 @@ def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping
     console.print(table)
 
 
+def print_comparison(console: Console, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """A table of the same metrics of several models, one a column."""
+    table = Table("metric")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    for name in next(iter(metrics.values())):
+        if name.startswith("test/"):
+            table.add_row(name, *(f"{found[name]:#.6g}" for found in metrics.values()))
+    console.print(table)
+
+
 def print_run(console: Console, run: Path, seconds: float) -> None:
     """Where the run lies, and what to type next."""
     run = Path(os.path.relpath(run))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from project.errors import UserError
+from project.nets.scaling import Standardized
 from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
 
 
@@ -37,6 +38,28 @@ def read_weights(reference: str) -> Weights:
         return _read_safetensors(Path(reference))
     checkpoint = read_checkpoint(find_checkpoint(reference))
     return Weights(load_model(checkpoint, trusted=None).state_dict(), checkpoint[DATA_KEY])
+
+
+def load_teacher(reference: str, data: Any) -> Standardized:
+    """The net of a run, to learn from it.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        data: The data module of who learns.
+
+    Raises:
+        UserError: If it computes something else, or from something else.
+    """
+    checkpoint = read_checkpoint(find_checkpoint(reference))
+    for name in ("target_names", "class_names"):
+        if (taught := checkpoint[DATA_KEY][name]) != (learned := getattr(data, name, None)):
+            raise UserError(f"--model.teacher {reference}: its {name} are {taught}, and the student's {learned}")
+    net = load_model(checkpoint, trusted=None).net
+    if not net.net.accepts(data.in_shape):
+        raise UserError(
+            f"--model.teacher {reference}: takes rows of {net.net.in_shape}, and the student's are {data.in_shape}"
+        )
+    return net
 
 
 def _read_safetensors(path: Path) -> Weights:

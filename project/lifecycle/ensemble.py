@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from project.errors import UserError
-from project.lifecycle.stage import Config, parse, stage_config, train_as, train_on
+from project.lifecycle.stage import LINEAR, Config, parse, stage_config, train_as, train_on
 from project.run import DATA_KEY, find_checkpoint, read_checkpoint
 
-ENSEMBLE, LINEAR = "project.nets.Ensemble", {"class_path": "project.nets.Linear"}
+ENSEMBLE = "project.nets.Ensemble"
 SAME = ("in_shape", "out_features", "feature_names", "target_names", "class_names")
 
 

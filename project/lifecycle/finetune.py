@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from project.lifecycle.stage import stage_config, train_on
+from project.lifecycle.stage import LINEAR, stage_config, train_on
 
 
 def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ()) -> dict[str, float]:
@@ -21,6 +21,6 @@ def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ())
     config = stage_config(reference)
     if lora is not None:
         arguments = config["model"]["init_args"]
-        net = arguments.get("net") or {"class_path": "project.nets.Linear"}
+        net = arguments.get("net", LINEAR)
         arguments["net"] = {"class_path": "project.nets.LoRA", "init_args": {"net": net, "rank": lora}}
     return train_on(config, reference, words)

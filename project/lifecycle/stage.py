@@ -11,6 +11,7 @@ from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_te
 from project.training import train
 
 Config = dict[str, Any]
+LINEAR = {"class_path": "project.nets.Linear"}
 # What was about one training, and not about what it was a training of.
 ONCE = ("weights", "finetuning", "resume", "ckpt_path")
 
@@ -28,7 +29,11 @@ def stage_config(reference: str) -> Config:
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:
         config["trainer"]["logger"] = None  # a new run has a folder of its own
+    if config["trainer"]["max_epochs"] == 0:  # of a run that took weights over
+        del config["trainer"]["max_epochs"]
     config["model"] = without_teacher(config["model"])
+    if config["model"]["class_path"] == "project.models.LinearRegression":  # which solves, and trains nothing
+        config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")
     if net is not None and net["class_path"] == "project.nets.LoRA":
         net = net["init_args"]["net"]

@@ -1,7 +1,8 @@
 """How it is learned: LightningModules, each a net with its loss, metrics and optimizer."""
 
 from project.models.classification import Classification
+from project.models.distillation import DistilledClassification, DistilledRegression
 from project.models.linear_regression import LinearRegression
 from project.models.regression import Regression
 
-__all__ = ["Classification", "LinearRegression", "Regression"]
+__all__ = ["Classification", "DistilledClassification", "DistilledRegression", "LinearRegression", "Regression"]

@@ -1,0 +1,53 @@
+"""Distillation: a run teaches another net, which becomes a run of its own."""
+
+import json
+from collections.abc import Sequence
+
+import yaml
+
+from project.lifecycle.evaluate import evaluate
+from project.lifecycle.stage import Config, parse, stage_config, train_as
+from project.run import find_checkpoint, without_teacher
+
+DISTILLED = {
+    "project.models.Classification": "project.models.DistilledClassification",
+    "project.models.Regression": "project.models.DistilledRegression",
+}
+
+
+def student_config(reference: str, words: Sequence[str] = ()) -> Config:
+    """The settings of a net that learns from a run: the teacher's own, with what the words say in their place.
+
+    Args:
+        reference: The teacher: a run folder, a checkpoint, or `last`.
+        words: Flags of scripts/train.py, such as `--model.net MLP`.
+    """
+    config = stage_config(reference)
+    model = config["model"]
+    model["class_path"] = DISTILLED.get(model["class_path"], model["class_path"])
+    model["init_args"]["teacher"] = str(find_checkpoint(reference).resolve())
+    return parse(["--config", yaml.safe_dump(config), *words])
+
+
+def distill(reference: str, baseline: bool = False, words: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    """Have a run teach a net.
+
+    Args:
+        reference: The teacher: a run folder, a checkpoint, or `last`.
+        baseline: Whether to train the same net on the labels alone, too, as a run before it.
+        words: Flags of scripts/train.py that differ from the teacher's own: those of the student.
+
+    Returns:
+        Test metrics on the student's test rows, by who was tested: `teacher`, `student`, and `labels alone`.
+    """
+    reference = str(find_checkpoint(reference))  # `last` would be another one once there is a student
+    config = student_config(reference, words)
+    metrics = {}
+    if baseline:
+        alone = config | {"model": without_teacher(config["model"])}
+        alone["sampling"] = config["sampling"] | {"unlabelled": False, "unlabelled_path": None}
+        metrics["labels alone"] = train_as(alone)
+    metrics["student"] = train_as(config)
+    rows = [word for name in ("data", "sampling") for word in (f"--{name}", json.dumps(config[name]))]
+    metrics["teacher"], _ = evaluate(reference, rows)
+    return metrics

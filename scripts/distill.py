@@ -1,0 +1,24 @@
+"""Have a run teach another net: from labels, where rows have any, and from what the teacher says of every row."""
+
+import argparse
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Further flags are those of train.py, and override the teacher's own: --model.net MLP, "
+        "--model.temperature 4, --model.labels_weight 0.1, --model.mutual true, --sampling.labels 150.",
+    )
+    parser.add_argument("teacher", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("--unlabelled", metavar="FILE", help="a table of further rows, which the teacher alone labels")
+    parser.add_argument("--baseline", action="store_true", help="train the same net on the labels alone as well")
+    arguments, words = parser.parse_known_args()
+    with told_in_one_line():
+        from rich.console import Console
+
+        from project.lifecycle.distill import distill
+        from project.report import print_comparison
+
+        more = ["--sampling.unlabelled_path", arguments.unlabelled] if arguments.unlabelled else []
+        print_comparison(Console(), distill(arguments.teacher, arguments.baseline, [*more, *words]))
