@@ -87,6 +87,8 @@ class ExperimentCLI(LightningCLI):
 
     Args:
         args: Command line words; `--trust MODULE` among them lets configurations name the module's classes.
+        callbacks: What watches this training alone: no part of the run's configuration.
+        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Attributes:
         run_folder: Callback that knows where the run lies.
@@ -97,8 +99,9 @@ class ExperimentCLI(LightningCLI):
     model: Supervised
     trainer: Trainer
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> None:
         self.words = with_trust(args)
+        self.watching, self.folder = callbacks, folder
         self.best: BestCheckpoint | None = None
         try:
             super().__init__(
@@ -225,7 +228,7 @@ class ExperimentCLI(LightningCLI):
         given, own = self._given_callbacks(config), self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.
-        config.callbacks = [ExactResume(optimizer_changes), LastCheckpoint(), *given, *own]
+        config.callbacks = [ExactResume(optimizer_changes), LastCheckpoint(), *given, *self.watching, *own]
         plugins = config.plugins or []
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
         self.claimed = self._choose_logger(config)
@@ -247,8 +250,9 @@ class ExperimentCLI(LightningCLI):
         if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
             logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
         elif not config.fast_dev_run and _get_rank() in (None, 0):
-            claimed = claim_version(logs)
-            version = claimed.name
+            claimed = self.folder.resolve() if self.folder else claim_version(logs)
+            claimed.mkdir(parents=True, exist_ok=True)
+            logs, version = claimed.parent, claimed.name
         # A killed run may have logged points that it did not live to save: they will come again.
         purge: dict[str, Any] = {"purge_step": self.trained_steps} if self.trained_steps else {}
         config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)

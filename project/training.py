@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from project.callbacks.run_folder import remove_own_files
@@ -20,18 +21,20 @@ from project.stop import Stopped, end_with_parent, stopped_line
 from project.training_errors import training_error
 
 
-def train(words: Sequence[str]) -> dict[str, float]:
+def train(words: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> dict[str, float]:
     """Fit, test the best checkpoint, write metrics.json, and print a report.
 
     Args:
         words: Command line words.
+        callbacks: What watches this training alone: no part of the run's configuration.
+        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Returns:
         What metrics.json holds.
     """
     quiet_lightning()
     end_with_parent()
-    cli = ExperimentCLI(words)
+    cli = ExperimentCLI(words, callbacks, folder)
     try:
         fit(cli)
         return test_and_report(cli)
