@@ -170,6 +170,17 @@ def print_comparison(console: Console, metrics: Mapping[str, Mapping[str, float]
     console.print(table)
 
 
+def print_spread(metrics: Mapping[str, float]) -> None:
+    """A table of metrics with their standard deviations, which are named `NAME/std`."""
+    table = Table("metric")
+    for column in ("mean", "standard deviation"):
+        table.add_column(column, justify="right")
+    for name, value in metrics.items():
+        if f"{name}/std" in metrics:
+            table.add_row(name, f"{value:#.6g}", f"{metrics[f'{name}/std']:#.3g}")
+    Console().print(table)
+
+
 def print_run(console: Console, run: Path, seconds: float) -> None:
     """Where the run lies, and what to type next."""
     run = Path(os.path.relpath(run))

@@ -7,6 +7,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
+from project.callbacks.pretrained import new_parameters
 from project.errors import UserError
 from project.models.supervised import Supervised
 from project.nets.net import Net, within
@@ -26,6 +27,9 @@ class Finetuning(BaseFinetuning):
         unfreeze_every: Thaw one more layer each time that so many epochs have passed; 0 thaws none.
         layer_decay: Factor on the learning rate from each layer to the one below it.
 
+    Attributes:
+        anew: Names of what starts anew, which is trained in any case; set by whoever knows.
+
     Raises:
         UserError: If a number is out of range.
     """
@@ -38,6 +42,7 @@ class Finetuning(BaseFinetuning):
             raise UserError(f"--finetuning.layer_decay is {layer_decay}: give a number above 0, at most 1")
         if unfreeze_every and not freeze:
             raise UserError('--finetuning.unfreeze_every: nothing is frozen: give --finetuning.freeze "[backbone]"')
+        self.anew: list[str] = []
         self.frozen, self.unfreeze_every, self.layer_decay = freeze or [], unfreeze_every, layer_decay
         self._layers: list[list[nn.Parameter]] = []  # from the head down
         self._thawed = 0
@@ -48,12 +53,13 @@ class Finetuning(BaseFinetuning):
             return
         net = pl_module.net.net
         names = frozen_names(net, self.frozen)
+        anew = new_parameters(net, self.anew)
         parameters = dict(net.named_parameters())
         self._layers = [
             [parameters[name] for name in layer if within(name, names)] for layer in reversed(net.backbone_names())
         ]
         for name, parameter in parameters.items():
-            if within(name, names):
+            if within(name, names) and not within(name, anew):
                 parameter.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in parameters.values()):
             raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train: leave the head out")

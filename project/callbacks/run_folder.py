@@ -153,16 +153,16 @@ def remove_own_files(run: Path) -> None:
             folder.rmdir()
 
 
-def claim_version(root: Path) -> Path:
+def claim_version(root: Path, kind: str = "version") -> Path:
     """Make the first unused `version_N` under a folder; another process that asks at the same time gets another."""
     while True:
-        path = next_version(root)
+        path = next_version(root, kind)
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
 
 
-def next_version(root: Path) -> Path:
-    """The first unused `version_N` under a folder."""
-    taken = [int(path.name[8:]) for path in root.glob("version_*") if path.name[8:].isdigit()]
-    return root / f"version_{max(taken, default=-1) + 1}"
+def next_version(root: Path, kind: str = "version") -> Path:
+    """The first unused `version_N`, or `KIND_N`, under a folder."""
+    numbers = [path.name.removeprefix(f"{kind}_") for path in root.glob(f"{kind}_*")]
+    return root / f"{kind}_{max((int(number) for number in numbers if number.isdigit()), default=-1) + 1}"

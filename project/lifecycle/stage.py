@@ -1,6 +1,7 @@
 """What a stage begins with: the settings of a finished run, and its weights."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,19 +14,20 @@ from project.training import train
 Config = dict[str, Any]
 LINEAR = {"class_path": "project.nets.Linear"}
 # What was about one training, and not about what it was a training of.
-ONCE = ("weights", "finetuning", "resume", "ckpt_path")
+ONCE = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
 
 
-def stage_config(reference: str) -> Config:
+def stage_config(reference: str, *kept: str) -> Config:
     """The settings of a run as a stage takes them over: what is learned from what, by which net, how.
 
     Adapters are merged into the net, members of an ensemble have modules of their own, and a student has no teacher.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
+        kept: Sections about the run's training that go on in the stage.
     """
     config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
-    for section in ONCE:
+    for section in set(ONCE) - set(kept):
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:
         config["trainer"]["logger"] = None  # a new run has a folder of its own
@@ -73,6 +75,6 @@ def train_on(config: Config, references: str | list[str], words: Sequence[str]) 
     return train_as(config | {"weights": {"path": found[0] if isinstance(references, str) else found}}, words)
 
 
-def train_as(config: Config, words: Sequence[str] = ()) -> dict[str, float]:
-    """Train as a configuration says, but for what flags of scripts/train.py say."""
-    return train(["--config", yaml.safe_dump(config), *words])
+def train_as(config: Config, words: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:
+    """Train as a configuration says, but for what flags of scripts/train.py say; in a folder of its own where given."""
+    return train(["--config", yaml.safe_dump(config), *words], folder=folder)

@@ -1,0 +1,22 @@
+"""Train and test an experiment on every fold of its rows; mean and spread of each metric."""
+
+import argparse
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Further flags are those of train.py.", allow_abbrev=False
+    )
+    parser.add_argument("--folds", type=int, default=5, help="how many parts the rows are cut into; 5 unless given")
+    arguments, words = parser.parse_known_args()
+    with told_in_one_line():
+        from project.lifecycle.crossvalidate import crossvalidate, summary
+        from project.report import print_spread
+
+        found = []
+        for run, metrics in crossvalidate(arguments.folds, words):
+            print(f"{run}: {', '.join(f'{name} {value:#.4g}' for name, value in metrics.items())}", flush=True)
+            found.append(metrics)
+        print_spread(summary(found))
+        print(f"TensorBoard: tensorboard --logdir {run.parent}")
