@@ -39,6 +39,7 @@ from project.callbacks import (
     Hyperparameters,
     LastCheckpoint,
     Pretrained,
+    Pruning,
     RunFolder,
 )
 from project.callbacks.finetuning import parameter_groups
@@ -129,6 +130,7 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(EpochLine, "epoch_line")
         parser.add_lightning_class_args(Pretrained, "weights")
         parser.add_lightning_class_args(Finetuning, "finetuning")
+        parser.add_lightning_class_args(Pruning, "pruning")
         parser.add_class_arguments(Sampling, "sampling")
         parser.add_optimizer_args((torch.optim.Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)

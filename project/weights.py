@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from project.errors import UserError
+from project.nets.net import Net
+from project.nets.pruned import narrow, widths
 from project.nets.scaling import Standardized
 from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
 
@@ -25,19 +27,26 @@ class Weights(NamedTuple):
     data: Mapping[str, Any]
 
 
-def read_weights(reference: str) -> Weights:
+def read_weights(reference: str, like: Net | None = None) -> Weights:
     """Weights by a user's words.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or a `.safetensors` file.
+        like: The same net with fewer units: the least important ones of a run's are left out.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or the net is not the same.
     """
     if reference.endswith(".safetensors"):
         return _read_safetensors(Path(reference))
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    return Weights(load_model(checkpoint, trusted=None).state_dict(), checkpoint[DATA_KEY])
+    model = load_model(checkpoint, trusted=None)
+    if like is not None:
+        try:
+            narrow(model.net.net, {name: width.units for name, width in widths(like).items()})
+        except ValueError as error:
+            raise UserError(f"--weights.narrow: {reference}: {error}") from error
+    return Weights(model.state_dict(), checkpoint[DATA_KEY])
 
 
 def load_teacher(reference: str, data: Any) -> Standardized:

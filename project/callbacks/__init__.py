@@ -10,6 +10,7 @@ from project.callbacks.fit_figure import FitFigure
 from project.callbacks.hyperparameters import Hyperparameters
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.callbacks.pretrained import Pretrained
+from project.callbacks.pruning import Pruning
 from project.callbacks.run_folder import RunFolder
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Hyperparameters",
     "LastCheckpoint",
     "Pretrained",
+    "Pruning",
     "RunFolder",
 ]

@@ -7,7 +7,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 Value = bool | int | float | str
-SECTIONS = ("seed_everything", "model", "data", "sampling", "weights", "finetuning", "optimizer", "lr_scheduler")
+SECTIONS = (
+    "seed_everything",
+    "model",
+    "data",
+    "sampling",
+    "weights",
+    "finetuning",
+    "pruning",
+    "optimizer",
+    "lr_scheduler",
+)
 
 
 class Hyperparameters(Callback):

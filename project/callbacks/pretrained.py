@@ -45,12 +45,18 @@ class Pretrained(Callback):
             targets or classes than the weights were trained on. What standardises targets goes with the head, and
             features with the input.
         strict: Whether weights that are missing in the file, or that the net has no place for, are an error.
+        narrow: Whether the run's net has more units, of which the least important are left out.
     """
 
     def __init__(
-        self, path: str | list[str] | None = None, reinitialize: list[Part] | None = None, strict: bool = True
+        self,
+        path: str | list[str] | None = None,
+        reinitialize: list[Part] | None = None,
+        strict: bool = True,
+        narrow: bool = False,
     ) -> None:
-        self.path, self.reinitialize, self.strict = path, reinitialize, strict
+        self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
+        self._like: Net | None = None
         self._start: dict[str, Tensor] = {}
         self.movements: dict[str, Movement] = {}
 
@@ -58,7 +64,7 @@ class Pretrained(Callback):
     def weights(self) -> list[Weights]:
         """The weights of every path."""
         paths = [self.path] if isinstance(self.path, str) else self.path or []
-        return [read_weights(path) for path in paths]
+        return [read_weights(path, self._like) for path in paths]
 
     def choose_parts(self, data: Any) -> None:
         """Settle which parts start anew, where the user has not.
@@ -77,6 +83,9 @@ class Pretrained(Callback):
         """Load the weights, unless a run is resumed."""
         if self.path is None or not isinstance(pl_module, Supervised):
             return
+        if self.narrow:
+            self._like = inner(pl_module.net.net)
+            vars(self).pop("weights", None)  # those of all units
         if trainer.ckpt_path is None:
             self.load(pl_module)
         try:

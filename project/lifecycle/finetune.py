@@ -18,7 +18,7 @@ def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ())
     Returns:
         What metrics.json holds.
     """
-    config = stage_config(reference)
+    config = stage_config(reference, *(["pruning"] if lora is None else []))  # adapters fill what is zero
     if lora is not None:
         arguments = config["model"]["init_args"]
         net = arguments.get("net", LINEAR)

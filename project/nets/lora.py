@@ -43,7 +43,7 @@ class LoRA(Net):
         if rank < 1:
             raise ValueError(f"LoRA: rank {rank} must be 1 or more")
         self.net, self.scale = net(in_shape, out_features), alpha / rank
-        self.adapted = [name for name in _matrices(self.net) if not within(name, self.net.head_names())]
+        self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
         if not self.adapted:
             raise ValueError(
                 f"LoRA: {type(self.net).__name__} has no linear, convolutional, recurrent or attention layer apart "
@@ -91,7 +91,8 @@ class LoRA(Net):
         return self.net.requires_grad_()
 
 
-def _matrices(net: nn.Module) -> list[str]:
+def matrices(net: nn.Module) -> list[str]:
+    """Names of the weights of linear, convolutional, recurrent and attention layers, without biases."""
     return [
         f"{name}.{part}".lstrip(".")
         for name, module in net.named_modules()

@@ -1,0 +1,216 @@
+"""Pruning: a run's net with zeros among its weights, or with fewer units, trained further."""
+
+import copy
+import gzip
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from project.callbacks.pruning import require_prunable
+from project.callbacks.run_folder import RunFolder
+from project.errors import UserError
+from project.lifecycle.evaluate import evaluate
+from project.lifecycle.stage import LINEAR, Config, stage_config
+from project.models.supervised import Supervised
+from project.nets.net import Net
+from project.nets.pruned import removable, widths
+from project.nets.scaling import Standardized
+from project.run import find_checkpoint, load_model, read_checkpoint, write_metrics
+from project.training import train
+from project.trust import with_trust
+
+PRUNED = "project.nets.Pruned"
+BATCHES = (1, 64)
+WARM_UP, ROUNDS, SECONDS = 10, 200, 2.0
+GAIN = 1.1  # below it, a difference in speed is noise
+LABELS = {
+    "nonzero": "parameters that are not 0",
+    "bytes": "bytes of the weights",
+    "gzip_bytes": "the same, compressed by gzip",
+    "milliseconds_1": "ms for 1 row",
+    "milliseconds_64": "ms for 64 rows",
+}
+ABOUT_ROWS = ("--data", "--sampling", "--trust")
+
+
+def prune(
+    reference: str, sparsity: float | None = None, structured: float | None = None, words: Sequence[str] = ()
+) -> dict[str, float]:
+    """Prune a run's net and train it further, as a run of its own.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        sparsity: Part of all weights that becomes zero, the smallest first.
+        structured: Part of the units of each layer (neurons, channels, heads) that is left out.
+        words: Flags of scripts/train.py that differ from the run's own.
+
+    Returns:
+        What metrics.json holds: beside the metrics of the run, size, speed and test metrics as `pruned/…` and
+        `unpruned/…`.
+
+    Raises:
+        UserError: If a part is not between 0 and 1, or leaves nothing of a layer, or there is nothing to prune.
+    """
+    if (sparsity is None) == (structured is None):
+        raise UserError(
+            "give either --sparsity, the part of weights to be zero, or --structured, the part of units to go"
+        )
+    for flag, part in (("sparsity", sparsity), ("structured", structured)):
+        if part is not None and not 0 < part < 1:
+            raise UserError(f"--{flag} is {part}: give a part, above 0 and below 1")
+    with_trust(words)
+    path = str(find_checkpoint(reference).resolve())  # `last` would be another one soon
+    before = load_model(read_checkpoint(find_checkpoint(path)), trusted=None).net
+    config = stage_config(path, "pruning")
+    config["weights"] = {"path": path, "narrow": structured is not None}
+    if sparsity is not None:
+        require_prunable(before.net, sparsity)
+        config["pruning"] = {"sparsity": sparsity}
+    if structured is not None:
+        arguments = config["model"]["init_args"]
+        arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, structured)
+    tested, _ = evaluate(path, about_rows(words))
+    result = Result()
+    metrics = train(["--config", yaml.safe_dump(config), *words], [result])
+    after = {f"pruned/{name}": value for name, value in metrics.items() if name.startswith("test/")}
+    metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | after | figures(before, result.net)
+    if result.folder is not None:
+        write_metrics(result.folder, metrics)
+    return metrics
+
+
+class Result(Callback):
+    """Keeps what a training has come to.
+
+    Attributes:
+        net: Of the best checkpoint.
+        folder: Of the run, where this process writes it.
+    """
+
+    net: Standardized
+    folder: Path | None = None
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take it."""
+        assert isinstance(pl_module, Supervised)
+        self.net = copy.deepcopy(pl_module.net).cpu()
+        for callback in trainer.callbacks if trainer.is_global_zero else ():  # type: ignore[attr-defined]
+            if isinstance(callback, RunFolder):
+                self.folder = callback.path
+
+
+def narrowed(config: Config, net: Net, part: float) -> Config:
+    """The settings of a net with fewer units, by its own arguments where they can say it.
+
+    Args:
+        config: Settings of a net.
+        net: The net, with its weights.
+        part: What part of the units of each layer goes.
+
+    Raises:
+        UserError: If no size of the net is free to change, or nothing would be left of one.
+    """
+    free, name = removable(net), type(net).__name__
+    if not free:
+        raise UserError(f"--structured: {name} has no layer whose units could go: prune its weights, with --sparsity")
+    counts = {layer: width.units - round(part * width.units) for layer, width in free.items()}
+    for layer, count in counts.items():
+        if count == 0:
+            raise UserError(f"--structured {part} leaves none of the {free[layer].units} units of {layer}: give less")
+    all_counts = {layer: width.units for layer, width in widths(net).items()} | counts
+    path, arguments = config["class_path"], config.get("init_args", {})
+    if path == "project.nets.MLP":
+        own: Config = {"hidden": list(all_counts.values())}
+    elif path == "project.nets.CNN":
+        *channels, hidden = all_counts.values()
+        own = {"channels": channels, "hidden": hidden}
+    elif path == "project.nets.RNN":
+        own = {"hidden": all_counts["recurrence"]}
+    elif path == PRUNED:
+        own = {"widths": arguments["widths"] | counts}
+    else:
+        return {"class_path": PRUNED, "init_args": {"net": config, "widths": counts}}
+    return {"class_path": path, "init_args": arguments | own}
+
+
+def about_rows(words: Sequence[str]) -> list[str]:
+    """Those flags, with their values, that say which rows a net is tested on."""
+    kept, wanted = [], False
+    for word in words:
+        wanted = word.startswith(ABOUT_ROWS) if word.startswith("--") else wanted
+        kept += [word] if wanted else []
+    return kept
+
+
+def figures(before: Standardized, after: Standardized) -> dict[str, float]:
+    """Size, and milliseconds a batch on the CPU, of a net before and after pruning."""
+    nets = {"unpruned": before, "pruned": after}
+    found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
+    for rows in BATCHES:
+        speeds = latencies(list(nets.values()), torch.randn(rows, *before.net.in_shape))
+        found |= {f"{name}/milliseconds_{rows}": speed for name, speed in zip(nets, speeds, strict=True)}
+    return found
+
+
+def sizes(net: nn.Module) -> dict[str, float]:
+    """Parameters, those that are not zero, and bytes of the weights, as stored and compressed by gzip."""
+    from safetensors.torch import save
+
+    stored = save({name: value.detach().clone().contiguous() for name, value in net.state_dict().items()})
+    return {
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        "nonzero": sum(int(parameter.count_nonzero()) for parameter in net.parameters()),
+        "bytes": len(stored),
+        "gzip_bytes": len(gzip.compress(stored)),
+    }
+
+
+@torch.inference_mode()
+def latencies(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
+    """Milliseconds that each net takes for a batch (B, *in_shape): medians of many, taken in turn."""
+    times: list[list[float]] = [[] for _ in nets]
+    end = time.perf_counter() + SECONDS
+    while len(times[0]) < WARM_UP or (len(times[0]) < ROUNDS and time.perf_counter() < end):
+        for net, found in zip(nets, times, strict=True):
+            start = time.perf_counter()
+            net.eval()(x)
+            found.append(1_000 * (time.perf_counter() - start))
+    return [median(found[WARM_UP // 2 :]) for found in times]
+
+
+@rank_zero_only
+def print_pruning(metrics: Mapping[str, float]) -> None:
+    """What pruning has changed, and what it has not."""
+    console, table = Console(), Table(title="Pruning", title_justify="left")
+    table.add_column("")
+    for column in ("before", "after", "after / before"):
+        table.add_column(column, justify="right")
+    pairs = {
+        name: (metrics[f"un{full}"], value)
+        for full, value in metrics.items()
+        if full.startswith("pruned/") and (name := full.removeprefix("pruned/"))
+    }
+    for name, (was, now) in pairs.items():
+        kind = "#.4g" if name.startswith(("test/", "milliseconds")) else ",.0f"
+        table.add_row(LABELS.get(name, name), f"{was:{kind}}", f"{now:{kind}}", f"{now / was:.2f}" if was else "")
+    console.print(table)
+    ratio = {name: was / now for name, (was, now) in pairs.items() if now}
+    if ratio["parameters"] == 1:
+        console.print(
+            f"Zeros are stored and multiplied like any number: files are as large, and nothing is faster. "
+            f"Compressed, the weights take {ratio['gzip_bytes']:.1f} times less."
+        )
+        return
+    for rows in BATCHES:
+        speed = ratio[f"milliseconds_{rows}"]
+        told = f"{speed:.1f} times faster" if speed > GAIN else "no faster"
+        console.print(f"Batches of {rows}: {told}, on {torch.get_num_threads()} threads of the CPU.")

@@ -1,0 +1,20 @@
+"""Prune a run: set its smallest weights to zero, or leave out whole neurons, channels and heads; then train on."""
+
+import argparse
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Further flags are those of train.py, and override the run's own: --trainer.max_epochs 20, "
+        "--optimizer.lr 0.001, --pruning.epochs 5 (how long zeros take to become as many as wanted).",
+    )
+    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("--sparsity", type=float, help="part of the weights to be zero, over all layers together")
+    parser.add_argument("--structured", type=float, metavar="PART", help="part of the units of each layer to go")
+    arguments, words = parser.parse_known_args()
+    with told_in_one_line():
+        from project.lifecycle.prune import print_pruning, prune
+
+        print_pruning(prune(arguments.run, arguments.sparsity, arguments.structured, words))
