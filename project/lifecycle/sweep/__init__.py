@@ -1,0 +1,1 @@
+"""A search for hyperparameters: one study on disk, whose trials are runs, shared by any number of processes."""
