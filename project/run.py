@@ -26,6 +26,7 @@ from project.trust import allow_imports, require_known
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+ARTIFACTS = (".onnx", ".pt2", ".pt")
 # Models that learn from a teacher, and the arguments that are about it.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
 # A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
@@ -76,6 +77,8 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
             raise UserError(f"last: no run under {root} has a checkpoint: train one with python scripts/train.py")
         reference = str(max(found, key=lambda path: path.stat().st_mtime_ns).parents[1])
     path = Path(reference)
+    if path.is_file() and path.suffix in ARTIFACTS:
+        raise UserError(f"{path}: an artifact, and no run: give the run that it was made of")
     if path.is_file():
         return path
     if not path.exists():

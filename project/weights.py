@@ -9,8 +9,9 @@ from torch import Tensor
 
 from project.errors import UserError
 from project.nets.net import Net
-from project.nets.pruned import narrow, widths
+from project.nets.pruned import narrow
 from project.nets.scaling import Standardized
+from project.nets.widths import widths
 from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
 
 

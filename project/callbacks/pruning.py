@@ -76,8 +76,9 @@ class Pruning(Callback):
         before, now = (self._scheduled(trainer.current_epoch - back) for back in (1, 0))
         self._prune(pl_module.net.net, now)
         for callback in trainer.callbacks if now > before else ():  # type: ignore[attr-defined]
-            if isinstance(callback, BestCheckpoint):
+            if isinstance(callback, BestCheckpoint) and (path := callback.best_model_path):
                 callback.best_k_models, callback.best_model_path = {}, ""
+                trainer.strategy.remove_checkpoint(path)
             elif isinstance(callback, EarlyStopping):
                 callback.wait_count = 0
                 callback.best_score = torch.tensor(torch.inf if callback.mode == "min" else -torch.inf)
@@ -132,9 +133,9 @@ def require_prunable(net: Net, sparsity: float) -> None:
     """Raise a UserError unless a net has weights to be zero, and others that are left."""
     name, count = type(net).__name__, sum(net.get_parameter(name).numel() for name in matrices(net))
     if isinstance(net, LoRA):
-        raise UserError("--pruning.sparsity: adapters fill what is zero: merge them first, by a training without")
+        raise UserError("sparsity: adapters fill what is zero: train without LoRA")
     if not count:
         mend = ": give --model.net.vectorize false" if isinstance(net, Ensemble) else ""
-        raise UserError(f"--pruning.sparsity: {name} has no linear, convolutional or recurrent layer to prune{mend}")
+        raise UserError(f"sparsity: {name} has no linear, convolutional or recurrent layer to prune{mend}")
     if not 0 < round(sparsity * count) < count:
-        raise UserError(f"--pruning.sparsity {sparsity}: of the {count} weights of {name} that is none, or all")
+        raise UserError(f"sparsity {sparsity}: of the {count} weights of {name}, that is all or none")

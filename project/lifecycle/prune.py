@@ -22,8 +22,9 @@ from project.lifecycle.evaluate import evaluate
 from project.lifecycle.stage import LINEAR, Config, stage_config
 from project.models.supervised import Supervised
 from project.nets.net import Net
-from project.nets.pruned import removable, widths
+from project.nets.pruned import removable
 from project.nets.scaling import Standardized
+from project.nets.widths import widths
 from project.run import find_checkpoint, load_model, read_checkpoint, write_metrics
 from project.training import train
 from project.trust import with_trust
@@ -54,16 +55,14 @@ def prune(
         words: Flags of scripts/train.py that differ from the run's own.
 
     Returns:
-        What metrics.json holds: beside the metrics of the run, size, speed and test metrics as `pruned/…` and
-        `unpruned/…`.
+        What metrics.json holds: the metrics of the run, and size and speed as `pruned/…`; the same of the run before,
+        with its test metrics, as `unpruned/…`.
 
     Raises:
         UserError: If a part is not between 0 and 1, or leaves nothing of a layer, or there is nothing to prune.
     """
     if (sparsity is None) == (structured is None):
-        raise UserError(
-            "give either --sparsity, the part of weights to be zero, or --structured, the part of units to go"
-        )
+        raise UserError("give --sparsity, the part of weights to be zero, or --structured, the part of units to go")
     for flag, part in (("sparsity", sparsity), ("structured", structured)):
         if part is not None and not 0 < part < 1:
             raise UserError(f"--{flag} is {part}: give a part, above 0 and below 1")
@@ -77,12 +76,12 @@ def prune(
         config["pruning"] = {"sparsity": sparsity}
     if structured is not None:
         arguments = config["model"]["init_args"]
-        arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, structured)
+        left = fewer_units(before.net, structured)
+        arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, left)
     tested, _ = evaluate(path, about_rows(words))
     result = Result()
     metrics = train(["--config", yaml.safe_dump(config), *words], [result])
-    after = {f"pruned/{name}": value for name, value in metrics.items() if name.startswith("test/")}
-    metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | after | figures(before, result.net)
+    metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | figures(before, result.net)
     if result.folder is not None:
         write_metrics(result.folder, metrics)
     return metrics
@@ -108,37 +107,50 @@ class Result(Callback):
                 self.folder = callback.path
 
 
-def narrowed(config: Config, net: Net, part: float) -> Config:
-    """The settings of a net with fewer units, by its own arguments where they can say it.
+def fewer_units(net: Net, part: float) -> dict[str, int]:
+    """How many units are left of each layer, by its name.
 
     Args:
-        config: Settings of a net.
-        net: The net, with its weights.
+        net: With its weights.
         part: What part of the units of each layer goes.
 
     Raises:
-        UserError: If no size of the net is free to change, or nothing would be left of one.
+        UserError: If no size of the net is free to change, or all units of a layer would go, or none of any.
     """
     free, name = removable(net), type(net).__name__
     if not free:
         raise UserError(f"--structured: {name} has no layer whose units could go: prune its weights, with --sparsity")
-    counts = {layer: width.units - round(part * width.units) for layer, width in free.items()}
-    for layer, count in counts.items():
-        if count == 0:
+    left = {layer: width.units - round(part * width.units) for layer, width in free.items()}
+    for layer, units in left.items():
+        if units == 0:
             raise UserError(f"--structured {part} leaves none of the {free[layer].units} units of {layer}: give less")
-    all_counts = {layer: width.units for layer, width in widths(net).items()} | counts
+    if all(units == free[layer].units for layer, units in left.items()):
+        raise UserError(f"--structured {part} is not one unit of any layer of {name}: give more")
+    return left
+
+
+def narrowed(config: Config, net: Net, left: dict[str, int]) -> Config:
+    """The settings of a net with fewer units, by its own arguments where they can say it.
+
+    Args:
+        config: Settings of the net.
+        net: The net.
+        left: From `fewer_units`.
+    """
     path, arguments = config["class_path"], config.get("init_args", {})
-    if path == "project.nets.MLP":
-        own: Config = {"hidden": list(all_counts.values())}
-    elif path == "project.nets.CNN":
-        *channels, hidden = all_counts.values()
-        own = {"channels": channels, "hidden": hidden}
-    elif path == "project.nets.RNN":
-        own = {"hidden": all_counts["recurrence"]}
-    elif path == PRUNED:
-        own = {"widths": arguments["widths"] | counts}
-    else:
-        return {"class_path": PRUNED, "init_args": {"net": config, "widths": counts}}
+    units = {layer: width.units for layer, width in widths(net).items()} | left
+    match path.removeprefix("project.nets."):
+        case "MLP":
+            own: Config = {"hidden": [*units.values()]}
+        case "CNN":
+            *channels, hidden = units.values()
+            own = {"channels": channels, "hidden": hidden}
+        case "RNN":
+            own = {"hidden": units["recurrence"]}
+        case "Pruned":
+            own = {"units": arguments["units"] | left}
+        case _:
+            return {"class_path": PRUNED, "init_args": {"net": config, "units": left}}
     return {"class_path": path, "init_args": arguments | own}
 
 
@@ -153,7 +165,7 @@ def about_rows(words: Sequence[str]) -> list[str]:
 
 def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     """Size, and milliseconds a batch on the CPU, of a net before and after pruning."""
-    nets = {"unpruned": before, "pruned": after}
+    nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # a copy is never compiled
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
     for rows in BATCHES:
         speeds = latencies(list(nets.values()), torch.randn(rows, *before.net.in_shape))
@@ -195,9 +207,9 @@ def print_pruning(metrics: Mapping[str, float]) -> None:
     for column in ("before", "after", "after / before"):
         table.add_column(column, justify="right")
     pairs = {
-        name: (metrics[f"un{full}"], value)
-        for full, value in metrics.items()
-        if full.startswith("pruned/") and (name := full.removeprefix("pruned/"))
+        name: (was, metrics[name] if name.startswith("test/") else metrics[f"pruned/{name}"])
+        for full, was in metrics.items()
+        if full.startswith("unpruned/") and (name := full.removeprefix("unpruned/"))
     }
     for name, (was, now) in pairs.items():
         kind = "#.4g" if name.startswith(("test/", "milliseconds")) else ",.0f"
@@ -206,8 +218,8 @@ def print_pruning(metrics: Mapping[str, float]) -> None:
     ratio = {name: was / now for name, (was, now) in pairs.items() if now}
     if ratio["parameters"] == 1:
         console.print(
-            f"Zeros are stored and multiplied like any number: files are as large, and nothing is faster. "
-            f"Compressed, the weights take {ratio['gzip_bytes']:.1f} times less."
+            "Zeros are stored and multiplied like any number: no file is smaller, and nothing is faster. "
+            f"Compressed, the weights take {1 / ratio['gzip_bytes']:.2f} of the bytes they took before."
         )
         return
     for rows in BATCHES:

@@ -1,0 +1,134 @@
+"""Sizes within a net, and where the units lie that they count: neurons, channels, heads, features of a recurrence.
+
+With a unit goes all that computes it (rows of a layer's weights, its bias, its batch norm) and all that reads it
+(columns of the next layer's weights).
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from project.nets.net import Net, within
+from project.nets.transformer import Attention
+
+PLAIN_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMALISING = ("weight", "bias", "running_mean", "running_var")
+RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class Slice(NamedTuple):
+    """Where units lie in a tensor.
+
+    Attributes:
+        module: Whose tensor it is.
+        name: Its name there.
+        dim: Along which dimension.
+        places: Indices along it, (units, indices of each).
+    """
+
+    module: nn.Module
+    name: str
+    dim: int
+    places: Tensor
+
+
+class Width(NamedTuple):
+    """A size within a net.
+
+    Attributes:
+        units: How many.
+        groups: Where they lie. A recurrence has a group for each layer and direction, all of one size.
+    """
+
+    units: int
+    groups: list[list[Slice]]
+
+
+def widths(net: Net) -> dict[str, Width]:
+    """Sizes that may be free to change, by the name of the layer that computes the units.
+
+    Which layer reads which is taken from the order in which a net's modules were made, as far as nothing that has
+    parameters lies between, but for batch norms. Whether it is so, `removable` finds out.
+    """
+    found: dict[str, Width] = {}
+    layers = list(_layers(net))
+    for place, (name, layer) in enumerate(layers):
+        if isinstance(layer, Attention):
+            found[name] = Width(layer.heads, [_heads(layer)])
+        elif not within(name, net.head_names()):
+            width = _width(layer, [reader for _, reader in layers[place + 1 :]])
+            found |= {name: width} if width else {}
+    return found
+
+
+def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Modules that compute something by themselves, in the order in which they were made."""
+    children = [] if isinstance(module, Attention) else list(module.named_children())
+    if not children or next(module.parameters(recurse=False), None) is not None:
+        yield name, module
+    for part, child in children:
+        yield from _layers(child, f"{name}.{part}".lstrip("."))
+
+
+def _width(layer: nn.Module, following: list[nn.Module]) -> Width | None:
+    """The units that a layer computes, if it is clear who reads them."""
+    if isinstance(layer, nn.RNNBase) and not layer.proj_size:
+        count, groups = layer.hidden_size, _features(layer)
+    elif isinstance(layer, nn.Linear) or (isinstance(layer, PLAIN_CONVOLUTIONS) and layer.groups == 1):
+        count = len(layer.weight)
+        groups = [_slices(layer, ("weight", "bias"), torch.arange(count)[:, None])]
+    else:
+        return None
+    for reader in following:
+        if isinstance(reader, nn.modules.batchnorm._BatchNorm) and reader.num_features == count and len(groups) == 1:
+            groups[0] += _slices(reader, NORMALISING, torch.arange(count)[:, None])
+        elif next(reader.parameters(), None) is not None:
+            return Width(count, groups) if _read(groups, count, layer, reader) else None
+    return None
+
+
+def _read(groups: list[list[Slice]], count: int, layer: nn.Module, reader: nn.Module) -> bool:
+    """Add what reads units to their groups, if that is clear."""
+    names = ["weight"] if isinstance(reader, (nn.Linear, *PLAIN_CONVOLUTIONS)) else []
+    if isinstance(reader, nn.RNNBase):
+        names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + reader.bidirectional]
+    last = groups[-2:] if isinstance(layer, nn.RNNBase) and layer.bidirectional else groups[-1:]
+    size = getattr(reader, names[0]).shape[1] if names else 0
+    each = size // (len(last) * count)  # several where maps were flattened
+    if getattr(reader, "groups", 1) != 1 or not each or each * len(last) * count != size:
+        return False
+    for start, group in enumerate(last):
+        group += _slices(reader, names, start * count * each + torch.arange(count * each).view(count, each), dim=1)
+    return True
+
+
+def _slices(module: nn.Module, names: Sequence[str], places: Tensor, dim: int = 0) -> list[Slice]:
+    return [Slice(module, name, dim, places) for name in names if getattr(module, name, None) is not None]
+
+
+def _heads(layer: Attention) -> list[Slice]:
+    places = torch.arange(layer.query.out_features).view(layer.heads, -1)
+    rows = [_slices(part, ("weight", "bias"), places) for part in (layer.query, layer.key, layer.value)]
+    return [*itertools.chain(*rows), Slice(layer.out, "weight", 1, places)]
+
+
+def _features(layer: nn.RNNBase) -> list[list[Slice]]:
+    """Of each layer and direction: its gates, its own reading of them, and the next layer's."""
+    count, ends = layer.hidden_size, ["", "_reverse"][: 1 + layer.bidirectional]
+    groups: list[list[Slice]] = []
+    for depth in range(layer.num_layers):
+        for direction, end in enumerate(ends):
+            own, unit = f"l{depth}{end}", torch.arange(count)[:, None]
+            gates = torch.arange(len(getattr(layer, f"weight_hh_{own}"))).view(-1, count).T  # (units, gates)
+            above = [f"weight_ih_l{depth + 1}{other}" for other in ends]
+            groups.append(
+                [
+                    *_slices(layer, [f"{kind}_{own}" for kind in RECURRENT], gates),
+                    *_slices(layer, [f"weight_hh_{own}"], unit, dim=1),
+                    *_slices(layer, above, direction * count + unit, dim=1),
+                ]
+            )
+    return groups
