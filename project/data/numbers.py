@@ -4,14 +4,11 @@ import math
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import torch
 from torch import Tensor
 
+from project.columns import NotANumberError, as_float64
 from project.errors import UserError
-
-MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN", "null" and the like
 
 
 def numbers(path: str | Path, table: pa.Table, first_row: int = 1, mend: str = "mend it") -> Tensor:
@@ -36,33 +33,11 @@ def numbers(path: str | Path, table: pa.Table, first_row: int = 1, mend: str = "
 
 
 def _as_float64(column: pa.ChunkedArray, path: str | Path, name: str, first_row: int, mend: str) -> pa.ChunkedArray:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
-        raise UserError(f"{path}: column {name!r} is {column.type}, not a number: {mend}")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
-        column = pc.if_else(pc.is_in(column, MISSING), pa.scalar(None, column.type), column)
     try:
-        return column.cast(pa.float64(), safe=False)
-    except pa.ArrowInvalid:
-        row = _first_text(column)
-        raise UserError(
-            f"{path}: column {name!r}, row {first_row + row}: {column[row].as_py()!r} is not a number: {mend}"
-        ) from None
-
-
-def _first_text(column: pa.ChunkedArray) -> int:
-    """Index of the first value that is not a number, by bisection: whether a slice converts is one call."""
-    start, stop = 0, len(column)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        try:
-            column.slice(start, middle - start).cast(pa.float64())
-            start = middle
-        except pa.ArrowInvalid:
-            stop = middle
-    return start
+        return as_float64(column)
+    except NotANumberError as error:
+        place = f", row {first_row + error.row}:" if error.row is not None else ""
+        raise UserError(f"{path}: column {name!r}{place} {error}: {mend}") from None
 
 
 def is_number(text: str) -> bool:

@@ -12,8 +12,9 @@ import pyarrow.dataset
 import torch
 from torch import Tensor
 
+from project.columns import MISSING
 from project.data.location import check_readable, is_parquet, locate
-from project.data.numbers import MISSING, is_number, numbers
+from project.data.numbers import is_number, numbers
 from project.errors import UserError
 
 BLOCK_ROWS = 16_384
