@@ -1,0 +1,44 @@
+"""A connection that does not wait for ever."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from project.serving.request_error import RequestError
+
+
+def impatient(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which waits without end for the head of a request, with an end to that.
+
+    Args:
+        seconds: From the first byte of a head, or from the start of a connection, to the end of that head.
+    """
+    body = RequestError(408, f"the request did not come within {seconds:g} seconds").body
+    answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    answer += b"content-length: %d\r\n\r\n%s" % (len(body), body)
+
+    class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.end: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.give_up)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is None or self.cycle.response_complete:
+                self.end = self.end or self.loop.call_later(seconds, self.give_up)
+            elif self.end is not None:
+                self.end.cancel()
+                self.end = None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.end is not None:
+                self.end.cancel()
+            super().connection_lost(exc)
+
+        def give_up(self) -> None:
+            if not self.transport.is_closing():
+                self.transport.write(answer)
+                self.transport.close()
+
+    return ImpatientProtocol

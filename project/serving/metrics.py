@@ -1,0 +1,80 @@
+"""What a server counts, over all of its processes, in Prometheus' text format."""
+
+import mmap
+from bisect import bisect_left
+from itertools import accumulate
+
+PATHS = ("/", "/predict", "/health", "/metadata", "/metrics", "/openapi.json", "other")
+STATUSES = (200, 307, 400, 404, 405, 408, 413, 415, 422, 500, 503, 0)
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
+ROWS = len(PATHS) * len(STATUSES)
+SECONDS = ROWS + 1
+FIRST_BUCKET = ROWS + 2
+SLOTS = FIRST_BUCKET + len(BUCKETS) + 1
+
+PLACES = {
+    (path, status): row * len(STATUSES) + column
+    for row, path in enumerate(PATHS)
+    for column, status in enumerate(STATUSES)
+}
+
+
+class Counters:
+    """Numbers in memory that processes forked later share, each with numbers of its own to add to.
+
+    Args:
+        processes: How many.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+        self._all = memoryview(mmap.mmap(-1, processes * SLOTS * 8)).cast("d")
+        self.be(0)
+
+    def be(self, process: int) -> None:
+        """Count as one of the processes from now on."""
+        self._own = self._all[process * SLOTS : (process + 1) * SLOTS]
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer."""
+        place = PLACES.get((path, status))
+        if place is None:
+            place = PLACES[path if path in PATHS else "other", status if status in STATUSES else 0]
+        self._own[place] += 1
+
+    def predicted(self, status: int, rows: int, seconds: float) -> None:
+        """Count an answer to /predict."""
+        self.answered("/predict", status)
+        self._own[ROWS] += rows
+        self._own[SECONDS] += seconds
+        self._own[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
+
+    def text(self) -> str:
+        """All that was counted by all processes.
+
+        Source: https://prometheus.io/docs/instrumenting/exposition_formats.
+        """
+        totals = [sum(self._all[slot::SLOTS]) for slot in range(SLOTS)]
+        requests = {
+            f'{{path="{path}",status="{status or "other"}"}}': totals[at]
+            for (path, status), at in PLACES.items()
+            if totals[at]
+        }
+        errors = sum(totals[at] for (_, status), at in PLACES.items() if status >= 400)
+        counts = list(accumulate(totals[FIRST_BUCKET:]))
+        ends = [*map(str, BUCKETS), "+Inf"]
+        seconds = {f'_bucket{{le="{end}"}}': count for end, count in zip(ends, counts, strict=True)}
+        seconds |= {"_sum": totals[SECONDS], "_count": counts[-1]}
+        return "".join(
+            [
+                _family("serving_requests_total", "counter", "Requests answered, by path and status.", requests),
+                _family("serving_errors_total", "counter", "Requests answered with status 400 or more.", {"": errors}),
+                _family("serving_rows_total", "counter", "Rows predicted.", {"": totals[ROWS]}),
+                _family("serving_predict_seconds", "histogram", "From a request's head to its answer.", seconds),
+            ]
+        )
+
+
+def _family(name: str, kind: str, told: str, samples: dict[str, float]) -> str:
+    lines = [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
+    return "\n".join([*lines, *(f"{name}{labels} {value:.15g}" for labels, value in samples.items())]) + "\n"

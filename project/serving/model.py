@@ -1,0 +1,71 @@
+"""An artifact with all that answers need of it."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from project.errors import UserError
+from project.serving.artifact import Artifact
+from project.serving.json_answer import JSONAnswer
+from project.serving.json_rows import JSONRows
+from project.serving.predictions import fill, predict
+
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+# The event loop itself answers what takes no longer than this: a thread would take about as long to wake.
+INLINE_SECONDS = 0.002
+INLINE_BYTES = 16_384
+
+
+class Limits(NamedTuple):
+    """What a request may ask for: bytes of its body, rows, seconds until its answer, and others at the same time."""
+
+    bytes: int
+    rows: int
+    seconds: float
+    requests: int
+
+
+class Model:
+    """Answers bodies of requests.
+
+    Args:
+        artifact: The model.
+        limits: What a request may ask for.
+
+    Attributes:
+        inline_bytes: The longest JSON body whose rows take no time worth a thread.
+    """
+
+    def __init__(self, artifact: Artifact, limits: Limits) -> None:
+        self.artifact, self.limits = artifact, limits
+        self._rows = JSONRows(artifact.metadata, limits.rows)
+        self._json = JSONAnswer(artifact.metadata)
+        shape = artifact.metadata["in_shape"]
+        row, taken = np.zeros((1, *shape), np.float32), []
+        try:
+            for _ in range(5):
+                start = time.perf_counter()
+                artifact.predict(row)
+                taken.append(time.perf_counter() - start)
+        except Exception as error:
+            raise UserError(f"{artifact.path}: cannot predict a row of zeros: {error}") from error
+        shortest = 2 * row.size + 2  # of a row in JSON
+        self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(taken)))
+
+    def answer(self, kind: str, body: bytes) -> tuple[int, bytes]:
+        """Number of rows, and the answer in the kind of the body.
+
+        Args:
+            kind: `JSON`, `CSV` or `PARQUET`.
+            body: Of the request.
+
+        Raises:
+            RequestError: If the body is at fault.
+        """
+        if kind != JSON:
+            from project.serving.table_rows import answer_table
+
+            return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows)
+        x = self._rows.read(body)
+        return len(x), self._json.write(predict(self.artifact, *fill(self.artifact.metadata, x)))

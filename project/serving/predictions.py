@@ -1,0 +1,62 @@
+"""What an artifact says about rows, some of which may lack values."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from project.serving.artifact import Array, Artifact, Metadata
+from project.serving.request_error import RequestError
+
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Predictions(NamedTuple):
+    """Of rows in order.
+
+    Attributes:
+        values: Targets, or probabilities of classes (rows, out_features).
+        spread: Standard deviation over the members of an ensemble, of each value; None of one net.
+        known: Whether a row has a prediction (rows,): all have that lack no value and whose values are finite.
+    """
+
+    values: Array
+    spread: Array | None
+    known: Mask
+
+
+def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask]:
+    """Rows in float32, missing values treated as in training, and which of them have a prediction (rows,).
+
+    Args:
+        metadata: Of the model.
+        x: Rows (rows, *in_shape), or the time steps of one series (steps, channels); NaN where a value is missing.
+
+    Raises:
+        RequestError: With row and feature, of a missing value where training took none.
+    """
+    gaps, whole = np.isnan(x), np.ones(len(x), np.bool_)
+    if not gaps.any():
+        return x.astype(np.float32), whole
+    if metadata["missing"] == "mean":
+        means = np.array(metadata["feature_means"]).reshape(x.shape[-1:] if metadata["window"] else x.shape[1:])
+        return np.where(gaps, means, x).astype(np.float32), whole
+    flat = gaps.reshape(len(x), -1)
+    if metadata["missing"] == "error":
+        row, number = np.argwhere(flat)[0].tolist()
+        names = metadata["feature_names"]
+        raise RequestError(
+            422, "no value: the model was trained on rows without gaps", row + 1, names[number % len(names)]
+        )
+    return np.where(gaps, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
+
+
+def predict(artifact: Artifact, x: Array, whole: Mask) -> Predictions:
+    """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
+    found = artifact.predict(x)
+    values, spread = found.get("probabilities", found["outputs"]), found.get("spread")
+    known = whole & np.isfinite(values).all(axis=1)
+    if spread is not None:
+        known &= np.isfinite(spread).all(axis=1)
+    return Predictions(values, spread, known)

@@ -1,0 +1,25 @@
+"""Answer requests for predictions by an exported model, over HTTP."""
+
+import argparse
+from pathlib import Path
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("artifact", type=Path, help="an .onnx file; another one put in its place is served at once")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each, within one operation of the model")
+    parser.add_argument("--max_bytes", type=int, default=2**24, help="of a request's body")
+    parser.add_argument("--max_rows", type=int, default=100_000, help="of a request")
+    parser.add_argument("--max_seconds", type=float, default=30.0, help="to receive a request, and to answer it")
+    parser.add_argument("--max_requests", type=int, default=100, help="that each process answers at the same time")
+    arguments = parser.parse_args()
+    with told_in_one_line():
+        from project.serving.model import Limits
+        from project.serving.server import serve
+
+        limits = Limits(arguments.max_bytes, arguments.max_rows, arguments.max_seconds, arguments.max_requests)
+        serve(arguments.artifact, arguments.host, arguments.port, arguments.workers, arguments.threads, limits)
