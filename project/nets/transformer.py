@@ -70,7 +70,8 @@ class Block(nn.Module):
 def positions(start: int, length: int, width: int, like: Tensor) -> Tensor:
     """Sinusoidal encoding of places start, start + 1, …: (length, width), exact for every place and any width."""
     place = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
-    wave = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10_000.0) / width))
+    # In float64, and rounded once: far places would show how libraries differ in the last bit of a float32 exponential.
+    wave = torch.tensor([math.exp(-math.log(10_000.0) * k / width) for k in range(0, width, 2)], device=like.device)
     angle = place * wave  # (length, ceil(width / 2))
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
 
@@ -161,7 +162,7 @@ class EncoderDecoder(Transformer):
         """(B, time, channels) -> (B, out_features)."""
         memory = self.encode(x)  # (B, time, width)
         places = positions(x.shape[1], self.out_features, memory.shape[2], memory)  # those that follow the sequence
-        tokens = (self.queries + places).expand(len(x), -1, -1)  # (B, out, width)
+        tokens = (self.queries + places).expand(x.shape[0], -1, -1)  # (B, out, width)
         for block in self.decoder:
             tokens = block(tokens, memory)
         return self.head(self.out_norm(tokens)).squeeze(2)  # (B, out, 1) -> (B, out)

@@ -1,0 +1,95 @@
+"""A run as one file, for programs that know nothing of this project; proven to answer as the network does."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from project.errors import UserError
+from project.lifecycle.describe import describe, run_folder
+from project.lifecycle.formats import WRITERS, Answering, answer_of, write
+from project.lifecycle.open_run import open_run
+from project.lifecycle.parity import BATCHES, require_parity
+from project.models.supervised import Supervised
+from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_checkpoint
+from project.trust import with_trust
+from project.whole_file import check_output, whole_file
+
+WEIGHTS = "safetensors"
+FORMATS = [*WRITERS, WEIGHTS]
+
+
+class Exported(NamedTuple):
+    """A file that was written.
+
+    Attributes:
+        path: Where it is.
+        difference: The largest from the network's answers, as part of the largest output; 0 of equal weights.
+    """
+
+    path: Path
+    difference: float
+
+
+def export(
+    reference: str, destination: Path | None = None, format: str = "onnx", words: Sequence[str] = ()
+) -> Exported:
+    """Write a run's network to a file, once its answers to test rows are known to be the network's own.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        destination: Where to; `model.onnx` or the like in the run's folder unless given.
+        format: One of `FORMATS`.
+        words: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
+
+    Raises:
+        UserError: If it is no run, its test rows cannot be read, or the file would answer otherwise.
+    """
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: give one of {', '.join(FORMATS)}")
+    if Path(reference).suffix[1:] in FORMATS:
+        raise UserError(f"{reference}: is exported already: give the run that it comes from")
+    found = find_checkpoint(reference)
+    path = destination or run_folder(found) / f"model.{format}"
+    check_output(path, [f".{format}"])
+    checkpoint = read_checkpoint(found)
+    with whole_file(path) as temporary:
+        if format == WEIGHTS:
+            if others := with_trust(words):
+                raise UserError(f"{others[0]}: --format {WEIGHTS} needs no data: leave it out")
+            _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
+            return Exported(path, 0.0)
+        rows = _test_rows(reference, words)
+        model = load_model(checkpoint, trusted=None)
+        metadata = describe(reference, checkpoint, model, run_folder(found))
+        network = Answering(model, metadata["task"] == "classification").eval()
+        metadata, answer = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
+        expected = answer_of(network, network.names)
+        lengths = metadata["dynamic_length"]
+        return Exported(path, require_parity(answer, expected, rows.numpy(), metadata["precision"], lengths))
+
+
+def _test_rows(reference: str, words: Sequence[str]) -> Tensor:
+    try:
+        rows: Tensor = open_run(reference, words).datamodule.splits.test.x
+    except (UserError, OSError) as error:
+        raise UserError(
+            f"{reference}: its test rows, which the file must answer as the network does, cannot be read ({error}): "
+            "say where they are now, as with --data.path"
+        ) from error
+    return rows[: max(BATCHES)].contiguous()
+
+
+def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any]) -> None:
+    """A model's `state_dict`, with the configuration and the facts about the data that it is of."""
+    from safetensors.torch import load_file, save
+
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    facts = {"config": checkpoint[CONFIG_KEY], "data": json.dumps(checkpoint[DATA_KEY])}
+    path.write_bytes(save(state, {**facts, "net": type(model.net.net).__name__}))
+    written = load_file(path)
+    if written.keys() != state.keys() or not all(torch.equal(written[name], value) for name, value in state.items()):
+        raise UserError(f"{path}: the weights in it are not those of the network: no file is written")

@@ -1,0 +1,141 @@
+"""Files that a network is computed from without its classes: ONNX, torch.export's and TorchScript's."""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from project.lifecycle.parity import Answer
+from project.lifecycle.recurrence import with_onnx_recurrences
+from project.models.supervised import Supervised
+from project.serving.artifact import INPUT, KEY, Array, Artifact, Metadata
+
+OPSET = 20
+
+Written = tuple[Metadata, Answer]
+
+
+class Answering(nn.Module):
+    """What a file computes: all that there is to say about rows.
+
+    Args:
+        model: Trained, in evaluation mode.
+        classifies: Whether its outputs are logits.
+    """
+
+    def __init__(self, model: Supervised, classifies: bool) -> None:
+        super().__init__()
+        self.net, self.classifies, self.spreads = model.net, classifies, hasattr(model.net.net, "spread")
+        self.names = ["outputs", *["probabilities"] * classifies, *["spread"] * self.spreads]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (B, *in_shape) -> (B, out_features) for each of `names`."""
+        outputs = self.net(x)
+        answers = [outputs]
+        if self.classifies:
+            answers.append(outputs.softmax(1))
+        if self.spreads:
+            spread: Any = self.net.net.spread
+            answers.append(spread(self.net.inputs(x)) * self.net.targets.std)
+        return tuple(answers)
+
+
+def answer_of(module: Callable[[Tensor], Sequence[Tensor]], names: Sequence[str]) -> Answer:
+    """What a module says, by name."""
+
+    @torch.inference_mode()
+    def answer(x: Array) -> dict[str, Array]:
+        return dict(zip(names, (values.numpy() for values in module(torch.tensor(x))), strict=True))
+
+    return answer
+
+
+def write(format: str, path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+    """Write a network to a file, and read it again.
+
+    Args:
+        format: A key of `WRITERS`.
+        path: Ends in the format's name.
+        network: In evaluation mode.
+        metadata: What the file says of itself.
+        sample: Rows (2, *in_shape); of one row alone, torch.export would make a constant.
+
+    Returns:
+        What the file says of itself, and how it answers.
+    """
+    with quiet_exporters():
+        return WRITERS[format](path, copy.deepcopy(network), metadata, sample)
+
+
+def _write_onnx(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+    import onnx
+
+    program: Any = torch.onnx.export(
+        with_onnx_recurrences(network),
+        (sample,),
+        dynamo=True,
+        external_data=False,
+        dynamic_shapes=_dynamic(metadata),
+        input_names=[INPUT],
+        output_names=network.names,
+        opset_version=OPSET,
+        verbose=False,
+    )
+    model = program.model_proto
+    for part in (model.graph, *model.graph.node):  # where the exporter notes the lines of code that it came by
+        del part.metadata_props[:]
+    del model.graph.value_info[:]
+    onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return metadata, Artifact(path).predict
+
+
+def _write_pt2(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):  # which torch.export unrolls
+        metadata = {**metadata, "dynamic_length": False}
+    program = torch.export.export(network, (sample,), dynamic_shapes=_dynamic(metadata))
+    torch.export.save(program, path, extra_files={KEY: json.dumps(metadata)})
+    return metadata, answer_of(torch.export.load(path).module(), network.names)
+
+
+def _write_torchscript(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+    with torch.no_grad():
+        traced: Any = torch.jit.trace(network, (sample,), check_trace=False)
+    torch.jit.save(traced, path, _extra_files={KEY: json.dumps(metadata)})
+    return metadata, answer_of(torch.jit.load(path), network.names)
+
+
+WRITERS: dict[str, Callable[[Path, Answering, Metadata, Tensor], Written]] = {
+    "onnx": _write_onnx,
+    "pt2": _write_pt2,
+    "torchscript": _write_torchscript,
+}
+
+
+def _dynamic(metadata: Metadata) -> tuple[dict[int, Any]]:
+    """Which dimensions of x may have any size."""
+    sizes = {0: torch.export.Dim("batch")}
+    if metadata["dynamic_length"]:
+        sizes[1] = torch.export.Dim("time")
+    return (sizes,)
+
+
+@contextmanager
+def quiet_exporters() -> Iterator[None]:
+    """Leave out of the terminal what exporters say of themselves; what goes wrong is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

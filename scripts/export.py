@@ -1,0 +1,23 @@
+"""Export a run as one file that needs neither this project nor Lightning, and answers as the network does."""
+
+import argparse
+from pathlib import Path
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Further flags are those of train.py and override the run's own: --data.path says where its table is "
+        "now; --trust MODULE lets the run name a module's classes.",
+    )
+    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("output", type=Path, nargs="?", help="the file; model.onnx in the run's folder unless given")
+    parser.add_argument("--format", default="onnx", help="onnx (unless given), pt2, torchscript or safetensors")
+    arguments, words = parser.parse_known_args()
+    with told_in_one_line():
+        from project.lifecycle.export import export
+
+        exported = export(arguments.run, arguments.output, arguments.format, words)
+        bytes_ = exported.path.stat().st_size
+        print(f"{exported.path}: {bytes_:,} bytes; answers differ from the network's by {exported.difference:.1e}")
