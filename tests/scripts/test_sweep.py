@@ -7,7 +7,6 @@ import re
 import signal
 import sqlite3
 import statistics
-import sys
 from pathlib import Path
 
 import optuna
@@ -30,9 +29,9 @@ from tests.scripts.test_tensorboard import read_scalars
 
 RATE = ["--search.optimizer.lr", "log(1e-3, 1)"]
 S = Path("s")
-SMALL = ["--data.rows", "50", "--trainer.max_epochs", "3"]
+SMALL = ["--data.rows", "50", "--data.features", "2", "--trainer.max_epochs", "3"]
 # Long enough to be met in the middle.
-LONG = [*RATE, "--search.data.batch_size", "int(5, 20)", "--data.rows", "100", "--trainer.max_epochs", "40"]
+LONG = [*RATE, "--search.data.batch_size", "int(5, 20)", *SMALL, "--trainer.max_epochs", "40"]
 
 
 def sweep(*words, folder=S, trials=3, **options):
@@ -82,6 +81,7 @@ def test_the_best_trial_is_marked_in_a_table_of_all(swept):
         assert float(value) == pytest.approx(trial.value, rel=1e-5)
         assert float(rate) == pytest.approx(trial.params["optimizer.lr"], rel=1e-3)
         assert (optimizer, int(size)) == (trial.params["optimizer"], trial.params["data.batch_size"])
+    assert len({row[3] for row in rows}) == 8
     assert f"Best:        lightning_logs/sweep_0/trial_{best.number}, val/loss" in printed
 
 
@@ -216,7 +216,7 @@ def test_a_mistake_ends_in_one_line_and_status_2(folder):
 
 
 def test_without_optuna_its_installation_is_told(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr("project.lifecycle.sweep.search.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install -e "\.\[sweep\]"'):
         sweep(*RATE)
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +34,41 @@ def search(folder: Path | None, trials: int | None, processes: int, given: Mappi
     Raises:
         UserError: Before any trial, if there is a mistake in what was given; after them, if none came to a result.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError('a sweep needs Optuna: pip install -e ".[sweep]"') from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if find_spec("optuna") is None:
+        raise UserError('a sweep needs Optuna: pip install -e ".[sweep]"')
     for flag, number in [("trials", trials), ("processes", processes)]:
         if number is not None and number < 1:
             raise UserError(f"--{flag} is {number}: give 1 or more")
     settings = check(agree(folder, stored_settings(folder), given))
     folder, total = begin(folder, settings, trials)
-    spawned = multiprocessing.get_context("spawn")
-    arguments = (folder, settings, total, processes)
-    children = [spawned.Process(target=work_for_parent, args=arguments) for _ in range(processes - 1)]
     try:
-        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # so do children, until they can do better
+        work_together(folder, settings, total, processes)
+    except SystemExit:
+        resume = " ".join(["python scripts/sweep.py --folder", os.path.relpath(folder), *settings["trust"]])
+        done = ended(open_study(folder))
+        print(f"stopped with {done} of {total} trials done: go on with {resume}", file=sys.stderr)
+        raise
+    report(open_study(folder), folder, settings)
+
+
+def work_together(folder: Path, settings: Settings, total: int, processes: int) -> None:
+    """Train trials in this process and in others, until all have ended."""
+    arguments = (folder, settings, total, processes)
+    spawned = multiprocessing.get_context("spawn")
+    children = [spawned.Process(target=work_for_parent, args=arguments) for _ in range(processes - 1)]
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # so do children, until they can do better
+    try:
         for child in children:
             child.start()
         signal.signal(signal.SIGINT, interrupted)
         work(*arguments)
         for child in children:
             child.join()
-    except SystemExit:
-        done = f"stopped with {ended(open_study(folder))} of {total} trials done"
-        print(f"{done}: go on with python scripts/sweep.py --folder {os.path.relpath(folder)}", file=sys.stderr)
-        raise
     finally:
         for child in children:
             if child.pid:
                 child.terminate()
                 child.join()
-    report(open_study(folder), folder, settings)
 
 
 def work(folder: Path, settings: Settings, total: int, processes: int) -> None:

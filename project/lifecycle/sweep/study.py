@@ -35,10 +35,12 @@ PRUNERS = {
 
 def storage(folder: Path) -> "RDBStorage":
     """The database of a study."""
+    import optuna
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import DatabaseError
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / DATABASE
     try:
         return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": DATABASE_SECONDS}})
