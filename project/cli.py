@@ -227,6 +227,7 @@ class ExperimentCLI(LightningCLI):
         self.pretrained: Pretrained = self.config_init.weights
         self.pretrained.choose_parts(self.datamodule)
         self.config.weights.reinitialize = self.pretrained.reinitialize
+        self.config_init.finetuning.anew = self.pretrained.reinitialize or []
         given, own = self._given_callbacks(config), self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,7 +15,6 @@ from project.nets import Ensemble, LoRA, Net
 from project.nets.net import within
 from project.weights import Weights, read_weights
 
-Part = Literal["head", "input"]
 NAMES_TOLD = 3
 STANDARDIZATION = ("features.", "targets.")  # a net may do without, and so may a file
 
@@ -41,9 +40,9 @@ class Pretrained(Callback):
 
     Args:
         path: A run, a checkpoint, `last` or a safetensors file; a list of them for an ensemble, one a member.
-        reinitialize: Parts of the net that start anew: `head`, `input`. Unless given: the head where the data has other
-            targets or classes than the weights were trained on. What standardises targets goes with the head, and
-            features with the input.
+        reinitialize: Parts of the net that start anew, and are trained in any case: `head`, `input`, or names of its
+            modules. Unless given: the head where the data has other targets or classes than the weights were trained
+            on. What standardises targets goes with the head, and features with the input.
         strict: Whether weights that are missing in the file, or that the net has no place for, are an error.
         narrow: Whether the run's net has more units, of which the least important are left out.
     """
@@ -51,7 +50,7 @@ class Pretrained(Callback):
     def __init__(
         self,
         path: str | list[str] | None = None,
-        reinitialize: list[Part] | None = None,
+        reinitialize: list[str] | None = None,
         strict: bool = True,
         narrow: bool = False,
     ) -> None:
@@ -79,6 +78,15 @@ class Pretrained(Callback):
         other = any(facts.get(name) != getattr(data, name, None) for facts in known for name in names)
         self.reinitialize = ["head"] if other else []
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have what starts anew be trained, also beside adapters."""
+        if self.path is not None and isinstance(pl_module, Supervised):
+            net = inner(pl_module.net.net)
+            anew = new_parameters(net, self.reinitialize or [])
+            for name, parameter in net.named_parameters():
+                if within(name, anew):
+                    parameter.requires_grad_()
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the weights, unless a run is resumed."""
         if self.path is None or not isinstance(pl_module, Supervised):
@@ -96,7 +104,7 @@ class Pretrained(Callback):
             }
         except UserError as error:  # a run goes on also where the file that it began with is gone
             rank_zero_warn(f"what has moved is not told: {error}")
-        del self.weights
+        vars(self).pop("weights", None)
 
     @torch.no_grad()
     def load(self, model: Supervised) -> None:
@@ -116,10 +124,10 @@ class Pretrained(Callback):
             return
         [weights] = self.weights
         target = nn.ModuleDict({"net": net})
-        if "input" not in parts:
-            target["features"] = model.net.features
         if "head" not in parts and model.net.targets.mean.ndim:
             target["targets"] = model.net.targets
+        if "input" not in parts:
+            target["features"] = model.net.features
         self._fill(target, weights.state, [f"net.{name}" for name in new_parameters(net, parts)])
 
     def _fill(self, target: nn.Module, state: Mapping[str, Tensor], anew: list[str]) -> None:
@@ -135,7 +143,7 @@ class Pretrained(Callback):
             )
         if mismatch:
             rank_zero_warn(f"--weights.path {self.path}: {mismatch}")
-        for name in places.keys() & source.keys():
+        for name in [name for name in places if name in source]:
             if source[name].ndim and source[name].shape != places[name].shape:
                 raise UserError(
                     f"--weights.path {self.path}: {name} has shape {tuple(source[name].shape)}, and the net's is "
@@ -175,14 +183,23 @@ def inner(net: Net) -> Net:
     return net.net if isinstance(net, LoRA) else net
 
 
-def new_parameters(net: Net, parts: list[Part]) -> list[str]:
-    """Names of the modules and parameters of parts that start anew."""
+def new_parameters(net: Net, parts: list[str]) -> list[str]:
+    """Names of the modules and parameters of parts that start anew.
+
+    Raises:
+        UserError: If the net has no such part.
+    """
     layers = net.backbone_names()
-    names = [*(net.head_names() if "head" in parts else []), *(layers[0] if layers and "input" in parts else [])]
-    return names or (net.head_names() if parts else [])  # a net that is all head
+    known = {"head": net.head_names(), "input": layers[0] if layers else net.head_names()}  # a net may be all head
+    modules = {name for name, _ in net.named_modules()}
+    for part in parts:
+        if part not in known and part not in modules:
+            names = ", ".join(dict.fromkeys(["head", "input", *(name for name, _ in net.named_children())]))
+            raise UserError(f"--weights.reinitialize {part}: {type(net).__name__} has none: give one of {names}")
+    return [name for part in parts for name in known.get(part, [part])]
 
 
-def movements(net: Net, start: Mapping[str, Tensor], anew: list[Part]) -> dict[str, Movement]:
+def movements(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> dict[str, Movement]:
     """What became of each part of a net: its children, and adapters.
 
     Args:

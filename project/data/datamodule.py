@@ -149,7 +149,7 @@ class RowsDataModule(LightningDataModule):
         for rows in self.splits:
             count = min(len(rows), 1_000)
             index = torch.arange(count) * (len(rows) - 1) // max(count - 1, 1)
-            for values in rows.gather(index):
+            for values in rows.gather(index)[:2]:
                 digest.update(values.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

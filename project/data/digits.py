@@ -15,6 +15,7 @@ class DigitsDataModule(RowsDataModule):
 
     Args:
         classes: Digits to keep, renumbered from 0 in ascending order; all unless given.
+        as_sequence: Whether an image is a sequence of its rows, (8, 8), and not (1, 8, 8).
         val_fraction: Part of the rows to validate on.
         test_fraction: Part of the rows to test on.
         batch_size: Rows a batch and process.
@@ -25,6 +26,7 @@ class DigitsDataModule(RowsDataModule):
     def __init__(
         self,
         classes: list[int] | None = None,
+        as_sequence: bool = False,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         batch_size: int = 32,
@@ -35,13 +37,14 @@ class DigitsDataModule(RowsDataModule):
         self.classes = sorted(set(range(10) if classes is None else classes))
         if len(self.classes) < 2 or not set(self.classes) <= set(range(10)):
             raise UserError(f"--data.classes is {classes}: give two or more digits from 0 to 9")
+        self.row_shape = (8, 8) if as_sequence else (1, 8, 8)
         self.val_fraction, self.test_fraction = check_fractions(val_fraction, test_fraction)
         self.class_names = [str(digit) for digit in self.classes]
         self.feature_names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
         self.target_names = ["digit"]
 
     def load(self) -> Splits:
-        """Read the images, as (rows, 1, 8, 8)."""
+        """Read the images."""
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
@@ -49,7 +52,7 @@ class DigitsDataModule(RowsDataModule):
 
         images, digits = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
         kept = torch.isin(digits, torch.tensor(self.classes))
-        x = images[kept].float().view(-1, 1, 8, 8)
+        x = images[kept].float().view(-1, *self.row_shape)
         y = torch.searchsorted(torch.tensor(self.classes), digits[kept])
         return Splits(
             *(Rows(x[part], y[part]) for part in random_split(len(x), self.val_fraction, self.test_fraction, self.seed))

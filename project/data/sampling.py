@@ -100,10 +100,14 @@ class Sampling:
         if len(y) < 2 * folds:
             raise UserError(f"--sampling.folds is {folds}: {len(y)} rows are too few, give at most {len(y) // 2}")
         order = balanced_order(y, self.seed)
-        others = torch.arange(len(y)) % folds != self.fold
-        rest = order[others]
-        val = max(1, round(val_fraction * len(rest)))
-        return [part.sort().values for part in (rest[val:], rest[:val], order[~others])]
+        if not y.is_floating_point():
+            order = order[y[order].argsort(stable=True)]  # class by class: every k-th row has each in its share
+        tested = torch.arange(len(y)) % folds == self.fold
+        rest = order[~tested]
+        count = max(1, round(val_fraction * len(rest)))
+        validated = torch.zeros(len(rest), dtype=torch.bool)
+        validated[torch.arange(count) * len(rest) // count] = True
+        return [part.sort().values for part in (rest[~validated], rest[validated], order[tested])]
 
     def bootstrap_weights(self, rows: int, members: int) -> Tensor | None:
         """How often each row is drawn in as many draws as there are rows: (rows, members), or None without bootstrap.

@@ -57,6 +57,7 @@ class LoRA(Net):
             self.up[_key(name)] = nn.Parameter(torch.zeros(height, rank))
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(within(name, self.net.head_names()))
+        self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) -> (B, out_features)."""

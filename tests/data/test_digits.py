@@ -17,6 +17,12 @@ def test_all_images_are_split_once_with_their_digits():
         assert [known[tuple(x.flatten().tolist())] for x in rows.x] == rows.y.tolist()
 
 
+def test_rows_of_an_image_are_the_steps_of_a_sequence():
+    images, sequences = DigitsDataModule(), DigitsDataModule(as_sequence=True)
+    assert sequences.in_shape == (8, 8)
+    assert sequences.splits.test.x.equal(images.splits.test.x[:, 0])
+
+
 def test_some_classes_are_renumbered_in_order():
     data = DigitsDataModule(classes=[9, 5])
     assert data.class_names == ["5", "9"]
