@@ -18,7 +18,7 @@ if __name__ == "__main__":
     parser.add_argument("--max_requests", type=int, default=100, help="that each process answers at the same time")
     arguments = parser.parse_args()
     with told_in_one_line():
-        from project.serving.model import Limits
+        from project.serving.limits import Limits
         from project.serving.server import serve
 
         limits = Limits(arguments.max_bytes, arguments.max_rows, arguments.max_seconds, arguments.max_requests)

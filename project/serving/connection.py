@@ -9,10 +9,10 @@ from project.serving.request_error import RequestError
 
 
 def impatient(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which waits without end for the head of a request, with an end to that.
+    """uvicorn's protocol, which waits for a request without end, with an end to that: 408, and the connection closes.
 
     Args:
-        seconds: From the first byte of a head, or from the start of a connection, to the end of that head.
+        seconds: A request takes at most, from its first byte, or from the start of the connection, to its last.
     """
     body = RequestError(408, f"the request did not come within {seconds:g} seconds").body
     answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -25,16 +25,19 @@ def impatient(seconds: float) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.cycle is None or self.cycle.response_complete:
+            if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
                 self.end = self.end or self.loop.call_later(seconds, self.give_up)
-            elif self.end is not None:
-                self.end.cancel()
-                self.end = None
+            else:
+                self.be_patient()
 
         def connection_lost(self, exc: Exception | None) -> None:
+            self.be_patient()
+            super().connection_lost(exc)
+
+        def be_patient(self) -> None:
             if self.end is not None:
                 self.end.cancel()
-            super().connection_lost(exc)
+                self.end = None
 
         def give_up(self) -> None:
             if not self.transport.is_closing():

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from project.serving.artifact import Metadata
 from project.serving.json_rows import FLOAT32_MAX
-from project.serving.model import CSV, JSON, PARQUET, Limits
+from project.serving.limits import Limits
+from project.serving.metadata import Metadata
+from project.serving.model import CSV, JSON, PARQUET
 
 Schema = dict[str, Any]
 ERRORS = {

@@ -2,7 +2,7 @@
 
 import json
 
-from project.serving.artifact import Metadata
+from project.serving.metadata import Metadata
 from project.serving.predictions import Predictions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import from_json
 
-from project.serving.artifact import Metadata
+from project.serving.metadata import Metadata
 from project.serving.predictions import Numbers
 from project.serving.request_error import RequestError, quoted
 

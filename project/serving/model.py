@@ -1,7 +1,6 @@
 """An artifact with all that answers need of it."""
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
@@ -9,21 +8,13 @@ from project.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows
+from project.serving.limits import Limits
 from project.serving.predictions import fill, predict
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 # The event loop itself answers what takes no longer than this: a thread would take about as long to wake.
 INLINE_SECONDS = 0.002
 INLINE_BYTES = 16_384
-
-
-class Limits(NamedTuple):
-    """What a request may ask for: bytes of its body, rows, seconds until its answer, and others at the same time."""
-
-    bytes: int
-    rows: int
-    seconds: float
-    requests: int
 
 
 class Model:

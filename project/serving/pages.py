@@ -8,8 +8,8 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from project.serving.artifact import Artifact
 from project.serving.description import request_body, responses
+from project.serving.limits import Limits
 from project.serving.metrics import Counters
-from project.serving.model import Limits
 
 PAGE = Path(__file__).with_name("page.html")
 # The page needs nothing from elsewhere, and is allowed nothing.

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from project.serving.artifact import Array, Artifact, Metadata
+from project.serving.artifact import Array, Artifact
+from project.serving.metadata import Metadata
 from project.serving.request_error import RequestError
 
 Numbers = NDArray[np.float64]
@@ -26,8 +27,8 @@ class Predictions(NamedTuple):
     known: Mask
 
 
-def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask]:
-    """Rows in float32, missing values treated as in training, and which of them have a prediction (rows,).
+def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
+    """Rows in float32, missing values treated as in training, and which of them have a prediction (rows,), None of all.
 
     Args:
         metadata: Of the model.
@@ -36,12 +37,12 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask]:
     Raises:
         RequestError: With row and feature, of a missing value where training took none.
     """
-    gaps, whole = np.isnan(x), np.ones(len(x), np.bool_)
+    gaps = np.isnan(x)
     if not gaps.any():
-        return x.astype(np.float32), whole
+        return x.astype(np.float32), None
     if metadata["missing"] == "mean":
         means = np.array(metadata["feature_means"]).reshape(x.shape[-1:] if metadata["window"] else x.shape[1:])
-        return np.where(gaps, means, x).astype(np.float32), whole
+        return np.where(gaps, means, x).astype(np.float32), None
     flat = gaps.reshape(len(x), -1)
     if metadata["missing"] == "error":
         row, number = np.argwhere(flat)[0].tolist()
@@ -52,11 +53,13 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask]:
     return np.where(gaps, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
 
 
-def predict(artifact: Artifact, x: Array, whole: Mask) -> Predictions:
+def predict(artifact: Artifact, x: Array, whole: Mask | None) -> Predictions:
     """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
     found = artifact.predict(x)
     values, spread = found.get("probabilities", found["outputs"]), found.get("spread")
-    known = whole & np.isfinite(values).all(axis=1)
+    known = np.isfinite(values).all(axis=1)
     if spread is not None:
         known &= np.isfinite(spread).all(axis=1)
+    if whole is not None:
+        known &= whole
     return Predictions(values, spread, known)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from project.errors import UserError
-from project.serving.artifact import read_metadata
+from project.serving.limits import Limits
+from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
-from project.serving.model import Limits
 
 
 def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: Limits) -> NoReturn:

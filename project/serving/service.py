@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from project.serving.limits import Limits
 from project.serving.metrics import Counters
-from project.serving.model import CSV, JSON, PARQUET, Limits, Model
+from project.serving.model import CSV, JSON, PARQUET, Model
 from project.serving.request_error import RequestError
 
 Message = MutableMapping[str, Any]
@@ -49,13 +50,13 @@ class Service:
         if scope["path"] != PREDICT or scope["method"] != "POST":
             await self.served.pages(scope, receive, self._counted(scope["path"], send))
             return
-        rows, kind, close = 0, JSON, False
+        rows, kind = 0, JSON
         self._busy += 1
         try:
             status = 200
             kind, rows, body = await self._predict(dict(scope["headers"]), receive)
         except RequestError as error:
-            status, body, close = error.status, error.body, error.status == 408
+            status, body = error.status, error.body
         except asyncio.CancelledError:
             status, body = 503, RequestError(503, "the server is stopping").body
         except Exception:
@@ -64,7 +65,7 @@ class Service:
         finally:
             self._busy -= 1
         headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
-        headers += [(b"connection", b"close")] * close + [(b"retry-after", b"1")] * (status == 503)
+        headers += [(b"retry-after", b"1")] * (status == 503)
         self.counters.predicted(status, rows, time.perf_counter() - start)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -79,11 +80,7 @@ class Service:
             raise RequestError(415, f"give content-type {JSON}, {CSV} or {PARQUET}, and no content-encoding")
         if int(headers.get(b"content-length", b"0")) > self.limits.bytes:
             raise self._too_large()
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                body = await self._body(receive)
-        except TimeoutError:
-            raise RequestError(408, f"the body did not come within {self.limits.seconds:g} seconds") from None
+        body = await self._body(receive)
         if not body:
             raise RequestError(400, "the body is empty")
         if kind == JSON and len(body) <= model.inline_bytes:
@@ -98,6 +95,8 @@ class Service:
         parts, size, more = [], 0, True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":  # by the client, or by us when it took too long
+                raise RequestError(408, "the connection ended before the request")
             part, more = message.get("body", b""), message.get("more_body", False)
             parts.append(part)
             size += len(part)

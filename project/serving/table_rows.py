@@ -14,7 +14,8 @@ import pyarrow.parquet
 from numpy.lib.stride_tricks import sliding_window_view
 
 from project.columns import NotANumberError, as_float64
-from project.serving.artifact import Artifact, Metadata
+from project.serving.artifact import Artifact
+from project.serving.metadata import Metadata
 from project.serving.predictions import Numbers, Predictions, fill, predict
 from project.serving.request_error import RequestError
 
@@ -41,9 +42,10 @@ def answer_table(artifact: Artifact, is_parquet: bool, body: bytes, most: int) -
     table = (read_parquet if is_parquet else read_csv)(body, metadata, most)
     x, whole = fill(metadata, numbers(table, metadata))
     window = metadata["window"]
-    if window and len(x):
-        x, whole = (np.concatenate([np.zeros((window - 1, *part.shape[1:]), part.dtype), part]) for part in (x, whole))
-        x = sliding_window_view(x, window, axis=0).swapaxes(1, 2)
+    if window and len(x):  # of the first rows, that reach back beyond the table, nothing is known
+        early = np.zeros((window - 1, x.shape[1]), np.float32)
+        x = sliding_window_view(np.concatenate([early, x]), window, axis=0).swapaxes(1, 2)
+        whole = np.concatenate([early.any(axis=1), np.ones(len(x), np.bool_) if whole is None else whole])
         whole = np.logical_and.reduce(sliding_window_view(whole, window), axis=1)
     predictions = predict(artifact, x.reshape(len(x), *metadata["in_shape"]), whole)
     answer = with_predictions(table, predictions, metadata)

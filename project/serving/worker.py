@@ -15,8 +15,9 @@ import uvicorn
 from project.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.connection import impatient
+from project.serving.limits import Limits
 from project.serving.metrics import Counters
-from project.serving.model import Limits, Model
+from project.serving.model import Model
 from project.serving.pages import pages
 from project.serving.service import Served, Service
 
