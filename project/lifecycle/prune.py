@@ -225,4 +225,4 @@ def print_pruning(metrics: Mapping[str, float]) -> None:
     for rows in BATCHES:
         speed = ratio[f"milliseconds_{rows}"]
         told = f"{speed:.1f} times faster" if speed > GAIN else "no faster"
-        console.print(f"Batches of {rows}: {told}, on {torch.get_num_threads()} threads of the CPU.")
+        console.print(f"Batches of {rows}: {told}, by torch on the CPU, threads {torch.get_num_threads()}.")

@@ -1,0 +1,70 @@
+"""scripts/prune.py as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command import run_script
+
+MLP = ["--model.net", "MLP", "--model.net.hidden", "[8]", "--optimizer", "Adam", "--trainer.max_epochs", "4"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder with a run of an MLP."""
+    folder = tmp_path_factory.mktemp("prune")
+    done = run_script(folder, "train", *MLP)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def runs(folder):
+    return sorted(path.name for path in (folder / "lightning_logs").iterdir())
+
+
+def test_zeros_are_told_with_what_they_do_not_gain(source):
+    before = runs(source)
+    done = run_script(source, "prune", "lightning_logs/version_0", "--sparsity", "0.75")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    [new] = set(runs(source)) - set(before)
+    metrics = json.loads((source / "lightning_logs" / new / "metrics.json").read_text())
+    assert metrics["pruned/nonzero"] == metrics["pruned/parameters"] - 12
+    told = " ".join(done.stdout.split())
+    assert "parameters that are not 0 │ 25 │ 13 │" in told
+    assert "no file is smaller, and nothing is faster" in told
+
+
+def test_fewer_units_are_told_before_and_after(source):
+    before = runs(source)
+    words = ["--structured", "0.5", "--trainer.max_epochs", "2"]
+    done = run_script(source, "prune", "lightning_logs/version_0", *words)
+    assert done.returncode == 0, done.stderr
+    assert "parameters │ 25 │ 13 │" in " ".join(done.stdout.split())
+    [new] = set(runs(source)) - set(before)
+    metrics = json.loads((source / "lightning_logs" / new / "metrics.json").read_text())
+    told = run_script(source, "evaluate", f"lightning_logs/{new}", "--json")
+    assert json.loads(told.stdout)["test/mse"] == pytest.approx(metrics["test/mse"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lightning_logs/version_0"], "give --sparsity"),
+        (["lightning_logs/version_0", "--sparsity", "1.5"], "--sparsity is 1.5"),
+        (["lightning_logs/version_0", "--structured", "0.99"], "leaves none of the 8 units"),
+        (["lightning_logs/version_0", "--sparsity", "0.5", "--pruning.epoch_count", "3"], "did you mean --pruning.epochs?"),
+        (["lightning_logs/version_0", "--sparsity", "0.5", "--data.path", "no.csv"], "path"),
+        (["model.onnx", "--sparsity", "0.5"], "model.onnx: an artifact, and no run"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_leave_no_run(source, words, message):
+    Path(source / "model.onnx").write_bytes(b"no model")
+    before = runs(source)
+    done = run_script(source, "prune", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert runs(source) == before
