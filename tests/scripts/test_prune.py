@@ -54,7 +54,10 @@ def test_fewer_units_are_told_before_and_after(source):
         (["lightning_logs/version_0"], "give --sparsity"),
         (["lightning_logs/version_0", "--sparsity", "1.5"], "--sparsity is 1.5"),
         (["lightning_logs/version_0", "--structured", "0.99"], "leaves none of the 8 units"),
-        (["lightning_logs/version_0", "--sparsity", "0.5", "--pruning.epoch_count", "3"], "did you mean --pruning.epochs?"),
+        (
+            ["lightning_logs/version_0", "--sparsity", "0.5", "--pruning.epoch_count", "3"],
+            "did you mean --pruning.epochs?",
+        ),
         (["lightning_logs/version_0", "--sparsity", "0.5", "--data.path", "no.csv"], "path"),
         (["model.onnx", "--sparsity", "0.5"], "model.onnx: an artifact, and no run"),
     ],
