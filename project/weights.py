@@ -1,5 +1,6 @@
 """Trained weights, from wherever they lie: a run, a checkpoint or a safetensors file."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from project.nets.pruned import narrow
 from project.nets.scaling import Standardized
 from project.nets.widths import widths
 from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
+
+# Of a file of adapters: what its weights are beside, and the names of the two factors of a change.
+BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
 
 
 class Weights(NamedTuple):
@@ -32,7 +36,7 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
     """Weights by a user's words.
 
     Args:
-        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file.
+        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file, of all weights or of adapters.
         like: The same net with fewer units: the least important ones of a run's are left out.
 
     Raises:
@@ -72,6 +76,14 @@ def load_teacher(reference: str, data: Any) -> Standardized:
     return net
 
 
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights with their names."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def _read_safetensors(path: Path) -> Weights:
     from safetensors import SafetensorError, safe_open
 
@@ -80,7 +92,25 @@ def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            data = json.loads((file.metadata() or {}).get("data", "{}"))
+            facts = file.metadata() or {}
+            data = json.loads(facts.get("data", "{}"))
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file, or damaged: {error}") from error
+    if BASE in facts:
+        state = _beside(path, state, facts)
     return Weights(state, data if isinstance(data, dict) else {})
+
+
+def _beside(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str, str]) -> dict[str, Tensor]:
+    """Adapters merged into the weights that they were learned beside."""
+    state = dict(read_weights(facts[BASE]).state)
+    if digest(state) != facts.get(DIGEST):
+        raise UserError(f"{path}: {facts[BASE]} has other weights than those that it adapts")
+    for name, value in learned.items():
+        weight, _, factor = name.rpartition(".")
+        if factor == ADAPTED[0]:
+            change = float(facts[SCALE]) * (learned[f"{weight}.{ADAPTED[1]}"] @ value)
+            state[weight] = state[weight] + change.view_as(state[weight])
+        elif factor != ADAPTED[1]:
+            state[name] = value
+    return state

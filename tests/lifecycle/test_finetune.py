@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from project.cli import ExperimentCLI
 from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
+from project.lifecycle.export import export
 from project.lifecycle.finetune import finetune
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.training import train
@@ -123,6 +124,23 @@ def test_adapters_are_merged_in_what_is_loaded_and_the_next_stage_has_none(sourc
     finetune("lightning_logs/version_1", words=["--trainer.max_epochs", "0"])
     merged = state("lightning_logs/version_2")
     torch.testing.assert_close(merged, adapted.state_dict())
+
+
+def test_an_adapter_alone_is_small_and_makes_the_whole_with_its_run(source):
+    finetune(SOURCE, 2, [*HIGH, "--trainer.max_epochs", "2"])
+    path, _ = export("lightning_logs/version_1", format="adapter")
+    assert path.name == "adapter.safetensors"
+    assert path.stat().st_size < 8_000
+    assert load_file(path).keys() >= {"net.net.head.weight", "net.net.layers.1.weight.lora_up"}
+    words = [*CNN, *HIGH, "--trainer.max_epochs", "0", "--weights.path", str(path)]
+    train(words)
+    torch.testing.assert_close(state("lightning_logs/version_2"), load("lightning_logs/version_1").state_dict())
+    with pytest.raises(UserError, match="the run has no adapters"):
+        export(SOURCE, format="adapter")
+    (source / "checkpoints/best.ckpt").write_bytes((source / LAST).read_bytes())
+    train(["--ckpt_path", SOURCE, "--trainer.max_epochs", "3"])
+    with pytest.raises(UserError, match="other weights than those that it adapts"):
+        train(words)
 
 
 def test_other_features_take_a_new_input_and_another_task_a_new_head(folder, capsys):
