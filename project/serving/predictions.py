@@ -57,9 +57,9 @@ def predict(artifact: Artifact, x: Array, whole: Mask | None) -> Predictions:
     """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
     found = artifact.predict(x)
     values, spread = found.get("probabilities", found["outputs"]), found.get("spread")
-    known = np.isfinite(values).all(axis=1)
+    known: Mask = np.logical_and.reduce(np.isfinite(values), axis=1)
     if spread is not None:
-        known &= np.isfinite(spread).all(axis=1)
+        known &= np.logical_and.reduce(np.isfinite(spread), axis=1)
     if whole is not None:
         known &= whole
     return Predictions(values, spread, known)
