@@ -36,9 +36,9 @@ def search(folder: Path | None, trials: int | None, processes: int, given: Mappi
     """
     if find_spec("optuna") is None:
         raise UserError('a sweep needs Optuna: pip install -e ".[sweep]"')
-    for flag, number in [("trials", trials), ("processes", processes)]:
-        if number is not None and number < 1:
-            raise UserError(f"--{flag} is {number}: give 1 or more")
+    for flag, number, least in [("trials", trials, 1), ("processes", processes, 1), ("seed", given["seed"], 0)]:
+        if number is not None and number < least:
+            raise UserError(f"--{flag} is {number}: give {least} or more")
     settings = check(agree(folder, stored_settings(folder), given))
     folder, total = begin(folder, settings, trials)
     try:

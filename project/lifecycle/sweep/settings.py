@@ -16,9 +16,8 @@ from project.training import fit
 
 Settings = dict[str, Any]
 DEFAULTS = {"metric": "val/loss", "direction": None, "pruner": "median", "seed": 0}
-DIRECTIONS = dict.fromkeys(("loss", "mse", "rmse", "mae"), "minimize") | dict.fromkeys(
-    ("accuracy", "f1", "r2"), "maximize"
-)
+LOWER, HIGHER = ("loss", "mse", "rmse", "mae"), ("accuracy", "f1", "r2")
+DIRECTIONS = dict.fromkeys(LOWER, "minimize") | dict.fromkeys(HIGHER, "maximize")
 
 
 def agree(folder: Path | None, stored: Settings, given: Mapping[str, Any]) -> Settings:
