@@ -127,6 +127,9 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--resume.allow", nargs="+", default=[], help="What may differ from the run that is resumed."
         )
+        parser.add_argument(
+            "--lifecycle", type=dict[str, Any] | None, help="What scripts/lifecycle.py does; of no effect on a training."
+        )
         parser.add_lightning_class_args(EpochLine, "epoch_line")
         parser.add_lightning_class_args(Pretrained, "weights")
         parser.add_lightning_class_args(Finetuning, "finetuning")
@@ -168,7 +171,7 @@ class ExperimentCLI(LightningCLI):
                 raise UserError(f"{idle}: --model LinearRegression solves, without any optimizer: leave it out")
         if self.config.trainer.max_epochs == 0 and not self.config.weights.path:
             raise UserError("--trainer.max_epochs is 0: give 1 or more, or weights to take over with --weights.path")
-        self.config.config = self.config.ckpt_path = None
+        self.config.config = self.config.ckpt_path = self.config.lifecycle = None
         if self.config.resume.allow and self.checkpoint is None:
             raise UserError("--resume.allow is for a run that is resumed: give --ckpt_path, too")
         self.allowed, self.config.resume.allow = self.config.resume.allow, []

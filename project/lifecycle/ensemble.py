@@ -1,6 +1,7 @@
 """Several nets as one run: of runs that are there, or trained side by side."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from project.errors import UserError
 from project.lifecycle.stage import LINEAR, Config, parse, stage_config, train_as, train_on
@@ -40,13 +41,14 @@ def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, f
     return train_on(config, list(references), words)
 
 
-def train_jointly(members: int, bootstrap: bool, words: Sequence[str]) -> dict[str, float]:
+def train_jointly(members: int, bootstrap: bool, words: Sequence[str], folder: Path | None = None) -> dict[str, float]:
     """Train copies of one net in one fit, from different seeds.
 
     Args:
         members: How many.
         bootstrap: Whether each learns from a bootstrap sample of its own.
         words: Flags of scripts/train.py for one of them.
+        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Returns:
         What metrics.json holds.
@@ -58,7 +60,7 @@ def train_jointly(members: int, bootstrap: bool, words: Sequence[str]) -> dict[s
     config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
     if bootstrap and config["sampling"]["bootstrap"] is None:
         config["sampling"]["bootstrap"] = config["seed_everything"]
-    return train_as(config)
+    return train_as(config, folder=folder)
 
 
 def _net(config: Config) -> dict[str, object]:

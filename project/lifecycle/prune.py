@@ -44,7 +44,11 @@ ABOUT_ROWS = ("--data", "--sampling", "--trust")
 
 
 def prune(
-    reference: str, sparsity: float | None = None, structured: float | None = None, words: Sequence[str] = ()
+    reference: str,
+    sparsity: float | None = None,
+    structured: float | None = None,
+    words: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> dict[str, float]:
     """Prune a run's net and train it further, as a run of its own.
 
@@ -53,6 +57,7 @@ def prune(
         sparsity: Part of all weights that becomes zero, the smallest first.
         structured: Part of the units of each layer (neurons, channels, heads) that is left out.
         words: Flags of scripts/train.py that differ from the run's own.
+        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Returns:
         What metrics.json holds: the metrics of the run, and size and speed as `pruned/…`; the same of the run before,
@@ -80,7 +85,7 @@ def prune(
         arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, left)
     tested, _ = evaluate(path, about_rows(words))
     result = Result()
-    metrics = train(["--config", yaml.safe_dump(config), *words], [result])
+    metrics = train(["--config", yaml.safe_dump(config), *words], [result], folder)
     metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | figures(before, result.net)
     if result.folder is not None:
         write_metrics(result.folder, metrics)

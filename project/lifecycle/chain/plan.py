@@ -1,0 +1,165 @@
+"""What a chain is to be: which stages in which order, on what experiment, with which flags of their own."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from project.callbacks.hyperparameters import flatten
+from project.config import yaml_of
+from project.errors import UserError
+from project.lifecycle.distill import DISTILLED
+from project.lifecycle.stage import Config, parse
+
+SECTION = "lifecycle"
+STAGES = ("train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate")
+TRAININGS = ("train", "ensemble", "distill", "prune")
+DEFAULTS = {"ensemble": ["--members", "3"], "prune": ["--structured", "0.5"]}
+# Flags of a stage's own script; all others are those of train.py.
+OWN: dict[str, dict[str, Any]] = {
+    "ensemble": {"members": int, "bootstrap": yaml.safe_load},
+    "prune": {"structured": float, "sparsity": float},
+    "serve": {"threads": int},
+}
+EXPERIMENT = "experiment.yaml"
+
+
+class Plan(NamedTuple):
+    """What a chain is to be.
+
+    Attributes:
+        stages: Names, in order; the last one is `evaluate`.
+        flags: Of each stage, as words.
+        config: The complete settings of the experiment.
+    """
+
+    stages: list[str]
+    flags: dict[str, list[str]]
+    config: Config
+
+
+def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = ()) -> Plan:
+    """What a command line asks for.
+
+    Args:
+        stages: Names with commas between them; those of the experiment, or all, unless given.
+        words: Flags of scripts/train.py, and those of stages.
+        trust: Flags that let configurations name a module's classes.
+
+    Raises:
+        UserError: If a stage or a flag is unknown, a stage has nothing to begin with, or the experiment is one that a
+            chain cannot train.
+    """
+    section = yaml_of(words).get(SECTION) or {}
+    if not isinstance(section, dict):
+        raise UserError(f"{SECTION}: {section!r}: give a section with `stages` and the flags of each")
+    given, others = split_words(words)
+    for name in section.keys() - {"stages", *STAGES}:
+        raise UserError(f"{SECTION}: no stage {name!r}: give some of {', '.join(STAGES)}")
+    named = stages.split(",") if stages is not None else section.get("stages", list(STAGES))
+    flags = {name: [*DEFAULTS.get(name, []), *words_of(section.get(name)), *given[name]] for name in STAGES}
+    config = parse([*others, *trust])
+    config["trainer"]["devices"] = check_trainer(config["trainer"])
+    plan = Plan([name for name in named if name != "evaluate"] + ["evaluate"], flags, config)
+    check(plan, trust)
+    return plan
+
+
+def split_words(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Flags of each stage (`--prune.structured 0.5`, without the stage's name), and all other words."""
+    of_stages: dict[str, list[str]] = {name: [] for name in STAGES}
+    others: list[str] = []
+    place = others
+    for word in words:
+        if word.startswith("--"):
+            stage, _, rest = word[2:].partition(".")
+            place = of_stages[stage] if rest and stage in of_stages else others
+            word = f"--{rest}" if place is not others else word
+        place.append(word)
+    return of_stages, others
+
+
+def words_of(section: Any, prefix: str = "") -> list[str]:
+    """A section of a YAML file as flags: `{trainer: {max_epochs: 3}}` or `{trainer.max_epochs: 3}`."""
+    if section is None:
+        return []
+    if not isinstance(section, Mapping):
+        raise UserError(f"{SECTION}: {section!r}: give flags and their values, as in `prune: {{structured: 0.25}}`")
+    words: list[str] = []
+    for name, value in section.items():
+        if isinstance(value, Mapping) and "class_path" not in value:
+            words += words_of(value, f"{prefix}{name}.")
+        else:
+            words += [f"--{prefix}{name}", value if isinstance(value, str) else json.dumps(value)]
+    return words
+
+
+def own_flags(stage: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Those flags of a stage that are of its own script, by name, and the words that are left."""
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name, kind in OWN.get(stage, {}).items():
+        scan.add_argument(f"--{name}", type=kind)
+    try:
+        given, others = scan.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise UserError(f"--{stage}.{(error.argument_name or '').lstrip('-')}: {error.message}") from error
+    found = {name: value for name, value in vars(given).items() if value is not None}
+    if "sparsity" in found:
+        found.pop("structured")
+    if others and stage not in TRAININGS:
+        raise UserError(f"--{stage}.{others[0].lstrip('-')}: no such flag of {stage}: leave it out")
+    return found, others
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> int:
+    """The number of devices that a chain trains on: 1; a UserError where the Trainer is to leave no run."""
+    for name, usual in {"enable_checkpointing": True, "fast_dev_run": False}.items():
+        if trainer[name] not in (usual, None):
+            raise UserError(f"--trainer.{name}: each stage of a life cycle needs a run with checkpoints: leave it out")
+    if trainer["devices"] not in ("auto", 1, "1") or trainer["num_nodes"] > 1:
+        raise UserError("--trainer.devices: a life cycle is trained by one process: give 1")
+    return 1
+
+
+def check(plan: Plan, trust: Sequence[str] = ()) -> None:
+    """Raise a UserError where stages cannot follow one another, or a flag of one of them is none."""
+    has_run = False
+    for stage in plan.stages:
+        if stage not in STAGES:
+            raise UserError(f"--stages: no stage {stage!r}: give some of {','.join(STAGES)}")
+        if not has_run and stage not in ("train", "ensemble"):
+            raise UserError(f"--stages: {stage} needs a run to begin with: put train or ensemble before it")
+        has_run = True
+        _, words = own_flags(stage, plan.flags[stage])
+        if stage in TRAININGS:
+            config = dict(plan.config)
+            if stage == "distill":
+                model = config["model"]
+                path = DISTILLED.get(model["class_path"], model["class_path"])
+                if path not in DISTILLED.values():  # what solves is taught as a linear net
+                    model = {"init_args": {}}
+                    path = DISTILLED["project.models.Regression"]
+                config["model"] = {"class_path": path, "init_args": model["init_args"] | {"teacher": ""}}
+            try:
+                parse(["--config", yaml.safe_dump(config), *words, *trust])
+            except UserError as error:
+                raise UserError(f"{stage}: {error}") from error
+
+
+def refuse_changes(folder: Path, before: Plan, now: Plan) -> None:
+    """Raise a UserError where a chain is not what it was begun as: the first setting that differs is named."""
+    was, given = _flat(before), _flat(now)
+    for name in [*was, *given]:
+        if was.get(name) != given.get(name):
+            raise UserError(
+                f"--{name}: {folder} was begun with {was.get(name, 'nothing')}, and {given.get(name, 'nothing')} was "
+                "given: leave it as it was, or give another --folder"
+            )
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    flags = {stage: " ".join(plan.flags[stage]) for stage in plan.stages}
+    return {"stages": ",".join(plan.stages)} | {k: v for k, v in flags.items() if v} | flatten(plan.config)

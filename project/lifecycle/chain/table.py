@@ -1,0 +1,55 @@
+"""The table of a report: a stage a line."""
+
+from typing import Any
+
+Row = dict[str, Any]
+# Columns of the table: key in a row, title, and how a number is written.
+COLUMNS = {
+    "name": ("stage", ""),
+    "metric": ("", "#.4g"),
+    "interval": ("95 % interval", ""),
+    "parameters": ("parameters", ",d"),
+    "nonzero": ("not 0", ",d"),
+    "bytes": ("bytes", ",d"),
+    "milliseconds_1": ("ms, 1 row", ".3g"),
+    "milliseconds_64": ("ms, 64 rows", ".3g"),
+    "requests_per_second": ("requests/s", ",.0f"),
+    "seconds": ("took, s", ".1f"),
+    "told": ("", ""),
+}
+
+
+def headings(metric: str) -> dict[str, str]:
+    """Titles of the table's columns by key."""
+    return {key: {"metric": f"test {metric}", "told": "gain"}.get(key, name) for key, (name, _) in COLUMNS.items()}
+
+
+def cell(row: Row, key: str) -> str:
+    """What a table says of a row; empty where there is nothing to say."""
+    if key == "told":
+        return {True: "gain: ", False: "no gain: ", None: ""}[row["gain"]] + row["told"]
+    if key == "interval" and key in row:
+        low, high = row["interval"]
+        return f"{low:#.4g} to {high:#.4g}"
+    return format(row[key], COLUMNS[key][1]) if key in row else ""
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    titles = headings(found["metric"])
+    lines = ["| " + " | ".join(titles.values()) + " |", "|" + "---|" * len(titles)]
+    lines += ["| " + " | ".join(cell(row, key).replace("|", "\\|") for key in titles) + " |" for row in found["rows"]]
+    commands = "\n".join(row["command"] for row in found["rows"] if row["command"])
+    return f"# {found['title']}\n\n{told(found)}\n\n" + "\n".join(lines) + f"\n\n```bash\n{commands}\n```\n"
+
+
+def told(found: dict[str, Any]) -> str:
+    """The summary in a sentence."""
+    it, metric, rows = found["summary"], found["metric"], f"{found['test_rows']:,} rows"
+    if it["last"] == it["first"]:
+        return f"{it['last']}: test {metric} {it['metric_last']:#.4g} on {rows}; no stage made it smaller or faster."
+    return (
+        f"{it['last']} beside {it['first']}: test {metric} {it['metric_last']:#.4g} and {it['metric_first']:#.4g} on "
+        f"{rows}; {it['times_smaller']:.1f} times smaller; {it['times_faster_1']:.1f} times as fast for a row, "
+        f"{it['times_faster_64']:.1f} times for 64."
+    )
