@@ -26,7 +26,7 @@ from project.trust import allow_imports, require_known
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-ARTIFACTS = (".onnx", ".pt2", ".pt")
+ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
 # Models that learn from a teacher, and the arguments that are about it.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
 # A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.

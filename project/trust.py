@@ -73,6 +73,11 @@ def allow_imports(trusted: Sequence[str] = ()) -> None:
         del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
+def granted() -> list[str]:
+    """The modules that are trusted now, beside the known ones."""
+    return sorted(_granted)
+
+
 def within(path: str, modules: Sequence[str]) -> bool:
     """Whether an import path is one of the modules, or lies in one."""
     return any(path == module or path.startswith(module + ".") for module in modules)

@@ -1,8 +1,8 @@
-"""Test metrics of a run, on its own test rows or on others."""
+"""Test metrics of a run or an artifact, on its own test rows or on others; of several, side by side."""
 
 import argparse
-import json
 import sys
+from pathlib import Path
 
 from project.errors import UserError, told_in_one_line
 
@@ -12,20 +12,21 @@ if __name__ == "__main__":
         epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all "
         "rows of another table; --trust MODULE lets the run name a module's classes.",
     )
-    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
+    parser.add_argument(
+        "--compare", action="store_true", help="of several, side by side, also sizes and times"
+    )
+    parser.add_argument("--plot", type=Path, help="a .png or .svg file to draw the comparison into")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with told_in_one_line():
-        if sys.argv[1:2] != [arguments.run] and overrides:
+        if overrides and [word for word in sys.argv[1:] if word != "--compare"][: len(arguments.run)] != arguments.run:
             raise UserError("give the run first, and flags after it")
-        from rich.console import Console
+        if arguments.compare or arguments.plot or len(arguments.run) > 1:
+            from project.lifecycle.compare_report import compare_and_report
 
-        from project.lifecycle.evaluate import evaluate
-        from project.report import print_metrics
-
-        metrics, rows = evaluate(arguments.run, overrides)
-        if arguments.json:
-            print(json.dumps(metrics | {"rows": rows}))
+            compare_and_report(arguments.run, overrides, arguments.json, arguments.plot)
         else:
-            print_metrics(Console(), metrics)
-            print(f"on {rows} test rows")
+            from project.lifecycle.evaluate import evaluate_and_report
+
+            evaluate_and_report(arguments.run[0], overrides, arguments.json)

@@ -27,7 +27,7 @@ def describe(reference: str, checkpoint: Mapping[str, Any], model: Supervised, f
     """
     data, net = checkpoint[DATA_KEY], model.net.net
     in_shape = tuple(data["in_shape"])
-    means, names = torch.tensor(data["feature_means"]), data["feature_names"]
+    means = torch.tensor(data["feature_means"])
     numbers = in_shape[-1] if data["window"] else prod(in_shape)
     if not data["window"]:  # of images there is a mean a channel
         means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
@@ -39,7 +39,7 @@ def describe(reference: str, checkpoint: Mapping[str, Any], model: Supervised, f
         "in_shape": list(in_shape),
         "out_features": data["out_features"],
         "dynamic_length": len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1])),
-        "feature_names": names if len(names) == numbers else [f"x{index}" for index in range(numbers)],
+        "feature_names": row_names(data["feature_names"], numbers),
         "target_names": data["target_names"],
         "class_names": data["class_names"],
         "window": data["window"],
@@ -48,8 +48,13 @@ def describe(reference: str, checkpoint: Mapping[str, Any], model: Supervised, f
         "precision": "float32",
         "run": reference,
         "config": checkpoint[CONFIG_KEY],
-        "metrics": test_metrics(folder),
+        "metrics": saved_metrics(folder),
     }
+
+
+def row_names(names: list[str], numbers: int) -> list[str]:
+    """A name for each number of a row: those of a data module, where they are as many."""
+    return names if len(names) == numbers else [f"x{index}" for index in range(numbers)]
 
 
 def run_folder(checkpoint: Path) -> Path:
@@ -57,7 +62,7 @@ def run_folder(checkpoint: Path) -> Path:
     return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
-def test_metrics(folder: Path) -> dict[str, float]:
+def saved_metrics(folder: Path) -> dict[str, float]:
     """What a run's metrics.json says of test rows; nothing where there is none."""
     path = folder / "metrics.json"
     metrics = json.loads(path.read_text()) if path.is_file() else {}

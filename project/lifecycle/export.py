@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from project.errors import UserError
+from project.lifecycle.adapter import write_adapter
+from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.describe import describe, run_folder
-from project.lifecycle.formats import WRITERS, Answering, answer_of, write
+from project.lifecycle.formats import WRITERS, write
 from project.lifecycle.open_run import open_run
 from project.lifecycle.parity import BATCHES, require_parity
 from project.models.supervised import Supervised
@@ -18,8 +20,8 @@ from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_
 from project.trust import with_trust
 from project.whole_file import check_output, whole_file
 
-WEIGHTS = "safetensors"
-FORMATS = [*WRITERS, WEIGHTS]
+WEIGHTS, ADAPTER = "safetensors", "adapter"
+FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
 
 
 class Exported(NamedTuple):
@@ -50,17 +52,19 @@ def export(
     """
     if format not in FORMATS:
         raise UserError(f"--format {format}: give one of {', '.join(FORMATS)}")
-    if Path(reference).suffix[1:] in FORMATS:
-        raise UserError(f"{reference}: is exported already: give the run that it comes from")
     found = find_checkpoint(reference)
-    path = destination or run_folder(found) / f"model.{format}"
-    check_output(path, [f".{format}"])
+    name = "adapter.safetensors" if format == ADAPTER else f"model.{format}"
+    path = destination or run_folder(found) / name
+    check_output(path, [Path(name).suffix])
     checkpoint = read_checkpoint(found)
     with whole_file(path) as temporary:
-        if format == WEIGHTS:
+        if format in (WEIGHTS, ADAPTER):
             if others := with_trust(words):
-                raise UserError(f"{others[0]}: --format {WEIGHTS} needs no data: leave it out")
-            _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
+                raise UserError(f"{others[0]}: --format {format} needs no data: leave it out")
+            if format == ADAPTER:
+                write_adapter(temporary, checkpoint)
+            else:
+                _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
         rows = _test_rows(reference, words)
         model = load_model(checkpoint, trusted=None)

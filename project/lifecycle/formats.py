@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,49 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.parity import Answer
 from project.lifecycle.recurrence import with_onnx_recurrences
-from project.models.supervised import Supervised
-from project.serving.artifact import INPUT, KEY, Array, Artifact, Metadata
+from project.serving.artifact import INPUT, KEY, Artifact, Metadata
 
 OPSET = 20
 
 Written = tuple[Metadata, Answer]
-
-
-class Answering(nn.Module):
-    """What a file computes: all that there is to say about rows.
-
-    Args:
-        model: Trained, in evaluation mode.
-        classifies: Whether its outputs are logits.
-    """
-
-    def __init__(self, model: Supervised, classifies: bool) -> None:
-        super().__init__()
-        self.net, self.classifies, self.spreads = model.net, classifies, hasattr(model.net.net, "spread")
-        self.names = ["outputs", *["probabilities"] * classifies, *["spread"] * self.spreads]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (B, *in_shape) -> (B, out_features) for each of `names`."""
-        outputs = self.net(x)
-        answers = [outputs]
-        if self.classifies:
-            answers.append(outputs.softmax(1))
-        if self.spreads:
-            spread: Any = self.net.net.spread
-            answers.append(spread(self.net.inputs(x)) * self.net.targets.std)
-        return tuple(answers)
-
-
-def answer_of(module: Callable[[Tensor], Sequence[Tensor]], names: Sequence[str]) -> Answer:
-    """What a module says, by name."""
-
-    @torch.inference_mode()
-    def answer(x: Array) -> dict[str, Array]:
-        return dict(zip(names, (values.numpy() for values in module(torch.tensor(x))), strict=True))
-
-    return answer
 
 
 def write(format: str, path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:

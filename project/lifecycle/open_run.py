@@ -1,38 +1,74 @@
 """A finished run, ready to be worked with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
 from project.cli import ExperimentCLI
+from project.config import read_yaml
 from project.errors import UserError
+from project.lifecycle.describe import row_names
+from project.lifecycle.predictor import is_artifact
 from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_weights, read_checkpoint, without_teacher
+from project.serving.artifact import Artifact
 
 
 def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
     """A trained model with its data and a Trainer that writes nothing, all on one device.
 
     Args:
-        reference: A run folder, a checkpoint, or `last`.
+        reference: A run folder, a checkpoint, `last`, or an `.onnx` file: its model computes what the file computes.
         words: Flags of scripts/train.py that override the run's own, such as `--data.path other.csv`.
     """
     quiet_lightning()
+    if is_artifact(reference):
+        artifact = Artifact(reference, threads=torch.get_num_threads())
+        cli = _build(reference, _config_of(artifact), artifact.metadata, words)
+        cli.model.forward = _forward(artifact)  # type: ignore[method-assign]
+        return cli
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    config = yaml.safe_load(checkpoint[CONFIG_KEY])
+    cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], words)
+    load_weights(cli.model, checkpoint["state_dict"])
+    return cli
+
+
+def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], words: Sequence[str]) -> ExperimentCLI:
+    """What a configuration says, on data that are as the facts say."""
     data = config["data"]["init_args"]
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
-        data["features"] = checkpoint[DATA_KEY]["feature_names"]
+        data["features"] = facts["feature_names"]
     config["model"] = without_teacher(config["model"])
     config.pop("weights", None)  # which have been trained further
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
     config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says
     cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])
-    for name in ("feature_names", "target_names", "class_names"):
-        if getattr(cli.datamodule, name, None) != checkpoint[DATA_KEY][name]:
-            raise UserError(
-                f"the data's {name} are not those that {reference} was trained on: {checkpoint[DATA_KEY][name]}"
-            )
-    load_weights(cli.model, checkpoint["state_dict"])
+    found = {name: getattr(cli.datamodule, name, None) for name in ("feature_names", "target_names", "class_names")}
+    found["feature_names"] = row_names(found["feature_names"] or [], len(facts["feature_names"]))
+    for name, value in found.items():
+        if value != facts[name]:
+            raise UserError(f"the data's {name} are not those that {reference} was trained on: {facts[name]}")
     return cli
+
+
+def _config_of(artifact: Artifact) -> dict[str, Any]:
+    """The configuration in an artifact, with at least the parts that all configurations have."""
+    config = read_yaml(artifact.metadata["config"], f"{artifact.path}: its configuration")
+    sections = [config.get(name, {}) for name in ("model", "data")] if isinstance(config, dict) else [{}]
+    if not (
+        all(isinstance(part, dict) and isinstance(part.get("class_path"), str) for part in sections)
+        and all(isinstance(part, dict) for part in (config.get("trainer"), *(s.get("init_args") for s in sections)))
+    ):
+        raise UserError(f"{artifact.path}: its configuration is damaged: export the run again")
+    return config
+
+
+def _forward(artifact: Artifact) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        return torch.from_numpy(artifact.predict(x.cpu().numpy())["outputs"]).to(x.device)
+
+    return forward

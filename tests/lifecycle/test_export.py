@@ -205,7 +205,7 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
         (["run", "model.onnx", "--format", "pt2"], "model.onnx: give an output file that ends in .pt2"),
         (["run", "none/model.onnx"], "there is no folder none"),
         (["run", "run"], "run: is a folder"),
-        (["run.onnx"], "run.onnx: is exported already"),
+        (["run.onnx"], "run.onnx: an artifact, and no run"),
         (["run", "--data.rows", "0"], "--data.rows is 0"),
         (["run", "--format", "safetensors", "--data.rows", "5"], "--data.rows: --format safetensors needs no data"),
     ],
