@@ -13,7 +13,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("output", type=Path, nargs="?", help="the file; model.onnx in the run's folder unless given")
-    parser.add_argument("--format", default="onnx", help="onnx (unless given), pt2, torchscript, safetensors, or adapter: of LoRA alone")
+    parser.add_argument("--format", default="onnx", help="onnx unless given, pt2, torchscript, safetensors, or adapter")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
         from project.lifecycle.export import export
