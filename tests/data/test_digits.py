@@ -17,10 +17,11 @@ def test_all_images_are_split_once_with_their_digits():
         assert [known[tuple(x.flatten().tolist())] for x in rows.x] == rows.y.tolist()
 
 
-def test_rows_of_an_image_are_the_steps_of_a_sequence():
+def test_rows_of_an_image_are_the_steps_of_a_sequence(recwarn):
     images, sequences = DigitsDataModule(), DigitsDataModule(as_sequence=True)
     assert sequences.in_shape == (8, 8)
     assert sequences.splits.test.x.equal(images.splits.test.x[:, 0])
+    assert not recwarn.list  # of the margins that are blank in every image
 
 
 def test_some_classes_are_renumbered_in_order():
