@@ -57,7 +57,7 @@ def wait_for_epochs(command, folder, *numbers):
         with contextlib.suppress(sqlite3.OperationalError), sqlite3.connect(folder / "study.db") as database:
             return all(database.execute(query, [number]).fetchone()[0] > 3 for number in numbers)
 
-    wait_for(reported)
+    wait_for(reported, 300)
 
 
 @pytest.fixture(scope="module")
@@ -404,7 +404,7 @@ def killed_midway(folder, trials, finished):
     wait_for(lambda: all(ended(other) for other in others), 20)
     before = [trial for trial in facts(S) if trial[1] != "RUNNING"]
     assert finished <= len(before) < trials
-    done = run_script(folder, "sweep", "--folder", "s")
+    done = Command(folder, "sweep", "--folder", "s").finish(300)
     assert done.returncode == 0, done.stderr
     after = facts(S)
     assert [trial[0] for trial in after] == list(range(trials))
