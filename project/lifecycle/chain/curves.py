@@ -1,5 +1,7 @@
 """Learning curves of a chain's runs, as TensorBoard has them."""
 
+import logging
+
 from project.lifecycle.chain.record import Chain
 
 TAG = "val/loss"
@@ -10,6 +12,7 @@ def learning_curves(chain: Chain) -> Curves:
     """The validation loss after each epoch, of each run that has logged it to TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # a run that was resumed has points that came twice
     curves: Curves = {}
     for done in chain.done:
         if not done.model or not chain.path(done).is_dir():

@@ -6,7 +6,7 @@ from typing import Any
 from project.lifecycle.chain.bootstrap import LEVEL, RESAMPLES
 from project.lifecycle.chain.drawing import Point, lines, trade_off
 from project.lifecycle.chain.style import STYLE
-from project.lifecycle.chain.table import cell, headings, told
+from project.lifecycle.chain.table import cell, headings, quality, told
 
 
 def page(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
@@ -43,7 +43,7 @@ def number(name: str) -> str:
 def _tiles(found: dict[str, Any]) -> str:
     it = found["summary"]
     tiles = {
-        f"test {found['metric']}, from {it['metric_first']:#.4g}": f"{it['metric_last']:#.4g}",
+        f"test {found['metric']}, from {quality(it['metric_first'])}": quality(it["metric_last"]),
         "times smaller": f"{it['times_smaller']:.1f}",
         "times as fast, batches of 64": f"{it['times_faster_64']:.1f}",
         "seconds for all of it": f"{it['seconds']:.0f}",
@@ -53,20 +53,29 @@ def _tiles(found: dict[str, Any]) -> str:
 
 def _table(found: dict[str, Any]) -> str:
     titles = headings(found["metric"])
+    del titles["interval"]  # stands below the metric
     lines_ = []
     for row in found["rows"]:
         kind = {True: "gain", False: "none", None: ""}[row["gain"]]
         cells = []
         for key, title in titles.items():
-            text = escape(cell(row, key))
+            text, below = escape(cell(row, key)), ""
             if key == "name":
-                text = _mark(row) + escape(row["name"].partition("_")[2])
-                text += f"<small> of {escape(row['source'].partition('_')[2])}</small>" if row["source"] else ""
-            empty = "" if text else " empty"
-            cells.append(f'<td class="{key}{empty}" data-title="{escape(title)}"><span>{text}</span></td>')
+                text, below = _named(row), f"of {row['source'].partition('_')[2]}" if row["source"] else ""
+            elif key == "metric":
+                below = cell(row, "interval")
+            text += f"<small>{escape(below)}</small>" if below else ""
+            cells.append(
+                f'<td class="{key}{"" if text else " empty"}" data-title="{escape(title)}"><span>{text}</span></td>'
+            )
         lines_.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
     head = "".join(f'<th class="{key}">{escape(title)}</th>' for key, title in titles.items())
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines_)}</tbody></table></div>'
+
+
+def _named(row: dict[str, Any]) -> str:
+    """A stage's mark, and its kind."""
+    return _mark(row) + escape(row["stage"])
 
 
 def _mark(row: dict[str, Any]) -> str:
@@ -86,7 +95,7 @@ def _pictures(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
         pictures.append((lines(named, "epoch", "validation loss"), runs))
     figures = []
     for picture, shown in pictures:
-        legend = "".join(f"<span>{_mark(row)}{escape(row['name'].partition('_')[2])}</span>" for row in shown)
+        legend = "".join(f"<span>{_named(row)}</span>" for row in shown)
         figures.append(f"<figure>{picture}<figcaption>{legend}</figcaption></figure>")
     return (
         f'<div class="pictures">{"".join(figures)}</div><p class="note">The line joins the models that no other one '
@@ -96,7 +105,7 @@ def _pictures(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
 
 def _commands(found: dict[str, Any]) -> str:
     return "".join(
-        f'<p class="what">{_mark(row)}{escape(row["name"].partition("_")[2])}</p><pre>{escape(row["command"])}</pre>'
+        f'<p class="what">{_named(row)}</p><pre>{escape(row["command"])}</pre>'
         for row in found["rows"]
         if row["command"]
     )

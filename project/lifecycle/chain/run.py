@@ -18,7 +18,7 @@ from project.lifecycle.chain.plan import make_plan
 from project.lifecycle.chain.record import Chain, Done, opened, write_record
 from project.lifecycle.chain.report import PAGE, read_report
 from project.lifecycle.chain.stages import do
-from project.lifecycle.chain.table import cell, headings, told
+from project.lifecycle.chain.table import cell, headings, quality, told
 from project.run import ROOT
 from project.trust import with_trust
 
@@ -104,8 +104,11 @@ class LastEpoch(io.TextIOBase):
 def line(chain: Chain, done: Done) -> str:
     """One line about a stage that has ended."""
     source = next((each for each in chain.done if each.name == done.source), Done("", ""))
-    before = {name: f" ({source.name}: {value:#.4g})" for name, value in source.figures.items()}
-    told = [f"{name} {value:.4g}{before.get(name, '')}" for name, value in done.figures.items()]
+    before = {name: f" ({source.name}: {quality(value)})" for name, value in source.figures.items()}
+    told = [
+        f"{name} {quality(value) if name.startswith('test/') else format(value, '.3g')}{before.get(name, '')}"
+        for name, value in done.figures.items()
+    ]
     came_to = f"no gain: {done.finding}" if done.finding else ", ".join(told) or "done"
     return f"[{len(chain.done)}/{len(chain.plan.stages)}] {done.name}, {done.seconds:.1f} s: {came_to}"
 

@@ -19,7 +19,8 @@ table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:
 th{font-weight:600;color:var(--soft);text-align:right;vertical-align:bottom}
 td{text-align:right;vertical-align:top;white-space:nowrap}
 th,td{padding:.45rem .5rem;border-bottom:1px solid var(--line)}
-.name,.told{text-align:left}td.told{white-space:normal;min-width:15rem}td.name small{display:block;padding-left:1.9em}
+.name,.told{text-align:left}td.told{white-space:normal;min-width:14rem}
+td small{display:block}td.name small{padding-left:1.9em}
 tr.gain td.told{color:var(--good)}tr.none td.told{color:var(--soft)}
 i.mark{display:inline-block;width:1.5em;height:1.5em;border-radius:50%;color:var(--on);text-align:center;
 font:600 .8em/1.5em system-ui,sans-serif;margin-right:.5em}
@@ -36,7 +37,8 @@ white-space:pre-wrap;font:.82rem/1.45 ui-monospace,monospace}.what{margin:.2rem 
 tr{background:var(--card);border-radius:8px;padding:.5rem .8rem;margin-bottom:.7rem}
 td{display:flex;justify-content:space-between;gap:1rem;padding:.15rem 0;border:0}
 td::before{content:attr(data-title);color:var(--soft)}td.empty,td.name::before,td.told::before{display:none}
-td.name{font-weight:600;font-size:1rem}td.told{text-align:left;min-width:0}td.name small{display:inline;padding:0}}
+td.name{font-weight:600;font-size:1rem}td.told{text-align:left;min-width:0}
+td.name small{display:inline;padding:0;margin-left:.5em;font-weight:400}}
 """
 STYLE += "".join(
     f".m{k}{{fill:{color};background:{color}}}.c{k}{{stroke:{color}}}" for k, color in enumerate(COLORS * 3, start=1)

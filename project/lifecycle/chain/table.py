@@ -3,10 +3,11 @@
 from typing import Any
 
 Row = dict[str, Any]
+LARGE = 1_000
 # Columns of the table: key in a row, title, and how a number is written.
 COLUMNS = {
     "name": ("stage", ""),
-    "metric": ("", "#.4g"),
+    "metric": ("", ""),
     "interval": ("95 % interval", ""),
     "parameters": ("parameters", ",d"),
     "nonzero": ("not 0", ",d"),
@@ -28,10 +29,16 @@ def cell(row: Row, key: str) -> str:
     """What a table says of a row; empty where there is nothing to say."""
     if key == "told":
         return {True: "gain: ", False: "no gain: ", None: ""}[row["gain"]] + row["told"]
+    if key == "metric" and key in row:
+        return quality(row[key])
     if key == "interval" and key in row:
-        low, high = row["interval"]
-        return f"{low:#.4g} to {high:#.4g}"
+        return " to ".join(map(quality, row[key]))
     return format(row[key], COLUMNS[key][1]) if key in row else ""
+
+
+def quality(value: float) -> str:
+    """A metric in four digits, large ones in full."""
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:#.4g}"
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -45,11 +52,12 @@ def markdown(found: dict[str, Any]) -> str:
 
 def told(found: dict[str, Any]) -> str:
     """The summary in a sentence."""
-    it, metric, rows = found["summary"], found["metric"], f"{found['test_rows']:,} rows"
+    it, rows = found["summary"], f"{found['test_rows']:,} rows"
+    now, before = quality(it["metric_last"]), quality(it["metric_first"])
     if it["last"] == it["first"]:
-        return f"{it['last']}: test {metric} {it['metric_last']:#.4g} on {rows}; no stage made it smaller or faster."
+        return f"{it['last']}: test {found['metric']} {now} on {rows}; no stage made it smaller or faster."
     return (
-        f"{it['last']} beside {it['first']}: test {metric} {it['metric_last']:#.4g} and {it['metric_first']:#.4g} on "
-        f"{rows}; {it['times_smaller']:.1f} times smaller; {it['times_faster_1']:.1f} times as fast for a row, "
+        f"{it['last']} beside {it['first']}: test {found['metric']} {now} and {before} on {rows}; "
+        f"{it['times_smaller']:.1f} times smaller; {it['times_faster_1']:.1f} times as fast for a row, "
         f"{it['times_faster_64']:.1f} times for 64."
     )

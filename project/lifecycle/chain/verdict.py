@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from project.lifecycle.chain.bootstrap import interval
 from project.lifecycle.chain.measure import Measured, Task
+from project.lifecycle.chain.table import quality
 from project.lifecycle.compare import LATENCY_ROWS
 
 NOTHING = 1e-6  # of a difference, as part of the metric of a model that knows nothing
@@ -27,7 +28,7 @@ def of_training(now: Measured, task: Task) -> Verdict:
     value = now.metrics[f"test/{task.metric}"]
     better = now.interval[0] > task.naive if task.rises else now.interval[1] < task.naive
     naive = "the commonest class" if task.rises else "the training mean"
-    return Verdict(better, f"{task.metric} {value:#.4g}, and {task.naive:#.4g} of always answering {naive}")
+    return Verdict(better, f"{task.metric} {quality(value)}, and {quality(task.naive)} of always answering {naive}")
 
 
 def of_ensemble(now: Measured, before: Measured, name: str, task: Task) -> Verdict:
