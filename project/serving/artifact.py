@@ -1,6 +1,7 @@
 """An exported model: one ONNX file that says itself what goes in and what comes out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,17 +52,27 @@ class Artifact:
         if others or (entry.name, entry.type, len(entry.shape)) != (INPUT, "tensor(float)", rank):
             raise UserError(f"{path}: its input is not float32 {INPUT!r} of {rank} dimensions: export the run again")
 
-    def predict(self, x: Array) -> dict[str, Array]:
+    def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
         """Every output by name, (rows, …).
 
         Args:
             x: Raw features (rows, *in_shape), float32, finite; any number of time steps where `dynamic_length`.
+            options: Of `run_options`, where another thread may want to end it.
         """
         if not len(x):  # not every operation takes an empty batch
             return {name: values[:0] for name, values in self.predict(np.zeros((1, *x.shape[1:]), np.float32)).items()}
         parts = [
-            self.session.run(self.outputs, {INPUT: x[start : start + BATCH_ROWS]})
+            self.session.run(self.outputs, {INPUT: x[start : start + BATCH_ROWS]}, options)
             for start in range(0, len(x), BATCH_ROWS)
         ]
         columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
         return dict(zip(self.outputs, columns, strict=True))
+
+
+def run_options() -> Any:
+    """Options for `predict`, which fails from when their `terminate` is set to True."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4  # who ends it knows
+    return options

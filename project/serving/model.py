@@ -1,6 +1,7 @@
 """An artifact with all that answers need of it."""
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,13 @@ class Model:
         shortest = 2 * row.size + 2  # of a row in JSON
         self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(taken)))
 
-    def answer(self, kind: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, kind: str, body: bytes, options: Any = None) -> tuple[int, bytes]:
         """Number of rows, and the answer in the kind of the body.
 
         Args:
             kind: `JSON`, `CSV` or `PARQUET`.
             body: Of the request.
+            options: Of the prediction.
 
         Raises:
             RequestError: If the body is at fault.
@@ -57,6 +59,6 @@ class Model:
         if kind != JSON:
             from project.serving.table_rows import answer_table
 
-            return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows)
+            return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows, options)
         x = self._rows.read(body)
-        return len(x), self._json.write(predict(self.artifact, *fill(self.artifact.metadata, x)))
+        return len(x), self._json.write(predict(self.artifact, *fill(self.artifact.metadata, x), options))

@@ -1,6 +1,6 @@
 """What an artifact says about rows, some of which may lack values."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
     return np.where(gaps, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
 
 
-def predict(artifact: Artifact, x: Array, whole: Mask | None) -> Predictions:
+def predict(artifact: Artifact, x: Array, whole: Mask | None, options: Any = None) -> Predictions:
     """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
-    found = artifact.predict(x)
+    found = artifact.predict(x, options)
     values, spread = found.get("probabilities", found["outputs"]), found.get("spread")
     known: Mask = np.logical_and.reduce(np.isfinite(values), axis=1)
     if spread is not None:

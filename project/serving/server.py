@@ -13,6 +13,8 @@ from project.serving.limits import Limits
 from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
 
+BACKLOG = 2_048
+
 
 def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: Limits) -> NoReturn:
     """Serve an artifact until SIGTERM or SIGINT; then finish what is under way, and exit with status 0.
@@ -30,8 +32,8 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
     """
     leave_at_signals()
     read_metadata(path)  # before anything heavy is imported
-    listener, counters = _listen(host, port), Counters(workers)
-    shown, port = listener.getsockname()[:2]
+    listeners, counters = listen(host, port, workers), Counters(workers)
+    shown, port = listeners[0].getsockname()[:2]
 
     def announce() -> None:
         print(f"serving {path} at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
@@ -40,7 +42,9 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         from project.serving.worker import answer_requests
 
         counters.be(number)
-        answer_requests(path, listener, threads, limits, counters, os.getppid() if workers > 1 else None, started)
+        answer_requests(
+            path, listeners[number], threads, limits, counters, os.getppid() if workers > 1 else None, started
+        )
 
     if workers == 1:
         work(0)
@@ -61,15 +65,33 @@ def _leave(*_: object) -> NoReturn:
     sys.exit(0)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, workers: int) -> list[socket.socket]:
+    """A socket for each worker, all at one address.
+
+    Linux spreads connections over sockets that share a port, where workers that share a socket race for it, and one
+    gets them all. What waits at a socket outlives a worker that ends, for the one that comes in its place.
+    """
+    spread = workers > 1 and sys.platform == "linux"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        if os.name == "posix":  # elsewhere it would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2_048)  # workers that are about to start keep nobody waiting for more than that
+        first = _bound(host, port)  # fails where another program listens
+        if not spread:
+            first.listen(BACKLOG)
+            return [first] * workers
+        address = first.getsockname()[:2]
+        first.close()
+        listeners = [_bound(*address, socket.SO_REUSEPORT) for _ in range(workers)]
+        for listener in listeners:
+            listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         told = getattr(error, "strerror", None) or error
         raise UserError(f"--host {host} --port {port}: {told}: give others; --port 0 takes a free one") from error
-    return listener
+    return listeners
+
+
+def _bound(host: str, port: int, *options: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    for option in options + (socket.SO_REUSEADDR,) * (os.name == "posix"):  # elsewhere that would share a port
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+    bound.bind(address)
+    return bound

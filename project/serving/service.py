@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from project.serving.artifact import run_options
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import CSV, JSON, PARQUET, Model
@@ -85,11 +86,14 @@ class Service:
             raise RequestError(400, "the body is empty")
         if kind == JSON and len(body) <= model.inline_bytes:
             return kind, *model.answer(kind, body)
-        answering = asyncio.get_running_loop().run_in_executor(self._threads, model.answer, kind, body)
+        options = run_options()
+        answering = asyncio.get_running_loop().run_in_executor(self._threads, model.answer, kind, body, options)
         try:
             return kind, *await asyncio.wait_for(answering, self.limits.seconds)
         except TimeoutError:
             raise RequestError(503, f"no answer within {self.limits.seconds:g} seconds: give fewer rows") from None
+        finally:
+            options.terminate = True  # a thread that computes for nobody is one less for others
 
     async def _body(self, receive: Receive) -> bytes:
         parts, size, more = [], 0, True

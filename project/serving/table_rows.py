@@ -5,6 +5,7 @@ import io
 import math
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,9 @@ MOST_BYTES = 2**28  # of a table in memory
 LONGEST_VALUE = 100
 
 
-def answer_table(artifact: Artifact, is_parquet: bool, body: bytes, most: int) -> tuple[int, bytes]:
+def answer_table(
+    artifact: Artifact, is_parquet: bool, body: bytes, most: int, options: Any = None
+) -> tuple[int, bytes]:
     """Number of rows of a body, and the rows with predictions in the same format.
 
     Args:
@@ -34,6 +37,7 @@ def answer_table(artifact: Artifact, is_parquet: bool, body: bytes, most: int) -
         is_parquet: Whether the body is Parquet, or else CSV.
         body: The table.
         most: Rows a request.
+        options: Of the prediction.
 
     Raises:
         RequestError: If the body is at fault.
@@ -47,7 +51,7 @@ def answer_table(artifact: Artifact, is_parquet: bool, body: bytes, most: int) -
         x = sliding_window_view(np.concatenate([early, x]), window, axis=0).swapaxes(1, 2)
         whole = np.concatenate([early.any(axis=1), np.ones(len(x), np.bool_) if whole is None else whole])
         whole = np.logical_and.reduce(sliding_window_view(whole, window), axis=1)
-    predictions = predict(artifact, x.reshape(len(x), *metadata["in_shape"]), whole)
+    predictions = predict(artifact, x.reshape(len(x), *metadata["in_shape"]), whole, options)
     answer = with_predictions(table, predictions, metadata)
     return len(x), (write_parquet if is_parquet else write_csv)(answer)
 
@@ -57,7 +61,8 @@ def read_csv(body: bytes, metadata: Metadata, most: int) -> pa.Table:
     end = body.find(b"\n")
     _check_width(body.count(b",", 0, end if end >= 0 else len(body)) + 1, metadata)
     try:
-        names = pyarrow.csv.open_csv(io.BytesIO(body)).schema.names
+        lines = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", "surrogateescape", newline=""))
+        names = next(filter(None, lines), [])
         _check_names(names, metadata)
         table = pyarrow.csv.read_csv(
             io.BytesIO(body),
@@ -66,9 +71,9 @@ def read_csv(body: bytes, metadata: Metadata, most: int) -> pa.Table:
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
             ),
         )
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise RequestError(400, "not CSV in UTF-8") from None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, csv.Error) as error:
         line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # the rest is the row
         found = re.search(r"Row #(\d+): (.*)", line)
         if found is None:

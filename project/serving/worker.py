@@ -96,7 +96,7 @@ def answer_requests(
         Server(config).run([listener])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # what is computed in a thread, for nobody, would hold an exit
+    os._exit(0)  # a thread that still reads a body, for nobody, would hold an exit
 
 
 async def _swap(service: Service, load: Callable[[], Served]) -> None:

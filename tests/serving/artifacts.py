@@ -66,3 +66,41 @@ def write_linear(path: Path, weights: Any, bias: Any, described: dict[str, Any],
     helper.set_model_props(model, {"hello_lightning": json.dumps(described)})
     onnx.save(model, path)
     return path
+
+
+def write_waiting(path: Path) -> Path:
+    """Counts to x one by one: y = x."""
+    described = metadata(["x"], ["y"], feature_means=[1.0])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["count", "one"], ["next"]),
+        ],
+        "counting",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count", TensorProto.FLOAT, [1, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [1, 1]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["times"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["times", "", "zero"], ["outputs"], body=body),
+    ]
+    constants = {"one": np.ones((1, 1), np.float32), "zero": np.zeros((1, 1), np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "waiting",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    helper.set_model_props(model, {"hello_lightning": json.dumps(described)})
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,90 @@
+"""A server in a process of its own, as a user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.command import script_path
+
+LONGEST = 30.0  # seconds
+
+
+class Running:
+    """A server that runs.
+
+    Attributes:
+        url: Where it answers.
+        client: What asks it.
+        pid: Of the process that was started.
+    """
+
+    def __init__(self, artifact: Path, *words: object, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(script_path("serve")), str(artifact), "--port", "0", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+        self.pid = self.process.pid
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line.startswith("serving "), line or self.process.communicate()
+        self.url = line.split()[-1]
+        self.client = httpx.Client(base_url=self.url, timeout=LONGEST)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def predict(self, rows: Any) -> Any:
+        """Predictions for rows in JSON, which must be taken."""
+        answer = self.client.post("/predict", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["predictions"]
+
+    def post(self, body: Any, kind: str = "application/json") -> httpx.Response:
+        """The answer to a body."""
+        return self.client.post("/predict", content=body, headers={"content-type": kind})
+
+    def told(self) -> str:
+        """The next line that the server prints."""
+        assert self.process.stdout
+        return self.process.stdout.readline()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Exit status and errors."""
+        self.process.send_signal(number)
+        status = self.process.wait(LONGEST)
+        assert self.process.stderr
+        return status, self.process.stderr.read()
+
+
+@contextmanager
+def running(artifact: Path, *words: object, **environment: str) -> Iterator[Running]:
+    """A server, stopped at the end, which must have nothing to complain of."""
+    server = Running(artifact, *words, **environment)
+    try:
+        yield server
+        if server.process.poll() is None:
+            assert server.stop() == (0, "")
+    finally:
+        server.client.close()
+        server.process.kill()
+        server.process.wait()
+
+
+def eventually(true: Any, seconds: float = LONGEST) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never was"
+        time.sleep(0.05)

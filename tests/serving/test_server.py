@@ -1,0 +1,229 @@
+"""Signals, new artifacts and several processes, all real."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving.artifacts import metadata, write_linear, write_waiting
+from tests.serving.running import LONGEST, Running, eventually, running
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Writes an artifact that always answers the same, in the place of the one before."""
+
+    def write(answer: float, features: list[str] | None = None) -> Path:
+        path = tmp_path / "model.onnx"
+        write_linear(tmp_path / "new", [[0.0]] * len(features or "a"), [answer], metadata(features or ["a"], ["y"]))
+        (tmp_path / "new").rename(path)
+        return path
+
+    return write
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def answers(server: Running, count: int = 40) -> set[float]:
+    """What is answered over so many new connections, to reach every worker."""
+    found = set()
+    for _ in range(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONGEST)
+        connection.request("POST", "/predict", '{"rows": [[1]]}', {"content-type": "application/json"})
+        found.add(json.loads(connection.getresponse().read())["predictions"][0]["y"])
+        connection.close()
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_under_way_is_finished_and_all_processes_end(model, number, workers):
+    text = json.dumps({"rows": [[1]]}).encode()
+    with running(model(7), "--workers", workers) as server:
+        processes = [server.pid, *children(server.pid)]
+        assert len(processes) == (1 if workers == 1 else 3)
+        server.predict([[1]])  # leaves an idle connection
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
+            connection.sendall(head.encode() + b"\r\n\r\n" + text[:5])
+            time.sleep(0.3)
+            start = time.monotonic()
+            server.process.send_signal(number)
+            time.sleep(0.3)
+            connection.sendall(text[5:])
+            answer = b"".join(iter(lambda: connection.recv(1_000), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b'{"predictions": [{"y": 7}]}')
+        assert server.process.wait(LONGEST) == 0
+        assert time.monotonic() - start < 5
+        assert not any(map(is_alive, processes))
+        assert server.process.stderr.read() == ""
+
+
+def test_who_never_finishes_holds_no_exit(model):
+    with running(model(7), "--workers", 2) as server:
+        processes = [server.pid, *children(server.pid)]
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Type: text/csv\r\n\r\na"
+            )
+            time.sleep(0.3)
+            start = time.monotonic()
+            status, told = server.stop()
+            assert time.monotonic() - start < 5
+            assert status == 0
+            assert told == "Cancel 1 running task(s), timeout graceful shutdown exceeded\n"
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 503 ")
+        assert not any(map(is_alive, processes))
+
+
+def test_what_takes_too_long_holds_no_exit(tmp_path):
+    text = b'{"rows": [[1e9]]}' + b" " * 20_000
+    with (
+        running(write_waiting(tmp_path / "waiting.onnx")) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection,
+    ):
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + text)
+        time.sleep(0.3)
+        start = time.monotonic()
+        status, _ = server.stop()
+        assert time.monotonic() - start < 5
+        assert status == 0
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_new_artifact_swaps_in_without_a_lost_request(model, workers, asked):
+    with running(model(0), "--workers", workers) as server:
+        stop, found, lost = threading.Event(), [], []
+
+        def rush() -> None:
+            with httpx.Client(base_url=server.url, timeout=LONGEST) as client:
+                while not stop.is_set():
+                    answer = client.post("/predict", json={"rows": [[1]]})
+                    (found if answer.status_code == 200 else lost).append(answer.json()["predictions"][0]["y"])
+
+        threads = [threading.Thread(target=rush) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(found) > 10)
+        for number in (1, 2):
+            model(number)
+            if asked:
+                server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: answers(server) == {number})  # noqa: B023
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not lost
+        assert set(found) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_bad_new_artifact_is_told_and_the_old_one_stays(model, asked):
+    path = model(5)
+    server = Running(path)
+    for bad in ("damaged", "other", "gone"):
+        if bad == "damaged":
+            path.write_bytes(path.read_bytes()[:-10])
+        elif bad == "other":
+            model(6, ["a", "b"])
+        else:
+            path.unlink()
+        if asked or bad == "gone":
+            server.process.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        assert answers(server, 3) == {5}
+    model(8)
+    assert server.told().startswith("now serving the new")
+    assert answers(server, 3) == {8}
+    status, told = server.stop()
+    assert status == 0
+    lines = told.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"error: {path}: ") and line.endswith("goes on") for line in lines)
+    assert "damaged" in lines[0]
+    assert "another in_shape" in lines[1]
+    assert "no such file" in lines[2]
+
+
+def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(model, tmp_path):
+    path = model(5)
+    whole = write_linear(tmp_path / "other.onnx", [[0.0]], [6.0], metadata(["a"], ["y"])).read_bytes()
+    with running(path) as server:
+        with path.open("wb") as file:
+            for start in range(0, len(whole), len(whole) // 10):
+                file.write(whole[start : start + len(whole) // 10])
+                file.flush()
+                time.sleep(0.2)
+        assert server.told().startswith("now serving the new")
+        assert answers(server, 3) == {6}
+
+
+def test_a_worker_that_is_killed_is_replaced(model):
+    server = Running(model(5), "--workers", 2)
+    before = children(server.pid)
+    os.kill(before[0], signal.SIGKILL)
+    eventually(lambda: len(set(children(server.pid)) - set(before)) == 1)
+    assert answers(server, 5) == {5}
+    eventually(lambda: is_alive(children(server.pid)[-1]))
+    status, told = server.stop()
+    assert status == 0
+    assert told == "worker 0 ended with status -9: another one starts\n"
+
+
+def test_no_worker_outlives_a_parent_that_is_killed(model):
+    server = Running(model(5), "--workers", 2)
+    workers = children(server.pid)
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: not any(map(is_alive, workers)), seconds=5)
+
+
+def test_work_is_spread_over_all_workers(model):
+    def ticks(pid: int) -> int:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+    with running(model(5), "--workers", 2) as server:
+        answers(server, 20)
+        before = {pid: ticks(pid) for pid in children(server.pid)}
+        answers(server, 300)
+        used = [ticks(pid) - before[pid] for pid in children(server.pid)]
+        assert min(used) > 0.2 * max(used)
+
+
+def test_figures_are_those_of_all_workers(model):
+    with running(model(5), "--workers", 2) as server:
+        answers(server, 30)
+        for _ in range(5):
+            text = httpx.get(f"{server.url}/metrics").text
+            assert 'serving_requests_total{path="/predict",status="200"} 30\n' in text
+            assert "serving_rows_total 30\n" in text
+
+
+def test_metadata_and_page_are_those_of_the_new_artifact(model, tmp_path):
+    with running(model(5)) as server:
+        described = metadata(["a"], ["y"], metrics={"test/mse": 0.125})
+        write_linear(tmp_path / "new", [[0.0]], [5.0], described)
+        shutil.move(tmp_path / "new", tmp_path / "model.onnx")
+        assert server.told().startswith("now serving the new")
+        assert server.client.get("/metadata").json()["metrics"] == {"test/mse": 0.125}
