@@ -71,6 +71,12 @@ def test_sparsity_stands_in_the_place_of_fewer_units():
         ("train,serve", ["--serve.workers", "3"], "--serve.workers: no such flag of serve"),
         ("train", ["--trainer.devices", "2"], "--trainer.devices: a life cycle is trained by one process"),
         ("train", ["--trainer.enable_checkpointing", "false"], "--trainer.enable_checkpointing: each stage"),
+        ("train", ["--trainer.logger", "false"], "--trainer.logger: each stage"),
+        (
+            "train",
+            ["--data", "TabularDataModule", "--data.path", "no.csv", "--data.target", "y"],
+            "^1_train: no.csv.*[^)]$",
+        ),
         ("train", ["--config", "own.yaml"], "lifecycle: no stage 'polish'"),
     ],
 )
@@ -173,7 +179,7 @@ def test_a_stage_that_fails_keeps_those_before_it_and_is_done_again(folder, caps
 
     with monkeypatch.context() as patch:
         patch.setitem(STAGE, "export", fail)
-        with pytest.raises(UserError, match=r"^2_export: no luck \(stages before it are kept"):
+        with pytest.raises(UserError, match=r"^2_export: no luck \(what is done is kept"):
             run_chain(None, "train,export", ["--trainer.max_epochs", "1"])
     weights = folder / "lightning_logs/lifecycle_0/1_train/checkpoints/best.ckpt"
     before = weights.stat().st_mtime_ns

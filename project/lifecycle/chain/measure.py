@@ -12,7 +12,6 @@ from project.lifecycle.chain.record import Chain, Done
 from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.open_run import open_run
-from project.lifecycle.prune import sizes
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.serving.artifact import Array, Artifact
 
@@ -111,5 +110,5 @@ def _weights(chain: Chain, done: Done) -> tuple[int, int]:
     path: Path = chain.path(done)
     if not path.is_dir():
         path = chain.path(next(each for each in chain.done if each.name == done.source))
-    found = sizes(load_model(read_checkpoint(find_checkpoint(str(path))), trusted=None).net)
-    return int(found["parameters"]), int(found["nonzero"])
+    weights = list(load_model(read_checkpoint(find_checkpoint(str(path))), trusted=None).net.parameters())
+    return sum(each.numel() for each in weights), sum(int(each.count_nonzero()) for each in weights)

@@ -116,9 +116,9 @@ def own_flags(stage: str, words: Sequence[str]) -> tuple[dict[str, Any], list[st
 
 def check_trainer(trainer: Mapping[str, Any]) -> int:
     """The number of devices that a chain trains on: 1; a UserError where the Trainer is to leave no run."""
-    for name, usual in {"enable_checkpointing": True, "fast_dev_run": False}.items():
+    for name, usual in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
         if trainer[name] not in (usual, None):
-            raise UserError(f"--trainer.{name}: each stage of a life cycle needs a run with checkpoints: leave it out")
+            raise UserError(f"--trainer.{name}: each stage needs a run with curves and checkpoints: leave it out")
     if trainer["devices"] not in ("auto", 1, "1") or trainer["num_nodes"] > 1:
         raise UserError("--trainer.devices: a life cycle is trained by one process: give 1")
     return 1

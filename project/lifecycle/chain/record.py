@@ -68,6 +68,12 @@ class Chain(NamedTuple):
         assert found is not None
         return found
 
+    def last(self) -> Done:
+        """What all stages so far have led to: an artifact, or a run."""
+        found = self.newest("train", "distill", "prune", "quantize") or self.newest("ensemble")
+        assert found is not None
+        return found
+
     def path(self, done: Done) -> Path:
         """Where the model of a stage lies."""
         return self.folder / done.model
@@ -134,3 +140,8 @@ def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]
         yield found
     finally:
         lock.release()
+        own = {folder / name for name in (STATE, EXPERIMENT, LOCK)}
+        if own >= set(folder.iterdir()):  # nothing has come of it
+            for path in own:
+                path.unlink(missing_ok=True)
+            folder.rmdir()

@@ -1,6 +1,7 @@
 """What a chain came to: one table, in a page, in Markdown, in JSON and in TensorBoard."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from project.whole_file import whole_file
 JSON, MARKDOWN, PAGE = "report.json", "report.md", "report.html"
 
 
-def report(chain: Chain) -> None:
-    """Measure every model of a chain, and write its report."""
-    task, last = read_task(chain), chain.newest("quantize") or chain.run()
+def report(chain: Chain, evaluation: Done, began: float) -> None:
+    """Measure every model of a chain, and write its report.
+
+    Args:
+        chain: All stages before.
+        evaluation: The stage that this is.
+        began: When, by `time.perf_counter`.
+    """
+    task, last = read_task(chain), chain.last()
     measured = measure(chain, task)
-    rows = [row_of(chain, done, measured, task) for done in chain.done]
+    evaluation.seconds = time.perf_counter() - began
+    rows = [row_of(chain, done, measured, task) for done in [*chain.done, evaluation]]
     found = {
         "title": title(chain),
         "metric": task.metric,
@@ -76,6 +84,8 @@ def verdict_of(chain: Chain, done: Done, measured: dict[str, Measured], task: Ta
     if done.stage == "export":
         count = int(done.figures["files"])
         return Verdict(None, f"{count} ONNX file{'s' * (count > 1)}, each proven to answer as its network does")
+    if done.stage == "evaluate":
+        return Verdict(None, f"{len(measured)} models, the same {len(task.x):,} test rows, each model in turn")
     return Verdict(
         None,
         f"{done.source} over HTTP: answers {int(done.figures['rows_asked'])} test rows as the file itself does; first "

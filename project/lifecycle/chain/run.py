@@ -51,7 +51,7 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
     with opened(folder, plan) as (plan, done):
         chain = Chain(folder, plan, done, trusted)
         for stage in plan.stages[len(done) :]:
-            with told_where_to_go_on(folder, f"{len(done) + 1}_{stage}"), progress(console, chain, stage) as show:
+            with told_where_to_go_on(chain, f"{len(done) + 1}_{stage}"), progress(console, chain, stage) as show:
                 began = time.perf_counter()
                 with contextlib.redirect_stdout(LastEpoch(show)):
                     ended = do(chain, stage)
@@ -64,13 +64,15 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
 
 
 @contextlib.contextmanager
-def told_where_to_go_on(folder: Path, name: str) -> Iterator[None]:
-    """Have who stops or fails say which stage it was, and how to go on."""
-    mend = f"python scripts/lifecycle.py --folder {os.path.relpath(folder)}"
+def told_where_to_go_on(chain: Chain, name: str) -> Iterator[None]:
+    """Have who stops or fails say which stage it was, and how to go on where there is something to go on with."""
+    mend = f"python scripts/lifecycle.py --folder {os.path.relpath(chain.folder)}"
     try:
         yield
     except (UserError, OSError) as error:
-        raise UserError(f"{name}: {error} (stages before it are kept; once mended: {mend})") from error
+        kept = chain.done or (chain.folder / name).exists()
+        told = f" (what is done is kept; once mended, go on with {mend})" if kept else ""
+        raise UserError(f"{name}: {error}{told}") from error
     except SystemExit:
         print(f"{name} is not done: go on with {mend}", file=sys.stderr)
         raise

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def _quantize(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -
 
 
 def _serve(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
-    source = chain.newest("quantize") or chain.run()
+    source = chain.last()
     done.source, path = source.name, chain.artifact(source)
     flags = [word for name, value in own.items() for word in (f"--{name}", str(value))]
     done.command = command("serve", path, *flags)
@@ -138,9 +139,9 @@ def _serve(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> N
 
 
 def _evaluate(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
-    last = chain.newest("quantize") or chain.run()
+    began, last = time.perf_counter(), chain.last()
     done.source, done.command = last.name, command("evaluate", chain.path(last), *chain.trust)
-    report(chain)
+    report(chain, done, began)
 
 
 STAGE: dict[str, Callable[[Chain, Done, dict[str, Any], list[str]], None]] = {
