@@ -80,7 +80,6 @@ class Pruning(Callback):
                 callback.best_k_models, callback.best_model_path = {}, ""
                 trainer.strategy.remove_checkpoint(path)
             elif isinstance(callback, EarlyStopping):
-                callback.wait_count = 0
                 callback.best_score = torch.tensor(torch.inf if callback.mode == "min" else -torch.inf)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

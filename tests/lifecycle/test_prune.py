@@ -149,12 +149,13 @@ def test_several_steps_in_one_are_the_same_steps(mlp):
 
 
 def test_a_pruning_stopped_at_any_epoch_ends_as_the_uninterrupted_one(mlp, monkeypatch):
-    prune(mlp, sparsity=0.8, words=["--trainer.max_steps", "1000"])
+    words = ["--trainer.max_steps", "1000", "--pruning.epochs", "5"]
+    prune(mlp, sparsity=0.3, words=words)
     for number, step in enumerate((4, 6, 11), start=2):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(SystemExit):
-                prune(mlp, sparsity=0.8, words=["--trainer.max_steps", "1000"])
+                prune(mlp, sparsity=0.3, words=words)
         train(["--ckpt_path", run(number)])
         assert same(state(1), state(number))
         assert same(state(1, "last"), state(number, "last"))
