@@ -85,7 +85,7 @@ def verdict_of(chain: Chain, done: Done, measured: dict[str, Measured], task: Ta
         count = int(done.figures["files"])
         return Verdict(None, f"{count} ONNX file{'s' * (count > 1)}, each proven to answer as its network does")
     if done.stage == "evaluate":
-        return Verdict(None, f"{len(measured)} models, the same {len(task.x):,} test rows, each model in turn")
+        return Verdict(None, f"all models on the same {len(task.x):,} test rows, their speeds measured in turn")
     return Verdict(
         None,
         f"{done.source} over HTTP: answers {int(done.figures['rows_asked'])} test rows as the file itself does; first "
