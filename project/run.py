@@ -23,6 +23,7 @@ from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA
 from project.plain_data import check_entries, check_files, check_plain
 from project.trust import allow_imports, require_known
+from project.whole_file import whole_file
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -47,7 +48,8 @@ DATA_ATTRIBUTES = (
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write metrics.json: one flat object, sorted by name; what is not a finite number becomes null."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
-    (folder / "metrics.json").write_text(json.dumps(finite, indent=2) + "\n")
+    with whole_file(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(finite, indent=2) + "\n")
 
 
 def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]]) -> None:

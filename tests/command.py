@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).parents[1]
 LONGEST = 120.0  # seconds
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["project.training", "project.data", "project.nets", "project.lifecycle.evaluate"])
+FORKS.set_forkserver_preload(
+    ["project.training", "project.data", "project.nets", "project.lifecycle.evaluate", "project.lifecycle.sweep.search"]
+)
 
 
 def script_path(script: str) -> Path:
