@@ -34,8 +34,10 @@ class Artifact:
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise UserError('an artifact needs ONNX Runtime: pip install -e ".[serve]"') from error
         self.path = Path(path)
         self.metadata = read_metadata(path)
         options = onnxruntime.SessionOptions()

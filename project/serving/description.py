@@ -1,6 +1,7 @@
 """What a server takes and gives, as OpenAPI says it."""
 
 import json
+import re
 from typing import Any
 
 from project.serving.json_rows import FLOAT32_MAX
@@ -12,7 +13,7 @@ Schema = dict[str, Any]
 ERRORS = {
     400: "The body is empty, or not JSON, CSV or Parquet.",
     408: "The body did not come in time.",
-    413: "The body is too long, or has too many rows.",
+    413: "The body is too long, or expands too far.",
     415: "The body is of another type.",
     422: "The rows are not those of this model: what is wrong, in which row and feature.",
     503: "Too much to do: try again.",
@@ -43,10 +44,21 @@ def request_body(metadata: Metadata, limits: Limits) -> Schema:
         table += ",".join(map(str, step.values() if isinstance(step, dict) else step)) + "\n"
     content = {
         JSON: {"schema": body, "example": {"rows": rows}},
-        CSV: {"schema": {"type": "string", "description": "Columns by name, in any order."}, "example": table},
-        PARQUET: {"schema": {"type": "string", "format": "binary", "description": "Columns by name, in any order."}},
+        CSV: {"schema": csv_schema(metadata), "example": table},
+        PARQUET: {"schema": {"type": "string", "format": "binary", "description": "As CSV."}},
     }
     return {"required": True, "content": content}
+
+
+def csv_schema(metadata: Metadata) -> Schema:
+    """A table of numbers in the plainest form; the server takes more."""
+    names, number = metadata["feature_names"], r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
+    head = re.escape(",".join(map(_in_csv, names)))
+    return {
+        "type": "string",
+        "pattern": rf"^{head}\n({number}(,{number}){{{len(names) - 1}}}\n)*$",
+        "description": "Columns by name, in any order, and others, which come back as they are.",
+    }
 
 
 def responses(metadata: Metadata) -> dict[int | str, Schema]:

@@ -49,7 +49,7 @@ class JSONRows:
             raise RequestError(422, GIVE)
         rows = request["rows"]
         if len(rows) > self.most:
-            raise RequestError(413, f"{len(rows)} rows: give at most {self.most} a request")
+            raise RequestError(422, f"{len(rows)} rows: give at most {self.most} a request")
         x = self._quick(rows)
         if x is None:
             x = self._slow(rows)

@@ -11,6 +11,7 @@ from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows
 from project.serving.limits import Limits
 from project.serving.predictions import fill, predict
+from project.serving.request_error import RequestError
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 # The event loop itself answers what takes no longer than this: a thread would take about as long to wake.
@@ -57,8 +58,10 @@ class Model:
             RequestError: If the body is at fault.
         """
         if kind != JSON:
-            from project.serving.table_rows import answer_table
-
+            try:
+                from project.serving.table_rows import answer_table
+            except ModuleNotFoundError as error:
+                raise RequestError(415, f"the server lacks {error.name}: give {JSON}") from None
             return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows, options)
         x = self._rows.read(body)
         return len(x), self._json.write(predict(self.artifact, *fill(self.artifact.metadata, x), options))

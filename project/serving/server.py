@@ -1,5 +1,6 @@
 """From a command line to answers: a socket, and the processes that share it."""
 
+import math
 import os
 import signal
 import socket
@@ -31,6 +32,14 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         UserError: If the artifact cannot be served, or the address not be listened on.
     """
     leave_at_signals()
+    limited = {f"max_{name}": value for name, value in limits._asdict().items() if name != "seconds"}
+    for flag, value in {"workers": workers, "threads": threads, **limited}.items():
+        if value < 1:
+            raise UserError(f"--{flag} is {value}: give 1 or more")
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port is {port}: give one below {2**16}, or 0 for a free one")
+    if not 0 < limits.seconds < math.inf:
+        raise UserError(f"--max_seconds is {limits.seconds}: give more than 0")
     read_metadata(path)  # before anything heavy is imported
     listeners, counters = listen(host, port, workers), Counters(workers)
     shown, port = listeners[0].getsockname()[:2]
@@ -39,8 +48,10 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         print(f"serving {path} at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
 
     def work(number: int, started: Callable[[], None] = announce) -> NoReturn:
-        from project.serving.worker import answer_requests
-
+        try:
+            from project.serving.worker import answer_requests
+        except ModuleNotFoundError as error:
+            raise UserError(f'serving needs {error.name}: pip install -e ".[serve]"') from error
         counters.be(number)
         answer_requests(
             path, listeners[number], threads, limits, counters, os.getppid() if workers > 1 else None, started
@@ -82,9 +93,10 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
         listeners = [_bound(*address, socket.SO_REUSEPORT) for _ in range(workers)]
         for listener in listeners:
             listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port}: {told}: give others; --port 0 takes a free one") from error
+    except OSError as error:
+        raise UserError(
+            f"--host {host} --port {port}: {error.strerror}: give others; --port 0 takes a free one"
+        ) from error
     return listeners
 
 

@@ -172,7 +172,7 @@ def _check_width(columns: int, metadata: Metadata) -> None:
 
 def _check_rows(rows: int, most: int) -> None:
     if rows > most:
-        raise RequestError(413, f"{rows} rows: give at most {most} a request")
+        raise RequestError(422, f"{rows} rows: give at most {most} a request")
 
 
 def _check_size(size: float) -> None:

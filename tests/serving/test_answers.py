@@ -144,7 +144,7 @@ def test_fewer_time_steps_than_a_window_have_no_forecast(servers):
         ("", 400, None, None, "the body is empty"),
         (b"rooms,age\n1,2\n1,\xff\n", 400, 2, None, "invalid UTF8 data"),
         (b"rooms,age,\xff\n1,2,3\n", 400, None, None, "not CSV in UTF-8"),
-        ("rooms,age\n" + "1,2\n" * 20_001, 413, None, None, "20001 rows: give at most 20000"),
+        ("rooms,age\n" + "1,2\n" * 20_001, 422, None, None, "20001 rows: give at most 20000"),
         ("," * 5_000 + "\n", 413, None, None, "5001 columns"),
     ],
 )
@@ -171,7 +171,7 @@ LONG = "x" * 100_000
         (AGES | {"age": pa.array([1.0, math.nan])}, 422, 2, "age", "no value"),
         (AGES | {"age": pa.array([1.0, 1e39])}, 422, 2, "age", "within float32"),
         (AGES | {"tags": pa.array([[1], [2]])}, 422, None, "tags", "is list<element: int64>: give plain columns"),
-        ({"rooms": pa.array([1.0] * 20_001), "age": pa.array([1.0] * 20_001)}, 413, None, None, "20001 rows"),
+        ({"rooms": pa.array([1.0] * 20_001), "age": pa.array([1.0] * 20_001)}, 422, None, None, "20001 rows"),
         (
             {name: pa.array([1.0] * 20_000) for name in ["rooms", "age"]} | {"note": pa.array([LONG] * 20_000)},
             413,

@@ -62,24 +62,22 @@ def test_chunks_add_up_to_a_body(house_server):
     assert answer.json() == {"predictions": [{"price": 59}]}
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        pytest.param(lambda server: b"", id="nothing"),
-        pytest.param(lambda server: b"POST /predict HT", id="half a head"),
-        pytest.param(lambda server: head(server, "Content-Length: 20") + b'{"rows": ', id="half a body"),
-        pytest.param(lambda server: head(server, "Transfer-Encoding: chunked") + b'5\r\n{"row', id="half a chunk"),
-    ],
-)
-def test_a_client_that_never_finishes_is_told_and_left(house_server, sent):
-    with socket.create_connection(("127.0.0.1", house_server.port), timeout=30) as connection:
-        connection.sendall(sent(house_server))
-        assert house_server.predict([[1, 1]]) == [{"price": 59}]
-        answer = b""
-        while part := connection.recv(1_000):
-            answer += part
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert "did not come within 2 seconds" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+def test_a_client_that_never_finishes_is_told_and_left(house_server):
+    starts = [
+        b"",
+        b"POST /predict HT",
+        head(house_server, "Content-Length: 20") + b'{"rows": ',
+        head(house_server, "Transfer-Encoding: chunked") + b'5\r\n{"row',
+    ]
+    slow = [socket.create_connection(("127.0.0.1", house_server.port), timeout=30) for _ in starts]
+    for connection, start in zip(slow, starts, strict=True):
+        connection.sendall(start)
+    assert house_server.predict([[1, 1]]) == [{"price": 59}]
+    for connection in slow:
+        answer = b"".join(iter(lambda: connection.recv(1_000), b""))  # noqa: B023
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert "did not come within 2 seconds" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+        connection.close()
 
 
 def test_a_slow_client_that_finishes_in_time_is_answered(house_server):
