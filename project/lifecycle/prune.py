@@ -2,10 +2,8 @@
 
 import copy
 import gzip
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 import torch
 import yaml
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from project.callbacks.pruning import require_prunable
 from project.callbacks.run_folder import RunFolder
 from project.errors import UserError
+from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.stage import LINEAR, Config, stage_config
 from project.models.supervised import Supervised
@@ -26,12 +25,11 @@ from project.nets.pruned import removable
 from project.nets.scaling import Standardized
 from project.nets.widths import widths
 from project.run import find_checkpoint, load_model, read_checkpoint, write_metrics
+from project.serving.artifact import Array
 from project.training import train
 from project.trust import with_trust
 
 PRUNED = "project.nets.Pruned"
-BATCHES = (1, 64)
-WARM_UP, ROUNDS, SECONDS = 10, 200, 2.0
 GAIN = 1.1  # below it, a difference in speed is noise
 LABELS = {
     "nonzero": "parameters that are not 0",
@@ -169,13 +167,21 @@ def about_rows(words: Sequence[str]) -> list[str]:
 
 
 def figures(before: Standardized, after: Standardized) -> dict[str, float]:
-    """Size, and milliseconds a batch on the CPU, of a net before and after pruning."""
+    """Size, and milliseconds a batch on one thread of the CPU, of a net before and after pruning."""
     nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # a copy is never compiled
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
-    for rows in BATCHES:
-        speeds = latencies(list(nets.values()), torch.randn(rows, *before.net.in_shape))
-        found |= {f"{name}/milliseconds_{rows}": speed for name, speed in zip(nets, speeds, strict=True)}
+    answers = [answer_of(net) for net in nets.values()]
+    for rows in LATENCY_ROWS:
+        x = torch.randn(rows, *before.net.in_shape).numpy()
+        taken = latencies(answers, [x] * len(nets))
+        found |= {f"{name}/milliseconds_{rows}": time for name, time in zip(nets, taken, strict=True)}
     return found
+
+
+def answer_of(net: nn.Module) -> Callable[[Array], Tensor]:
+    """A net as a function of rows (B, *in_shape)."""
+    net.eval()
+    return torch.inference_mode()(lambda x: net(torch.from_numpy(x)))
 
 
 def sizes(net: nn.Module) -> dict[str, float]:
@@ -189,19 +195,6 @@ def sizes(net: nn.Module) -> dict[str, float]:
         "bytes": len(stored),
         "gzip_bytes": len(gzip.compress(stored)),
     }
-
-
-@torch.inference_mode()
-def latencies(nets: Sequence[nn.Module], x: Tensor) -> list[float]:
-    """Milliseconds that each net takes for a batch (B, *in_shape): medians of many, taken in turn."""
-    times: list[list[float]] = [[] for _ in nets]
-    end = time.perf_counter() + SECONDS
-    while len(times[0]) < WARM_UP or (len(times[0]) < ROUNDS and time.perf_counter() < end):
-        for net, found in zip(nets, times, strict=True):
-            start = time.perf_counter()
-            net.eval()(x)
-            found.append(1_000 * (time.perf_counter() - start))
-    return [median(found[WARM_UP // 2 :]) for found in times]
 
 
 @rank_zero_only
@@ -227,7 +220,7 @@ def print_pruning(metrics: Mapping[str, float]) -> None:
             f"Compressed, the weights take {1 / ratio['gzip_bytes']:.2f} of the bytes they took before."
         )
         return
-    for rows in BATCHES:
+    for rows in LATENCY_ROWS:
         speed = ratio[f"milliseconds_{rows}"]
         told = f"{speed:.1f} times faster" if speed > GAIN else "no faster"
-        console.print(f"Batches of {rows}: {told}, by torch on the CPU, threads {torch.get_num_threads()}.")
+        console.print(f"Batches of {rows}: {told}, by torch on one thread.")

@@ -13,6 +13,7 @@ import yaml
 from lightning.pytorch import Callback
 
 from project.errors import UserError
+from project.lifecycle import compare
 from project.lifecycle.distill import distill
 from project.lifecycle.ensemble import combine
 from project.lifecycle.evaluate import evaluate
@@ -48,6 +49,12 @@ KINDS = {
     "Transformer": ([*SERIES, "--model.net", "Transformer", "--model.net.width", "8"], None),
     "EncoderDecoder": ([*SERIES, "--model.net", "EncoderDecoder", "--model.net.width", "8"], None),
 }
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    """Nobody reads how fast these nets are."""
+    monkeypatch.setattr(compare, "ROUNDS", 1)
 
 
 def run(number):
