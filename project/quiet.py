@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 NEEDLESS_WARNINGS = (
     r".*does not have many workers",  # rows in memory are gathered fastest without any
@@ -21,3 +23,16 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("error", ".*Using a target size")  # what is broadcast there learns nothing
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user
+
+
+@contextmanager
+def quiet_exporters() -> Iterator[None]:
+    """Leave out of the terminal what exporters say of themselves; what goes wrong is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from project.errors import UserError
 from project.lifecycle.adapter import write_adapter
 from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.describe import describe, run_folder
 from project.lifecycle.formats import WRITERS, write
-from project.lifecycle.open_run import open_run
+from project.lifecycle.open_run import open_rows
 from project.lifecycle.parity import BATCHES, require_parity
 from project.models.supervised import Supervised
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_model, read_checkpoint
@@ -66,7 +65,8 @@ def export(
             else:
                 _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
-        rows = _test_rows(reference, words)
+        run = open_rows(reference, words, "to compare answers on")
+        rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(reference, checkpoint, model, run_folder(found))
         network = Answering(model, metadata["task"] == "classification").eval()
@@ -74,17 +74,6 @@ def export(
         expected = answer_of(network, network.names)
         lengths = metadata["dynamic_length"]
         return Exported(path, require_parity(answer, expected, rows.numpy(), metadata["precision"], lengths))
-
-
-def _test_rows(reference: str, words: Sequence[str]) -> Tensor:
-    try:
-        rows: Tensor = open_run(reference, words).datamodule.splits.test.x
-    except (UserError, OSError) as error:
-        raise UserError(
-            f"{reference}: its test rows, which the file must answer as the network does, cannot be read ({error}): "
-            "say where they are now, as with --data.path"
-        ) from error
-    return rows[: max(BATCHES)].contiguous()
 
 
 def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any]) -> None:

@@ -2,10 +2,7 @@
 
 import copy
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,9 @@ from torch import Tensor, nn
 from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.parity import Answer
 from project.lifecycle.recurrence import with_onnx_recurrences
+from project.quiet import quiet_exporters
 from project.serving.artifact import INPUT, KEY, Artifact, Metadata
+from project.serving.seal import seal
 
 OPSET = 20
 
@@ -60,6 +59,7 @@ def _write_onnx(path: Path, network: Answering, metadata: Metadata, sample: Tens
     onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
+    seal(path)
     return metadata, Artifact(path).predict
 
 
@@ -91,16 +91,3 @@ def _dynamic(metadata: Metadata) -> tuple[dict[int, Any]]:
     if metadata["dynamic_length"]:
         sizes[1] = torch.export.Dim("time")
     return (sizes,)
-
-
-@contextmanager
-def quiet_exporters() -> Iterator[None]:
-    """Leave out of the terminal what exporters say of themselves; what goes wrong is raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

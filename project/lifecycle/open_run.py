@@ -28,7 +28,7 @@ def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
     if is_artifact(reference):
         artifact = Artifact(reference, threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, words)
-        cli.model.forward = _forward(artifact)  # type: ignore[method-assign]
+        compute_by(cli, artifact)
         return cli
     checkpoint = read_checkpoint(find_checkpoint(reference))
     cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], words)
@@ -67,8 +67,26 @@ def _config_of(artifact: Artifact) -> dict[str, Any]:
     return config
 
 
-def _forward(artifact: Artifact) -> Any:
+def compute_by(cli: ExperimentCLI, artifact: Artifact) -> None:
+    """Have a model say what a file says."""
+
     def forward(x: Tensor) -> Tensor:
         return torch.from_numpy(artifact.predict(x.cpu().numpy())["outputs"]).to(x.device)
 
-    return forward
+    cli.model.forward = forward  # type: ignore[method-assign]
+
+
+def open_rows(reference: str, words: Sequence[str], purpose: str) -> ExperimentCLI:
+    """As `open_run`, for a command whose user may not expect that it needs data.
+
+    Raises:
+        UserError: If they cannot be read; it says what they are for.
+    """
+    try:
+        run = open_run(reference, words)
+        _ = run.datamodule.splits
+    except (UserError, OSError) as error:
+        raise UserError(
+            f"{reference}: the rows {purpose} cannot be read ({error}): say where they are now, as with --data.path"
+        ) from error
+    return run

@@ -11,6 +11,7 @@ from project.serving.metadata import FORMAT as FORMAT
 from project.serving.metadata import KEY as KEY
 from project.serving.metadata import Metadata as Metadata
 from project.serving.metadata import read_metadata as read_metadata
+from project.serving.seal import verify
 
 INPUT = "x"
 BATCH_ROWS = 1_024
@@ -40,6 +41,7 @@ class Artifact:
             raise UserError('an artifact needs ONNX Runtime: pip install -e ".[serve]"') from error
         self.path = Path(path)
         self.metadata = read_metadata(path)
+        verify(self.path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

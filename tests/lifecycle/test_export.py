@@ -134,10 +134,10 @@ def test_other_formats_answer_as_in_torch(folder, name, format):
 def test_a_file_says_itself_what_it_is_and_not_where_it_was_made(run, folder):
     path, difference = export(run)
     assert (path, difference) == (Path("run/model.onnx"), pytest.approx(0, abs=1e-6))
-    [entry] = onnx.load(path).metadata_props
-    described = json.loads(entry.value)
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert entries.keys() == {"hello_lightning", "hello_lightning_sha256"}
+    described = json.loads(entries["hello_lightning"])
     metrics = json.loads((folder / "run/metrics.json").read_text())
-    assert entry.key == "hello_lightning"
     assert described["metrics"] == {name: value for name, value in metrics.items() if name.startswith("test/")}
     assert described["config"] == (folder / "run/config.yaml").read_text()
     wanted = {"format": 1, "task": "regression", "net": "Linear", "in_shape": [1], "out_features": 1}
@@ -188,7 +188,7 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     path = table()
     train(["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=1"])
     path.rename("moved.csv")
-    with pytest.raises(UserError, match=r"test rows.* cannot be read .*table.csv.*--data.path"):
+    with pytest.raises(UserError, match=r"rows to compare answers on cannot be read .*table.csv.*--data.path"):
         export("last")
     assert not list(folder.rglob("*.onnx"))
     assert export("last", words=["--data.path", "moved.csv"]).path.is_file()

@@ -1,0 +1,109 @@
+"""An ONNX file in fewer bits: integers that ONNX Runtime computes with, or weights kept in half precision."""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from project.quiet import quiet_exporters
+from project.serving.artifact import INPUT, Array
+
+CALIBRATION_BATCH = 16
+# What a network of integers may consist of, from images to outputs.
+STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
+INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
+LEAST_WEIGHTS = 64  # below it, what halves them takes more than it saves
+
+
+def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
+    """Write a file whose large operators take and give 8-bit integers.
+
+    Weights take 7 bits: without special instructions, x86 adds products of 8 bits in pairs that overflow.
+
+    Args:
+        source: In float32.
+        target: Where to.
+        method: `dynamic` finds the range of each layer's inputs as they come, `static` has them measured beforehand.
+        rows: Real rows (n, *in_shape) to measure them on.
+
+    Returns:
+        Number of operators that compute with integers.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder, quiet_exporters():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(source, prepared)  # without it an LSTM stays as it is, and nobody is told
+        if method == "dynamic":
+            quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, reduce_range=True)
+        else:
+            quantize_static(
+                prepared,
+                target,
+                _Calibration(rows),
+                op_types_to_quantize=STATIC_OPERATORS,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                # Outputs keep their digits; between layers they are rounded where the next one takes them.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+            )
+    return sum(operators(onnx.load(target))[name] for name in INTEGER_OPERATORS)
+
+
+def write_halves(source: Path, target: Path, precision: str) -> int:
+    """Write a file whose weight matrices take 16 bits; they are float32 again once it is loaded.
+
+    Computing in half precision is slower on CPUs, and not there for every operator. Weights that do not fit into its
+    range, means and biases stay as they are.
+
+    Args:
+        source: In float32.
+        target: Where to.
+        precision: `float16` or `bfloat16`.
+
+    Returns:
+        Number of weight matrices that were rounded.
+    """
+    import ml_dtypes
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model, casts = onnx.load(source), []
+    half: Any = np.float16 if precision == "float16" else ml_dtypes.bfloat16
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or np.prod(weight.dims) < LEAST_WEIGHTS:
+            continue
+        name = weight.name
+        with np.errstate(over="ignore"):
+            values = numpy_helper.to_array(weight).astype(half)
+        if np.isfinite(values.astype(np.float32)).all():
+            weight.CopyFrom(numpy_helper.from_array(values, f"{name}_{precision}"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, target)
+    return len(casts)
+
+
+def operators(model: Any) -> Counter[str]:
+    """How many of each operator a model has."""
+    return Counter(node.op_type for node in model.graph.node)
+
+
+class _Calibration:
+    """Rows in batches, as ONNX Runtime takes them."""
+
+    def __init__(self, rows: Array | None) -> None:
+        assert rows is not None
+        self._batches = iter(np.array_split(rows, -(-len(rows) // CALIBRATION_BATCH)))
+
+    def get_next(self) -> dict[str, Array] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}

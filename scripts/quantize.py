@@ -1,0 +1,21 @@
+"""Quantize a run or an exported file, and say what that costs and what it gains."""
+
+import argparse
+from pathlib import Path
+
+from project.errors import told_in_one_line
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Further flags are those of train.py and override the run's own: --data.path says where its table is.",
+    )
+    parser.add_argument("model", help="a run folder, a checkpoint, `last`, or an .onnx file")
+    parser.add_argument("output", type=Path, nargs="?", help="the file; model.int8.onnx beside the model unless given")
+    parser.add_argument("--dtype", default="int8", help="int8 unless given, float16 or bfloat16: weights alone")
+    parser.add_argument("--method", help="dynamic or static; static where there are convolutions, unless given")
+    arguments, words = parser.parse_known_args()
+    with told_in_one_line():
+        from project.lifecycle.quantize import print_quantized, quantize
+
+        print_quantized(quantize(arguments.model, arguments.output, arguments.method, arguments.dtype, words))
