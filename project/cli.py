@@ -128,7 +128,7 @@ class ExperimentCLI(LightningCLI):
             "--resume.allow", nargs="+", default=[], help="What may differ from the run that is resumed."
         )
         parser.add_argument(
-            "--lifecycle", type=dict[str, Any] | None, help="What scripts/lifecycle.py does; of no effect on a training."
+            "--lifecycle", type=dict[str, Any] | None, help="What scripts/lifecycle.py does; of no effect here."
         )
         parser.add_lightning_class_args(EpochLine, "epoch_line")
         parser.add_lightning_class_args(Pretrained, "weights")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from project.callbacks.run_folder import claim_version
 from project.errors import UserError
-from project.lifecycle.stage import parse, train_as
+from project.lifecycle.stage import parse, train_as, trust_again
 from project.run import ROOT
 
 SUMMARY = "metrics.json"
@@ -32,6 +32,7 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
         Each fold's run, with its test metrics.
     """
     config = parse([*words, "--sampling.folds", str(folds)])
+    trust = trust_again()
     if config["sampling"]["fold"]:
         raise UserError("--sampling.fold: every fold has its turn: leave it out")
     root = Path(config["trainer"]["default_root_dir"] or ".") / ROOT
@@ -41,7 +42,7 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
             config["sampling"]["fold"] = fold
             run = folder / f"fold_{fold}"
             with contextlib.redirect_stdout(io.StringIO()):
-                metrics = train_as(config, folder=run)
+                metrics = train_as(config, trust, run)
             found.append({name: value for name, value in metrics.items() if name.startswith("test/")})
             yield run, found[-1]
     finally:

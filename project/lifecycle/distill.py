@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import yaml
 
 from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import Config, parse, stage_config, train_as
+from project.lifecycle.stage import Config, parse, stage_config, train_as, trust_again
 from project.run import find_checkpoint, without_teacher
 
 DISTILLED = {
@@ -42,12 +42,12 @@ def distill(reference: str, baseline: bool = False, words: Sequence[str] = ()) -
     """
     reference = str(find_checkpoint(reference))  # `last` would be another one once there is a student
     config = student_config(reference, words)
-    metrics = {}
+    trust, metrics = trust_again(), {}
     if baseline:
         alone = config | {"model": without_teacher(config["model"])}
         alone["sampling"] = config["sampling"] | {"unlabelled": False, "unlabelled_path": None}
-        metrics["labels alone"] = train_as(alone)
-    metrics["student"] = train_as(config)
+        metrics["labels alone"] = train_as(alone, trust)
+    metrics["student"] = train_as(config, trust)
     rows = [word for name in ("data", "sampling") for word in (f"--{name}", json.dumps(config[name]))]
-    metrics["teacher"], _ = evaluate(reference, rows)
+    metrics["teacher"], _ = evaluate(reference, [*rows, *trust])
     return metrics

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from project.errors import UserError
-from project.lifecycle.stage import LINEAR, Config, parse, stage_config, train_as, train_on
+from project.lifecycle.stage import LINEAR, Config, parse, stage_config, train_as, train_on, trust_again
 from project.run import DATA_KEY, find_checkpoint, read_checkpoint
 
 ENSEMBLE = "project.nets.Ensemble"
@@ -56,11 +56,12 @@ def train_jointly(members: int, bootstrap: bool, words: Sequence[str], folder: P
     if members < 2:
         raise UserError(f"--members is {members}: give 2 or more")
     config = parse(words)
+    trust = trust_again()
     arguments = {"nets": [_net(config)], "copies": members}
     config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
     if bootstrap and config["sampling"]["bootstrap"] is None:
         config["sampling"]["bootstrap"] = config["seed_everything"]
-    return train_as(config, folder=folder)
+    return train_as(config, trust, folder)
 
 
 def _net(config: Config) -> dict[str, object]:

@@ -10,6 +10,7 @@ from project.cli import ExperimentCLI
 from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
 from project.training import train
+from project.trust import granted
 
 Config = dict[str, Any]
 LINEAR = {"class_path": "project.nets.Linear"}
@@ -57,6 +58,11 @@ def parse(words: Sequence[str]) -> Config:
     quiet_lightning()
     settings: Config = yaml.safe_load(_Settings(words).yaml())
     return settings
+
+
+def trust_again() -> list[str]:
+    """Flags that trust the modules which the words parsed last have trusted; a configuration cannot."""
+    return [f"--trust={module}" for module in granted()]
 
 
 def train_on(config: Config, references: str | list[str], words: Sequence[str]) -> dict[str, float]:

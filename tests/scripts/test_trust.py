@@ -31,6 +31,9 @@ def test_a_net_of_ones_own_takes_every_command_with_trust_and_none_without(packa
         ("train", "--ckpt_path", "last", "--trainer.max_epochs", "2"),
         ("evaluate", "last"),
         ("predict", "last", "rows.csv", "predicted.csv"),
+        ("finetune", "last", *SHORT),
+        ("distill", "lightning_logs/version_0", *SHORT),
+        ("crossvalidate", "--folds", "2", *SHORT, "--model.net", "mypackage.nets.Own"),
     ]
     for script, *words in commands:
         done = run_script(package, script, *words)
