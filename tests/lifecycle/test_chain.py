@@ -103,12 +103,12 @@ DIGITS = ["--data", "DigitsDataModule", "--model", "Classification"]
 @pytest.mark.parametrize(
     ("words", "arguments"),
     [
-        (["--model.net", "MLP", "--model.net.hidden", "[8, 6]"], {"hidden": [4, 3]}),
-        ([*SERIES, "--model.net", "RNN", "--model.net.cell", "gru"], {"hidden": 16, "cell": "gru"}),
-        ([*DIGITS, "--model.net", "CNN", "--model.net.hidden", "16"], {"channels": [16, 32], "hidden": 8}),
+        (["--model.net", "MLP", "--model.net.hidden", "[8, 6]"], {"hidden": [2, 2], "dropout": 0}),
+        ([*SERIES, "--model.net", "RNN", "--model.net.cell", "gru"], {"hidden": 8, "cell": "gru"}),
+        ([*DIGITS, "--model.net", "CNN", "--model.net.hidden", "16"], {"channels": [8, 16], "hidden": 4, "dropout": 0}),
     ],
 )
-def test_a_student_is_the_same_kind_of_net_with_half_of_the_units(folder, capsys, words, arguments):
+def test_a_student_is_the_same_kind_of_net_with_a_quarter_of_the_units_and_no_dropout(folder, capsys, words, arguments):
     train([*words, *QUIET])
     student = smaller_net("last")
     assert {name: student["init_args"][name] for name in arguments} == arguments

@@ -51,7 +51,7 @@ def test_every_stage_leaves_what_it_made_in_one_folder(whole):
     rows = report_of(folder)["rows"]
     assert [row["name"] for row in rows] == names
     assert [row["source"] for row in rows[:4]] == ["", "", "2_ensemble", "3_distill"]
-    assert [row["parameters"] for row in rows[:4]] == [41, 82, 21, 11]
+    assert [row["parameters"] for row in rows[:4]] == [41, 82, 11, 6]
     assert re.findall(r"^\[(\d)/8\]", done.stdout, re.M) == list("12345678")
     assert "Epoch [" not in done.stdout
 

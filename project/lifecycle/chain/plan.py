@@ -22,6 +22,7 @@ DEFAULTS = {"ensemble": ["--members", "3"], "prune": ["--structured", "0.5"]}
 OWN: dict[str, dict[str, Any]] = {
     "ensemble": {"members": int, "bootstrap": yaml.safe_load},
     "prune": {"structured": float, "sparsity": float},
+    "quantize": {"dtype": str, "method": str},
     "serve": {"threads": int},
 }
 EXPERIMENT = "experiment.yaml"

@@ -16,13 +16,14 @@ from project.lifecycle.chain.serve import serve_and_ask
 from project.lifecycle.distill import student_config
 from project.lifecycle.ensemble import ENSEMBLE, train_jointly
 from project.lifecycle.prune import fewer_units, narrowed, prune
+from project.lifecycle.quantize import NoGainError, quantize
 from project.lifecycle.stage import LINEAR, stage_config, train_as
 from project.nets.net import Net
 from project.nets.scaling import Standardized
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.training import train
 
-NARROWER = 0.5  # part of the units of each layer that a student does without
+NARROWER = 0.75  # part of the units of each layer that a student does without
 
 
 class Finding(Exception):  # noqa: N818
@@ -66,11 +67,13 @@ def _distill(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) ->
     if not any(word.split("=")[0] == "--model.net" for word in words):
         words = ["--model.net", json.dumps(smaller_net(str(path))), *words]
     done.command = command("distill", path, *words, *chain.trust)
-    _fit(chain, done, lambda run: train_as(student_config(str(path), [*words, *chain.trust]), folder=run))
+    _fit(chain, done, lambda run: train_as(student_config(str(path), [*words, *chain.trust]), chain.trust, run))
 
 
 def smaller_net(reference: str) -> dict[str, Any]:
-    """The settings of a net of the same kind as a run's, with half of its units; of an ensemble's, as its first member.
+    """The settings of a net of a run's kind (of an ensemble, its first member's), with a quarter of its units.
+
+    It has no dropout, which a net needs that is larger than its task.
 
     Raises:
         Finding: If the net has no units that could go.
@@ -80,6 +83,9 @@ def smaller_net(reference: str) -> dict[str, Any]:
     if config["class_path"] == ENSEMBLE:
         config, net = config["init_args"]["nets"][0], net.members[0]
         net = net.net if isinstance(net, Standardized) else net
+    arguments = config.get("init_args", {})
+    if "dropout" in arguments:
+        config = config | {"init_args": arguments | {"dropout": 0.0}}
     return narrowed(config, net, _left(net, NARROWER))
 
 
@@ -93,8 +99,7 @@ def _left(net: Net, part: float) -> dict[str, int]:
 def _prune(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
     source = chain.run()
     done.source, path = source.name, chain.path(source)
-    flags = [word for name, value in own.items() for word in (f"--{name}", str(value))]
-    done.command = command("prune", path, *flags, *words, *chain.trust)
+    done.command = command("prune", path, *_flags(own), *words, *chain.trust)
     if "structured" in own and 0 < own["structured"] < 1:
         _left(load_model(read_checkpoint(find_checkpoint(str(path))), trusted=None).net.net, own["structured"])
     _fit(
@@ -114,8 +119,15 @@ def _fit(chain: Chain, done: Done, begin: Callable[[Path], object]) -> None:
         else:
             shutil.rmtree(run, ignore_errors=True)
             begin(run)
-    found = json.loads((run / "metrics.json").read_text())
-    done.figures = {name: found[name] for name in ("test/accuracy", "test/mse") if name in found}
+    done.figures = _quality(json.loads((run / "metrics.json").read_text()))
+
+
+def _quality(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("test/accuracy", "test/mse") if name in metrics}
+
+
+def _flags(own: dict[str, Any]) -> list[str]:
+    return [word for name, value in own.items() for word in (f"--{name}", str(value))]
 
 
 def _export(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
@@ -127,15 +139,24 @@ def _export(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> 
 
 
 def _quantize(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
-    raise Finding("not there yet")
+    source, precision = chain.run(), own.get("dtype", "int8")
+    done.source, done.model = source.name, f"{done.name}/model.{precision}.onnx"
+    before, after = chain.artifact(source), chain.path(done)
+    done.command = command("quantize", before, after, *_flags(own), *chain.trust)
+    after.parent.mkdir(exist_ok=True)
+    try:
+        quantized = quantize(str(before), after, own.get("method"), precision, chain.trust)
+    except NoGainError as error:
+        after.parent.rmdir()
+        raise Finding(str(error).removeprefix("no gain: ")) from error
+    done.figures = _quality(quantized.after.metrics) | {"bytes": quantized.after.bytes}
 
 
 def _serve(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
     source = chain.last()
     done.source, path = source.name, chain.artifact(source)
-    flags = [word for name, value in own.items() for word in (f"--{name}", str(value))]
-    done.command = command("serve", path, *flags)
-    done.figures |= serve_and_ask(path, flags, chain.path(chain.run()), chain.trust)
+    done.command = command("serve", path, *_flags(own))
+    done.figures |= serve_and_ask(path, _flags(own), chain.path(chain.run()), chain.trust)
 
 
 def _evaluate(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
