@@ -69,7 +69,7 @@ class Artifact:
             self.session.run(self.outputs, {INPUT: x[start : start + BATCH_ROWS]}, options)
             for start in range(0, len(x), BATCH_ROWS)
         ]
-        columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        columns = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return dict(zip(self.outputs, columns, strict=True))
 
 

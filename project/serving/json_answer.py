@@ -1,9 +1,11 @@
 """Predictions as JSON."""
 
 import json
+import math
 
+from project.serving.artifact import Array
 from project.serving.metadata import Metadata
-from project.serving.predictions import Predictions
+from project.serving.predictions import Mask, Predictions
 
 
 class JSONAnswer:
@@ -26,14 +28,27 @@ class JSONAnswer:
 
     def write(self, predictions: Predictions) -> bytes:
         """One object: `predictions`, and `spread` where there is one; null of rows without a prediction."""
-        values, spread, known = predictions
-        which = values.argmax(1).tolist() if self.classes is not None else [0] * len(values)
-        parts = ['{"predictions": [', _list([self.rows[number] for number in which], known.tolist())]
-        numbers = values[known].ravel().tolist()
+        values, spread, whole = predictions
+        classes = [0] * len(values) if self.classes is None else values.argmax(axis=1).tolist()
+        rows, spreads = [self.rows[number] for number in classes], [self.spread] * len(values)
+        numbers = _numbers(values, spread)
+        if whole is not None or not all(map(math.isfinite, numbers)):
+            known = predictions.known
+            numbers = _numbers(values[known], None if spread is None else spread[known])
+            rows, spreads = _blanked(rows, known), _blanked(spreads, known)
+        text = f'{{"predictions": [{", ".join(rows)}]'
         if spread is not None:
-            parts += ['], "spread": [', _list([self.spread] * len(values), known.tolist())]
-            numbers += spread[known].ravel().tolist()
-        return ("".join([*parts, "]}"]) % tuple(numbers)).encode()
+            text += f', "spread": [{", ".join(spreads)}]'
+        return (text % tuple(numbers) + "}").encode()
+
+
+def _numbers(values: Array, spread: Array | None) -> list[float]:
+    numbers: list[float] = values.ravel().tolist()
+    return numbers if spread is None else numbers + spread.ravel().tolist()
+
+
+def _blanked(rows: list[str], known: Mask) -> list[str]:
+    return [row if there else "null" for row, there in zip(rows, known.tolist(), strict=True)]
 
 
 def _places(names: list[str]) -> str:
@@ -42,7 +57,3 @@ def _places(names: list[str]) -> str:
 
 def _name(name: str) -> str:
     return json.dumps(name).replace("%", "%%")
-
-
-def _list(rows: list[str], known: list[bool]) -> str:
-    return ", ".join(row if there else "null" for row, there in zip(rows, known, strict=True))

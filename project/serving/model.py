@@ -10,7 +10,7 @@ from project.serving.artifact import Artifact
 from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows
 from project.serving.limits import Limits
-from project.serving.predictions import fill, predict
+from project.serving.predictions import predict
 from project.serving.request_error import RequestError
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
@@ -63,5 +63,5 @@ class Model:
             except ModuleNotFoundError as error:
                 raise RequestError(415, f"the server lacks {error.name}: give {JSON}") from None
             return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows, options)
-        x = self._rows.read(body)
-        return len(x), self._json.write(predict(self.artifact, *fill(self.artifact.metadata, x), options))
+        x, whole = self._rows.read(body)
+        return len(x), self._json.write(predict(self.artifact, x, whole, options))

@@ -19,16 +19,24 @@ class Predictions(NamedTuple):
     Attributes:
         values: Targets, or probabilities of classes (rows, out_features).
         spread: Standard deviation over the members of an ensemble, of each value; None of one net.
-        known: Whether a row has a prediction (rows,): all have that lack no value and whose values are finite.
+        whole: Which rows lack no value (rows,); None if none does.
     """
 
     values: Array
     spread: Array | None
-    known: Mask
+    whole: Mask | None
+
+    @property
+    def known(self) -> Mask:
+        """Which rows have a prediction (rows,): those that lack no value, where the model's own are finite."""
+        known: Mask = np.logical_and.reduce(np.isfinite(self.values), axis=1)
+        if self.spread is not None:
+            known &= np.logical_and.reduce(np.isfinite(self.spread), axis=1)
+        return known if self.whole is None else np.logical_and(known, self.whole)
 
 
 def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
-    """Rows in float32, missing values treated as in training, and which of them have a prediction (rows,), None of all.
+    """Rows in float32, missing values treated as in training, and which of them lacked none (rows,), None of all.
 
     Args:
         metadata: Of the model.
@@ -56,10 +64,4 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
 def predict(artifact: Artifact, x: Array, whole: Mask | None, options: Any = None) -> Predictions:
     """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
     found = artifact.predict(x, options)
-    values, spread = found.get("probabilities", found["outputs"]), found.get("spread")
-    known: Mask = np.logical_and.reduce(np.isfinite(values), axis=1)
-    if spread is not None:
-        known &= np.logical_and.reduce(np.isfinite(spread), axis=1)
-    if whole is not None:
-        known &= whole
-    return Predictions(values, spread, known)
+    return Predictions(found.get("probabilities", found["outputs"]), found.get("spread"), whole)

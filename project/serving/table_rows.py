@@ -128,7 +128,8 @@ def with_predictions(table: pa.Table, predictions: Predictions, metadata: Metada
 
     The spread of classes is that of the likeliest one's probability.
     """
-    values, spread, known = predictions
+    values, spread, _ = predictions
+    known = predictions.known
     [first, *_], columns = metadata["target_names"], dict[str, pa.Array]()
     if metadata["class_names"] is not None:
         best = values.argmax(axis=1)
