@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from project.lifecycle.compare import LATENCY_ROWS, Figures, compare
 from project.whole_file import check_output, whole_file
 
+SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")
 COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, for every eye
 MARKERS = "osD^vPX"
 
@@ -30,19 +32,16 @@ def compare_and_report(references: Sequence[str], words: Sequence[str], as_json:
 
 
 def print_figures(figures: Sequence[Figures]) -> None:
-    """A table with a model a column; times of one thread."""
-    table = Table("")
-    for name in short_names(figures):
-        table.add_column(escape(name), justify="right", overflow="fold")
-    for metric in figures[0].metrics:
-        table.add_row(metric, *(f"{model.metrics[metric]:#.6g}" for model in figures))
-    table.add_section()
-    table.add_row("bytes", *(f"{model.bytes:,}" for model in figures))
-    for rows in LATENCY_ROWS:
-        label = f"ms for {rows} row{'s' * (rows > 1)}"
-        table.add_row(label, *(f"{model.milliseconds[rows]:.3g}" for model in figures))
-    table.add_row("seconds to first answer", *(f"{model.cold_start:.2f}" for model in figures))
-    Console().print(table)
+    """A table with a model a line; times of one thread."""
+    shown = [name for name in SHOWN if name in figures[0].metrics]
+    table = Table("model")
+    for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in LATENCY_ROWS), "first answer, s"):
+        table.add_column(column, justify="right")
+    for model, name in zip(figures, short_names(figures), strict=True):
+        qualities = (f"{model.metrics[metric]:#.6g}" for metric in shown)
+        times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
+        table.add_row(escape(name), *qualities, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def as_object(model: Figures) -> dict[str, object]:
@@ -60,24 +59,27 @@ def as_object(model: Figures) -> dict[str, object]:
 def draw(figures: Sequence[Figures], path: Path) -> None:
     """Quality against size and against latency, a mark a model."""
     from matplotlib.figure import Figure as Picture
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    metric, better = ("accuracy", "higher") if "test/accuracy" in figures[0].metrics else ("mse", "lower")
+    metric, best = ("accuracy", "upper") if "test/accuracy" in figures[0].metrics else ("mse", "lower")
     picture = Picture(figsize=(9, 4.2), dpi=150, layout="constrained")
     left, right = picture.subplots(1, 2, sharey=True)
     for number, (model, name) in enumerate(zip(figures, short_names(figures), strict=True)):
-        style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)], "ls": "", "ms": 10}
+        style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)], "s": 110}
+        style |= {"edgecolors": "white", "linewidths": 1, "zorder": 3}
         quality = model.metrics[f"test/{metric}"]
-        left.plot(model.bytes / 1_000, quality, label=name, **style)
-        right.plot(model.milliseconds[1], quality, **style)
-    left.set(xlabel="size of the file, kB", ylabel=f"test {metric} ({better} is better)")
-    right.set(xlabel="time for one row, one thread, ms")
+        left.scatter(model.bytes / 1_000, quality, label=name, **style)
+        right.scatter(model.milliseconds[1], quality, **style)
+    left.set(xlabel="size of the file, kB", ylabel=f"test {metric}")
+    right.set(xlabel="time for one row on one thread, ms")
+    picture.suptitle(f"Quality against size and speed: best is the {best} left corner", fontsize="medium")
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.margins(0.2)
-        axes.grid(True, which="both", color="0.92")
-        axes.set_axisbelow(True)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.margins(0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
     picture.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
     with whole_file(path) as temporary:

@@ -11,7 +11,7 @@ from project.errors import UserError
 from project.lifecycle.adapter import write_adapter
 from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.describe import describe, run_folder
-from project.lifecycle.formats import WRITERS, write
+from project.lifecycle.formats import WRITERS, require_onnx, write
 from project.lifecycle.open_run import open_rows
 from project.lifecycle.parity import BATCHES, require_parity
 from project.models.supervised import Supervised
@@ -51,6 +51,8 @@ def export(
     """
     if format not in FORMATS:
         raise UserError(f"--format {format}: give one of {', '.join(FORMATS)}")
+    if format == "onnx":
+        require_onnx()
     found = find_checkpoint(reference)
     name = "adapter.safetensors" if format == ADAPTER else f"model.{format}"
     path = destination or run_folder(found) / name

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from project.errors import UserError
 from project.lifecycle.answering import Answering, answer_of
 from project.lifecycle.parity import Answer
 from project.lifecycle.recurrence import with_onnx_recurrences
@@ -36,6 +37,16 @@ def write(format: str, path: Path, network: Answering, metadata: Metadata, sampl
     """
     with quiet_exporters():
         return WRITERS[format](path, copy.deepcopy(network), metadata, sample)
+
+
+def require_onnx() -> None:
+    """Raise a UserError unless ONNX files can be written."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'ONNX files need {error.name}: pip install -e ".[export]"') from error
 
 
 def _write_onnx(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:

@@ -18,6 +18,7 @@ from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.describe import run_folder
 from project.lifecycle.evaluate import measure
 from project.lifecycle.export import export
+from project.lifecycle.formats import require_onnx
 from project.lifecycle.open_run import compute_by, open_rows
 from project.lifecycle.parity import require_parity
 from project.lifecycle.predictor import is_artifact
@@ -119,6 +120,7 @@ def quantize(
 
 def _check(reference: str, destination: Path | None, method: str | None, precision: str) -> Path:
     """Where to write, once everything that was asked for is known to be possible."""
+    require_onnx()
     if precision not in PRECISIONS:
         raise UserError(f"--dtype {precision}: give one of {', '.join(PRECISIONS)}")
     if method is not None and (method not in METHODS or precision != "int8"):

@@ -7,12 +7,15 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+import yaml
 
+from project.errors import UserError
 from project.lifecycle.ensemble import train_jointly
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.export import export
@@ -137,3 +140,25 @@ def test_command_evaluates_a_file_as_a_run(pets):
     printed = [run_script(pets, "evaluate", model, "--json") for model in ("last", "model.onnx")]
     assert [done.stderr for done in printed] == ["", ""]
     assert json.loads(printed[0].stdout) == pytest.approx(json.loads(printed[1].stdout), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("model: {class_path: subprocess.Popen, init_args: {args: [touch, evil]}}", "subprocess.Popen"),
+        ("data: {class_path: subprocess.Popen, init_args: {args: [touch, evil]}}", "subprocess.Popen"),
+        ("data: [1]", "its configuration is damaged"),
+        ("model: {class_path: project.models.Regression}", "its configuration is damaged"),
+        ("!!python/object/apply:os.system [touch evil]", "its configuration: not YAML"),
+    ],
+)
+def test_a_configuration_in_a_file_runs_no_code(pets, config, told):
+    model = onnx.load("model.onnx")
+    described = json.loads(model.metadata_props[0].value)
+    if ":" in config and not config.startswith("!"):
+        config = yaml.safe_dump(yaml.safe_load(described["config"]) | yaml.safe_load(config))
+    onnx.helper.set_model_props(model, {"hello_lightning": json.dumps(described | {"config": config})})
+    onnx.save(model, "hostile.onnx")
+    with pytest.raises(UserError, match=told):
+        evaluate("hostile.onnx")
+    assert not Path("evil").exists()
