@@ -1,5 +1,6 @@
 """Parts of a life cycle by themselves: what it is to be, how sure its numbers are, what it says of them."""
 
+import json
 import re
 
 import numpy as np
@@ -13,7 +14,9 @@ from project.lifecycle.chain.plan import Plan, make_plan, own_flags, refuse_chan
 from project.lifecycle.chain.run import run_chain
 from project.lifecycle.chain.stages import STAGE, Finding, smaller_net
 from project.lifecycle.chain.verdict import of_compression, of_ensemble
+from project.lifecycle.evaluate import evaluate
 from project.lifecycle.stage import parse
+from project.serving.artifact import read_metadata
 from project.training import train
 
 ROWS = np.zeros((4, 1), np.float32)
@@ -185,3 +188,17 @@ def test_a_stage_that_fails_keeps_those_before_it_and_is_done_again(folder, caps
     run_chain(folder / "lightning_logs/lifecycle_0", None, [])
     assert weights.stat().st_mtime_ns == before
     assert (folder / "lightning_logs/lifecycle_0/report.html").is_file()
+
+
+def test_integers_are_a_file_of_their_own_which_is_served(folder, capsys):
+    words = [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]", *QUIET]
+    run_chain(None, "train,quantize,serve", words)
+    found = json.loads((folder / "lightning_logs/lifecycle_0/report.json").read_text())
+    train_, integers, serve, _ = found["rows"]
+    assert read_metadata(folder / "lightning_logs/lifecycle_0" / integers["model"])["precision"] == "int8"
+    assert integers["gain"]
+    assert train_["bytes"] > 3 * integers["bytes"]
+    assert integers["told"].startswith(f"{train_['bytes'] / integers['bytes']:.1f} times smaller")
+    assert integers["parameters"] == train_["parameters"] == 64 * 256 + 256 * 256 + 256 * 10 + 522
+    assert (serve["source"], found["summary"]["last"]) == ("2_quantize", "2_quantize")
+    assert evaluate(f"lightning_logs/lifecycle_0/{integers['model']}")[0]["test/accuracy"] == integers["metric"]
