@@ -12,12 +12,15 @@ from tests.command import REPOSITORY, run_script
 
 TEXT = (REPOSITORY / "README.md").read_text()
 # Those that install, serve or test are run by .ci/run and by tests of their own.
-ELSEWHERE = ("pip install", "tensorboard", "pytest")
+ELSEWHERE = ("pip install", "tensorboard", "pytest", "python scripts/serve.py", "curl")
 
 
 def test_every_command_of_readme_runs(tmp_path):
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.DOTALL):
+        assert len(code.splitlines()) < 30
+        (tmp_path / name).write_text(code)
     blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if not line.startswith(ELSEWHERE)]
     assert len(commands) > 10
