@@ -13,9 +13,7 @@ if __name__ == "__main__":
         "rows of another table; --trust MODULE lets the run name a module's classes.",
     )
     parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument(
-        "--compare", action="store_true", help="of several, side by side, also sizes and times"
-    )
+    parser.add_argument("--compare", action="store_true", help="of several, side by side, also sizes and times")
     parser.add_argument("--plot", type=Path, help="a .png or .svg file to draw the comparison into")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
