@@ -197,7 +197,7 @@ YAMLS = {
     "laughs": (LAUGHS, "unfolds to more than"),
     "merges": (MERGES, "unfolds to more than"),
     "cycle": ("model: &a [*a]\n", "no *a before its use"),
-    "deep": ("model: " + "[" * 200_000, "nested deeper"),
+    "deep": ("model: " + "[" * 200_000, "nest"),
     "deep blocks": ("".join(" " * i + "a:\n" for i in range(200)), "nested deeper"),
     "digits": ("trainer: {max_epochs: " + "1" * 100_000 + "}\n", "limit"),
     "date": ("model: 2001-99-99\n", "month must be in 1..12"),
