@@ -35,7 +35,6 @@ class JSONRows:
         # What one object or flat array stands for: a row, or in a series a time step.
         self.item_shape = self.shape[1:] if self.window else self.shape
         self.pick = itemgetter(*self.names) if len(self.names) > 1 else lambda item: (item[self.names[0]],)
-        self.colons = any(":" in name for name in self.names)
 
     def read(self, body: bytes) -> tuple[Array, Mask | None]:
         """Numbers of a request's rows (rows, *in_shape), and which of them have a prediction (rows,), as of `fill`.
@@ -54,8 +53,8 @@ class JSONRows:
             raise RequestError(422, f"{len(rows)} rows: give at most {self.most} a request")
         x = self._quick(rows)
         filled = fill(self.metadata, self._slow(rows)) if x is None else (x, None)
-        # Names are the only text left, so that colons stand between names and values alone, unless names have some.
-        if self.colons or body.count(b":") != 1 + self._pairs(rows):
+        # Each name in the body has a colon after it: more colons than names are a name twice, or a name with a colon.
+        if body.count(b":") != 1 + self._pairs(rows):
             self._find_twice(body)
         return filled
 

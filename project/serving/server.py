@@ -42,6 +42,7 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         raise UserError(f"--max_seconds is {limits.seconds}: give more than 0")
     read_metadata(path)  # before anything heavy is imported
     listeners, counters = listen(host, port, workers), Counters(workers)
+    parent = os.getpid() if workers > 1 else None  # asked before it may have been killed
     shown, port = listeners[0].getsockname()[:2]
 
     def announce() -> None:
@@ -53,9 +54,7 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         except ModuleNotFoundError as error:
             raise UserError(f'serving needs {error.name}: pip install -e ".[serve]"') from error
         counters.be(number)
-        answer_requests(
-            path, listeners[number], threads, limits, counters, os.getppid() if workers > 1 else None, started
-        )
+        answer_requests(path, listeners[number], threads, limits, counters, parent, started)
 
     if workers == 1:
         work(0)

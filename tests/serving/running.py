@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import IO, Any
 
 import httpx
 
@@ -35,9 +37,9 @@ class Running:
             env=os.environ | environment,
         )
         self.pid = self.process.pid
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line.startswith("serving "), line or self.process.communicate()
+        self._lines = {stream: _lines(stream) for stream in (self.process.stdout, self.process.stderr)}
+        line = self.told()
+        assert line.startswith("serving "), line or self.stop()
         self.url = line.split()[-1]
         self.client = httpx.Client(base_url=self.url, timeout=LONGEST)
 
@@ -56,16 +58,32 @@ class Running:
         return self.client.post("/predict", content=body, headers={"content-type": kind})
 
     def told(self) -> str:
-        """The next line that the server prints."""
-        assert self.process.stdout
-        return self.process.stdout.readline()
+        """The next line that the server prints; empty at the end."""
+        return self._lines[self.process.stdout].get(timeout=LONGEST)
+
+    def complained(self) -> str:
+        """The next line on its standard error; empty at the end."""
+        return self._lines[self.process.stderr].get(timeout=LONGEST)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Exit status and errors."""
+        """Exit status, and errors that were not asked for yet."""
         self.process.send_signal(number)
         status = self.process.wait(LONGEST)
-        assert self.process.stderr
-        return status, self.process.stderr.read()
+        return status, "".join(iter(self.complained, ""))
+
+
+def _lines(stream: IO[str] | None) -> SimpleQueue[str]:
+    """What comes from a stream, line by line, to be waited for with an end; then an empty text."""
+    assert stream
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
 
 
 @contextmanager

@@ -130,6 +130,14 @@ def test_what_is_wrong_is_told_with_row_and_feature(described, rows, row, field,
     assert shown.get("field") == field
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e39", "-1e39"])
+def test_one_number_among_many_is_found(number):
+    rows = ["[1, 2]"] * 99 + [f"[3, {number}]"]
+    with pytest.raises(RequestError) as caught:
+        read(TABLE, f'{{"rows": [{", ".join(rows)}]}}'.encode())
+    assert (caught.value.row, caught.value.field) == (100, "b")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -156,6 +164,7 @@ def test_what_is_not_json_is_told(body):
 def test_names_with_colons_are_found_twice_too():
     described = metadata(["a:b", "c"], ["y"])
     assert read(described, [{"a:b": 1, "c": 2}]) == [[1, 2]]
+    assert read(described, b'{"rows": [{"a\\u003ab": 1, "c": 2}]}') == [[1, 2]]
     with pytest.raises(RequestError, match="comes twice"):
         read(described, b'{"rows": [{"a\\u003ab": 1, "c": 2, "a\\u003ab": 3}]}')
 

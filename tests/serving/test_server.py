@@ -74,7 +74,7 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
         assert server.process.wait(LONGEST) == 0
         assert time.monotonic() - start < 5
         assert not any(map(is_alive, processes))
-        assert server.process.stderr.read() == ""
+        assert server.complained() == ""
 
 
 def test_who_never_finishes_holds_no_exit(model):
@@ -143,7 +143,7 @@ def test_a_bad_new_artifact_is_told_and_the_old_one_stays(model):
     server = Running(path)
 
     def told(wrong: str) -> None:
-        line = server.process.stderr.readline().strip()
+        line = server.complained().strip()
         assert line.startswith(f"error: {path}: ")
         assert line.endswith("the model from before goes on")
         assert wrong in line
@@ -197,16 +197,18 @@ def test_no_worker_outlives_a_parent_that_is_killed(model):
     eventually(lambda: not any(map(is_alive, workers)), seconds=5)
 
 
-def test_work_is_spread_over_all_workers(model):
-    def ticks(pid: int) -> int:
-        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+def test_connections_are_spread_over_all_workers(model):
+    def held(pid: int) -> int:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
     with running(model(5), "--workers", 2) as server:
-        answers(server, 20)
-        before = {pid: ticks(pid) for pid in children(server.pid)}
-        answers(server, 300)
-        used = [ticks(pid) - before[pid] for pid in children(server.pid)]
-        assert min(used) > 0.2 * max(used)
+        eventually(lambda: answers(server, 10) and len({held(pid) for pid in children(server.pid)}) == 1)
+        before = [held(pid) for pid in children(server.pid)]
+        connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+        eventually(lambda: sum(map(held, children(server.pid))) == sum(before) + 40)
+        assert min(held(pid) - start for pid, start in zip(children(server.pid), before, strict=True)) >= 5
+        for connection in connections:
+            connection.close()
 
 
 def test_figures_are_those_of_all_workers(model):
