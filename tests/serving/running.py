@@ -23,12 +23,14 @@ class Running:
     """A server that runs.
 
     Attributes:
+        artifact: What it serves.
         url: Where it answers.
         client: What asks it.
         pid: Of the process that was started.
     """
 
     def __init__(self, artifact: Path, *words: object, **environment: str) -> None:
+        self.artifact = artifact
         self.process = subprocess.Popen(
             [sys.executable, str(script_path("serve")), str(artifact), "--port", "0", *map(str, words)],
             stdout=subprocess.PIPE,

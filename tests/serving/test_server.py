@@ -34,6 +34,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def maps(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
@@ -177,6 +181,15 @@ def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(model, tmp
         assert answers(server, 3) == {6}
 
 
+def test_sighup_reaches_every_worker_and_loads_the_same_file_too(model):
+    with running(model(5), "--workers", 2) as server:
+        for pid in children(server.pid):
+            eventually(lambda: "onnxruntime" in maps(pid))  # noqa: B023
+        time.sleep(1)  # until they answer
+        server.process.send_signal(signal.SIGHUP)
+        assert [server.told(), server.told()] == [f"now serving the new {server.artifact}\n"] * 2
+
+
 def test_a_worker_that_is_killed_is_replaced(model):
     server = Running(model(5), "--workers", 2)
     before = children(server.pid)
@@ -200,9 +213,6 @@ def test_no_worker_outlives_a_parent_that_is_killed(model):
 def test_connections_are_spread_over_all_workers(model):
     def held(pid: int) -> int:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-    def maps(pid: int) -> str:
-        return Path(f"/proc/{pid}/maps").read_text()
 
     with running(model(5), "--workers", 2) as server:
         for pid in children(server.pid):
