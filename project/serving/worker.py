@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import uvicorn
 
@@ -109,10 +109,15 @@ async def _swap(service: Service, load: Callable[[], Served]) -> None:
                 raise UserError(f"{before.path}: has another {name}: start another server for it")
     except Exception as error:  # whatever it is, requests go on
         told = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
-        print(f"error: {told}: the model from before goes on", file=sys.stderr, flush=True)
+        _say(f"error: {told}: the model from before goes on", sys.stderr)
     else:
         service.served = served
-        print(f"now serving the new {before.path}", flush=True)
+        _say(f"now serving the new {before.path}", sys.stdout)
+
+
+def _say(line: str, stream: TextIO) -> None:
+    stream.write(f"{line}\n")  # at once, since other workers say something as well
+    stream.flush()
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -164,6 +164,15 @@ def test_nothing_but_this_machine_reaches_it_unless_told(artifact):
         assert server.predict([[5]]) == [{"y": 17}]
 
 
+def test_it_keeps_no_account_of_itself(artifact, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    # ONNX Runtime would tell its makers of each session, by way of a file in here, though not from tests.
+    with running(artifact, HOME=str(home), XDG_CACHE_HOME=str(home), CI="", GITHUB_ACTIONS="") as server:
+        assert server.predict([[5]]) == [{"y": 17}]
+    assert list(home.rglob("*")) == []
+
+
 def test_help_says_what_limits_there_are(folder):
     told = run_script(folder, "serve", "--help").stdout
     for flag in ("--max_bytes", "--max_rows", "--max_seconds", "--max_requests", "--workers", "default: 127.0.0.1"):
