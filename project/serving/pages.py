@@ -36,6 +36,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
         redirect_slashes=False,
     )
 
+    @app.get("/docs", include_in_schema=False)  # where FastAPI has its own; this page has examples and /openapi.json
     @app.get("/", response_class=HTMLResponse, summary="A page to try the model on")
     async def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": POLICY})

@@ -42,6 +42,7 @@ def test_the_page_and_what_it_asks_for_are_all_of_this_server(servers, name):
     page = server.client.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert server.client.get("/docs").text == page.text
     assert "http:" not in page.text
     assert "https:" not in page.text
     for path in ("/metadata", "/health", "/metrics", "/openapi.json"):

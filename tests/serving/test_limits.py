@@ -111,7 +111,6 @@ def test_what_is_not_http_is_refused(house_server, lines):
         ("DELETE", "/predict", 405),
         ("POST", "/predict/", 404),
         ("GET", "/../etc/passwd", 404),
-        ("GET", "/docs", 404),
     ],
 )
 def test_an_unknown_path_or_method_is_told(house_server, method, path, status):
