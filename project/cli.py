@@ -61,7 +61,7 @@ from project.run import (
     read_checkpoint,
 )
 from project.trust import require_known, with_trust
-from project.weights import load_teacher
+from project.weights import load_teacher, name_last
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -162,6 +162,7 @@ class ExperimentCLI(LightningCLI):
             self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
             self.config = parser.parse_args(self.words)
+            name_last(self.config, Path(given.root) / ROOT)
             self.config.config = None  # as it is in the configuration that a run keeps
             if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml)) is not None:
                 self._resume(parser, restarted)

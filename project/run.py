@@ -27,6 +27,7 @@ from project.whole_file import whole_file
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+LATEST = "last"  # what users call the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
 # Models that learn from a teacher, and the arguments that are about it.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
@@ -73,7 +74,7 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
     Raises:
         UserError: If there is none.
     """
-    if reference == "last":
+    if reference == LATEST:
         found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
         if not found:
             raise UserError(f"last: no run under {root} has a checkpoint: train one with python scripts/train.py")

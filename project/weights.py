@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jsonargparse import Namespace
 from torch import Tensor
 
 from project.errors import UserError
@@ -13,7 +14,7 @@ from project.nets.net import Net
 from project.nets.pruned import narrow
 from project.nets.scaling import Standardized
 from project.nets.widths import widths
-from project.run import DATA_KEY, find_checkpoint, load_model, read_checkpoint
+from project.run import DATA_KEY, LATEST, find_checkpoint, load_model, read_checkpoint
 
 # Of a file of adapters: what its weights are beside, and the names of the two factors of a change.
 BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
@@ -52,6 +53,24 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
         except ValueError as error:
             raise UserError(f"--weights.narrow: {reference}: {error}") from error
     return Weights(model.state_dict(), checkpoint[DATA_KEY])
+
+
+def name_last(config: Namespace, root: Path) -> None:
+    """Name the run that `last` means now, among those that a configuration learns from: later it means another one.
+
+    Args:
+        config: Of a training; changed in place.
+        root: Folder of runs.
+    """
+    for section, key in ((config.weights, "path"), (config.model.init_args, "teacher")):
+        if value := section.get(key):
+            many = isinstance(value, list)
+            named = [_latest(root) if each == LATEST else each for each in (value if many else [value])]
+            section[key] = named if many else named[0]
+
+
+def _latest(root: Path) -> str:
+    return str(find_checkpoint(LATEST, root=root).parents[1])
 
 
 def load_teacher(reference: str, data: Any) -> Standardized:

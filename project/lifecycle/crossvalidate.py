@@ -5,7 +5,6 @@ Source: Stone, "Cross-Validatory Choice and Assessment of Statistical Prediction
 
 import contextlib
 import io
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +12,7 @@ from pathlib import Path
 from project.callbacks.run_folder import claim_version
 from project.errors import UserError
 from project.lifecycle.stage import parse, train_as, trust_again
-from project.run import ROOT
-
-SUMMARY = "metrics.json"
+from project.run import ROOT, write_metrics
 
 
 def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict[str, float]]]:
@@ -48,7 +45,7 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
     finally:
         with contextlib.suppress(OSError):  # a folder without runs says nothing
             folder.rmdir()
-    (folder / SUMMARY).write_text(json.dumps(summary(found), indent=2) + "\n")
+    write_metrics(folder, summary(found))
 
 
 def summary(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -4,6 +4,7 @@ Sources: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network" 
 et al., "Deep Mutual Learning" (2018).
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -46,9 +47,9 @@ class Distillation(Supervised):
         self.labels_weight, self.mutual = labels_weight, mutual
         self._teacher: tuple[Standardized, ...] = ()  # a tuple, so that it is no part of what is saved
 
+    @abstractmethod
     def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
         """How far outputs are from what they are to be like, both (B, out_features) in standard units -> a scalar."""
-        raise NotImplementedError
 
     def teach(self, teacher: Standardized) -> None:
         """Take a teacher.

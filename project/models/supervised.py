@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch, Batches
+from project.data.sampling import Sampling
 from project.data.statistics import Statistics
 from project.errors import UserError
 from project.gather import gather
@@ -126,6 +127,13 @@ class Supervised(LightningModule):
 
     def on_train_start(self) -> None:
         """Forget what a search for a learning rate has left; go on from what a checkpoint has brought."""
+        net, data = self.net.net, getattr(self.trainer, "datamodule", None)
+        sampling = getattr(data, "sampling", Sampling())
+        if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.is_alike():
+            raise UserError(
+                "the members of the ensemble start alike, and would stay so: give each a sample of its own, "
+                "with --sampling.bootstrap 0"
+            )
         self.running.reset()
         self._loss_watch.reset()
         self._evaluated = None

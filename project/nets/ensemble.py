@@ -113,6 +113,13 @@ class Ensemble(Net):
             self.members.append(member.train(self.training))
         self.stacked.clear()
 
+    def is_alike(self) -> bool:
+        """Whether all members have the same weights, as copies of `Linear` do at the start: they would stay alike."""
+        if self.stacked:
+            return all(bool((value == value[:1]).all()) for value in self.stacked.values())
+        first, *others = (list(member.parameters()) for member in self.members)
+        return all(len(first) == len(other) and all(map(torch.equal, first, other)) for other in others)
+
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """What every member accepts."""
         return all(net.accepts(shape) for _, net in self._nets())

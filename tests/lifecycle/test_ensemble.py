@@ -98,3 +98,12 @@ def test_runs_of_different_tasks_are_refused(folder, capsys, other, told):
 def test_an_ensemble_has_two_members_or_more(folder):
     with pytest.raises(UserError, match="--members is 1: give 2 or more"):
         train_jointly(1, False, SHORT)
+
+
+def test_members_that_start_alike_and_would_stay_so_are_refused(folder, capsys):
+    for words in (["--model.net.copies", "3"], ["--model.net.copies", "3", "--model.net.vectorize", "false"]):
+        with pytest.raises(UserError, match="members of the ensemble start alike.*--sampling.bootstrap 0"):
+            train([*SHORT, "--model.net", "Ensemble", "--model.net.nets+=Linear", *words])
+    assert not list(Path("lightning_logs").iterdir())
+    train_jointly(2, True, SHORT)
+    assert load(0).spread(torch.ones(1, 3)).item() > 0

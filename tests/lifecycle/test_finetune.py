@@ -162,6 +162,14 @@ def test_other_features_take_a_new_input_and_another_task_a_new_head(folder, cap
     assert json.loads(Path("lightning_logs/version_2/metrics.json").read_text())["parameters/trained"] == 9
 
 
+def test_last_is_the_run_that_it_meant_when_training_began(source):
+    words = ["--config", str(source / "config.yaml"), "--trainer.max_epochs", "0", "--weights.path", "last"]
+    train(words)
+    train([*CNN, *LOW, "--trainer.max_epochs", "1", "--seed_everything", "1"])  # which is the last one now
+    train(["--config", "lightning_logs/version_1/config.yaml"])
+    assert moved("lightning_logs/version_3") == set()
+
+
 def test_weights_come_from_safetensors_as_from_a_run(source):
     model = load(SOURCE)
     save_file(model.state_dict(), "weights.safetensors")

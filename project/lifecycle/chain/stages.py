@@ -53,7 +53,9 @@ def _train(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> N
 
 def _ensemble(chain: Chain, done: Done, own: dict[str, Any], words: list[str]) -> None:
     words = ["--config", str(chain.folder / EXPERIMENT), *words]
-    members, bootstrap = own["members"], bool(own.get("bootstrap"))
+    # Copies of a linear net start at zero: without samples of their own they would stay alike.
+    linear = chain.plan.config["model"]["init_args"].get("net", LINEAR)["class_path"] == LINEAR["class_path"]
+    members, bootstrap = own["members"], bool(own.get("bootstrap", linear))
     done.command = command("ensemble", "--members", members, *["--bootstrap"] * bootstrap, *words, *chain.trust)
     if chain.plan.config["model"]["class_path"] == "project.models.LinearRegression":
         raise Finding("LinearRegression solves: every member would be the same")
