@@ -81,6 +81,8 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
+    if metric in ("accuracy", "f1"):  # where all are alike, the axis would reach beyond what there is
+        left.set_ylim(top=min(left.get_ylim()[1], 1.005))
     picture.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
     with whole_file(path) as temporary:
         picture.savefig(temporary)

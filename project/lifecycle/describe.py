@@ -15,15 +15,16 @@ from project.nets.scaling import column_shape
 from project.run import CONFIG_KEY, DATA_KEY
 from project.serving.artifact import FORMAT, Metadata
 
+CHECKPOINTS = "checkpoints"
 
-def describe(reference: str, checkpoint: Mapping[str, Any], model: Supervised, folder: Path) -> Metadata:
+
+def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Metadata:
     """Everything that is needed to predict by a model, to evaluate it and to serve it.
 
     Args:
-        reference: The run, as the user named it.
-        checkpoint: From `read_checkpoint`.
+        path: The checkpoint.
+        checkpoint: What it holds, from `read_checkpoint`.
         model: From `load_model`.
-        folder: The run's, with its metrics.json.
     """
     data, net = checkpoint[DATA_KEY], model.net.net
     in_shape = tuple(data["in_shape"])
@@ -46,9 +47,9 @@ def describe(reference: str, checkpoint: Mapping[str, Any], model: Supervised, f
         "feature_means": means.tolist(),
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"]["init_args"].get("missing", "error"),
         "precision": "float32",
-        "run": reference,
+        "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),
         "config": checkpoint[CONFIG_KEY],
-        "metrics": saved_metrics(folder),
+        "metrics": saved_metrics(run_folder(path)),
     }
 
 
@@ -59,7 +60,7 @@ def row_names(names: list[str], numbers: int) -> list[str]:
 
 def run_folder(checkpoint: Path) -> Path:
     """The folder of a checkpoint's run; the checkpoint's own where it lies alone."""
-    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    return checkpoint.parents[1] if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
 
 
 def saved_metrics(folder: Path) -> dict[str, float]:

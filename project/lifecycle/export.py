@@ -70,7 +70,7 @@ def export(
         run = open_rows(reference, words, "to compare answers on")
         rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
         model = load_model(checkpoint, trusted=None)
-        metadata = describe(reference, checkpoint, model, run_folder(found))
+        metadata = describe(found, checkpoint, model)
         network = Answering(model, metadata["task"] == "classification").eval()
         metadata, answer = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
         expected = answer_of(network, network.names)

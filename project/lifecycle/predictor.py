@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from project.lifecycle.answering import Answering, answer_of
-from project.lifecycle.describe import describe, run_folder
+from project.lifecycle.describe import describe
 from project.lifecycle.parity import Answer
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.serving.artifact import Artifact, Metadata
@@ -48,7 +48,7 @@ def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: 
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)
     model = load_model(checkpoint, trusted)
-    metadata = describe(reference, checkpoint, model, run_folder(path))
+    metadata = describe(path, checkpoint, model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = Answering(model, metadata["task"] == "classification").to(device).eval()
     return Predictor(metadata, network.names, answer_of(network, network.names, device))
