@@ -11,18 +11,12 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import (
-    BatchSizeFinder,
     Callback,
-    LearningRateFinder,
     LearningRateMonitor,
-    StochasticWeightAveraging,
-    Timer,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import default_pg_timeout
 
@@ -43,9 +37,10 @@ from project.callbacks import (
     RunFolder,
 )
 from project.callbacks.finetuning import parameter_groups
-from project.callbacks.run_folder import claim_version
+from project.callbacks.given import given_callbacks
 from project.checkpoint_io import VerifiedCheckpointIO
 from project.config import with_full_paths, with_plain_values, yaml_of
+from project.console import shows_widgets
 from project.data.sampling import Sampling
 from project.errors import UserError
 from project.flag_errors import flag_error, raised_in
@@ -60,6 +55,7 @@ from project.run import (
     find_checkpoint,
     read_checkpoint,
 )
+from project.run_logger import run_logger
 from project.trust import require_known, with_trust
 from project.weights import load_teacher, name_last
 
@@ -225,20 +221,23 @@ class ExperimentCLI(LightningCLI):
         if self.finished:  # also where it is EarlyStopping that ended it, and not this limit
             config.max_epochs = self.trained_epochs
         if config.enable_progress_bar is None:
-            config.enable_progress_bar = sys.stdout.isatty()
+            config.enable_progress_bar = sys.stdout.isatty() or shows_widgets()
         if config.enable_model_summary is None:
             config.enable_model_summary = False
         self.pretrained: Pretrained = self.config_init.weights
         self.pretrained.choose_parts(self.datamodule)
         self.config.weights.reinitialize = self.pretrained.reinitialize
         self.config_init.finetuning.anew = self.pretrained.reinitialize or []
-        given, own = self._given_callbacks(config), self._own_callbacks(config)
+        given = given_callbacks(config, self.checkpoint is not None, self.finished)
+        own = self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.
         config.callbacks = [ExactResume(optimizer_changes), LastCheckpoint(), *given, *self.watching, *own]
         plugins = config.plugins or []
         config.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
-        self.claimed = self._choose_logger(config)
+        self.claimed = None
+        if config.logger in (None, True):
+            config.logger, self.claimed = run_logger(config, self.folder, self.checkpoint, self.trained_steps)
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except BaseException:
@@ -248,40 +247,6 @@ class ExperimentCLI(LightningCLI):
         if isinstance(trainer.strategy, DDPStrategy) and trainer.strategy._timeout == default_pg_timeout:
             trainer.strategy._timeout = PROCESS_TIMEOUT
         return trainer
-
-    def _choose_logger(self, config: Namespace) -> Path | None:
-        """Log to TensorBoard unless told otherwise; return the folder that was made for it."""
-        if config.logger not in (None, True):
-            return None
-        logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
-        if self.checkpoint and self.checkpoint.parent.name == "checkpoints":  # a resumed run goes on in its folder
-            logs, version = self.checkpoint.parents[2].resolve(), self.checkpoint.parents[1].name
-        elif not config.fast_dev_run and _get_rank() in (None, 0):
-            claimed = self.folder.resolve() if self.folder else claim_version(logs)
-            claimed.mkdir(parents=True, exist_ok=True)
-            logs, version = claimed.parent, claimed.name
-        # A killed run may have logged points that it did not live to save: they will come again.
-        purge: dict[str, Any] = {"purge_step": self.trained_steps} if self.trained_steps else {}
-        config.logger = TensorBoardLogger(logs.parent, logs.name, version=version, default_hp_metric=False, **purge)
-        return claimed
-
-    def _given_callbacks(self, config: Namespace) -> list[Callback]:
-        """The user's callbacks, as far as a resumed run needs them."""
-        given = config.callbacks or []
-        given = given if isinstance(given, list) else [given]
-        if config.max_time is not None:
-            given, config.max_time = [*given, Timer(config.max_time, verbose=False)], None
-        for callback in given:
-            if isinstance(callback, Timer):  # by steps, it would have Lightning end the epoch as if it were whole
-                callback._interval = "epoch"
-            if isinstance(callback, StochasticWeightAveraging) and self.checkpoint and not self.finished:
-                raise UserError(
-                    "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly: "
-                    "train anew, or with EMAWeightAveraging"
-                )
-        if self.checkpoint:  # what they look for has been found
-            given = [c for c in given if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
-        return given
 
     def _own_callbacks(self, config: Namespace) -> list[Callback]:
         """The callbacks that make a run."""

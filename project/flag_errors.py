@@ -8,8 +8,12 @@ from project.errors import UserError
 from project.trust import untrusted
 
 
+class FlagError(UserError):
+    """A flag that there is not, or a value that it does not take."""
+
+
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
-    """The mistake in a parser's exception.
+    """The mistake in a parser's exception; a `FlagError`, unless what was built raised its own.
 
     Args:
         error: Raised while parsing flags or building what they describe.
@@ -27,13 +31,14 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
         word = unknown[1].split()[0]
         near = get_close_matches(word.split("=")[0], list(flags), n=1)
-        return UserError(f"unknown flag {word}" + (f": did you mean {near[0]}?" if near else ": --help lists them all"))
+        mend = f"did you mean {near[0]}?" if near else "train.py --help lists them all"
+        return FlagError(f"unknown flag {word}: {mend}")
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
         return untrusted(f"--{keys}", denied[1])
     if keys:
-        return UserError(f"--{keys}: {_reason(message)}")
-    return UserError(message if raised_in(root).startswith("jsonargparse") else str(root))
+        return FlagError(f"--{keys}: {_reason(message)}")
+    return FlagError(message if raised_in(root).startswith("jsonargparse") else str(root))
 
 
 def _reason(message: str) -> str:

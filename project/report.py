@@ -1,7 +1,6 @@
 """What a training run prints at its end: learned against exact, test metrics, where things lie."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
 from project.callbacks.pretrained import Movement, Pretrained
 from project.callbacks.run_folder import RunFolder
+from project.console import open_console
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.least_squares import LeastSquaresFit
@@ -42,7 +42,7 @@ def report(
         pretrained: Knows what has moved since the weights that training began with.
         metrics: All metrics of the run.
     """
-    console, exact = Console(width=None if sys.stdout.isatty() else 100), None
+    console, exact = open_console(), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None
     if isinstance(model, LinearRegression) and isinstance(data, RowsDataModule):
@@ -159,7 +159,7 @@ def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping
     console.print(table)
 
 
-def print_comparison(console: Console, metrics: Mapping[str, Mapping[str, float]]) -> None:
+def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """A table of the same metrics of several models, one a column."""
     table = Table("metric")
     for name in metrics:
@@ -167,7 +167,7 @@ def print_comparison(console: Console, metrics: Mapping[str, Mapping[str, float]
     for name in next(iter(metrics.values())):
         if name.startswith("test/"):
             table.add_row(name, *(f"{found[name]:#.6g}" for found in metrics.values()))
-    console.print(table)
+    open_console().print(table)
 
 
 def print_spread(metrics: Mapping[str, float]) -> None:
@@ -178,7 +178,7 @@ def print_spread(metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
         if f"{name}/std" in metrics:
             table.add_row(name, f"{value:#.6g}", f"{metrics[f'{name}/std']:#.3g}")
-    Console().print(table)
+    open_console().print(table)
 
 
 def print_run(console: Console, run: Path, seconds: float) -> None:

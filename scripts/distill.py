@@ -15,10 +15,8 @@ if __name__ == "__main__":
     parser.add_argument("--baseline", action="store_true", help="train the same net on the labels alone as well")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from rich.console import Console
-
         from project.lifecycle.distill import distill
         from project.report import print_comparison
 
         more = ["--sampling.unlabelled_path", arguments.unlabelled] if arguments.unlabelled else []
-        print_comparison(Console(), distill(arguments.teacher, arguments.baseline, [*more, *words]))
+        print_comparison(distill(arguments.teacher, arguments.baseline, [*more, *words]))

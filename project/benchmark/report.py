@@ -2,15 +2,14 @@
 
 import json
 import platform
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from project.benchmark.suite import Figure
+from project.console import open_console
 
 
 def machine() -> str:
@@ -62,7 +61,7 @@ def draw(figures: Iterable[Figure], path: Path) -> None:
 
 def show(figures: Iterable[Figure]) -> list[Figure]:
     """Print a line a figure as it is measured, then the whole table."""
-    console, seen = Console(width=None if sys.stdout.isatty() else 120), []
+    console, seen = open_console(), []
     for figure in figures:
         console.print(f"[dim]{figure.what}: {figure.name} {figure.ratio:.3g}[/dim]")
         seen.append(figure)

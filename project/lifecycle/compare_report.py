@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from project.console import open_console
 from project.lifecycle.compare import LATENCY_ROWS, Figures, compare
 from project.whole_file import check_output, whole_file
 
@@ -41,7 +40,7 @@ def print_figures(figures: Sequence[Figures]) -> None:
         qualities = (f"{model.metrics[metric]:#.6g}" for metric in shown)
         times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
         table.add_row(escape(name), *qualities, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    open_console().print(table)
 
 
 def as_object(model: Figures) -> dict[str, object]:

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from project.cli import ExperimentCLI
+from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.open_run import open_run
 from project.report import print_metrics
@@ -39,5 +38,5 @@ def evaluate_and_report(reference: str, words: Sequence[str], as_json: bool) -> 
     if as_json:
         print(json.dumps(metrics | {"rows": rows}))
     else:
-        print_metrics(Console(), metrics)
+        print_metrics(open_console(), metrics)
         print(f"on {rows} test rows")

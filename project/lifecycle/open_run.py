@@ -10,6 +10,7 @@ from torch import Tensor
 from project.cli import ExperimentCLI
 from project.config import read_yaml
 from project.errors import UserError
+from project.flag_errors import FlagError
 from project.lifecycle.describe import row_names
 from project.lifecycle.predictor import is_artifact
 from project.quiet import quiet_lightning
@@ -85,6 +86,8 @@ def open_rows(reference: str, words: Sequence[str], purpose: str) -> ExperimentC
     try:
         run = open_run(reference, words)
         _ = run.datamodule.splits
+    except FlagError:
+        raise
     except (UserError, OSError) as error:
         raise UserError(
             f"{reference}: the rows {purpose} cannot be read ({error}): say where they are now, as with --data.path"

@@ -9,12 +9,12 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from project.callbacks.pruning import require_prunable
 from project.callbacks.run_folder import RunFolder
+from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.evaluate import evaluate
@@ -200,7 +200,7 @@ def sizes(net: nn.Module) -> dict[str, float]:
 @rank_zero_only
 def print_pruning(metrics: Mapping[str, float]) -> None:
     """What pruning has changed, and what it has not."""
-    console, table = Console(), Table(title="Pruning", title_justify="left")
+    console, table = open_console(), Table(title="Pruning", title_justify="left")
     table.add_column("")
     for column in ("before", "after", "after / before"):
         table.add_column(column, justify="right")

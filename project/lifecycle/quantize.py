@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from project.cli import ExperimentCLI
+from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.describe import run_folder
@@ -205,7 +205,7 @@ def print_quantized(done: Quantized) -> None:
         now = after.milliseconds[threads, rows]
         label = f"ms for {rows} row{'s' * (rows > 1)}, {threads} thread{'s' * (threads > 1)}"
         table.add_row(label, f"{value:.3g}", f"{now:.3g}", ratio(value, now, "faster", "slower"))
-    Console().print(table)
+    open_console().print(table)
     for name in done.kept:
         print(f"{name} stays in float32: ONNX Runtime has no form of it in integers")
 

@@ -37,7 +37,7 @@ class LoRA(Net):
         out_features: int,
         net: Callable[[tuple[int, ...], int], Net],
         rank: int = 4,
-        alpha: float = 8.0,
+        alpha: float = 32.0,
     ) -> None:
         super().__init__(in_shape, out_features)
         if rank < 1:

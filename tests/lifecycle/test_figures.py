@@ -34,7 +34,7 @@ def test_fine_tuning_beats_a_start_from_scratch_and_adapters_come_close(folder, 
         train([*LSTM, *seeded(seed), "--data.classes", "[0,1,2,3,4]", "--trainer.max_epochs", "10"])
         source = str(find_checkpoint("last"))
         words = [*few, *seeded(seed + 100), "--data.seed", str(seed)]
-        adapted = finetune(source, 4, [*words, "--optimizer.lr", "0.02"])  # what starts at zero learns faster
+        adapted = finetune(source, 4, [*words, "--optimizer.lr", "0.007"])  # what starts at zero may learn faster
         runs = {"scratch": train([*LSTM, *words]), "full": finetune(source, None, words), "lora": adapted}
         for name, metrics in runs.items():
             found.setdefault(name, []).append(metrics["test/accuracy"])

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from project.callbacks.run_folder import claim_version
+from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.chain.plan import make_plan
 from project.lifecycle.chain.record import Chain, Done, opened, write_record
@@ -47,7 +48,7 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
     if folder is None:
         assert plan is not None
         folder = claim_version(Path(plan.config["trainer"]["default_root_dir"] or ".") / ROOT, "lifecycle")
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = open_console()
     with opened(folder, plan) as (plan, done):
         chain = Chain(folder, plan, done, trusted)
         for stage in plan.stages[len(done) :]:
@@ -58,7 +59,7 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
                 ended.seconds = time.perf_counter() - began
             done.append(ended)
             write_record(folder, plan, done)
-            console.print(line(chain, ended), markup=False, soft_wrap=True)
+            console.print(line(chain, ended), markup=False, highlight=False, soft_wrap=True)
     print_report(console, folder)
     return folder
 
@@ -127,4 +128,4 @@ def print_report(console: Console, folder: Path) -> None:
     where = os.path.relpath(folder)
     lines = [f"{row['name']}: {cell(row, 'told')}" for row in found["rows"]]
     lines += [told(found), f"Report:      {where}/{PAGE}", f"TensorBoard: tensorboard --logdir {where}"]
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

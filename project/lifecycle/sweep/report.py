@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.sweep.experiment import write_experiment
 from project.lifecycle.sweep.settings import Settings
@@ -47,7 +46,7 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
     trials, best = study.get_trials(deepcopy=False), None
     if any(trial.state.name == "COMPLETE" for trial in trials):
         best = study.best_trial
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = open_console()
     console.print()
     console.print(trial_table(study, folder, best))
     failed = [trial_line(study, trial.number) for trial in trials if "error" in trial.user_attrs]
