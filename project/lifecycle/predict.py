@@ -17,6 +17,8 @@ from project.data.table import require_columns, stream
 from project.errors import UserError
 from project.lifecycle.predictor import Predictor, open_predictor
 from project.serving.artifact import Array, Metadata
+from project.serving.prediction_columns import prediction_columns
+from project.serving.predictions import Predictions
 from project.whole_file import check_output, whole_file
 
 
@@ -52,10 +54,11 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
     for field in schema:
         if destination.suffix.lower() == ".csv" and (pa.types.is_nested(field.type) or pa.types.is_binary(field.type)):
             raise UserError(f"{source}: column {field.name!r} is {field.type}: write to a .parquet file instead")
-    for field in _added_columns(predictor):
-        if field.name in schema.names:
-            raise UserError(f"{source}: there already is a column {field.name!r}: rename it")
-        schema = schema.append(field)
+    nothing = np.empty((0, len(metadata["class_names"] or metadata["target_names"])), np.float32)
+    for name, column in _columns(dict.fromkeys(predictor.names, nothing), metadata).items():
+        if name in schema.names:
+            raise UserError(f"{source}: there already is a column {name!r}: rename it")
+        schema = schema.append(pa.field(name, column.type))
 
     rows, history = 0, np.empty((0, len(features)), np.float32)
     with _writer(destination, schema) as write:
@@ -64,7 +67,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
             known = np.concatenate([history, _filled(source, x, metadata, rows)])
             history = known[max(len(known) - window + 1, 0) :] if window else known[:0]
             answer = _answer(predictor, _inputs(known, metadata), len(block))
-            columns = _columns(answer, metadata["class_names"])
+            columns = _columns(answer, metadata).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
     return rows
@@ -94,14 +97,6 @@ def _inputs(rows: Array, metadata: Metadata) -> Array:
     return np.lib.stride_tricks.sliding_window_view(rows, window, 0).swapaxes(1, 2)  # (windows, window, columns)
 
 
-def _added_columns(predictor: Predictor) -> list[pa.Field]:
-    """What is written beside the input's columns: each target's prediction, each class's probability, the spread."""
-    targets, classes = predictor.metadata["target_names"], predictor.metadata["class_names"]
-    fields = [pa.field(f"{target}_predicted", pa.float32() if classes is None else pa.string()) for target in targets]
-    fields += [pa.field(f"{targets[0]}_probability_{name}", pa.float32()) for name in classes or []]
-    return fields + [pa.field(f"{target}_spread", pa.float32()) for target in targets if "spread" in predictor.names]
-
-
 def _answer(predictor: Predictor, inputs: Array, rows: int) -> dict[str, Array]:
     """Answers to the last of so many rows; NaN for those before them, and for inputs with gaps."""
     gaps = np.isnan(inputs).any(axis=tuple(range(1, inputs.ndim)))
@@ -112,15 +107,9 @@ def _answer(predictor: Predictor, inputs: Array, rows: int) -> dict[str, Array]:
     return {name: np.pad(values, ((early, 0), (0, 0)), constant_values=np.nan) for name, values in answer.items()}
 
 
-def _columns(answer: dict[str, Array], classes: list[str] | None) -> list[pa.Array]:
-    """An answer as the columns of `_added_columns`; empty where it is NaN."""
-    values, spread = answer.get("probabilities", answer["outputs"]), answer.get("spread")
-    columns = [pa.array(column, from_pandas=True) for column in values.T]
-    if classes is not None:
-        best, unknown = np.nan_to_num(values).argmax(1), np.isnan(values).any(1)
-        columns.insert(0, pa.array(classes, pa.string()).take(pa.array(best, mask=unknown)))
-        spread = None if spread is None else spread[np.arange(len(best)), best][:, None]
-    return columns if spread is None else [*columns, *(pa.array(column, from_pandas=True) for column in spread.T)]
+def _columns(answer: dict[str, Array], metadata: Metadata) -> dict[str, pa.Array]:
+    values = answer.get("probabilities", answer["outputs"])
+    return prediction_columns(Predictions(values, answer.get("spread"), None), metadata)
 
 
 @contextmanager

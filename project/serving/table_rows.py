@@ -17,7 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from project.columns import NotANumberError, as_float64
 from project.serving.artifact import Artifact
 from project.serving.metadata import Metadata
-from project.serving.predictions import Numbers, Predictions, fill, predict
+from project.serving.prediction_columns import prediction_columns
+from project.serving.predictions import Numbers, fill, predict
 from project.serving.request_error import RequestError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -52,8 +53,9 @@ def answer_table(
         whole = np.concatenate([early.any(axis=1), np.ones(len(x), np.bool_) if whole is None else whole])
         whole = np.logical_and.reduce(sliding_window_view(whole, window), axis=1)
     predictions = predict(artifact, x.reshape(len(x), *metadata["in_shape"]), whole, options)
-    answer = with_predictions(table, predictions, metadata)
-    return len(x), (write_parquet if is_parquet else write_csv)(answer)
+    for name, column in prediction_columns(predictions, metadata).items():
+        table = table.append_column(name, column)
+    return len(x), (write_parquet if is_parquet else write_csv)(table)
 
 
 def read_csv(body: bytes, metadata: Metadata, most: int) -> pa.Table:
@@ -121,32 +123,6 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
             row = int(large.argmax())
             raise RequestError(422, f"{x[index, row]:g} is not a finite number within float32", row + 1, name)
     return x.T
-
-
-def with_predictions(table: pa.Table, predictions: Predictions, metadata: Metadata) -> pa.Table:
-    """The rows with the columns that scripts/predict.py adds; empty where there is no prediction.
-
-    The spread of classes is that of the likeliest one's probability.
-    """
-    values, spread, _ = predictions
-    known = predictions.known
-    [first, *_], columns = metadata["target_names"], dict[str, pa.Array]()
-    if metadata["class_names"] is not None:
-        best = values.argmax(axis=1)
-        columns[f"{first}_predicted"] = pa.array(metadata["class_names"]).take(pa.array(best, mask=~known))
-        names = [f"{first}_probability_{label}" for label in metadata["class_names"]]
-        spreads = {f"{first}_spread": None if spread is None else spread[np.arange(len(best)), best]}
-    else:
-        names = [f"{target}_predicted" for target in metadata["target_names"]]
-        spreads = {
-            f"{target}_spread": None if spread is None else spread[:, at]
-            for at, target in enumerate(metadata["target_names"])
-        }
-    numbers = dict(zip(names, values.T, strict=True)) | spreads
-    columns |= {name: pa.array(column, mask=~known) for name, column in numbers.items() if column is not None}
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
 
 
 def write_csv(table: pa.Table) -> bytes:
