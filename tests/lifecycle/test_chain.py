@@ -46,6 +46,13 @@ def test_flags_of_stages_are_told_from_those_of_train():
     assert of_stages["distill"] == ["--trainer.max_epochs", "3"]
 
 
+def test_a_package_that_a_later_stage_needs_is_named_before_the_first(folder, monkeypatch):
+    monkeypatch.setattr("project.serving.server.PACKAGES", ("fastapi", "of_nobody"))
+    with pytest.raises(UserError, match=r'^serving needs of_nobody: pip install -e "\.\[serve\]"$'):
+        make_plan("train,serve", [])
+    assert make_plan("train", []).stages == ["train", "evaluate"]
+
+
 def test_a_section_of_an_experiment_says_what_flags_say(folder):
     section = "lifecycle:\n  stages: [train, prune]\n  prune: {structured: 0.25, trainer: {max_epochs: 7}}\n"
     (folder / "own.yaml").write_text("trainer:\n  max_epochs: 3\n" + section)

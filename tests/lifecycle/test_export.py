@@ -182,6 +182,11 @@ def test_a_file_that_answers_otherwise_is_not_written(run, folder, monkeypatch, 
     assert files(folder) == before
 
 
+def test_a_wrong_flag_is_told_as_such_and_not_as_rows_that_are_gone(run):
+    with pytest.raises(UserError, match=r"^unknown flag --outpt: train.py --help lists them all$"):
+        export(run, words=["--outpt", "model.onnx"])
+
+
 def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     path = table()
     train(["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=1"])

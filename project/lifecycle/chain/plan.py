@@ -12,7 +12,9 @@ from project.callbacks.hyperparameters import flatten
 from project.config import yaml_of
 from project.errors import UserError
 from project.lifecycle.distill import DISTILLED
+from project.lifecycle.formats import require_onnx
 from project.lifecycle.stage import Config, parse
+from project.serving.server import require_packages
 
 SECTION = "lifecycle"
 STAGES = ("train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate")
@@ -126,7 +128,10 @@ def check_trainer(trainer: Mapping[str, Any]) -> int:
 
 
 def check(plan: Plan, trust: Sequence[str] = ()) -> None:
-    """Raise a UserError where stages cannot follow one another, or a flag of one of them is none."""
+    """Raise a UserError where stages cannot follow one another, a flag of one is none, or a package is not there."""
+    require_onnx()  # by which all are measured
+    if "serve" in plan.stages:
+        require_packages()
     has_run = False
     for stage in plan.stages:
         if stage not in STAGES:
