@@ -6,16 +6,27 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
 
 from tests.command import REPOSITORY, run_script
+from tests.serving.running import running
 
 TEXT = (REPOSITORY / "README.md").read_text()
-# Those that install, serve or test are run by .ci/run and by tests of their own.
-ELSEWHERE = ("pip install", "tensorboard", "pytest", "python scripts/serve.py", "curl")
+# Those that install or test are run by .ci/run, and TensorBoard by a test of its own.
+ELSEWHERE = ("pip install", "tensorboard", "pytest")
 
 
-def test_every_command_of_readme_runs(tmp_path):
+@pytest.fixture
+def servers():
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_every_command_of_readme_runs(tmp_path, servers):
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.DOTALL):
@@ -24,8 +35,16 @@ def test_every_command_of_readme_runs(tmp_path):
     blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if not line.startswith(ELSEWHERE)]
     assert len(commands) > 10
+    served = None
     for command in commands:
         match shlex.split(command):
+            case ["python", "scripts/serve.py", artifact]:
+                served = servers.enter_context(running(tmp_path / artifact))
+                continue
+            case ["curl", address]:  # of which not every machine has one
+                assert served is not None
+                assert served.client.get(urlsplit(address).path).status_code == 200
+                continue
             case ["python", script, *words] if script.startswith("scripts/") and ">" not in words:
                 done = run_script(tmp_path, Path(script).stem, *words)
             case _:
