@@ -15,6 +15,7 @@ CALIBRATION_BATCH = 16
 STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
 INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
 LEAST_WEIGHTS = 64  # below it, what halves them takes more than it saves
+LEAST_INPUTS = 64  # of a convolution's output: fewer are gathered in no less time than floats take in all
 
 
 def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
@@ -41,6 +42,9 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
         if method == "dynamic":
             quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, reduce_range=True)
         else:
+            model = onnx.load(prepared)
+            kept = keep_in_float(model)
+            onnx.save(model, prepared)
             quantize_static(
                 prepared,
                 target,
@@ -50,10 +54,44 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=kept,
                 # Outputs keep their digits; between layers they are rounded where the next one takes them.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
     return sum(operators(onnx.load(target))[name] for name in INTEGER_OPERATORS)
+
+
+def keep_in_float(model: Any) -> list[str]:
+    """Names of convolutions that are faster as they are, and of the activation and the pooling that follow.
+
+    These two change places, which changes no value: ONNX Runtime would round in between, and pools integers slowly.
+    """
+    from onnx.shape_inference import infer_shapes
+
+    nodes, kept = model.graph.node, []
+    shapes = {weight.name: weight.dims for weight in model.graph.initializer}
+    for node in nodes:
+        inputs = np.prod(shapes.get(node.input[1], [LEAST_INPUTS])[1:]) if node.op_type == "Conv" else LEAST_INPUTS
+        grouped = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        if inputs >= LEAST_INPUTS or grouped:
+            continue
+        relu = _only_user(nodes, node)
+        pool = relu and _only_user(nodes, relu)
+        kept.append(node.name)
+        if pool and (relu.op_type, pool.op_type) == ("Relu", "MaxPool"):
+            relu.op_type, pool.op_type = "MaxPool", "Relu"
+            relu.attribute.extend(pool.attribute)
+            del pool.attribute[:]
+            kept += [relu.name, pool.name]
+    del model.graph.value_info[:]
+    model.CopyFrom(infer_shapes(model))
+    return kept
+
+
+def _only_user(nodes: Any, node: Any) -> Any:
+    """The node that takes what a node gives, if there is but one."""
+    users = [other for other in nodes if node.output[0] in other.input]
+    return users[0] if len(users) == 1 else None
 
 
 def write_halves(source: Path, target: Path, precision: str) -> int:

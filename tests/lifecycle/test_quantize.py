@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import numpy_helper
+from torch.nn import functional
 
 from project.data import DigitsDataModule
 from project.lifecycle import compare
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.export import export
 from project.lifecycle.quantize import NoGainError, quantize
+from project.lifecycle.smaller import keep_in_float
 from project.serving.artifact import Artifact, read_metadata
 from project.training import train
 from tests.command import run_script
@@ -79,17 +83,35 @@ def test_convolutions_are_calibrated_on_training_rows_channel_by_channel(models)
     model = onnx.load(done.path)
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     constants = {name: value for name, value in weights.items() if value.dtype == np.int8 and value.ndim == 4}
-    assert [value.shape for value in constants.values()] == [(32, 1, 3, 3), (64, 32, 3, 3)]
+    assert [value.shape for value in constants.values()] == [(64, 32, 3, 3)]
     scales = [
         weights[n.input[1]] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants
     ]
-    assert [len(np.unique(scale)) for scale in scales] == [32, 64]
+    assert [len(np.unique(scale)) for scale in scales] == [64]
     assert done.after.bytes < done.before.bytes / 2.5
     assert abs(accuracy(done.path) - accuracy("cnn.onnx")) <= 0.005
     [first] = [node for node in model.graph.node if node.op_type == "QuantizeLinear"][:1]
     x = DigitsDataModule().splits.train.x
-    span = (x.max() - x.min()) / x.std(correction=0)  # of standardised pixels
-    assert weights[first.input[1]] * 255 == pytest.approx(span.item(), rel=0.02)
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    weight, bias = (torch.from_numpy(weights[name].copy()) for name in conv.input[1:])
+    maps = functional.conv2d((x - x.mean()) / x.std(correction=0), weight, bias, padding=1)
+    assert weights[first.input[1]] * 255 == pytest.approx(maps.max().item(), rel=0.1)  # of 512 of the rows
+
+
+def test_a_convolution_of_few_inputs_stays_as_it_is_and_is_pooled_before_it_is_rounded(models):
+    model = onnx.load("cnn.onnx")
+    kept = keep_in_float(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node if node.name in kept] == ["Conv", "MaxPool", "Relu"]
+    x = DigitsDataModule().splits.test.x.numpy()
+    before, after = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(["outputs"], {"x": x})[0]
+        for each in (onnx.load("cnn.onnx"), model)
+    )
+    assert np.array_equal(before, after)
+    quantize("cnn.onnx", Path("kept.onnx"))
+    order = [node.op_type for node in onnx.load("kept.onnx").graph.node if node.op_type != "DequantizeLinear"]
+    assert order[:6] == ["Sub", "Div", "Conv", "MaxPool", "Relu", "QuantizeLinear"]
 
 
 def test_outputs_keep_all_their_digits(models):
