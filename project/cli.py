@@ -66,6 +66,8 @@ DEFAULTS = {
     "trainer.max_epochs": 100,
 }
 
+# Flags that mean nothing to a model that solves.
+IDLE = ("--optimizer", "--lr_scheduler", "--weights", "--finetuning", "--pruning")
 USAGE = """%(prog)s [--config YAML] [--ckpt_path last] [--trust MODULE …]
        [--data NAME --data.ARGUMENT VALUE …] [--model NAME --model.ARGUMENT VALUE …] [--model.net NAME …]
        [--optimizer NAME --optimizer.ARGUMENT VALUE …] [--lr_scheduler NAME …] [--trainer.ARGUMENT VALUE …]"""
@@ -163,9 +165,12 @@ class ExperimentCLI(LightningCLI):
             if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml)) is not None:
                 self._resume(parser, restarted)
         if self.config.model.class_path.endswith(".LinearRegression"):
-            idle = next((word for word in self.words if word.startswith(("--optimizer", "--lr_scheduler"))), None)
+            idle = next((word for word in self.words if word.startswith(IDLE)), None)
             if idle:
-                raise UserError(f"{idle}: --model LinearRegression solves, without any optimizer: leave it out")
+                raise UserError(f"{idle}: --model LinearRegression solves, without any training: leave it out")
+        seed = self.config.seed_everything
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise UserError(f"--seed_everything is {seed}: give 0 to {2**32 - 1}")
         if self.config.trainer.max_epochs == 0 and not self.config.weights.path:
             raise UserError("--trainer.max_epochs is 0: give 1 or more, or weights to take over with --weights.path")
         self.config.config = self.config.ckpt_path = self.config.lifecycle = None
@@ -202,10 +207,15 @@ class ExperimentCLI(LightningCLI):
         try:  # it builds the optimizer once, before anything is written
             if decay != 1:
                 groups = parameter_groups(model, self.config.optimizer.init_args.lr, decay)
+                if sum(any(p.requires_grad for p in group["params"]) for group in groups) < 2:
+                    raise UserError("--finetuning.layer_decay: what is trained is one layer: leave it out")
                 model.__dict__["parameters"] = lambda: groups  # what Lightning hands to the optimizer
             super()._add_configure_optimizers_method_to_model(subcommand)
+        except UserError:
+            raise
         except (ValueError, TypeError) as error:
-            raise UserError(f"--optimizer or --lr_scheduler: {error}") from error
+            flags = "--finetuning.layer_decay with this --optimizer" if decay != 1 else "--optimizer or --lr_scheduler"
+            raise UserError(f"{flags}: {error}") from error
         finally:
             model.__dict__.pop("parameters", None)
 

@@ -28,14 +28,15 @@ def told_in_one_line() -> Iterator[None]:
         line = str(mistake)
         if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
-        _end_with(line)
+        end_with(line)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
             raise
-        _end_with(f"not enough memory: {error}")
+        end_with(f"not enough memory: {error}")
 
 
-def _end_with(line: str) -> NoReturn:
+def end_with(line: str) -> NoReturn:
+    """End the process with exit status 2 and one line on standard error."""
     # What a line quotes may come from a file, with characters that command a terminal.
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
     print(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", file=sys.stderr)

@@ -30,7 +30,10 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     message = str(error)
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
         word = unknown[1].split()[0]
-        near = get_close_matches(word.split("=")[0], list(flags), n=1)
+        if not word.startswith("-"):
+            return FlagError(f"{word}: belongs to no flag: give runs and files first, and flags after them")
+        flags = [flag for flag in flags if not flag.endswith(".help")]
+        near = get_close_matches(word.split("=")[0], flags, n=1)
         mend = f"did you mean {near[0]}?" if near else "train.py --help lists them all"
         return FlagError(f"unknown flag {word}: {mend}")
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
@@ -46,7 +49,9 @@ def _reason(message: str) -> str:
     of = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)'", message)
     owner = of[1] if of else "it"
     if required := re.search(r"the following arguments are required: (.*)", message):
-        return f"{owner} needs {required[1]}"
+        names, _, got = required[1].partition(". Got value: ")
+        inner = re.match(r"Namespace\(class_path='(?:\w+\.)*(\w+)'", got)
+        return f"{inner[1] if inner else owner} needs {names}"
     if option := re.search(r"Option '(.*?)' is not accepted", message):
         return f"{owner} has no argument {option[1]!r}"
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
@@ -54,8 +59,8 @@ def _reason(message: str) -> str:
     expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
     if literals := re.findall(r"Expected a typing.Literal\[(.*?)\]", message):
         return f"{value!r} is not one of {', '.join(literals)}"
-    if expected and expected[0] in ("int", "float", "bool", "str"):
-        return f"{value!r} is not {'an' if expected[0] == 'int' else 'a'} {expected[0]}"
+    if kind := next((name for name in ("int", "float", "bool", "str") if name in expected), None):
+        return f"{value!r} is not {'an' if kind == 'int' else 'a'} {kind}"
     if name := re.search(r"Expected a dot import path string: (.*)", message):
         return f"there is no class {name[1]!r} to be given here"
     if "list" in expected:

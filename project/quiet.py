@@ -11,6 +11,7 @@ NEEDLESS_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
     r".*torch.jit.script_method. is deprecated",  # within torch.compile
     r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler is
+    r".*module\(s\) in eval mode at the start of training",  # frozen norms are meant to be
     r".*Checkpoint directory .* exists",  # as it does when a run is resumed
 )
 

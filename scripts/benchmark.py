@@ -1,12 +1,12 @@
 """How fast it is beside a plain PyTorch loop, stock Lightning and scikit-learn, or beside other servers; as ratios."""
 
-import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "what", nargs="?", choices=["training", "serving"], default="training", help="training unless given"
     )

@@ -1,12 +1,12 @@
 """Train and test an experiment on every fold of its rows; mean and spread of each metric."""
 
-import argparse
-
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Further flags are those of train.py.", allow_abbrev=False
+    parser = ArgumentParser(
+        description=__doc__,
+        epilog="Further flags are those of train.py.",
     )
     parser.add_argument("--folds", type=int, default=5, help="how many parts the rows are cut into; 5 unless given")
     arguments, words = parser.parse_known_args()

@@ -1,11 +1,10 @@
 """Have a run teach another net: from labels, where rows have any, and from what the teacher says of every row."""
 
-import argparse
-
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py, and override the teacher's own: --model.net MLP, "
         "--model.temperature 4, --model.labels_weight 0.1, --model.mutual true, --sampling.labels 150.",

@@ -1,13 +1,13 @@
 """Several nets as one: of runs that are there, or trained side by side in one fit."""
 
-import argparse
 import sys
 from itertools import takewhile
 
+from project.arguments import ArgumentParser
 from project.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         usage="%(prog)s RUN RUN [RUN …] | --members K [--bootstrap] [flags of train.py]",
         epilog="Predictions are the mean over members, of classes that of probabilities, with their spread beside it. "
@@ -20,9 +20,11 @@ if __name__ == "__main__":
     with told_in_one_line():
         from project.lifecycle.ensemble import combine, train_jointly
 
-        if len(runs) > 1 and arguments.members is None:
+        if runs and (arguments.members is not None or arguments.bootstrap):
+            raise UserError("--members and --bootstrap train one net anew: give either these or runs")
+        if len(runs) > 1:
             combine(runs, words)
-        elif runs or arguments.members is None:
-            raise UserError("give two runs or more, or --members K to train some")
+        elif arguments.members is None:
+            raise UserError("give two runs or more, and flags after them, or --members K to train some")
         else:
             train_jointly(arguments.members, arguments.bootstrap, words)

@@ -1,13 +1,13 @@
 """Test metrics of a run or an artifact, on its own test rows or on others; of several, side by side."""
 
-import argparse
 import sys
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all "
         "rows of another table; --trust MODULE lets the run name a module's classes.",

@@ -1,12 +1,12 @@
 """Export a run as one file that needs neither this project nor Lightning, and answers as the network does."""
 
-import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py and override the run's own: --data.path says where its table is "
         "now; --trust MODULE lets the run name a module's classes.",

@@ -1,11 +1,10 @@
 """Train a run further: on other data, with a new head where the targets are others, wholly, in part, or by adapters."""
 
-import argparse
-
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py, and override the run's own: --data.path new.csv, "
         '--finetuning.freeze "[backbone]", --finetuning.unfreeze_every 2, --finetuning.layer_decay 0.5, '

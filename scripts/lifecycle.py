@@ -1,19 +1,18 @@
 """The whole life cycle of a model in one command: teacher, ensemble, student, pruning, int8, server, and a report."""
 
-import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         usage="%(prog)s [--stages A,B,…] [--folder FOLDER] [--STAGE.FLAG VALUE …] [flags of train.py]",
         epilog="A stage takes flags of its own script after its name: --distill.trainer.max_epochs 80, "
         "--distill.model.net MLP, --ensemble.members 5, --prune.structured 0.25. A `lifecycle:` section of an "
         "experiment's YAML says the same: `stages: [train, prune]`, `prune: {structured: 0.25}`. Other flags are those "
         "of train.py.",
-        allow_abbrev=False,
     )
     parser.add_argument("--stages", help="train,ensemble,distill,prune,export,quantize,serve,evaluate, or some of them")
     parser.add_argument("--folder", type=Path, help="to go on with a chain (lightning_logs/lifecycle_N, a new one)")

@@ -1,12 +1,12 @@
 """Predictions for the rows of a table, by a run or an exported file."""
 
-import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", help="a run folder, a checkpoint, `last`, or an .onnx file")
     parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
     parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows with `<target>_predicted`")

@@ -1,11 +1,10 @@
 """Prune a run: set its smallest weights to zero, or leave out whole neurons, channels and heads; then train on."""
 
-import argparse
-
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py, and override the run's own: --trainer.max_epochs 20, "
         "--optimizer.lr 0.001, --pruning.epochs 5 (how long zeros take to become as many as wanted).",

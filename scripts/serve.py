@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("artifact", type=Path, help="an .onnx file; another one put in its place is served at once")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")

@@ -3,16 +3,16 @@
 import argparse
 from pathlib import Path
 
+from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 from project.lifecycle.sweep.ranges import HELP, split_words
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__,
         usage="%(prog)s --search.FLAG RANGE [--search.FLAG RANGE …] [options] [flags of train.py]",
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--trials", type=int, help="how many in all, those of a resumed sweep included (20)")
     parser.add_argument("--metric", help="what is to be best, of the best checkpoint of each trial (val/loss)")

@@ -1,5 +1,7 @@
 """What of a net is trained, and how fast: frozen parts, gradual unfreezing, rates by depth."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
@@ -51,16 +53,19 @@ class Finetuning(BaseFinetuning):
         """Freeze, before processes agree on what they share."""
         if not self.frozen or not isinstance(pl_module, Supervised):
             return
-        net = pl_module.net.net
+        net, first = pl_module.net.net, not self._layers
         names = frozen_names(net, self.frozen)
         anew = new_parameters(net, self.anew)
         parameters = dict(net.named_parameters())
         self._layers = [
             [parameters[name] for name in layer if within(name, names)] for layer in reversed(net.backbone_names())
         ]
-        for name, parameter in parameters.items():
-            if within(name, names) and not within(name, anew):
-                parameter.requires_grad_(False)
+        chosen = [name for name in parameters if within(name, names) and not within(name, anew)]
+        if first and not any(parameters[name].requires_grad for name in chosen):
+            name = type(net).__name__
+            raise UserError(f"--finetuning.freeze {self.frozen}: {name} trains nothing there: leave it out")
+        for name in chosen:
+            parameters[name].requires_grad_(False)
         if not any(parameter.requires_grad for parameter in parameters.values()):
             raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train: leave the head out")
 
@@ -100,7 +105,7 @@ def frozen_names(net: Net, wanted: list[str]) -> list[str]:
     return [name for part in wanted for name in (backbone if part == BACKBONE else [part])]
 
 
-def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[str, Any]]:
     """Parameters by depth, each layer with a lower learning rate than the one above it.
 
     Args:
@@ -112,7 +117,7 @@ def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[
     parameters = dict(net.named_parameters())
     head = [name for name in parameters if within(name, net.head_names())]
     layers = [head, *reversed(net.backbone_names())]
-    groups: list[dict[str, object]] = []
+    groups: list[dict[str, Any]] = []
     for depth, layer in enumerate(layers):
         factor = decay**depth
         group: list[torch.nn.Parameter] = [parameters[name] for name in layer]

@@ -54,6 +54,10 @@ class Pretrained(Callback):
         strict: bool = True,
         narrow: bool = False,
     ) -> None:
+        idle = {"reinitialize": reinitialize is not None, "strict": not strict, "narrow": narrow}
+        for name in idle if path is None else ():
+            if idle[name]:
+                raise UserError(f"--weights.{name}: there are no weights: give --weights.path")
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
         self._like: Net | None = None
         self._start: dict[str, Tensor] = {}

@@ -37,6 +37,8 @@ class Pruning(Callback):
             raise UserError(f"--pruning.sparsity is {sparsity}: give a number above 0 and below 1")
         if epochs is not None and epochs < 1:
             raise UserError(f"--pruning.epochs is {epochs}: give 1 or more")
+        if epochs is not None and not sparsity:
+            raise UserError("--pruning.epochs: nothing is pruned: give --pruning.sparsity")
         self.sparsity, self.epochs = sparsity, epochs
         self._start: float | None = None
         self._pruned: list[tuple[nn.Parameter, Tensor]] = []  # weights, and which of them are zero
@@ -137,4 +139,6 @@ def require_prunable(net: Net, sparsity: float) -> None:
         mend = ": give --model.net.vectorize false" if isinstance(net, Ensemble) else ""
         raise UserError(f"sparsity: {name} has no linear, convolutional or recurrent layer to prune{mend}")
     if not 0 < round(sparsity * count) < count:
-        raise UserError(f"sparsity {sparsity}: of the {count} weights of {name}, that is all or none")
+        raise UserError(
+            f"sparsity {sparsity}: of the {count} weights of {name}, that is all or none: give another part"
+        )

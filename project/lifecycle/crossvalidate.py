@@ -11,7 +11,7 @@ from pathlib import Path
 
 from project.callbacks.run_folder import claim_version
 from project.errors import UserError
-from project.lifecycle.stage import parse, train_as, trust_again
+from project.lifecycle.stage import BEGINS, parse, refuse_flags, require_run, train_as, trust_again
 from project.run import ROOT, write_metrics
 
 
@@ -28,10 +28,15 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
     Yields:
         Each fold's run, with its test metrics.
     """
+    if folds < 2:
+        raise UserError(f"--folds is {folds}: give 2 or more")
+    turns = "every fold has its turn: leave it out, and give --folds"
+    refuse_flags(words, BEGINS | {"sampling.fold": turns, "sampling.folds": turns})
     config = parse([*words, "--sampling.folds", str(folds)])
     trust = trust_again()
-    if config["sampling"]["fold"]:
-        raise UserError("--sampling.fold: every fold has its turn: leave it out")
+    require_run(config["trainer"])
+    if config["trainer"]["limit_test_batches"] == 0:
+        raise UserError("--trainer.limit_test_batches is 0: folds are there to be tested on: leave it out")
     root = Path(config["trainer"]["default_root_dir"] or ".") / ROOT
     folder, found = claim_version(root, "crossvalidation"), []
     try:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import yaml
 
+from project.cli import ExperimentCLI
+from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import Config, parse, stage_config, train_as, trust_again
+from project.lifecycle.stage import BEGINS, Config, parse, refuse_flags, stage_config, train_as, trust_again
 from project.run import find_checkpoint, without_teacher
 
 DISTILLED = {
@@ -22,11 +24,16 @@ def student_config(reference: str, words: Sequence[str] = ()) -> Config:
         reference: The teacher: a run folder, a checkpoint, or `last`.
         words: Flags of scripts/train.py, such as `--model.net MLP`.
     """
+    refuse_flags(words, BEGINS | {"model.teacher": f"the teacher is {reference}: leave it out"})
     config = stage_config(reference)
     model = config["model"]
     model["class_path"] = DISTILLED.get(model["class_path"], model["class_path"])
     model["init_args"]["teacher"] = str(find_checkpoint(reference).resolve())
-    return parse(["--config", yaml.safe_dump(config), *words])
+    parsed = parse(["--config", yaml.safe_dump(config), *words])
+    if "teacher" not in parsed["model"]["init_args"]:
+        name = parsed["model"]["class_path"].rpartition(".")[2]
+        raise UserError(f"--model {name} learns from no teacher: leave it out, and name the net with --model.net")
+    return parsed
 
 
 def distill(reference: str, baseline: bool = False, words: Sequence[str] = ()) -> dict[str, dict[str, float]]:
@@ -44,6 +51,8 @@ def distill(reference: str, baseline: bool = False, words: Sequence[str] = ()) -
     config = student_config(reference, words)
     trust, metrics = trust_again(), {}
     if baseline:
+        # What is wrong with the student is told before.
+        ExperimentCLI(["--config", yaml.safe_dump(config), *trust, "--trainer.fast_dev_run=1"]).datamodule.splits  # noqa: B018
         alone = config | {"model": without_teacher(config["model"])}
         alone["sampling"] = config["sampling"] | {"unlabelled": False, "unlabelled_path": None}
         metrics["labels alone"] = train_as(alone, trust)

@@ -4,11 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from project.errors import UserError
-from project.lifecycle.stage import LINEAR, Config, parse, stage_config, train_as, train_on, trust_again
+from project.lifecycle.stage import (
+    BEGINS,
+    LINEAR,
+    TAKES,
+    Config,
+    parse,
+    refuse_flags,
+    stage_config,
+    train_as,
+    train_on,
+    trust_again,
+)
 from project.run import DATA_KEY, find_checkpoint, read_checkpoint
 
 ENSEMBLE = "project.nets.Ensemble"
-SAME = ("in_shape", "out_features", "feature_names", "target_names", "class_names")
+SAME = {
+    "in_shape": "shape of a row",
+    "out_features": "number of outputs",
+    "feature_names": "features",
+    "target_names": "targets",
+    "class_names": "classes",
+}
 
 
 def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, float]:
@@ -24,13 +41,17 @@ def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, f
     Raises:
         UserError: If runs are of different tasks, or of other features, targets or classes.
     """
+    refuse_flags(words, TAKES)
+    paths = [find_checkpoint(reference).resolve() for reference in references]
+    for place, reference in enumerate(references):
+        if paths[place] in paths[:place]:
+            raise UserError(f"{reference}: is a member already: give runs that differ")
     first, *others = (read_checkpoint(find_checkpoint(reference))[DATA_KEY] for reference in references)
     for reference, facts in zip(references[1:], others, strict=True):
-        for name in SAME:
+        for name, what in SAME.items():
             if facts[name] != first[name]:
                 raise UserError(
-                    f"{reference}: its {name} are {facts[name]}, and those of {references[0]} {first[name]}: "
-                    "give runs of one task"
+                    f"{reference}: its {what}: {facts[name]}; of {references[0]}: {first[name]}: give runs of one task"
                 )
     configs = [stage_config(reference) for reference in references]
     config = configs[0]
@@ -53,15 +74,23 @@ def train_jointly(members: int, bootstrap: bool, words: Sequence[str], folder: P
     Returns:
         What metrics.json holds.
     """
-    if members < 2:
-        raise UserError(f"--members is {members}: give 2 or more")
+    require_several(members)
+    refuse_flags(words, BEGINS)
     config = parse(words)
+    if config["model"]["class_path"] == "project.models.LinearRegression":
+        raise UserError("--model LinearRegression solves, and every member would be the same: leave it out")
     trust = trust_again()
     arguments = {"nets": [_net(config)], "copies": members}
     config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
     if bootstrap and config["sampling"]["bootstrap"] is None:
         config["sampling"]["bootstrap"] = config["seed_everything"]
     return train_as(config, trust, folder)
+
+
+def require_several(members: int) -> None:
+    """Raise a UserError unless there are two members or more."""
+    if members < 2:
+        raise UserError(f"--members is {members}: give 2 or more")
 
 
 def _net(config: Config) -> dict[str, object]:

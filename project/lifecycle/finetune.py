@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from project.lifecycle.stage import LINEAR, stage_config, train_on
+from project.errors import UserError
+from project.lifecycle.stage import LINEAR, TAKES, refuse_flags, stage_config, train_on
 
 
 def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ()) -> dict[str, float]:
@@ -18,6 +19,9 @@ def finetune(reference: str, lora: int | None = None, words: Sequence[str] = ())
     Returns:
         What metrics.json holds.
     """
+    refuse_flags(words, TAKES)
+    if lora is not None and lora < 1:
+        raise UserError(f"--lora is {lora}: give a rank, 1 or more")
     config = stage_config(reference, *(["pruning"] if lora is None else []))  # adapters fill what is zero
     if lora is not None:
         arguments = config["model"]["init_args"]

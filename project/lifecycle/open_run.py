@@ -13,9 +13,13 @@ from project.errors import UserError
 from project.flag_errors import FlagError
 from project.lifecycle.describe import row_names
 from project.lifecycle.predictor import is_artifact
+from project.lifecycle.stage import refuse_flags
 from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, DATA_KEY, find_checkpoint, load_weights, read_checkpoint, without_teacher
 from project.serving.artifact import Artifact
+
+# What has no part in answers.
+TRAINED = ("model", "optimizer", "lr_scheduler", "weights", "finetuning", "pruning", "ckpt_path", "resume")
 
 
 def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
@@ -39,6 +43,7 @@ def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
 
 def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], words: Sequence[str]) -> ExperimentCLI:
     """What a configuration says, on data that are as the facts say."""
+    refuse_flags(words, dict.fromkeys(TRAINED, "what was trained stays as it is: leave it out"))
     data = config["data"]["init_args"]
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
         data["features"] = facts["feature_names"]

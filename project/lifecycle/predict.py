@@ -46,6 +46,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
     Raises:
         UserError: If a column is missing, or a value is not a number; file, column and row are named.
     """
+    check_output(destination, [".csv", ".parquet", ".pq"], source)
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata = predictor.metadata
     features, window = metadata["feature_names"], metadata["window"]
@@ -115,7 +116,6 @@ def _columns(answer: dict[str, Array], metadata: Metadata) -> dict[str, pa.Array
 @contextmanager
 def _writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """What writes record batches to a file that appears when all of it is there."""
-    check_output(path, [".csv", ".parquet", ".pq"])
     with whole_file(path) as temporary:
         if is_parquet(path):
             with pyarrow.parquet.ParquetWriter(temporary, schema) as parquet:

@@ -18,7 +18,7 @@ from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import LINEAR, Config, stage_config
+from project.lifecycle.stage import LINEAR, TAKES, Config, refuse_flags, stage_config
 from project.models.supervised import Supervised
 from project.nets.net import Net
 from project.nets.pruned import removable
@@ -64,11 +64,10 @@ def prune(
     Raises:
         UserError: If a part is not between 0 and 1, or leaves nothing of a layer, or there is nothing to prune.
     """
-    if (sparsity is None) == (structured is None):
-        raise UserError("give --sparsity, the part of weights to be zero, or --structured, the part of units to go")
-    for flag, part in (("sparsity", sparsity), ("structured", structured)):
-        if part is not None and not 0 < part < 1:
-            raise UserError(f"--{flag} is {part}: give a part, above 0 and below 1")
+    require_one_part(sparsity, structured)
+    refuse_flags(words, TAKES | {"pruning.sparsity": "give --sparsity"})
+    if structured is not None:
+        refuse_flags(words, {"pruning": "--structured leaves units out at once: leave it out"})
     with_trust(words)
     path = str(find_checkpoint(reference).resolve())  # `last` would be another one soon
     before = load_model(read_checkpoint(find_checkpoint(path)), trusted=None).net
@@ -88,6 +87,17 @@ def prune(
     if result.folder is not None:
         write_metrics(result.folder, metrics)
     return metrics
+
+
+def require_one_part(sparsity: float | None, structured: float | None) -> None:
+    """Raise a UserError unless one of the two is given, and is a part."""
+    if sparsity is None and structured is None:
+        raise UserError("give --sparsity, the part of weights to be zero, or --structured, the part of units to go")
+    if sparsity is not None and structured is not None:
+        raise UserError("--sparsity and --structured: give one of them, and prune by the other afterwards")
+    for flag, part in (("sparsity", sparsity), ("structured", structured)):
+        if part is not None and not 0 < part < 1:
+            raise UserError(f"--{flag} is {part}: give a part, above 0 and below 1")
 
 
 class Result(Callback):

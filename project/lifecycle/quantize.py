@@ -118,13 +118,18 @@ def quantize(
     return Quantized(path, precision, method, kept, *map(Measured, (before, after), files, times))
 
 
-def _check(reference: str, destination: Path | None, method: str | None, precision: str) -> Path:
-    """Where to write, once everything that was asked for is known to be possible."""
-    require_onnx()
+def require_precision(precision: str, method: str | None) -> None:
+    """Raise a UserError unless there are such a precision and such a method for it."""
     if precision not in PRECISIONS:
         raise UserError(f"--dtype {precision}: give one of {', '.join(PRECISIONS)}")
     if method is not None and (method not in METHODS or precision != "int8"):
         raise UserError(f"--method {method}: give one of {', '.join(METHODS)}, and that with --dtype int8")
+
+
+def _check(reference: str, destination: Path | None, method: str | None, precision: str) -> Path:
+    """Where to write, once everything that was asked for is known to be possible."""
+    require_onnx()
+    require_precision(precision, method)
     if is_artifact(reference):
         if (found := read_metadata(reference)["precision"]) != "float32":
             raise UserError(f"{reference}: is in {found} already: give the float32 file or the run that it was made of")
@@ -132,9 +137,7 @@ def _check(reference: str, destination: Path | None, method: str | None, precisi
     else:
         beside = run_folder(find_checkpoint(reference)) / "model"
     path = destination or beside.with_name(f"{beside.name}.{precision}.onnx")
-    check_output(path, [".onnx"])
-    if path.exists() and Path(reference).exists() and path.samefile(reference):
-        raise UserError(f"{path}: is the file that is read: give another name")
+    check_output(path, [".onnx"], Path(reference))
     return path
 
 

@@ -1,12 +1,13 @@
 """What a stage begins with: the settings of a finished run, and its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from project.cli import ExperimentCLI
+from project.errors import UserError
 from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
 from project.training import train
@@ -16,6 +17,8 @@ Config = dict[str, Any]
 LINEAR = {"class_path": "project.nets.Linear"}
 # What was about one training, and not about what it was a training of.
 ONCE = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
+BEGINS = {"ckpt_path": "it begins a run of its own: leave it out; scripts/train.py resumes"}
+TAKES = BEGINS | {"weights.path": "it takes the weights of the run that it is given: leave it out"}
 
 
 def stage_config(reference: str, *kept: str) -> Config:
@@ -58,6 +61,27 @@ def parse(words: Sequence[str]) -> Config:
     quiet_lightning()
     settings: Config = yaml.safe_load(_Settings(words).yaml())
     return settings
+
+
+def refuse_flags(words: Sequence[str], mends: Mapping[str, str]) -> None:
+    """Raise a UserError for a flag that means nothing where it is given.
+
+    Args:
+        words: Flags of scripts/train.py.
+        mends: Flags or sections, without dashes, and what is told of each.
+    """
+    for word in words:
+        flag = word.removeprefix("--").split("=")[0]
+        for name, mend in mends.items():
+            if word.startswith("--") and (flag == name or flag.startswith(f"{name}.")):
+                raise UserError(f"--{flag}: {mend}")
+
+
+def require_run(trainer: Mapping[str, Any]) -> None:
+    """Raise a UserError where a Trainer's settings leave no run to go on with or to compare."""
+    for name, usual in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
+        if trainer[name] not in (usual, None):
+            raise UserError(f"--trainer.{name}: each training is to be a run with curves and checkpoints: leave it out")
 
 
 def trust_again() -> list[str]:

@@ -35,9 +35,7 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
     """
     leave_at_signals()
     limited = {f"max_{name}": value for name, value in limits._asdict().items() if name != "seconds"}
-    for flag, value in {"workers": workers, "threads": threads, **limited}.items():
-        if value < 1:
-            raise UserError(f"--{flag} is {value}: give 1 or more")
+    require_counts(workers=workers, threads=threads, **limited)
     if not 0 <= port < 2**16:
         raise UserError(f"--port is {port}: give one below {2**16}, or 0 for a free one")
     if not 0 < limits.seconds < math.inf:
@@ -62,6 +60,13 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
     from project.serving.supervisor import supervise
 
     supervise(workers, work, announce)
+
+
+def require_counts(**flags: int) -> None:
+    """Raise a UserError that names a flag whose value is below 1."""
+    for flag, value in flags.items():
+        if value < 1:
+            raise UserError(f"--{flag} is {value}: give 1 or more")
 
 
 def require_packages() -> None:

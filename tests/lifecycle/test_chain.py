@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from project.lifecycle.chain.bootstrap import interval
 from project.lifecycle.chain.drawing import Point, lines, pareto_front, trade_off
 from project.lifecycle.chain.measure import Measured, Task
 from project.lifecycle.chain.plan import Plan, make_plan, own_flags, refuse_changes, split_words
+from project.lifecycle.chain.record import read_record
 from project.lifecycle.chain.run import run_chain
 from project.lifecycle.chain.stages import STAGE, Finding, smaller_net
 from project.lifecycle.chain.verdict import of_compression, of_ensemble
 from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import parse
+from project.lifecycle.stage import parse, stage_config
 from project.serving.artifact import read_metadata
 from project.training import train
 
@@ -71,6 +73,7 @@ def test_sparsity_stands_in_the_place_of_fewer_units():
     assert own_flags("prune", plan.flags["prune"])[0] == {"sparsity": 0.9}
 
 
+QUIET = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
 TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
 
 
@@ -83,14 +86,23 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
         ("train,distill", ["--distill.trainer.max_epochz", "3"], "distill: .*did you mean --trainer.max_epochs"),
         ("train,serve", ["--serve.workers", "3"], "--serve.workers: no such flag of serve"),
         ("train", ["--trainer.devices", "2"], "--trainer.devices: a life cycle is trained by one process"),
-        ("train", ["--trainer.enable_checkpointing", "false"], "--trainer.enable_checkpointing: each stage"),
-        ("train", ["--trainer.logger", "false"], "--trainer.logger: each stage"),
+        ("train", ["--trainer.enable_checkpointing", "false"], "--trainer.enable_checkpointing: each training"),
+        ("train", ["--trainer.logger", "false"], "--trainer.logger: each training"),
         ("train", [*TABLE, "no.csv"], "^1_train: .*no.csv: no such file or folder$"),
         ("train", ["--config", "own.yaml"], "lifecycle: no stage 'polish'"),
+        ("train", ["--prune.structred", "0.5"], "--prune.structred: prune is not among the stages: train,evaluate"),
+        ("evaluate,train", [], "--stages: evaluate .* put it last"),
+        (None, ["--config", "number.yaml"], r"lifecycle.stages: 5: give a list of stages, as in \[train, prune\]"),
+        ("train,ensemble", ["--ensemble.members", "1"], "ensemble: --members is 1: give 2 or more"),
+        ("train,prune", ["--prune.structured", "2"], "prune: --structured is 2.0: give a part"),
+        ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: --sparsity and --structured"),
+        ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype int4: give one of int8"),
+        ("train,serve", ["--serve.threads", "0"], "serve: --threads is 0: give 1 or more"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_trained(folder, stages, words, told):
     (folder / "own.yaml").write_text("lifecycle: {polish: {a: 3}}\n")
+    (folder / "number.yaml").write_text("lifecycle: {stages: 5}\n")
     with pytest.raises(UserError, match=told):
         run_chain(None, stages, words)
     assert not list(folder.glob("lightning_logs/*"))
@@ -98,14 +110,32 @@ def test_a_mistake_is_told_before_anything_is_trained(folder, stages, words, tol
 
 def test_other_settings_than_before_are_named(folder):
     before = Plan(["train"], {"train": ["--data.rows", "3"]}, {"optimizer": {"init_args": {"lr": 0.1}}})
-    refuse_changes(folder, before, before)
+    refuse_changes(folder, before, before, 1)
     with pytest.raises(UserError, match="--optimizer.lr: .* was begun with 0.1, and 0.2 was given"):
-        refuse_changes(folder, before, before._replace(config={"optimizer": {"init_args": {"lr": 0.2}}}))
+        refuse_changes(folder, before, before._replace(config={"optimizer": {"init_args": {"lr": 0.2}}}), 0)
     with pytest.raises(UserError, match="--train: .* was begun with --data.rows 3, and --data.rows 4 was given"):
-        refuse_changes(folder, before, before._replace(flags={"train": ["--data.rows", "4"]}))
+        refuse_changes(folder, before, before._replace(flags={"train": ["--data.rows", "4"]}), 1)
+    refuse_changes(folder, before, before._replace(flags={"train": ["--data.rows", "4"]}), 0)  # it is yet to be done
 
 
-QUIET = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
+def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
+    with pytest.raises(UserError, match="2_distill: .*go on with python scripts/lifecycle.py --folder"):
+        run_chain(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])
+    run_chain(Path("chain"), None, ["--distill.model.net", "MLP", "--distill.model.net.hidden", "[3]"])
+    assert [done.name for done in read_record(Path("chain"))[1]] == ["1_train", "2_distill", "3_evaluate"]
+    assert stage_config("chain/2_distill")["model"]["init_args"]["net"]["init_args"]["hidden"] == [3]
+
+
+def test_a_folder_of_something_else_is_left_alone(folder, capsys):
+    train([*QUIET])
+    run, before = Path("lightning_logs/version_0"), sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match="version_0: holds something else than a life cycle"):
+        run_chain(run, "train", QUIET)
+    with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
+        run_chain(run / "config.yaml", "train", QUIET)
+    assert sorted(folder.rglob("*")) == before
+
+
 SERIES = ["--data", "SeriesDataModule", "--data.rows", "300"]
 DIGITS = ["--data", "DigitsDataModule", "--model", "Classification"]
 

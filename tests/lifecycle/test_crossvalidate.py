@@ -43,7 +43,18 @@ def test_the_command_prints_mean_and_spread_and_leaves_no_empty_folder(folder):
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["crossvalidation_0"]
 
 
-@pytest.mark.parametrize(("folds", "words", "told"), [(1, [], "--sampling.folds is 1"), (9, ["--foo"], "unknown flag")])
+@pytest.mark.parametrize(
+    ("folds", "words", "told"),
+    [
+        (1, [], "--folds is 1: give 2 or more"),
+        (0, [], "--folds is 0"),
+        (9, ["--foo"], "unknown flag"),
+        (3, ["--sampling.folds", "4"], "--sampling.folds: every fold has its turn"),
+        (3, ["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
+        (3, ["--trainer.logger", "false"], "--trainer.logger: each training is to be a run"),
+        (3, ["--trainer.limit_test_batches", "0"], "--trainer.limit_test_batches is 0"),
+    ],
+)
 def test_mistakes(folder, folds, words, told):
     with pytest.raises(UserError, match=told):
         list(crossvalidate(folds, words))

@@ -13,6 +13,7 @@ from project.lifecycle.evaluate import evaluate
 from project.lifecycle.finetune import finetune
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.training import train
+from tests.command import run_script
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 SHORT = ["--data.features", "3", "--data.rows", "60", "--trainer.max_epochs", "3", *QUIET]
@@ -83,8 +84,8 @@ def test_an_ensemble_is_fine_tuned_and_combined_again(folder, capsys):
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        (["--data.features", "2"], r"its in_shape are \(2,\), and those of lightning_logs/version_0 \(3,\)"),
-        (["--data", "FriedmanDataModule"], "in_shape|feature_names"),
+        (["--data.features", "2"], r"its shape of a row: \(2,\); of lightning_logs/version_0: \(3,\)"),
+        (["--data", "FriedmanDataModule"], "its shape of a row|its features"),
     ],
 )
 def test_runs_of_different_tasks_are_refused(folder, capsys, other, told):
@@ -93,6 +94,29 @@ def test_runs_of_different_tasks_are_refused(folder, capsys, other, told):
     with pytest.raises(UserError, match=told):
         combine(["lightning_logs/version_0", "lightning_logs/version_1"])
     assert len(list(Path("lightning_logs").iterdir())) == 2
+
+
+def test_a_run_is_a_member_once(folder, capsys):
+    train(SHORT)
+    with pytest.raises(UserError, match="lightning_logs/version_0: is a member already"):
+        combine(["last", "lightning_logs/version_0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["one", "two", "--members", "3"], "--members and --bootstrap train one net anew: give either these or runs"),
+        (["one", "two", "--bootstrap"], "--members and --bootstrap train one net anew: give either these or runs"),
+        (["one"], "give two runs or more, and flags after them, or --members K to train some"),
+        (["--members", "3", "one"], "one: belongs to no flag: give runs and files first, and flags after them"),
+        (["--members", "2.5"], "--members: invalid int value: '2.5'"),
+        (["--members", "3", "--model", "LinearRegression"], "--model LinearRegression solves"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_in_one_line(folder, words, told):
+    done = run_script(folder, "ensemble", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: {told}")
 
 
 def test_an_ensemble_has_two_members_or_more(folder):

@@ -199,15 +199,50 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
             r"has shape \(3, 16\), and the net",
         ),
         (["--model.net", "MLP"], "weights are of another net"),
-        (["--weights.path", "no.safetensors"], "no.safetensors: no such file"),
-        (["--weights.path", "bad.safetensors"], "bad.safetensors: not a safetensors file"),
+        (["--weights.path", "no.safetensors"], "--weights.path: it takes the weights of the run"),
+        (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
+        (["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"], "--finetuning.layer_decay with this --optimizer"),
         (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only a distillation learns from rows without"),
     ],
 )
 def test_a_mistake_is_told_before_any_training(source, words, told):
-    Path("bad.safetensors").write_text("hello")
     with pytest.raises(UserError, match=told):
         finetune(SOURCE, words=words)
+    assert [path.name for path in Path("lightning_logs").iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--weights.path", "no.safetensors"], "no.safetensors: no such file"),
+        (["--weights.path", "bad.safetensors"], "bad.safetensors: not a safetensors file"),
+        (["--weights.reinitialize", "[head]"], "--weights.reinitialize: there are no weights: give --weights.path"),
+        (["--pruning.epochs", "3"], "--pruning.epochs: nothing is pruned: give --pruning.sparsity"),
+        (["--finetuning.freeze", "[backbone]"], "Linear trains nothing there: leave it out"),
+        (["--finetuning.layer_decay", "0.5"], "--finetuning.layer_decay: what is trained is one layer"),
+        (["--model", "LinearRegression", "--finetuning.layer_decay", "0.5"], "LinearRegression solves"),
+        (["--model", "LinearRegression", "--pruning.sparsity", "0.5"], "LinearRegression solves"),
+        (["--model.net", "LoRA"], "--model.net: LoRA needs net$"),
+    ],
+)
+def test_a_mistake_about_weights_is_told_before_any_training(folder, words, told):
+    Path("bad.safetensors").write_text("hello")
+    with pytest.raises(UserError, match=told):
+        train(words)
+    assert not list(Path("lightning_logs").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("lora", "words", "told"),
+    [
+        (0, [], "--lora is 0: give a rank"),
+        (4, ["--finetuning.freeze", "[backbone]"], "LoRA trains nothing there"),
+        (4, ["--finetuning.layer_decay", "0.5"], "what is trained is one layer"),
+    ],
+)
+def test_adapters_leave_nothing_to_freeze_or_to_slow_down(source, lora, words, told):
+    with pytest.raises(UserError, match=told):
+        finetune(SOURCE, lora, words)
     assert [path.name for path in Path("lightning_logs").iterdir()] == ["version_0"]
 
 

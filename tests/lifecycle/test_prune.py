@@ -296,7 +296,10 @@ def test_the_run_before_is_measured_on_the_rows_that_the_pruned_one_is(mlp):
     ("way", "words", "message"),
     [
         ({}, [], "give --sparsity, .* or --structured"),
-        ({"sparsity": 0.5, "structured": 0.5}, [], "give --sparsity, .* or --structured"),
+        ({"sparsity": 0.5, "structured": 0.5}, [], "--sparsity and --structured: give one of them"),
+        ({"sparsity": 0.5}, ["--pruning.sparsity", "0.9"], "--pruning.sparsity: give --sparsity"),
+        ({"structured": 0.5}, ["--pruning.epochs", "3"], "--pruning.epochs: --structured leaves units out at once"),
+        ({"sparsity": 0.5}, ["--weights.path", "last"], "--weights.path: it takes the weights of the run"),
         ({"sparsity": 0.0}, [], "--sparsity is 0.0"),
         ({"sparsity": 1.0}, [], "--sparsity is 1.0"),
         ({"sparsity": float("nan")}, [], "--sparsity is nan"),

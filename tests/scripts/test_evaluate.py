@@ -29,5 +29,6 @@ def test_flags_choose_other_data(default_run):
 def test_other_columns_or_another_network_are_named(default_run):
     with pytest.raises(UserError, match=r"feature_names are not those .*'x'"):
         evaluate(str(default_run[0]), ["--data.features", "2"])
-    with pytest.raises(UserError, match="the checkpoint's weights are of another network .*net.net.head.bias"):
-        evaluate(str(default_run[0]), ["--model.net", "MLP"])
+    for flag in ("--model.net=MLP", "--optimizer.lr=3", "--weights.path=last", "--ckpt_path=last"):
+        with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: what was trained stays as it is"):
+            evaluate(str(default_run[0]), [flag])

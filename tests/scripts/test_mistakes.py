@@ -27,6 +27,8 @@ QUIET = ["--epoch_line.every_n_epochs", "0"]
         ("--data TabularDataModule", "--data: TabularDataModule needs path, target"),
         ("--data TabularDataModule --data.path no.csv --data.target y", "no.csv: no such file or folder"),
         ("--data.rows 0", "--data.rows is 0"),
+        ("--seed_everything -1", "--seed_everything is -1: give 0 to 4294967295"),
+        ("--seed_everything 1.5", "--seed_everything: '1.5' is not an int"),
         ("--data.batch_size 0", "--data.batch_size is 0"),
         ("--data.batch_size 2.5", "--data.batch_size: '2.5' is not an int"),
         ("--config no.yaml", "--config: File does not exist"),

@@ -91,6 +91,15 @@ def test_a_mistake_is_named_and_leaves_no_output(run, folder, text, told):
     assert not [path for path in folder.iterdir() if "out.csv" in path.name]
 
 
+def test_the_table_that_is_read_is_not_written_over(run, folder):
+    (folder / "in.csv").write_text("a,b\n1,2\n")
+    (folder / "link.csv").symlink_to("in.csv")
+    for name in ("in.csv", "link.csv"):
+        with pytest.raises(UserError, match=f"{name}: is the file that is read: give another name"):
+            predict(run, folder / "in.csv", folder / name)
+    assert (folder / "in.csv").read_text() == "a,b\n1,2\n"
+
+
 def test_classes_come_with_their_names_and_probabilities(folder, capsys):
     lines = [f"{i % 2 + 0.1 * (i % 5)},{'ja' if i % 2 else 'nein'}" for i in range(60)]
     (folder / "t.csv").write_text("\n".join(["a,answer", *lines]))

@@ -176,14 +176,15 @@ def test_what_an_experiment_leaves_out_comes_back(experiment, folder):
         ("--search.data.batch_size logint(0,8)", "a logarithm needs bounds above 0"),
         ("--search.optimizer choice()", "give choices that differ"),
         ("--search.optimizer choice(SGD,SGD)", "give choices that differ"),
+        ("--search.optimizer.lr log(0.1,1) --search.optimizer.lr log(1,2)", "--search.optimizer.lr: is given twice"),
         ("--search.data.batch_size uniform(5,10)", "--data.batch_size: '5.0' is not an int"),
         ("--search.optimizer choice(SGD,Adam) --search.optimizer.momentum uniform(0,0.9)", "Adam has no argument"),
         ("--search.optimizer choice(SGD,Adamm)", "there is no class 'Adamm'"),
         ("--search.optimizer.lr log(0.1,1) --optimizer.lr 0.1", "--optimizer.lr: it is searched"),
         ("--search.optimizer.lr log(0.1,1) --ckpt_path last", "--ckpt_path: trials begin anew"),
         ("--search.trust choice(os,sys)", "--trust: no study grants it"),
-        ("--search.optimizer.lr log(0.1,1) --trainer.logger false", "--trainer.logger: each trial is a run"),
-        ("--search.optimizer.lr log(0.1,1) --trainer.enable_checkpointing false", "each trial is a run"),
+        ("--search.optimizer.lr log(0.1,1) --trainer.logger false", "--trainer.logger: each training is to be a run"),
+        ("--search.optimizer.lr log(0.1,1) --trainer.enable_checkpointing false", "each training is to be a run"),
         ("--search.optimizer.lr log(0.1,1) --trainer.devices 2 --trainer.accelerator cpu", "--trainer.devices 1"),
         ("--search.optimizer.lr log(0.1,1) --data.rows 0", "--data.rows is 0"),
     ],
@@ -202,12 +203,23 @@ def test_a_mistake_is_told_before_any_trial(folder, words, told):
         ({"metric": "test/mse"}, "test/mse: no such metric of a validation"),
         ({"trials": 0}, "--trials is 0: give 1 or more"),
         ({"seed": -1}, "--seed is -1: give 0 or more"),
+        ({"direction": "maximize"}, "--direction maximize: of val/loss, the best is what is to minimize: leave it out"),
     ],
 )
 def test_a_wrong_option_is_told_before_any_trial(folder, options, told):
     with pytest.raises(UserError, match=told):
         sweep(*RATE, **options)
     assert list(folder.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_left_alone(folder, capsys):
+    train(["--trainer.max_epochs", "1"])
+    run, before = Path("lightning_logs/version_0"), sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match="version_0: holds something else than a sweep"):
+        sweep(*RATE, folder=run)
+    with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
+        sweep(*RATE, folder=run / "config.yaml")
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_mistake_ends_in_one_line_and_status_2(folder):

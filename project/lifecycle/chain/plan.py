@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,20 +12,29 @@ from project.callbacks.hyperparameters import flatten
 from project.config import yaml_of
 from project.errors import UserError
 from project.lifecycle.distill import DISTILLED
+from project.lifecycle.ensemble import require_several
 from project.lifecycle.formats import require_onnx
-from project.lifecycle.stage import Config, parse
-from project.serving.server import require_packages
+from project.lifecycle.prune import require_one_part
+from project.lifecycle.quantize import require_precision
+from project.lifecycle.stage import Config, parse, require_run
+from project.serving.server import require_counts, require_packages
 
 SECTION = "lifecycle"
 STAGES = ("train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate")
 TRAININGS = ("train", "ensemble", "distill", "prune")
-DEFAULTS = {"ensemble": ["--members", "3"], "prune": ["--structured", "0.5"]}
+MEMBERS, STRUCTURED = 3, 0.5  # unless given
 # Flags of a stage's own script; all others are those of train.py.
 OWN: dict[str, dict[str, Any]] = {
     "ensemble": {"members": int, "bootstrap": yaml.safe_load},
     "prune": {"structured": float, "sparsity": float},
     "quantize": {"dtype": str, "method": str},
     "serve": {"threads": int},
+}
+CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "ensemble": lambda own: require_several(own["members"]),
+    "prune": lambda own: require_one_part(own.get("sparsity"), own.get("structured")),
+    "quantize": lambda own: require_precision(own.get("dtype", "int8"), own.get("method")),
+    "serve": lambda own: require_counts(**own),
 }
 EXPERIMENT = "experiment.yaml"
 
@@ -44,17 +53,18 @@ class Plan(NamedTuple):
     config: Config
 
 
-def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = ()) -> Plan:
+def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (), before: Plan | None = None) -> Plan:
     """What a command line asks for.
 
     Args:
         stages: Names with commas between them; those of the experiment, or all, unless given.
         words: Flags of scripts/train.py, and those of stages.
         trust: Flags that let configurations name a module's classes.
+        before: What the chain was begun as, to which flags of stages alone are added.
 
     Raises:
-        UserError: If a stage or a flag is unknown, a stage has nothing to begin with, or the experiment is one that a
-            chain cannot train.
+        UserError: If a stage or a flag is unknown, a flag is of a stage that is not there, a stage has nothing to begin
+            with, or the experiment is one that a chain cannot train.
     """
     section = yaml_of(words).get(SECTION) or {}
     if not isinstance(section, dict):
@@ -62,13 +72,27 @@ def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (
     given, others = split_words(words)
     for name in section.keys() - {"stages", *STAGES}:
         raise UserError(f"{SECTION}: no stage {name!r}: give some of {', '.join(STAGES)}")
-    named = stages.split(",") if stages is not None else section.get("stages", list(STAGES))
-    flags = {name: [*DEFAULTS.get(name, []), *words_of(section.get(name)), *given[name]] for name in STAGES}
-    config = parse([*others, *trust])
-    config["trainer"]["devices"] = check_trainer(config["trainer"])
-    plan = Plan([name for name in named if name != "evaluate"] + ["evaluate"], flags, config)
+    if before is None or others:
+        flags = {name: words_of(section.get(name)) for name in STAGES}
+        before = Plan(section.get("stages", list(STAGES)), flags, parse([*others, *trust]))
+        before.config["trainer"]["devices"] = check_trainer(before.config["trainer"])
+    names = stage_names(before.stages if stages is None else stages)
+    for name in given.keys() - names:
+        if given[name]:
+            raise UserError(f"--{name}.{given[name][0].lstrip('-')}: {name} is not among the stages: {','.join(names)}")
+    plan = Plan(names, {name: [*before.flags.get(name, []), *given[name]] for name in STAGES}, before.config)
     check(plan, trust)
     return plan
+
+
+def stage_names(given: Any) -> list[str]:
+    """Names of stages from a list, or from a text with commas between them; the last one is `evaluate`."""
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise UserError(f"{SECTION}.stages: {given!r}: give a list of stages, as in [train, prune]")
+    if "evaluate" in names[:-1]:
+        raise UserError("--stages: evaluate tests what all others have left: put it last")
+    return [name for name in names if name != "evaluate"] + ["evaluate"]
 
 
 def split_words(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -110,8 +134,10 @@ def own_flags(stage: str, words: Sequence[str]) -> tuple[dict[str, Any], list[st
     except argparse.ArgumentError as error:
         raise UserError(f"--{stage}.{(error.argument_name or '').lstrip('-')}: {error.message}") from error
     found = {name: value for name, value in vars(given).items() if value is not None}
-    if "sparsity" in found:
-        found.pop("structured")
+    if stage == "ensemble":
+        found.setdefault("members", MEMBERS)
+    elif stage == "prune" and not found:
+        found["structured"] = STRUCTURED
     if others and stage not in TRAININGS:
         raise UserError(f"--{stage}.{others[0].lstrip('-')}: no such flag of {stage}: leave it out")
     return found, others
@@ -119,9 +145,7 @@ def own_flags(stage: str, words: Sequence[str]) -> tuple[dict[str, Any], list[st
 
 def check_trainer(trainer: Mapping[str, Any]) -> int:
     """The number of devices that a chain trains on: 1; a UserError where the Trainer is to leave no run."""
-    for name, usual in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
-        if trainer[name] not in (usual, None):
-            raise UserError(f"--trainer.{name}: each stage needs a run with curves and checkpoints: leave it out")
+    require_run(trainer)
     if trainer["devices"] not in ("auto", 1, "1") or trainer["num_nodes"] > 1:
         raise UserError("--trainer.devices: a life cycle is trained by one process: give 1")
     return 1
@@ -139,7 +163,11 @@ def check(plan: Plan, trust: Sequence[str] = ()) -> None:
         if not has_run and stage not in ("train", "ensemble"):
             raise UserError(f"--stages: {stage} needs a run to begin with: put train or ensemble before it")
         has_run = True
-        _, words = own_flags(stage, plan.flags[stage])
+        own, words = own_flags(stage, plan.flags[stage])
+        try:
+            CHECKS.get(stage, lambda own: None)(own)
+        except UserError as error:
+            raise UserError(f"{stage}: {error}") from error
         if stage in TRAININGS:
             config = dict(plan.config)
             if stage == "distill":
@@ -155,9 +183,9 @@ def check(plan: Plan, trust: Sequence[str] = ()) -> None:
                 raise UserError(f"{stage}: {error}") from error
 
 
-def refuse_changes(folder: Path, before: Plan, now: Plan) -> None:
-    """Raise a UserError where a chain is not what it was begun as: the first setting that differs is named."""
-    was, given = _flat(before), _flat(now)
+def refuse_changes(folder: Path, before: Plan, now: Plan, done: int) -> None:
+    """Raise a UserError where the experiment, or a stage that is done, is another one: what differs is named."""
+    was, given = _flat(before, done), _flat(now, done)
     for name in [*was, *given]:
         if was.get(name) != given.get(name):
             raise UserError(
@@ -166,6 +194,6 @@ def refuse_changes(folder: Path, before: Plan, now: Plan) -> None:
             )
 
 
-def _flat(plan: Plan) -> dict[str, Any]:
-    flags = {stage: " ".join(plan.flags[stage]) for stage in plan.stages}
-    return {"stages": ",".join(plan.stages)} | {k: v for k, v in flags.items() if v} | flatten(plan.config)
+def _flat(plan: Plan, done: int) -> dict[str, Any]:
+    flags = {stage: " ".join(plan.flags[stage]) for stage in plan.stages[:done]}
+    return {"stages": ",".join(plan.stages[:done])} | {k: v for k, v in flags.items() if v} | flatten(plan.config)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from project.errors import UserError
 from project.lifecycle.chain.plan import EXPERIMENT, Plan, refuse_changes
 from project.lifecycle.export import export
-from project.whole_file import whole_file
+from project.whole_file import check_folder, whole_file
 
 STATE, LOCK, ONNX = "state.json", ".lock", "model.onnx"
 
@@ -90,7 +90,7 @@ def read_record(folder: Path) -> tuple[Plan, list[Done]] | None:
     """What a folder says of its chain; None where there is none."""
     try:
         text, config = ((folder / name).read_text(encoding="utf-8") for name in (STATE, EXPERIMENT))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         state = json.loads(text)
@@ -119,8 +119,10 @@ def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]
         plan: What it is to be; None where that is what it was begun as.
 
     Raises:
-        UserError: If it was begun as another one, another process works on it, or there is neither a chain nor a plan.
+        UserError: If what is done is not of that plan, the folder holds something else, another process works on it, or
+            there is neither a chain nor a plan.
     """
+    check_folder(folder, "a life cycle", STATE, LOCK, EXPERIMENT)
     if plan is None and read_record(folder) is None:
         raise UserError(f"{folder}: no life cycle was begun there: give --config or other flags to begin one")
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,9 @@ def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]
             write_record(folder, plan, [])
             found = plan, []
         elif plan is not None:
-            refuse_changes(folder, found[0], plan)
+            refuse_changes(folder, found[0], plan, len(found[1]))
+            found = plan, found[1]
+            write_record(folder, *found)
         yield found
     finally:
         lock.release()

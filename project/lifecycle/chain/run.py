@@ -16,7 +16,7 @@ from project.callbacks.run_folder import claim_version
 from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.chain.plan import make_plan
-from project.lifecycle.chain.record import Chain, Done, opened, write_record
+from project.lifecycle.chain.record import Chain, Done, opened, read_record, write_record
 from project.lifecycle.chain.report import PAGE, read_report
 from project.lifecycle.chain.stages import do
 from project.lifecycle.chain.table import cell, headings, quality, told
@@ -43,8 +43,9 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
     """
     trusted = [f"--trust={module}" for module in trust]
     with_trust(trusted)
+    before = read_record(folder) if folder is not None else None
     goes_on = folder is not None and not words and stages is None
-    plan = None if goes_on else make_plan(stages, words, trusted)
+    plan = None if goes_on else make_plan(stages, words, trusted, before[0] if before else None)
     if folder is None:
         assert plan is not None
         folder = claim_version(Path(plan.config["trainer"]["default_root_dir"] or ".") / ROOT, "lifecycle")

@@ -33,6 +33,8 @@ def split_words(words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
             others.append(word)
             continue
         flag, equals, text = word.removeprefix(PREFIX).partition("=")
+        if flag in ranges:
+            raise UserError(f"{PREFIX}{flag}: is given twice: leave one out")
         ranges[flag] = (text if equals else next(following, "")).strip()
         read_range(flag, ranges[flag])
     return ranges, others

@@ -9,7 +9,7 @@ from typing import Any
 from project.callbacks.hyperparameters import flatten
 from project.cli import ExperimentCLI
 from project.errors import UserError
-from project.lifecycle.stage import parse
+from project.lifecycle.stage import parse, require_run
 from project.lifecycle.sweep.ranges import as_words, read_range
 from project.stop import Stopped
 from project.training import fit
@@ -78,22 +78,17 @@ def check(settings: Settings) -> Settings:
     first = {flag: values[0] for flag, values in options.items()}
     for flag, values in options.items():
         for value in values:
-            check_trainer(parse([*words, *as_words(first | {flag: value})])["trainer"])
+            require_run(parse([*words, *as_words(first | {flag: value})])["trainer"])
     logged = logged_metrics([*words, *as_words(first)])
     metric = settings["metric"]
     if metric not in logged:
         raise UserError(f"--metric {metric}: no such metric of a validation: give one of {', '.join(logged)}")
-    direction = settings["direction"] or DIRECTIONS.get(metric.removeprefix("val/"))
-    if direction is None:
+    known, direction = DIRECTIONS.get(metric.removeprefix("val/")), settings["direction"]
+    if known is None and direction is None:
         raise UserError(f"--metric {metric}: give --direction minimize or maximize with it")
-    return settings | {"direction": direction}
-
-
-def check_trainer(trainer: Mapping[str, Any]) -> None:
-    """Raise a UserError where a Trainer's settings leave no run to compare."""
-    for name, usual in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
-        if trainer[name] not in (usual, None):
-            raise UserError(f"--trainer.{name}: each trial is a run with curves and checkpoints: leave it out")
+    if known and direction not in (None, known):
+        raise UserError(f"--direction {direction}: of {metric}, the best is what is to {known}: leave it out")
+    return settings | {"direction": direction or known}
 
 
 def logged_metrics(words: Sequence[str]) -> list[str]:

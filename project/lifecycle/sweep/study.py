@@ -17,6 +17,7 @@ from project.errors import UserError
 from project.lifecycle.sweep.ranges import distribution
 from project.lifecycle.sweep.settings import Settings, refuse_changes
 from project.run import ROOT
+from project.whole_file import check_folder
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -72,6 +73,7 @@ def begin(folder: Path | None, settings: Settings, trials: int | None) -> tuple[
 
     if folder is None:
         folder = claim_folder(Path(settings["config"]["trainer"]["default_root_dir"] or ".") / ROOT)
+    check_folder(folder, "a sweep", DATABASE, LOCK)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
         study = optuna.create_study(
