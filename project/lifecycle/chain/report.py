@@ -9,7 +9,7 @@ from project.lifecycle.chain.curves import learning_curves
 from project.lifecycle.chain.measure import Measured, Task, measure, read_task
 from project.lifecycle.chain.page import page
 from project.lifecycle.chain.record import Chain, Done
-from project.lifecycle.chain.table import Row, markdown
+from project.lifecycle.chain.table import Row, commands, markdown
 from project.lifecycle.chain.verdict import Verdict, of_compression, of_ensemble, of_training
 from project.whole_file import whole_file
 
@@ -37,7 +37,7 @@ def report(chain: Chain, evaluation: Done, began: float) -> None:
         "summary": summary(rows, last.name),
     }
     _write(chain.folder / JSON, json.dumps(found, indent=2) + "\n")
-    _write(chain.folder / MARKDOWN, markdown(found))
+    _write(chain.folder / MARKDOWN, f"{markdown(found)}\n{commands(found)}")
     _write(chain.folder / PAGE, page(found, learning_curves(chain)))
     _log(chain.folder, markdown(found))
 

@@ -42,12 +42,17 @@ def quality(value: float) -> str:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The report as Markdown."""
-    titles = headings(found["metric"])
+    """The report as Markdown: the table, and what is told of each stage below it, which would make it too wide."""
+    titles = {key: name for key, name in headings(found["metric"]).items() if key != "told"}
     lines = ["| " + " | ".join(titles.values()) + " |", "|" + "---|" * len(titles)]
     lines += ["| " + " | ".join(cell(row, key).replace("|", "\\|") for key in titles) + " |" for row in found["rows"]]
-    commands = "\n".join(row["command"] for row in found["rows"] if row["command"])
-    return f"# {found['title']}\n\n{told(found)}\n\n" + "\n".join(lines) + f"\n\n```bash\n{commands}\n```\n"
+    lines += ["", *(f"- {row['name']}: {cell(row, 'told')}" for row in found["rows"])]
+    return f"# {found['title']}\n\n{told(found)}\n\n" + "\n".join(lines) + "\n"
+
+
+def commands(found: dict[str, Any]) -> str:
+    """What does each stage by itself, as Markdown."""
+    return "\n".join(["```bash", *(row["command"] for row in found["rows"] if row["command"]), "```", ""])
 
 
 def told(found: dict[str, Any]) -> str:
