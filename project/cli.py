@@ -43,7 +43,7 @@ from project.config import with_full_paths, with_plain_values, yaml_of
 from project.console import shows_widgets
 from project.data.sampling import Sampling
 from project.errors import UserError
-from project.flag_errors import flag_error, raised_in
+from project.flag_errors import FlagError, flag_error, raised_in
 from project.models.distillation import Distillation
 from project.models.supervised import Supervised
 from project.plain_data import check_progress
@@ -170,7 +170,7 @@ class ExperimentCLI(LightningCLI):
                 raise UserError(f"{idle}: --model LinearRegression solves, without any training: leave it out")
         seed = self.config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise UserError(f"--seed_everything is {seed}: give 0 to {2**32 - 1}")
+            raise FlagError(f"--seed_everything is {seed}: give 0 to {2**32 - 1}")
         if self.config.trainer.max_epochs == 0 and not self.config.weights.path:
             raise UserError("--trainer.max_epochs is 0: give 1 or more, or weights to take over with --weights.path")
         self.config.config = self.config.ckpt_path = self.config.lifecycle = None
@@ -214,8 +214,8 @@ class ExperimentCLI(LightningCLI):
         except UserError:
             raise
         except (ValueError, TypeError) as error:
-            flags = "--finetuning.layer_decay with this --optimizer" if decay != 1 else "--optimizer or --lr_scheduler"
-            raise UserError(f"{flags}: {error}") from error
+            decaying = "--finetuning.layer_decay, " if decay != 1 else ""
+            raise UserError(f"{decaying}--optimizer or --lr_scheduler: {error}") from error
         finally:
             model.__dict__.pop("parameters", None)
 

@@ -31,7 +31,7 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
         word = unknown[1].split()[0]
         if not word.startswith("-"):
-            return FlagError(f"{word}: belongs to no flag: give runs and files first, and flags after them")
+            return FlagError(f"{word}: belongs to no flag: runs and files come first, and lists in quotes")
         flags = [flag for flag in flags if not flag.endswith(".help")]
         near = get_close_matches(word.split("=")[0], flags, n=1)
         mend = f"did you mean {near[0]}?" if near else "train.py --help lists them all"
@@ -41,7 +41,7 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         return untrusted(f"--{keys}", denied[1])
     if keys:
         return FlagError(f"--{keys}: {_reason(message)}")
-    return FlagError(message if raised_in(root).startswith("jsonargparse") else str(root))
+    return FlagError(message) if raised_in(root).startswith("jsonargparse") else UserError(str(root))
 
 
 def _reason(message: str) -> str:
@@ -55,7 +55,7 @@ def _reason(message: str) -> str:
     if option := re.search(r"Option '(.*?)' is not accepted", message):
         return f"{owner} has no argument {option[1]!r}"
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
-    value = given[0].strip("'") if given else ""
+    value = given[0].partition(". Got value: ")[0].strip("'") if given else ""
     expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
     if literals := re.findall(r"Expected a typing.Literal\[(.*?)\]", message):
         return f"{value!r} is not one of {', '.join(literals)}"

@@ -31,7 +31,8 @@ def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file: give a folder")
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    entries = path.iterdir() if path.is_dir() else ()
+    names = {entry.name for entry in entries if not entry.name.startswith(".")}  # locks, and what systems leave
     if mark not in names and names - {*others}:
         raise UserError(f"{path}: holds something else than {kind}: give a folder that is new or empty")
 

@@ -46,6 +46,7 @@ class Finetuning(BaseFinetuning):
             raise UserError('--finetuning.unfreeze_every: nothing is frozen: give --finetuning.freeze "[backbone]"')
         self.anew: list[str] = []
         self.frozen, self.unfreeze_every, self.layer_decay = freeze or [], unfreeze_every, layer_decay
+        self._first = True  # Lightning sets up again for the test
         self._layers: list[list[nn.Parameter]] = []  # from the head down
         self._thawed = 0
 
@@ -53,7 +54,7 @@ class Finetuning(BaseFinetuning):
         """Freeze, before processes agree on what they share."""
         if not self.frozen or not isinstance(pl_module, Supervised):
             return
-        net, first = pl_module.net.net, not self._layers
+        net, (first, self._first) = pl_module.net.net, (self._first, False)
         names = frozen_names(net, self.frozen)
         anew = new_parameters(net, self.anew)
         parameters = dict(net.named_parameters())

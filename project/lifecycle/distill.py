@@ -15,6 +15,7 @@ DISTILLED = {
     "project.models.Classification": "project.models.DistilledClassification",
     "project.models.Regression": "project.models.DistilledRegression",
 }
+TAUGHT = BEGINS | {"model.teacher": "the teacher is the run that was given: leave it out"}
 
 
 def student_config(reference: str, words: Sequence[str] = ()) -> Config:
@@ -24,16 +25,21 @@ def student_config(reference: str, words: Sequence[str] = ()) -> Config:
         reference: The teacher: a run folder, a checkpoint, or `last`.
         words: Flags of scripts/train.py, such as `--model.net MLP`.
     """
-    refuse_flags(words, BEGINS | {"model.teacher": f"the teacher is {reference}: leave it out"})
+    refuse_flags(words, TAUGHT)
     config = stage_config(reference)
     model = config["model"]
     model["class_path"] = DISTILLED.get(model["class_path"], model["class_path"])
     model["init_args"]["teacher"] = str(find_checkpoint(reference).resolve())
     parsed = parse(["--config", yaml.safe_dump(config), *words])
-    if "teacher" not in parsed["model"]["init_args"]:
-        name = parsed["model"]["class_path"].rpartition(".")[2]
-        raise UserError(f"--model {name} learns from no teacher: leave it out, and name the net with --model.net")
+    require_teacher(parsed)
     return parsed
+
+
+def require_teacher(config: Config) -> None:
+    """Raise a UserError unless a student's settings are of one that learns from a teacher."""
+    if "teacher" not in config["model"]["init_args"]:
+        name = config["model"]["class_path"].rpartition(".")[2]
+        raise UserError(f"--model {name} learns from no teacher: leave it out, and name the net with --model.net")
 
 
 def distill(reference: str, baseline: bool = False, words: Sequence[str] = ()) -> dict[str, dict[str, float]]:

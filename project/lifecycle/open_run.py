@@ -48,7 +48,8 @@ def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], wor
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
         data["features"] = facts["feature_names"]
     config["model"] = without_teacher(config["model"])
-    config.pop("weights", None)  # which have been trained further
+    for section in ("weights", "finetuning", "pruning"):  # of a training that is over
+        config.pop(section, None)
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
     config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says

@@ -65,9 +65,9 @@ def prune(
         UserError: If a part is not between 0 and 1, or leaves nothing of a layer, or there is nothing to prune.
     """
     require_one_part(sparsity, structured)
-    refuse_flags(words, TAKES | {"pruning.sparsity": "give --sparsity"})
     if structured is not None:
         refuse_flags(words, {"pruning": "--structured leaves units out at once: leave it out"})
+    refuse_flags(words, TAKES | {"pruning.sparsity": "give --sparsity"})
     with_trust(words)
     path = str(find_checkpoint(reference).resolve())  # `last` would be another one soon
     before = load_model(read_checkpoint(find_checkpoint(path)), trusted=None).net

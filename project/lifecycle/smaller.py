@@ -15,7 +15,7 @@ CALIBRATION_BATCH = 16
 STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
 INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
 LEAST_WEIGHTS = 64  # below it, what halves them takes more than it saves
-LEAST_INPUTS = 64  # of a convolution's output: fewer are gathered in no less time than floats take in all
+LEAST_INPUTS = 64  # numbers that each output of a convolution sums up: to gather fewer takes longer than float32 in all
 
 
 def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
@@ -68,17 +68,20 @@ def keep_in_float(model: Any) -> list[str]:
     """
     from onnx.shape_inference import infer_shapes
 
-    nodes, kept = model.graph.node, []
+    kept = []
     shapes = {weight.name: weight.dims for weight in model.graph.initializer}
-    for node in nodes:
-        inputs = np.prod(shapes.get(node.input[1], [LEAST_INPUTS])[1:]) if node.op_type == "Conv" else LEAST_INPUTS
-        grouped = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
-        if inputs >= LEAST_INPUTS or grouped:
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{number}"
+    for node in model.graph.node:
+        shape = shapes.get(node.input[1]) if node.op_type == "Conv" else None
+        # Those of one channel each have integer code of their own.
+        by_channel = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        if shape is None or by_channel or np.prod(shape[1:]) >= LEAST_INPUTS:
             continue
-        relu = _only_user(nodes, node)
-        pool = relu and _only_user(nodes, relu)
+        relu = _only_user(model.graph, node)
+        pool = relu and _only_user(model.graph, relu)
         kept.append(node.name)
-        if pool and (relu.op_type, pool.op_type) == ("Relu", "MaxPool"):
+        if pool and (relu.op_type, pool.op_type, len(pool.output)) == ("Relu", "MaxPool", 1):
             relu.op_type, pool.op_type = "MaxPool", "Relu"
             relu.attribute.extend(pool.attribute)
             del pool.attribute[:]
@@ -88,10 +91,11 @@ def keep_in_float(model: Any) -> list[str]:
     return kept
 
 
-def _only_user(nodes: Any, node: Any) -> Any:
-    """The node that takes what a node gives, if there is but one."""
-    users = [other for other in nodes if node.output[0] in other.input]
-    return users[0] if len(users) == 1 else None
+def _only_user(graph: Any, node: Any) -> Any:
+    """The node that takes what a node gives, if nothing else does."""
+    users = [other for other in graph.node if node.output[0] in other.input]
+    given = any(output.name == node.output[0] for output in graph.output)
+    return users[0] if len(users) == 1 and not given else None
 
 
 def write_halves(source: Path, target: Path, precision: str) -> int:

@@ -8,6 +8,7 @@ import yaml
 
 from project.cli import ExperimentCLI
 from project.errors import UserError
+from project.flag_errors import FlagError
 from project.quiet import quiet_lightning
 from project.run import CONFIG_KEY, find_checkpoint, read_checkpoint, without_teacher
 from project.training import train
@@ -74,7 +75,7 @@ def refuse_flags(words: Sequence[str], mends: Mapping[str, str]) -> None:
         flag = word.removeprefix("--").split("=")[0]
         for name, mend in mends.items():
             if word.startswith("--") and (flag == name or flag.startswith(f"{name}.")):
-                raise UserError(f"--{flag}: {mend}")
+                raise FlagError(f"--{flag}: {mend}")
 
 
 def require_run(trainer: Mapping[str, Any]) -> None:
@@ -102,7 +103,11 @@ def train_on(config: Config, references: str | list[str], words: Sequence[str]) 
     """
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
-    return train_as(config | {"weights": {"path": found[0] if isinstance(references, str) else found}}, words)
+    path = found[0] if isinstance(references, str) else found
+    config = config | {"weights": {"path": path}}
+    if parse(["--config", yaml.safe_dump(config), *words])["weights"]["path"] != path:
+        raise UserError(f"--config: it says weights.path, and weights are those of {paths[0]}: leave them out of it")
+    return train_as(config, words)
 
 
 def train_as(config: Config, words: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:

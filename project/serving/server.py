@@ -16,7 +16,7 @@ from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
 
 BACKLOG = 2_048
-PACKAGES = ("fastapi", "httptools", "onnxruntime", "pyarrow", "uvicorn")
+PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
 
 
 def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: Limits) -> NoReturn:
@@ -40,7 +40,6 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         raise UserError(f"--port is {port}: give one below {2**16}, or 0 for a free one")
     if not 0 < limits.seconds < math.inf:
         raise UserError(f"--max_seconds is {limits.seconds}: give more than 0")
-    require_packages()
     read_metadata(path)  # before anything heavy is imported
     listeners, counters = listen(host, port, workers), Counters(workers)
     parent = os.getpid() if workers > 1 else None  # asked before it may have been killed
@@ -50,8 +49,10 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         print(f"serving {path} at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
 
     def work(number: int, started: Callable[[], None] = announce) -> NoReturn:
-        from project.serving.worker import answer_requests
-
+        try:
+            from project.serving.worker import answer_requests
+        except ModuleNotFoundError as error:
+            raise lacking(error.name) from error
         counters.be(number)
         answer_requests(path, listeners[number], threads, limits, counters, parent, started)
 
@@ -70,10 +71,15 @@ def require_counts(**flags: int) -> None:
 
 
 def require_packages() -> None:
-    """Raise a UserError unless there is everything that a server is made of."""
-    lacking = next((name for name in PACKAGES if find_spec(name) is None), None)
-    if lacking is not None:
-        raise UserError(f'serving needs {lacking}: pip install -e ".[serve]"')
+    """Raise a UserError unless there is everything that a server is made of; nothing is imported."""
+    for name in PACKAGES:
+        if find_spec(name) is None:
+            raise lacking(name)
+
+
+def lacking(package: str | None) -> UserError:
+    """That a package is not there, and how to get it."""
+    return UserError(f'serving needs {package}: pip install -e ".[serve]"')
 
 
 def leave_at_signals() -> None:

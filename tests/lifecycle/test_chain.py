@@ -11,7 +11,7 @@ from project.errors import UserError
 from project.lifecycle.chain.bootstrap import interval
 from project.lifecycle.chain.drawing import Point, lines, pareto_front, trade_off
 from project.lifecycle.chain.measure import Measured, Task
-from project.lifecycle.chain.plan import Plan, make_plan, own_flags, refuse_changes, split_words
+from project.lifecycle.chain.plan import Plan, make_plan, own_flags, refuse_changes, replaced, split_words
 from project.lifecycle.chain.record import read_record
 from project.lifecycle.chain.run import run_chain
 from project.lifecycle.chain.stages import STAGE, Finding, smaller_net
@@ -97,6 +97,8 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
         ("train,prune", ["--prune.structured", "2"], "prune: --structured is 2.0: give a part"),
         ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: --sparsity and --structured"),
         ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype int4: give one of int8"),
+        ("train,distill", ["--distill.model", "Regression"], "distill: --model Regression learns from no teacher"),
+        ("train,distill", ["--distill.model.teacher", "a"], "distill: --model.teacher: the teacher is the run"),
         ("train,serve", ["--serve.threads", "0"], "serve: --threads is 0: give 1 or more"),
     ],
 )
@@ -121,19 +123,39 @@ def test_other_settings_than_before_are_named(folder):
 def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
     with pytest.raises(UserError, match="2_distill: .*go on with python scripts/lifecycle.py --folder"):
         run_chain(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])
+    (Path("chain") / "2_distill/checkpoints").mkdir(parents=True, exist_ok=True)
+    (Path("chain") / "2_distill/checkpoints/last.ckpt").touch()  # of a training with the flags of before
     run_chain(Path("chain"), None, ["--distill.model.net", "MLP", "--distill.model.net.hidden", "[3]"])
     assert [done.name for done in read_record(Path("chain"))[1]] == ["1_train", "2_distill", "3_evaluate"]
     assert stage_config("chain/2_distill")["model"]["init_args"]["net"]["init_args"]["hidden"] == [3]
 
 
+def test_flags_on_top_of_those_of_before_take_their_place():
+    before = make_plan("train,prune", [*QUIET, "--prune.structured", "0.25", "--train.model.net=MLP"])
+    plan = make_plan(None, ["--prune.sparsity", "0.8", "--train.model.net", "Linear"], (), before)
+    assert (plan.stages, plan.config) == (before.stages, before.config)
+    assert (plan.flags["prune"], plan.flags["train"]) == (["--sparsity", "0.8"], ["--model.net", "Linear"])
+    again = make_plan(None, ["--train.model.net", "MLP", "--prune.structured=0.25"], (), before)
+    refuse_changes(Path("chain"), before, again, 2)
+    assert make_plan(None, QUIET, (), before).stages == before.stages
+    nets = replaced(
+        ["--model.net", "CNN", "--model.net.channels", "[4]", "--optimizer.lr", "1"], ["--model.net", "MLP"]
+    )
+    assert nets == ["--optimizer.lr", "1", "--model.net", "MLP"]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     train([*QUIET])
-    run, before = Path("lightning_logs/version_0"), sorted(folder.rglob("*"))
+    run, before = Path("lightning_logs/version_0"), contents(folder)
     with pytest.raises(UserError, match="version_0: holds something else than a life cycle"):
         run_chain(run, "train", QUIET)
     with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
         run_chain(run / "config.yaml", "train", QUIET)
-    assert sorted(folder.rglob("*")) == before
+    assert contents(folder) == before
 
 
 SERIES = ["--data", "SeriesDataModule", "--data.rows", "300"]

@@ -116,7 +116,7 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
         (["--data.outputs", "2"], r"its target_names are \['y'\], and the student's \['y1', 'y2'\]"),
         (["--data.features", "2"], r"--model.teacher .*rows of \(3,\), and the student's are \(2,\)"),
         (["--model.labels_weight", "2"], "--model.labels_weight is 2.0"),
-        (["--model.teacher", "nowhere"], "--model.teacher: the teacher is .*: leave it out"),
+        (["--model.teacher", "nowhere"], "--model.teacher: the teacher is the run that was given"),
         (["--model", "Regression"], "--model Regression learns from no teacher"),
         (["--sampling.unlabelled_path", "no.csv"], "no.csv: no such file"),
         (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),

@@ -108,7 +108,7 @@ def test_a_run_is_a_member_once(folder, capsys):
         (["one", "two", "--members", "3"], "--members and --bootstrap train one net anew: give either these or runs"),
         (["one", "two", "--bootstrap"], "--members and --bootstrap train one net anew: give either these or runs"),
         (["one"], "give two runs or more, and flags after them, or --members K to train some"),
-        (["--members", "3", "one"], "one: belongs to no flag: give runs and files first, and flags after them"),
+        (["--members", "3", "one"], "one: belongs to no flag: runs and files come first, and lists in quotes"),
         (["--members", "2.5"], "--members: invalid int value: '2.5'"),
         (["--members", "3", "--model", "LinearRegression"], "--model LinearRegression solves"),
     ],

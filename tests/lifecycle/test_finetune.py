@@ -201,7 +201,10 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
         (["--model.net", "MLP"], "weights are of another net"),
         (["--weights.path", "no.safetensors"], "--weights.path: it takes the weights of the run"),
         (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
-        (["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"], "--finetuning.layer_decay with this --optimizer"),
+        (
+            ["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"],
+            "--finetuning.layer_decay, --optimizer or",
+        ),
         (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only a distillation learns from rows without"),
     ],
 )
@@ -230,6 +233,19 @@ def test_a_mistake_about_weights_is_told_before_any_training(folder, words, told
     with pytest.raises(UserError, match=told):
         train(words)
     assert not list(Path("lightning_logs").glob("*"))
+
+
+def test_a_configuration_does_not_take_the_place_of_the_runs_weights(source):
+    Path("other.yaml").write_text("weights: {path: null}\n")
+    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of"):
+        finetune(SOURCE, words=["--config", "other.yaml"])
+
+
+def test_a_part_of_a_net_that_is_all_head_is_frozen(folder, capsys):
+    train([*QUIET, "--trainer.max_epochs", "2", "--finetuning.freeze", "[linear.bias]"])
+    net = load_model(read_checkpoint(find_checkpoint("last"))).net.net
+    assert (net.linear.bias == 0).all()
+    assert (net.linear.weight != 0).all()
 
 
 @pytest.mark.parametrize(

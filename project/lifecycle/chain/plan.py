@@ -11,18 +11,19 @@ import yaml
 from project.callbacks.hyperparameters import flatten
 from project.config import yaml_of
 from project.errors import UserError
-from project.lifecycle.distill import DISTILLED
+from project.lifecycle.distill import DISTILLED, TAUGHT, require_teacher
 from project.lifecycle.ensemble import require_several
 from project.lifecycle.formats import require_onnx
 from project.lifecycle.prune import require_one_part
 from project.lifecycle.quantize import require_precision
-from project.lifecycle.stage import Config, parse, require_run
+from project.lifecycle.stage import BEGINS, Config, parse, refuse_flags, require_run
 from project.serving.server import require_counts, require_packages
 
 SECTION = "lifecycle"
 STAGES = ("train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate")
 TRAININGS = ("train", "ensemble", "distill", "prune")
 MEMBERS, STRUCTURED = 3, 0.5  # unless given
+PARTS = {"--structured", "--sparsity"}
 # Flags of a stage's own script; all others are those of train.py.
 OWN: dict[str, dict[str, Any]] = {
     "ensemble": {"members": int, "bootstrap": yaml.safe_load},
@@ -72,17 +73,38 @@ def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (
     given, others = split_words(words)
     for name in section.keys() - {"stages", *STAGES}:
         raise UserError(f"{SECTION}: no stage {name!r}: give some of {', '.join(STAGES)}")
-    if before is None or others:
-        flags = {name: words_of(section.get(name)) for name in STAGES}
-        before = Plan(section.get("stages", list(STAGES)), flags, parse([*others, *trust]))
-        before.config["trainer"]["devices"] = check_trainer(before.config["trainer"])
-    names = stage_names(before.stages if stages is None else stages)
+    if before is not None and not others:
+        flags, config = before.flags, before.config
+    else:
+        flags, config = {name: words_of(section.get(name)) for name in STAGES}, parse([*others, *trust])
+        config["trainer"]["devices"] = check_trainer(config["trainer"])
+    names = stage_names(stages or section.get("stages") or (before.stages if before else list(STAGES)))
     for name in given.keys() - names:
         if given[name]:
             raise UserError(f"--{name}.{given[name][0].lstrip('-')}: {name} is not among the stages: {','.join(names)}")
-    plan = Plan(names, {name: [*before.flags.get(name, []), *given[name]] for name in STAGES}, before.config)
+    plan = Plan(names, {name: replaced(flags.get(name, []), given[name]) for name in STAGES}, config)
     check(plan, trust)
     return plan
+
+
+def replaced(words: Sequence[str], by: Sequence[str]) -> list[str]:
+    """Flags with others in their place, and in that of their arguments; fewer units and zeros exclude one another."""
+    names = {word.split("=")[0] for word in by if word.startswith("--")}
+    names |= PARTS if names & PARTS else set()
+    kept = [flag for flag in flags_of(words) if not any(flag[0] == n or flag[0].startswith(f"{n}.") for n in names)]
+    return [word for name, *values in kept for word in (name, *values)] + list(by)
+
+
+def flags_of(words: Sequence[str]) -> list[list[str]]:
+    """Each flag with its values."""
+    flags: list[list[str]] = []
+    for word in words:
+        name, *value = word.split("=", 1) if word.startswith("--") else [word]
+        if word.startswith("--"):
+            flags.append([name, *value])
+        elif flags:
+            flags[-1].append(word)
+    return flags
 
 
 def stage_names(given: Any) -> list[str]:
@@ -178,7 +200,10 @@ def check(plan: Plan, trust: Sequence[str] = ()) -> None:
                     path = DISTILLED["project.models.Regression"]
                 config["model"] = {"class_path": path, "init_args": model["init_args"] | {"teacher": ""}}
             try:
-                parse(["--config", yaml.safe_dump(config), *words, *trust])
+                refuse_flags(words, TAUGHT if stage == "distill" else BEGINS)
+                parsed = parse(["--config", yaml.safe_dump(config), *words, *trust])
+                if stage == "distill":
+                    require_teacher(parsed)
             except UserError as error:
                 raise UserError(f"{stage}: {error}") from error
 
@@ -195,5 +220,5 @@ def refuse_changes(folder: Path, before: Plan, now: Plan, done: int) -> None:
 
 
 def _flat(plan: Plan, done: int) -> dict[str, Any]:
-    flags = {stage: " ".join(plan.flags[stage]) for stage in plan.stages[:done]}
+    flags = {stage: " ".join(map(" ".join, sorted(flags_of(plan.flags[stage])))) for stage in plan.stages[:done]}
     return {"stages": ",".join(plan.stages[:done])} | {k: v for k, v in flags.items() if v} | flatten(plan.config)

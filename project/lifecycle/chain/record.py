@@ -1,6 +1,7 @@
 """A chain on disk: what it is to be, and which of its stages are done."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -110,6 +111,11 @@ def write_record(folder: Path, plan: Plan, done: list[Done]) -> None:
         path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
+def _next(plan: Plan, done: list[Done]) -> tuple[str, list[str]] | None:
+    """The stage that is to be done next, with its flags."""
+    return (stage := plan.stages[len(done)], plan.flags[stage]) if len(done) < len(plan.stages) else None
+
+
 @contextmanager
 def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]:
     """The chain of a folder, which no other process works on meanwhile; a new one where there is none.
@@ -122,7 +128,7 @@ def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]
         UserError: If what is done is not of that plan, the folder holds something else, another process works on it, or
             there is neither a chain nor a plan.
     """
-    check_folder(folder, "a life cycle", STATE, LOCK, EXPERIMENT)
+    check_folder(folder, "a life cycle", STATE, EXPERIMENT)
     if plan is None and read_record(folder) is None:
         raise UserError(f"{folder}: no life cycle was begun there: give --config or other flags to begin one")
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,8 +144,12 @@ def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]
             write_record(folder, plan, [])
             found = plan, []
         elif plan is not None:
-            refuse_changes(folder, found[0], plan, len(found[1]))
-            found = plan, found[1]
+            before, done = found
+            refuse_changes(folder, before, plan, len(done))
+            if _next(before, done) != _next(plan, done):  # what it was begun with is of no use
+                for path in folder.glob(f"{len(done) + 1}_*"):
+                    shutil.rmtree(path)
+            found = plan, done
             write_record(folder, *found)
         yield found
     finally:

@@ -73,7 +73,7 @@ def begin(folder: Path | None, settings: Settings, trials: int | None) -> tuple[
 
     if folder is None:
         folder = claim_folder(Path(settings["config"]["trainer"]["default_root_dir"] or ".") / ROOT)
-    check_folder(folder, "a sweep", DATABASE, LOCK)
+    check_folder(folder, "a sweep", DATABASE)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
         study = optuna.create_study(
