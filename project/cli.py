@@ -110,7 +110,12 @@ class ExperimentCLI(LightningCLI):
                 subclass_mode_data=True,
                 save_config_callback=None,
                 seed_everything_default=0,
-                parser_kwargs={"exit_on_error": False, "usage": USAGE, "description": DESCRIPTION},
+                parser_kwargs={
+                    "exit_on_error": False,
+                    "allow_abbrev": False,
+                    "usage": USAGE,
+                    "description": DESCRIPTION,
+                },
                 load_from_checkpoint_support=False,
                 run=False,
             )
