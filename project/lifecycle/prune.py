@@ -18,7 +18,7 @@ from project.console import open_console
 from project.errors import UserError
 from project.lifecycle.compare import LATENCY_ROWS, latencies
 from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import LINEAR, TAKES, Config, refuse_flags, stage_config
+from project.lifecycle.stage import LINEAR, TAKES, Config, refuse_flags, require_weights, stage_config
 from project.models.supervised import Supervised
 from project.nets.net import Net
 from project.nets.pruned import removable
@@ -80,6 +80,7 @@ def prune(
         arguments = config["model"]["init_args"]
         left = fewer_units(before.net, structured)
         arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, left)
+    require_weights(config, words)
     tested, _ = evaluate(path, about_rows(words))
     result = Result()
     metrics = train(["--config", yaml.safe_dump(config), *words], [result], folder)

@@ -103,11 +103,16 @@ def train_on(config: Config, references: str | list[str], words: Sequence[str]) 
     """
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
-    path = found[0] if isinstance(references, str) else found
-    config = config | {"weights": {"path": path}}
-    if parse(["--config", yaml.safe_dump(config), *words])["weights"]["path"] != path:
-        raise UserError(f"--config: it says weights.path, and weights are those of {paths[0]}: leave them out of it")
+    config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}
+    require_weights(config, words)
     return train_as(config, words)
+
+
+def require_weights(config: Config, words: Sequence[str]) -> None:
+    """Raise a UserError where a YAML among flags of scripts/train.py takes the place of a stage's weights."""
+    path = config["weights"]["path"]
+    if parse(["--config", yaml.safe_dump(config), *words])["weights"]["path"] != path:
+        raise UserError("--config: it says weights.path, and weights are those of the run: leave `weights` out of it")
 
 
 def train_as(config: Config, words: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:

@@ -14,6 +14,7 @@ from project.errors import UserError
 from project.lifecycle.evaluate import evaluate
 from project.lifecycle.export import export
 from project.lifecycle.finetune import finetune
+from project.lifecycle.prune import prune
 from project.run import find_checkpoint, load_model, read_checkpoint
 from project.training import train
 from tests.command import REPOSITORY, run_script
@@ -237,8 +238,10 @@ def test_a_mistake_about_weights_is_told_before_any_training(folder, words, told
 
 def test_a_configuration_does_not_take_the_place_of_the_runs_weights(source):
     Path("other.yaml").write_text("weights: {path: null}\n")
-    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of"):
+    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
         finetune(SOURCE, words=["--config", "other.yaml"])
+    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
+        prune(SOURCE, structured=0.5, words=["--config", "other.yaml"])
 
 
 def test_a_part_of_a_net_that_is_all_head_is_frozen(folder, capsys):
