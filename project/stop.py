@@ -16,11 +16,18 @@ def exit_on_signals() -> None:
     """Have signals end the process, with what it has to clean up done, and no traceback."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
+        quiet_threads()
         print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
         raise SystemExit(128 + signum)
 
     for number in SIGNALS:
         signal.signal(number, leave)
+
+
+def quiet_threads() -> None:
+    """Have the main thread alone tell what goes wrong: another one may lose a worker while it hands over a batch."""
+    tell = sys.excepthook
+    sys.excepthook = lambda *error: tell(*error) if threading.current_thread() is threading.main_thread() else None
 
 
 class Stopped(BaseException):
@@ -58,6 +65,7 @@ class SignalListener:
         self._before = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        quiet_threads()
         if signum == signal.SIGINT and self.received == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -163,3 +165,24 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
     os.kill(after.pid, signal.Signals[name])
     done = after.finish(20)
     assert (done.returncode, done.stderr) == (128 + signal.Signals[name], f"stopped by {name}\n")
+
+
+def test_a_thread_that_loses_a_worker_as_the_process_ends_is_not_heard(folder):
+    code = """
+import os, signal, sys, threading
+from project.errors import told_in_one_line
+def lose():
+    try:
+        raise ConnectionResetError
+    except ConnectionResetError:
+        sys.excepthook(*sys.exc_info())  # as multiprocessing does, which hands over what workers share
+with told_in_one_line():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        thread = threading.Thread(target=lose)
+        thread.start()
+        thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
