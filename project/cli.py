@@ -12,10 +12,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    LearningRateMonitor,
-)
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed import default_pg_timeout
@@ -48,13 +45,7 @@ from project.models.distillation import Distillation
 from project.models.supervised import Supervised
 from project.plain_data import check_progress
 from project.resume import is_finished, permitted_changes, restarted_run
-from project.run import (
-    CONFIG_KEY,
-    LAST,
-    ROOT,
-    find_checkpoint,
-    read_checkpoint,
-)
+from project.run import CONFIG_KEY, LAST, ROOT, find_checkpoint, read_checkpoint
 from project.run_logger import run_logger
 from project.trust import require_known, with_trust
 from project.weights import load_teacher, name_last

@@ -4,10 +4,7 @@ from project.arguments import ArgumentParser
 from project.errors import told_in_one_line
 
 if __name__ == "__main__":
-    parser = ArgumentParser(
-        description=__doc__,
-        epilog="Further flags are those of train.py.",
-    )
+    parser = ArgumentParser(description=__doc__, epilog="Further flags are those of train.py.")
     parser.add_argument("--folds", type=int, default=5, help="how many parts the rows are cut into; 5 unless given")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
