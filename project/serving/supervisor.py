@@ -30,7 +30,7 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
         announce: Called when the first has started.
     """
     forks = multiprocessing.get_context("fork")  # nothing heavy is imported, and no thread runs, in this process
-    started = forks.Event()
+    started, unannounced = forks.Event(), forks.Semaphore(1)
 
     def start(number: int) -> ForkProcess:
         process = forks.Process(target=_work, args=(work, number, has_started))
@@ -38,8 +38,8 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
         return process
 
     def has_started() -> None:
-        if not started.is_set():
-            started.set()
+        started.set()
+        if unannounced.acquire(block=False):  # workers start side by side, and one of them is the first
             announce()
 
     processes = [start(number) for number in range(workers)]
