@@ -23,7 +23,8 @@ def told_in_one_line() -> Iterator[None]:
     """
     exit_on_signals()
     try:
-        yield
+        with _ended_by_signals():
+            yield
     except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:
         line = str(mistake)
         if isinstance(mistake, OSError) and mistake.filename:
@@ -33,6 +34,20 @@ def told_in_one_line() -> Iterator[None]:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
             raise
         end_with(f"not enough memory: {error}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a signal end the process although cleaning up after it failed, as what it met half done may not clean up."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SystemExit):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        raise
 
 
 def end_with(line: str) -> NoReturn:

@@ -34,7 +34,7 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
             return FlagError(f"{word}: belongs to no flag: runs and files come first, and lists in quotes")
         flags = [flag for flag in flags if not flag.endswith(".help")]
         near = get_close_matches(word.split("=")[0], flags, n=1)
-        mend = f"did you mean {near[0]}?" if near else "train.py --help lists them all"
+        mend = f"did you mean {near[0]}?" if near else "--help lists this command's own, train.py --help the others"
         return FlagError(f"unknown flag {word}: {mend}")
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):

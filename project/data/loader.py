@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from project.errors import UserError
+from project.stop import quiet_threads
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights where rows have any
 
@@ -224,9 +225,14 @@ def row_loader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available() and rows.x.device.type == "cpu",
         collate_fn=_as_it_is,
+        worker_init_fn=_quiet_threads,
         generator=torch.Generator().manual_seed(seed),  # else each pass would draw from, and so shift, torch's own
     )
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _quiet_threads(worker: int) -> None:
+    quiet_threads()  # one of them hands batches over, to a process that may end meanwhile
