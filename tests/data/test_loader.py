@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,3 +118,25 @@ def test_fewer_rows_than_processes_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     with pytest.raises(UserError, match=r"3 rows cannot be shared by 4 processes"):
         BatchSampler(3, 1, shuffle=False)
+
+
+class Losing(Rows):
+    """Rows whose worker loses the process that takes them, each time."""
+
+    def __getitem__(self, index):
+        def lose() -> None:
+            try:
+                raise BrokenPipeError
+            except BrokenPipeError:
+                sys.excepthook(*sys.exc_info())  # as multiprocessing does, in the thread that hands batches over
+
+        thread = threading.Thread(target=lose)
+        thread.start()
+        thread.join()
+        return super().__getitem__(index)
+
+
+def test_a_worker_whose_process_has_ended_is_not_heard(capfd):
+    x = torch.arange(16.0)[:, None]
+    assert len(list(row_loader(Losing(x, x), batch_size=8, shuffle=False, num_workers=1))) == 2
+    assert capfd.readouterr().err == ""

@@ -186,3 +186,17 @@ with told_in_one_line():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
+
+
+def test_a_clean_up_that_fails_does_not_hide_the_signal(folder):
+    code = """
+import os, signal
+from project.errors import told_in_one_line
+with told_in_one_line():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        raise RuntimeError  # as Lightning does, whose loops are half torn down
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
