@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import UserError, told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
@@ -17,12 +17,12 @@ if __name__ == "__main__":
     with told_in_one_line():
         if arguments.plot and arguments.what == "serving":
             raise UserError("--plot: only training is drawn: leave it out")
-        from project.benchmark.report import draw, show, write_json
+        from benchmarks.report import draw, show, write_json
 
         if arguments.what == "training":
-            from project.benchmark.suite import suite as figures_of
+            from benchmarks.suite import suite as figures_of
         else:
-            from project.benchmark.serving import serving as figures_of
+            from benchmarks.serving import serving as figures_of
         figures = show(figures_of(arguments.quick))
         if arguments.json:
             write_json(figures, arguments.json)

@@ -1,7 +1,7 @@
 """Have a run teach another net: from labels, where rows have any, and from what the teacher says of every row."""
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,8 +14,8 @@ if __name__ == "__main__":
     parser.add_argument("--baseline", action="store_true", help="train the same net on the labels alone as well")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.distill import distill
-        from project.report import print_comparison
+        from project.stages.distill import distill
+        from project.training.report import print_comparison
 
         more = ["--sampling.unlabelled_path", arguments.unlabelled] if arguments.unlabelled else []
         print_comparison(distill(arguments.teacher, arguments.baseline, [*more, *words]))

@@ -3,8 +3,8 @@
 import sys
 from itertools import takewhile
 
-from project.arguments import ArgumentParser
-from project.errors import UserError, told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     runs = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
     arguments, words = parser.parse_known_args(sys.argv[1 + len(runs) :])
     with told_in_one_line():
-        from project.lifecycle.ensemble import combine, train_jointly
+        from project.stages.ensemble import combine, train_jointly
 
         if runs and (arguments.members is not None or arguments.bootstrap):
             raise UserError("--members and --bootstrap train one net anew: give either these or runs")

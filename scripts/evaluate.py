@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import UserError, told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import UserError, told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -21,10 +21,10 @@ if __name__ == "__main__":
         if overrides and [word for word in sys.argv[1:] if word != "--compare"][: len(arguments.run)] != arguments.run:
             raise UserError("give the run first, and flags after it")
         if arguments.compare or arguments.plot or len(arguments.run) > 1:
-            from project.lifecycle.compare_report import compare_and_report
+            from project.inference.compare_report import compare_and_report
 
             compare_and_report(arguments.run, overrides, arguments.json, arguments.plot)
         else:
-            from project.lifecycle.evaluate import evaluate_and_report
+            from project.inference.evaluate import evaluate_and_report
 
             evaluate_and_report(arguments.run[0], overrides, arguments.json)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -16,7 +16,7 @@ if __name__ == "__main__":
     parser.add_argument("--format", default="onnx", help="onnx unless given, pt2, torchscript, safetensors, or adapter")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.export import export
+        from project.export.export import export
 
         exported = export(arguments.run, arguments.output, arguments.format, words)
         bytes_ = exported.path.stat().st_size

@@ -1,7 +1,7 @@
 """Train a run further: on other data, with a new head where the targets are others, wholly, in part, or by adapters."""
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,6 +14,6 @@ if __name__ == "__main__":
     parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of low rank, and the head, alone")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.finetune import finetune
+        from project.stages.finetune import finetune
 
         finetune(arguments.run, arguments.lora, words)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -19,6 +19,6 @@ if __name__ == "__main__":
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let runs name its classes")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.chain.run import run_chain
+        from project.pipeline.run import run_chain
 
         run_chain(arguments.folder, arguments.stages, words, arguments.trust)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run name its classes")
     arguments = parser.parse_args()
     with told_in_one_line():
-        from project.lifecycle.predict import predict
+        from project.inference.predict import predict
 
         rows = predict(arguments.run, arguments.input, arguments.output, arguments.trust)
         print(f"{rows} rows written to {arguments.output}")

@@ -1,7 +1,7 @@
 """Prune a run: set its smallest weights to zero, or leave out whole neurons, channels and heads; then train on."""
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,6 +14,6 @@ if __name__ == "__main__":
     parser.add_argument("--structured", type=float, metavar="PART", help="part of the units of each layer to go")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.prune import print_pruning, prune
+        from project.stages.prune import print_pruning, prune
 
         print_pruning(prune(arguments.run, arguments.sparsity, arguments.structured, words))

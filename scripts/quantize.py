@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -16,6 +16,6 @@ if __name__ == "__main__":
     parser.add_argument("--method", help="dynamic or static; static where there are convolutions, unless given")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.quantize import print_quantized, quantize
+        from project.export.quantize import print_quantized, quantize
 
         print_quantized(quantize(arguments.model, arguments.output, arguments.method, arguments.dtype, words))

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from project.arguments import ArgumentParser
-from project.errors import told_in_one_line
-from project.lifecycle.sweep.ranges import HELP, split_words
+from project.runtime.arguments import ArgumentParser
+from project.runtime.errors import told_in_one_line
+from project.sweep.ranges import HELP, split_words
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let trials name its classes")
     arguments, words = parser.parse_known_args()
     with told_in_one_line():
-        from project.lifecycle.sweep.search import search
+        from project.sweep.search import search
 
         given = {name: getattr(arguments, name) for name in ("metric", "direction", "pruner", "seed")}
         given["search"], given["words"] = split_words(words)

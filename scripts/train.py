@@ -2,10 +2,10 @@
 
 import sys
 
-from project.errors import told_in_one_line
+from project.runtime.errors import told_in_one_line
 
 if __name__ == "__main__":
     with told_in_one_line():
-        from project.training import train
+        from project.training.train import train
 
         train(sys.argv[1:])

@@ -14,7 +14,7 @@ LONGEST = 120.0  # seconds
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["project.training", "project.data", "project.nets", "project.lifecycle.evaluate", "project.lifecycle.sweep.search"]
+    ["project.training.train", "project.data", "project.nets", "project.inference.evaluate", "project.sweep.search"]
 )
 
 

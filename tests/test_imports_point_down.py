@@ -1,4 +1,4 @@
-"""Who may import whom: a reader goes down, and never up."""
+"""Imports point down: from commands to stages, to training, to runs, to models, to nets. A reader never goes up."""
 
 import ast
 from pathlib import Path
@@ -8,52 +8,63 @@ import pytest
 from tests.command import REPOSITORY
 
 PROJECT = REPOSITORY / "project"
-# What each part may import of the project, beside itself and the few modules at its foot.
-FOOT = {"errors", "stop", "quiet"}
-ALLOWED = {
-    "nets": set(),
-    "least_squares": set(),
-    "data": {"nets", "least_squares", "columns"},
-    "models": {"data", "nets", "least_squares", "gather"},
-    "serving": {"columns", "whole_file"},
-}
-LOWER = {"data", "nets", "models", "callbacks", "least_squares"}
+# The rooms of the house from the bottom up. A file imports from its own room and from those before it.
+FLOORS = (
+    *("runtime", "nets", "least_squares", "config", "data", "models", "runs", "callbacks", "training"),
+    *("serving", "inference", "stages", "export", "sweep", "pipeline"),
+)
+# Rooms that stay usable by themselves: what they may import of the project, although more lies below them.
+ALONE = {"nets": set(), "least_squares": {"runtime"}, "serving": {"runtime"}}
 
 
-def imports(path: Path) -> set[str]:
-    """First names below `project` that a file imports, also within functions."""
+def imported_modules(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, also within functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "project":
-            found.add(node.module.split(".")[1] if "." in node.module else "")
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if as_path(name)} or {node.module}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("project.")}
+            found |= {alias.name for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_a_part_imports_what_lies_below_it(part):
-    for path in (PROJECT / part).rglob("*.py"):
-        above = imports(path) - ALLOWED[part] - FOOT - {part}
-        assert not above, f"{path.relative_to(REPOSITORY)} imports {above}"
+def as_path(module: str) -> Path | None:
+    """The file of a module of the project; None of any other."""
+    stem = REPOSITORY.joinpath(*module.split("."))
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.exists()), None)
 
 
-@pytest.mark.parametrize("part", sorted(LOWER))
-def test_nothing_below_knows_stages_or_servers_or_command_lines(part):
-    for path in (PROJECT / part).rglob("*.py"):
-        assert not imports(path) & {"lifecycle", "serving", "cli", "training", "benchmark"}, path
+def rooms_of(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported_modules(path) if name.startswith("project.")}
+
+
+def test_the_floors_are_the_folders():
+    folders = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
+    assert folders == set(FLOORS)
+    assert {path.name for path in PROJECT.glob("*.py")} == {"__init__.py"}, "no module lies loose in project/"
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_a_room_imports_from_the_floors_below_it(room):
+    below = set(FLOORS[: FLOORS.index(room) + 1])
+    allowed = ALONE[room] | {room} if room in ALONE else below
+    for path in (PROJECT / room).rglob("*.py"):
+        assert rooms_of(path) <= allowed, f"{path.relative_to(REPOSITORY)} imports {rooms_of(path) - allowed}"
+
+
+def test_no_files_import_one_another_in_a_circle():
+    graph = {
+        path: {found for name in imported_modules(path) if (found := as_path(name)) not in (None, path)}
+        for path in PROJECT.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    while free := {path for path, below in graph.items() if not below & graph.keys()}:
+        graph = {path: below for path, below in graph.items() if path not in free}
+    assert not graph, sorted(str(path.relative_to(REPOSITORY)) for path in graph)
 
 
 def test_serving_names_neither_torch_nor_lightning():
     for path in (PROJECT / "serving").rglob("*.py"):
-        names = {name.split(".")[0] for name in _modules(path)}
+        names = {name.split(".")[0] for name in imported_modules(path)}
         assert not names & {"torch", "lightning"}, path
-
-
-def _modules(path: Path) -> list[str]:
-    tree = ast.walk(ast.parse(path.read_text()))
-    found = []
-    for node in tree:
-        found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-    return found

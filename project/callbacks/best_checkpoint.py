@@ -7,8 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from project.errors import UserError
-from project.run import read_checkpoint
+from project.runs.checkpoint import read_checkpoint
+from project.runtime.errors import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):

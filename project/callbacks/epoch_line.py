@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 class EpochLine(Callback):

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from project.gather import gather
 from project.models.supervised import Supervised
+from project.runtime.distributed import gather
 
 KEY = "exact_resume"
 

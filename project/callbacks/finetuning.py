@@ -10,9 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from project.callbacks.pretrained import new_parameters
-from project.errors import UserError
 from project.models.supervised import Supervised
 from project.nets.net import Net, within
+from project.runtime.errors import UserError
 
 BACKBONE = "backbone"
 

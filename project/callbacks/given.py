@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import (
     TQDMProgressBar,
 )
 
-from project.console import shows_widgets
-from project.errors import UserError
+from project.runtime.console import shows_widgets
+from project.runtime.errors import UserError
 
 
 def given_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:

@@ -6,18 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-Value = bool | int | float | str
-SECTIONS = (
-    "seed_everything",
-    "model",
-    "data",
-    "sampling",
-    "weights",
-    "finetuning",
-    "pruning",
-    "optimizer",
-    "lr_scheduler",
-)
+from project.config.yaml import SECTIONS, flatten
 
 
 class Hyperparameters(Callback):
@@ -45,17 +34,3 @@ class Hyperparameters(Callback):
 
                 for summary in hparams(self.values, dict.fromkeys(metrics, 0.0)):
                     logger.experiment.file_writer.add_summary(summary)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Nested settings as one level of dotted names; classes by their short name, None left out."""
-    flat: dict[str, Value] = {}
-    for key, value in config.items():
-        name = prefix if key == "class_path" else f"{prefix}.{key}".lstrip(".").removesuffix(".init_args")
-        if isinstance(value, Mapping):
-            flat |= flatten(value, name)
-        elif key == "class_path":
-            flat[name] = str(value).rsplit(".", 1)[-1]
-        elif value is not None:
-            flat[name] = value if isinstance(value, Value) else str(value)
-    return flat

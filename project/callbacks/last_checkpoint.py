@@ -12,8 +12,8 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
-from project.run import LAST, PREVIOUS
-from project.stop import SignalListener, Stopped
+from project.runs.folder import LAST, PREVIOUS
+from project.runtime.signals import SignalListener, Stopped
 
 SAVE_SECONDS = 300
 

@@ -9,11 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from project.errors import UserError
 from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA, Net
 from project.nets.net import within
-from project.weights import Weights, read_weights
+from project.runs.weights import Weights, read_weights
+from project.runtime.errors import UserError
 
 NAMES_TOLD = 3
 STANDARDIZATION = ("features.", "targets.")  # a net may do without, and so may a file

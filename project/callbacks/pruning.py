@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured
 
 from project.callbacks.best_checkpoint import BestCheckpoint
-from project.errors import UserError
 from project.models.supervised import Supervised
 from project.nets.ensemble import Ensemble
 from project.nets.lora import LoRA, matrices
 from project.nets.net import Net
+from project.runtime.errors import UserError
 
 
 class Pruning(Callback):

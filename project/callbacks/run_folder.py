@@ -1,6 +1,5 @@
 """The folder that a run leaves, whatever the loggers: its configuration, its checkpoints, its metrics."""
 
-import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,14 +12,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from project.callbacks.last_checkpoint import LastCheckpoint
-from project.checkpoint_io import sweep
-from project.errors import UserError
 from project.models.supervised import Supervised
-from project.resume import refuse_other_data
-from project.run import CONFIG_KEY, DATA_ATTRIBUTES, DATA_KEY
+from project.runs.checkpoint import CONFIG_KEY, DATA_ATTRIBUTES, DATA_KEY
+from project.runs.checkpoint_io import sweep
+from project.runs.folder import LOCK, next_version, remove_own_files
+from project.runs.resume import refuse_other_data
+from project.runtime.errors import UserError
 
-LOCK = ".lock"
-OWN_FILES = (LOCK, "config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", "checkpoints/*.unfinished")
 # Of a checkpoint, beside weights: an optimizer's two moments, and what does not grow with the network.
 MOMENTS, OTHER_BYTES = 2, 2**18
 
@@ -141,28 +139,3 @@ class RunFolder(Callback):
                 logger.finalize("failed")
             self.release()
             remove_own_files(self.path)
-
-
-def remove_own_files(run: Path) -> None:
-    """Remove what a run without checkpoints has written, and folders that are then empty; nobody else's files."""
-    for pattern in OWN_FILES:
-        for path in run.glob(pattern):
-            path.unlink(missing_ok=True)
-    for folder in (run / "checkpoints", run):
-        with contextlib.suppress(OSError):  # it holds something else, or was never there
-            folder.rmdir()
-
-
-def claim_version(root: Path, kind: str = "version") -> Path:
-    """Make the first unused `version_N` under a folder; another process that asks at the same time gets another."""
-    while True:
-        path = next_version(root, kind)
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
-            return path
-
-
-def next_version(root: Path, kind: str = "version") -> Path:
-    """The first unused `version_N`, or `KIND_N`, under a folder."""
-    numbers = [path.name.removeprefix(f"{kind}_") for path in root.glob(f"{kind}_*")]
-    return root / f"{kind}_{max((int(number) for number in numbers if number.isdigit()), default=-1) + 1}"

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.sampling import Sampling, is_labelled
 from project.data.statistics import Statistics, statistics
-from project.errors import UserError
 from project.least_squares import LeastSquares, LeastSquaresFit
+from project.runtime.errors import UserError
 
 FLOAT32_MAX = torch.finfo(torch.float32).max
 

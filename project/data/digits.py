@@ -6,7 +6,7 @@ from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
 from project.data.split import check_fractions, random_split
 from project.data.statistics import Statistics
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 class DigitsDataModule(RowsDataModule):

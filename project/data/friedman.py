@@ -4,7 +4,7 @@ import torch
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 class FriedmanDataModule(RowsDataModule):

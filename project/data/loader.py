@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from project.errors import UserError
-from project.stop import quiet_threads
+from project.runtime.errors import UserError
+from project.runtime.signals import quiet_threads
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights where rows have any
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:

@@ -7,8 +7,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from project.columns import NotANumberError, as_float64
-from project.errors import UserError
+from project.runtime.arrow import NotANumberError, as_float64
+from project.runtime.errors import UserError
 
 
 def numbers(path: str | Path, table: pa.Table, first_row: int = 1, mend: str = "mend it") -> Tensor:

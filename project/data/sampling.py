@@ -8,7 +8,7 @@ from torch import Tensor
 
 from project.data.loader import Rows
 from project.data.table import column_names, read_numbers, require_columns
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 UNLABELLED = -1  # as scikit-learn has it for classes; a number that is unknown is NaN
 

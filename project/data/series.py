@@ -8,7 +8,7 @@ from project.data.loader import Rows
 from project.data.split import check_fractions, sizes
 from project.data.statistics import statistics
 from project.data.table import column_names, first_repeated, read_numbers, require_columns
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 class SeriesDataModule(RowsDataModule):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def check_fractions(val: float | None, test: float | None) -> tuple[float, float]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from project.data.datamodule import Splits, Summary
 from project.data.loader import BLOCK_ROWS, Rows
 from project.data.statistics import RunningStatistics
-from project.errors import UserError
 from project.least_squares import LeastSquares
+from project.runtime.errors import UserError
 
 # Rows that lie together are read together: blocks of so many bytes are what disks are fast at.
 BLOCK_BYTES = 2**18

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 Numbers = float | list[float] | list[list[float]]
 

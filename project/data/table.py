@@ -12,10 +12,10 @@ import pyarrow.dataset
 import torch
 from torch import Tensor
 
-from project.columns import MISSING
 from project.data.location import check_readable, is_parquet, locate
 from project.data.numbers import is_number, numbers
-from project.errors import UserError
+from project.runtime.arrow import MISSING
+from project.runtime.errors import UserError
 
 BLOCK_ROWS = 16_384
 NumberBlocks = Iterator[tuple[Tensor, pa.Array | None]]

@@ -13,7 +13,7 @@ from project.data.loader import Batch, Rows
 from project.data.split import check_fractions, random_split
 from project.data.spool import Tables
 from project.data.table import column_names, distinct_labels, first_repeated, number_blocks, require_columns
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 MEND = "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
 

@@ -8,11 +8,11 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from project.data.loader import Batch
-from project.errors import UserError
 from project.models.supervised import Supervised
 from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import Net
+from project.runtime.errors import UserError
 
 
 class Classification(Supervised):

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import kl_div, mse_loss
 
 from project.data.sampling import is_labelled
-from project.errors import UserError
 from project.models.classification import Classification
 from project.models.prepared import Prepared
 from project.models.regression import Regression
 from project.models.supervised import Supervised
 from project.nets.scaling import Standardized
+from project.runtime.errors import UserError
 
 PEER = "peer"
 

@@ -5,11 +5,11 @@ from typing import Any, cast
 import torch
 
 from project.data.loader import Batch, Batches
-from project.errors import UserError
 from project.least_squares import LeastSquaresFit
 from project.models.regression import Regression
 from project.models.supervised import MOST_STEPS
 from project.nets.linear import Linear
+from project.runtime.errors import UserError
 
 
 class LinearRegression(Regression):

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 # A loss that has grown so much since the first step (and beyond so much) does not come back.
 MOST_GROWTH = 1e8

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from project.errors import UserError
 from project.models.metrics import RegressionMetrics
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import Net
+from project.runtime.errors import UserError
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
 

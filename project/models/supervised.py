@@ -12,8 +12,6 @@ from torchmetrics import Metric, MetricCollection
 from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
 from project.data.statistics import Statistics
-from project.errors import UserError
-from project.gather import gather
 from project.models.loss_watch import LossWatch, divergence
 from project.models.metrics import MeanLoss
 from project.models.prepared import Prepared
@@ -22,6 +20,8 @@ from project.models.steps import STEP_HOOKS, count_step, watches_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
 from project.nets.scaling import Standardized, column_shape
+from project.runtime.distributed import gather
+from project.runtime.errors import UserError
 
 Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.metadata import FORMAT as FORMAT
 from project.serving.metadata import KEY as KEY
 from project.serving.metadata import Metadata as Metadata

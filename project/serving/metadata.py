@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 KEY = "hello_lightning"
 FORMAT = 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows

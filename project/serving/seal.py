@@ -6,7 +6,7 @@ It is one more entry of the file's metadata, and the last bytes of the file.
 import hashlib
 from pathlib import Path
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 KEY = b"hello_lightning_sha256"
 READ_BYTES = 2**20

@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -10,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.limits import Limits
 from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
+from project.serving.signals import exit_on_signals
 
 BACKLOG = 2_048
 PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
@@ -33,7 +33,7 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
     Raises:
         UserError: If the artifact cannot be served, or the address not be listened on.
     """
-    leave_at_signals()
+    exit_on_signals()
     limited = {f"max_{name}": value for name, value in limits._asdict().items() if name != "seconds"}
     require_counts(workers=workers, threads=threads, **limited)
     if not 0 <= port < 2**16:
@@ -80,18 +80,6 @@ def require_packages() -> None:
 def lacking(package: str | None) -> UserError:
     """That a package is not there, and how to get it."""
     return UserError(f'serving needs {package}: pip install -e ".[serve]"')
-
-
-def leave_at_signals() -> None:
-    """Have signals to stop end the process as they should before it serves, and those to load anew be of no effect."""
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _leave(*_: object) -> NoReturn:
-    sys.exit(0)
 
 
 def listen(host: str, port: int, workers: int) -> list[socket.socket]:

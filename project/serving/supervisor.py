@@ -10,8 +10,8 @@ from multiprocessing import connection
 from multiprocessing.context import ForkProcess
 from typing import NoReturn
 
-from project.errors import told_in_one_line
-from project.serving.server import leave_at_signals
+from project.runtime.errors import told_in_one_line
+from project.serving.signals import exit_on_signals
 
 PAUSE_SECONDS = 1.0
 STOP_SECONDS = 4.5
@@ -61,7 +61,7 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
 
 def _work(work: Work, number: int, started: Callable[[], None]) -> None:
     with told_in_one_line():
-        leave_at_signals()
+        exit_on_signals()
         work(number, started)
 
 

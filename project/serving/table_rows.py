@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.lib.stride_tricks import sliding_window_view
 
-from project.columns import NotANumberError, as_float64
+from project.runtime.arrow import NotANumberError, as_float64
 from project.serving.artifact import Artifact
 from project.serving.metadata import Metadata
 from project.serving.prediction_columns import prediction_columns

@@ -12,7 +12,7 @@ from typing import NoReturn, TextIO
 
 import uvicorn
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.connection import impatient
 from project.serving.limits import Limits

@@ -1,7 +1,7 @@
 import pytest
 
 from project.callbacks import EpochLine
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def test_a_negative_interval_is_an_error():

@@ -1,5 +1,5 @@
-from project.callbacks.hyperparameters import flatten
-from project.callbacks.run_folder import next_version
+from project.config.yaml import flatten
+from project.runs.folder import next_version
 
 
 def test_next_version_follows_the_highest(tmp_path):

@@ -3,7 +3,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from project.data import DigitsDataModule
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def test_all_images_are_split_once_with_their_digits():

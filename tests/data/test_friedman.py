@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from project.data import FriedmanDataModule
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def test_without_noise_rows_follow_friedmans_formula():

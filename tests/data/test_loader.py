@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project.data.loader import BatchSampler, Rows, row_loader
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def batches(rows: int, batch_size: int, *, shuffle: bool, processes: int = 1, epoch: int = 0, seed: int = 0):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from project.data import DigitsDataModule, SeriesDataModule, SyntheticDataModule, TabularDataModule
 from project.data.sampling import Sampling, balanced_order
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def sampled(data, **choice):

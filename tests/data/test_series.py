@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project.data import SeriesDataModule
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 @pytest.fixture

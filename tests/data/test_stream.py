@@ -13,8 +13,8 @@ from sklearn.linear_model import LinearRegression
 
 from project.data import TabularDataModule
 from project.data.location import locate
-from project.errors import UserError
 from project.models import Regression
+from project.runtime.errors import UserError
 from tests.command import REPOSITORY, run_script
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -127,7 +127,7 @@ LIMITED = """
 import resource, sys, torch
 from lightning.pytorch import Trainer
 from project.data import SyntheticDataModule, TabularDataModule
-from project.errors import told_in_one_line
+from project.runtime.errors import told_in_one_line
 from project.models import Regression
 
 def fit(data):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from project.data import SyntheticDataModule
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def test_defaults_are_the_tutorials_problem():

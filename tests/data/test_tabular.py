@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from project.data import TabularDataModule
-from project.errors import UserError
+from project.runtime.errors import UserError
 
 
 def load(path, target="y", **arguments):

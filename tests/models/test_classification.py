@@ -6,8 +6,8 @@ from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
 from project.data import DigitsDataModule, SyntheticDataModule
-from project.errors import UserError
 from project.models import Classification
+from project.runtime.errors import UserError
 
 
 def test_metrics_over_uneven_batches_equal_scikit_learns():

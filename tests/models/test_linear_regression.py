@@ -6,8 +6,8 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from project.cli import ExperimentCLI
-from project.training import train
+from project.training.cli import ExperimentCLI
+from project.training.train import train
 from tests.command import run_script
 
 SIZES = ["--data.rows", "300", "--data.features", "4", "--data.outputs", "2"]

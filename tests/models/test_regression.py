@@ -5,8 +5,8 @@ from sklearn import metrics as sk
 from torch import nn
 
 from project.data import SyntheticDataModule
-from project.errors import UserError
 from project.models import Regression
+from project.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(("outputs", "offset"), [(1, 0.0), (3, 0.0), (2, 1e5)])

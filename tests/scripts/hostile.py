@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from project.checkpoint_io import seal
+from project.runs.checkpoint_io import seal
 
 
 class Reduced:

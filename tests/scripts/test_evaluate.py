@@ -3,8 +3,8 @@ import json
 import pytest
 
 from project.data import SyntheticDataModule
-from project.errors import UserError
-from project.lifecycle.evaluate import evaluate
+from project.inference.evaluate import evaluate
+from project.runtime.errors import UserError
 from tests.command import run_script
 
 

@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from project.callbacks import LastCheckpoint
-from project.run import read_checkpoint
-from project.training import train
+from project.runs.checkpoint import read_checkpoint
+from project.training.train import train
 
 STEPS = 8  # two epochs of four batches
 BASE = ["--data.rows", "40", "--data.features", "2", "--data.batch_size", "10", "--trainer.max_epochs", "2"]

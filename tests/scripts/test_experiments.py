@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from project.cli import ExperimentCLI
-from project.lifecycle.evaluate import evaluate
-from project.report import exact_metrics
-from project.run import read_checkpoint
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.runs.checkpoint import read_checkpoint
+from project.training.cli import ExperimentCLI
+from project.training.report import exact_metrics
+from project.training.train import train
 from tests.command import REPOSITORY, run_script
 
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
@@ -136,7 +136,7 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
     ],
 )
 def test_a_net_and_data_that_do_not_fit_are_told_apart_before_training(folder, words, told):
-    from project.errors import UserError
+    from project.runtime.errors import UserError
 
     with pytest.raises(UserError, match=told):
         train(words.split())

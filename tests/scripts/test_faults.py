@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from project.callbacks import LastCheckpoint
-from project.errors import UserError
-from project.lifecycle.evaluate import evaluate
-from project.quiet import quiet_lightning
-from project.run import read_checkpoint
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.runs.checkpoint import read_checkpoint
+from project.runtime.errors import UserError
+from project.runtime.logging import quiet_lightning
+from project.training.train import train
 from tests.command import Command, run_script
 
 SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "2"]
@@ -77,7 +77,7 @@ def test_a_full_disk_ends_training_in_one_line_and_keeps_the_last_epoch(folder, 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("project.checkpoint_io.torch.save", full)
+    monkeypatch.setattr("project.runs.checkpoint_io.torch.save", full)
     with pytest.raises(UserError, match=r"could not be written, with \d+ MiB free on its disk \(No space left"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
     assert read_checkpoint(folder / LAST)["global_step"] == step

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from project.errors import UserError, told_in_one_line
-from project.lifecycle.evaluate import evaluate
-from project.lifecycle.predict import predict
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.inference.predict import predict
+from project.runtime.errors import UserError, told_in_one_line
+from project.training.train import train
 from tests.command import run_script
 from tests.scripts.hostile import bombs, rewritten, save, sealed, shared_lists, with_entry
 
@@ -39,8 +39,8 @@ PATHS = [
     "lightning.pytorch.callbacks.ModelCheckpoint.load_state_dict",
     "torch.nn.Module.load_state_dict",
     "project.data.table.pa.OSFile",
-    "project.run.load_model",
-    "project.training.train",
+    "project.runs.checkpoint.load_model",
+    "project.training.train.train",
     "antigravity.fly",
     "planted.Net",
 ]

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from project.errors import UserError
-from project.training import train
+from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import run_script
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]

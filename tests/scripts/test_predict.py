@@ -6,11 +6,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from project.errors import UserError
-from project.lifecycle import predict as module
-from project.lifecycle.predict import predict
-from project.run import find_checkpoint, load_model, read_checkpoint
-from project.training import train
+from project.inference import predict as module
+from project.inference.predict import predict
+from project.runs.checkpoint import load_model, read_checkpoint
+from project.runs.folder import find_checkpoint
+from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import run_script
 
 SHORT = ["--trainer.max_epochs", "2"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from project.errors import UserError
-from project.run import read_checkpoint
+from project.runs.checkpoint import read_checkpoint
+from project.runtime.errors import UserError
 from tests.command import REPOSITORY, Command
 from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
 from tests.scripts.test_stops import wait_for
@@ -81,7 +81,7 @@ def test_torchrun_starts_a_job_again_from_its_last_checkpoint(folder):
 
 
 def test_strategies_that_lose_what_they_learn_are_refused(folder):
-    from project.training import train
+    from project.training.train import train
 
     with pytest.raises(UserError, match=r"--trainer.strategy ddp_spawn: its processes keep what they learn: give ddp"):
         train(["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2", "--trainer.accelerator", "cpu"])

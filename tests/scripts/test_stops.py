@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from project.errors import UserError
-from project.run import read_checkpoint
-from project.training import train
+from project.runs.checkpoint import read_checkpoint
+from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import Command
 from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
 
@@ -170,7 +170,7 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
 def test_a_thread_that_loses_a_worker_as_the_process_ends_is_not_heard(folder):
     code = """
 import os, signal, sys, threading
-from project.errors import told_in_one_line
+from project.runtime.errors import told_in_one_line
 def lose():
     try:
         raise ConnectionResetError
@@ -191,7 +191,7 @@ with told_in_one_line():
 def test_a_clean_up_that_fails_does_not_hide_the_signal(folder):
     code = """
 import os, signal
-from project.errors import told_in_one_line
+from project.runtime.errors import told_in_one_line
 with told_in_one_line():
     try:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project.errors import UserError
-from project.lifecycle.evaluate import evaluate
-from project.lifecycle.stage import parse
-from project.lifecycle.sweep.experiment import essential
-from project.lifecycle.sweep.ranges import as_words, read_range, split_words
-from project.lifecycle.sweep.search import search
-from project.lifecycle.sweep.study import open_study
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.runtime.errors import UserError
+from project.stages.base import parse
+from project.sweep.experiment import essential
+from project.sweep.ranges import as_words, read_range, split_words
+from project.sweep.search import search
+from project.sweep.study import open_study
+from project.training.train import train
 from tests.command import REPOSITORY, Command, run_script
 from tests.scripts.test_imports import imported
 from tests.scripts.test_stops import children, ended, wait_for
@@ -230,7 +230,7 @@ def test_a_mistake_ends_in_one_line_and_status_2(folder):
 
 
 def test_without_optuna_its_installation_is_told(folder, monkeypatch):
-    monkeypatch.setattr("project.lifecycle.sweep.search.find_spec", lambda name: None)
+    monkeypatch.setattr("project.sweep.search.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install -e "\.\[sweep\]"'):
         sweep(*RATE)
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from project.data import SyntheticDataModule
-from project.errors import UserError
-from project.lifecycle.evaluate import evaluate
-from project.run import read_checkpoint
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.runs.checkpoint import read_checkpoint
+from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import REPOSITORY, run_script
 
 HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from project.errors import UserError
-from project.lifecycle.evaluate import evaluate
-from project.lifecycle.predict import predict
-from project.training import train
+from project.inference.evaluate import evaluate
+from project.inference.predict import predict
+from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import run_script
 
 SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]

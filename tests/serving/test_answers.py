@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from project.lifecycle.predict import predict
+from project.inference.predict import predict
 from project.serving.metadata import read_metadata
 from project.serving.model import CSV, PARQUET
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.artifact import BATCH_ROWS, Artifact, read_metadata
 from tests.serving.artifacts import metadata, write_linear
 

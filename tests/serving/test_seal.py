@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from project.errors import UserError
+from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.seal import seal, verify
 from tests.serving.artifacts import metadata, write_linear

@@ -4,12 +4,12 @@ import sys
 SLOW = """
 import time
 from multiprocessing.synchronize import Event
-from project.serving.server import leave_at_signals
+from project.serving.signals import exit_on_signals
 from project.serving.supervisor import supervise
 
 set_at_once = Event.set
 Event.set = lambda event: (time.sleep(1), set_at_once(event))
-leave_at_signals()
+exit_on_signals()
 
 def work(number, started):
     started()

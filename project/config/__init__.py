@@ -1,0 +1,1 @@
+"""Settings as YAML and as flags: parsing, trust, and errors about flags."""

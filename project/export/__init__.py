@@ -1,0 +1,1 @@
+"""Turn a run into one file: ONNX and other formats, and quantization."""

@@ -1,0 +1,44 @@
+"""What low-rank adaptation has learned, apart from the weights that it is laid beside: a few kilobytes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model
+from project.runs.weights import ADAPTED, BASE, DIGEST, SCALE, digest, read_weights
+from project.runtime.errors import UserError
+
+INNER, DOWN, UP = "net.net.net.", "net.net.down.", "net.net.up."
+
+
+def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write what a run has learned beside the weights that it began with; `read_weights` merges them again.
+
+    Args:
+        path: A `.safetensors` file.
+        checkpoint: From `read_checkpoint`.
+
+    Raises:
+        UserError: If the run has no adapters.
+    """
+    from safetensors.torch import save_file
+
+    config, state = yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
+    net, base = config["model"]["init_args"].get("net") or {}, config.get("weights", {}).get("path")
+    if net.get("class_path") != "project.nets.LoRA" or not isinstance(base, str):
+        raise UserError("the run has no adapters: --format adapter is for those of scripts/finetune.py --lora RANK")
+    known, learned = read_weights(base).state, {}
+    for name, value in load_model(checkpoint, trusted=None).state_dict().items():
+        part = name.removeprefix("net.net.").replace(".", "/")
+        if DOWN + part in state and torch.equal(state[INNER + name.removeprefix("net.net.")], known[name]):
+            for factor, prefix in zip(ADAPTED, (DOWN, UP), strict=True):
+                learned[f"{name}.{factor}"] = state[prefix + part]
+        elif name not in known or known[name].shape != value.shape or not torch.equal(known[name], value):
+            learned[name] = value.contiguous()
+    scale = net["init_args"]["alpha"] / net["init_args"]["rank"]
+    facts = {BASE: base, DIGEST: digest(known), SCALE: repr(scale), "data": json.dumps(checkpoint[DATA_KEY])}
+    save_file(learned, path, facts)

@@ -1,0 +1,91 @@
+"""A run as one file, for programs that know nothing of this project; proven to answer as the network does."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from project.config.trust import with_trust
+from project.export.adapter import write_adapter
+from project.export.formats import WRITERS, require_onnx, write
+from project.inference.metadata import describe, run_folder
+from project.inference.module import Answering, answer_of
+from project.inference.open_run import open_rows
+from project.inference.parity import BATCHES, require_parity
+from project.models.supervised import Supervised
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
+from project.runs.folder import find_checkpoint
+from project.runtime.errors import UserError
+from project.runtime.files import check_output, whole_file
+
+WEIGHTS, ADAPTER = "safetensors", "adapter"
+FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
+
+
+class Exported(NamedTuple):
+    """A file that was written.
+
+    Attributes:
+        path: Where it is.
+        difference: The largest from the network's answers, as part of the largest output; 0 of equal weights.
+    """
+
+    path: Path
+    difference: float
+
+
+def export(
+    reference: str, destination: Path | None = None, format: str = "onnx", words: Sequence[str] = ()
+) -> Exported:
+    """Write a run's network to a file, once its answers to test rows are known to be the network's own.
+
+    Args:
+        reference: A run folder, a checkpoint, or `last`.
+        destination: Where to; `model.onnx` or the like in the run's folder unless given.
+        format: One of `FORMATS`.
+        words: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
+
+    Raises:
+        UserError: If it is no run, its test rows cannot be read, or the file would answer otherwise.
+    """
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: give one of {', '.join(FORMATS)}")
+    if format == "onnx":
+        require_onnx()
+    found = find_checkpoint(reference)
+    name = "adapter.safetensors" if format == ADAPTER else f"model.{format}"
+    path = destination or run_folder(found) / name
+    check_output(path, [Path(name).suffix])
+    checkpoint = read_checkpoint(found)
+    with whole_file(path) as temporary:
+        if format in (WEIGHTS, ADAPTER):
+            if others := with_trust(words):
+                raise UserError(f"{others[0]}: --format {format} needs no data: leave it out")
+            if format == ADAPTER:
+                write_adapter(temporary, checkpoint)
+            else:
+                _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
+            return Exported(path, 0.0)
+        run = open_rows(reference, words, "to compare answers on")
+        rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
+        model = load_model(checkpoint, trusted=None)
+        metadata = describe(found, checkpoint, model)
+        network = Answering(model, metadata["task"] == "classification").eval()
+        metadata, answer = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
+        expected = answer_of(network, network.names)
+        lengths = metadata["dynamic_length"]
+        return Exported(path, require_parity(answer, expected, rows.numpy(), metadata["precision"], lengths))
+
+
+def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any]) -> None:
+    """A model's `state_dict`, with the configuration and the facts about the data that it is of."""
+    from safetensors.torch import load_file, save
+
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    facts = {"config": checkpoint[CONFIG_KEY], "data": json.dumps(checkpoint[DATA_KEY])}
+    path.write_bytes(save(state, {**facts, "net": type(model.net.net).__name__}))
+    written = load_file(path)
+    if written.keys() != state.keys() or not all(torch.equal(written[name], value) for name, value in state.items()):
+        raise UserError(f"{path}: the weights in it are not those of the network: no file is written")

@@ -1,0 +1,218 @@
+"""A smaller form of a run or of an exported file, with what it costs and what it gains."""
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from project.export.export import export
+from project.export.formats import require_onnx
+from project.export.onnx_quantize import operators, write_halves, write_integers
+from project.inference.compare import LATENCY_ROWS, latencies
+from project.inference.evaluate import measure
+from project.inference.metadata import run_folder
+from project.inference.open_run import compute_by, open_rows
+from project.inference.parity import require_parity
+from project.inference.predictor import is_artifact
+from project.runs.folder import find_checkpoint
+from project.runtime.console import open_console
+from project.runtime.errors import UserError
+from project.runtime.files import check_output, whole_file
+from project.serving.artifact import KEY, Artifact, read_metadata
+from project.serving.seal import seal
+from project.training.cli import ExperimentCLI
+
+PRECISIONS = ("int8", "float16", "bfloat16")
+METHODS = ("dynamic", "static")
+CALIBRATION_ROWS = 512
+THREADS = (1, 2)
+LEAST_GAIN = 0.9  # of the bytes: what is hardly smaller gains nothing
+# Recurrences of which ONNX Runtime has no form in integers.
+FLOAT_ALONE = ("GRU", "RNN")
+
+
+class NoGainError(UserError):
+    """A model that does not get smaller; the message says why."""
+
+
+class Measured(NamedTuple):
+    """A file's figures.
+
+    Attributes:
+        metrics: Of test rows, by name.
+        bytes: Its size.
+        milliseconds: Median time of an answer, by threads and rows.
+    """
+
+    metrics: dict[str, float]
+    bytes: int
+    milliseconds: dict[tuple[int, int], float]
+
+
+class Quantized(NamedTuple):
+    """A file that was written.
+
+    Attributes:
+        path: Where it is.
+        precision: Of its weights.
+        method: How it was made.
+        kept: Operators that stay in float32.
+        before: Figures of the file that it was made of.
+        after: Its own.
+    """
+
+    path: Path
+    precision: str
+    method: str
+    kept: list[str]
+    before: Measured
+    after: Measured
+
+
+def quantize(
+    reference: str,
+    destination: Path | None = None,
+    method: str | None = None,
+    precision: str = "int8",
+    words: Sequence[str] = (),
+) -> Quantized:
+    """Write a smaller form of a model.
+
+    Args:
+        reference: A run folder, a checkpoint, `last`, or an `.onnx` file in float32.
+        destination: Where to; `model.int8.onnx` or the like beside the model unless given.
+        method: One of `METHODS`, for int8; `static` for convolutions, else `dynamic`, unless given.
+        precision: One of `PRECISIONS`.
+        words: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
+
+    Raises:
+        NoGainError: If the file would not get smaller.
+        UserError: If something is not there, or in fewer bits already.
+    """
+    path = _check(reference, destination, method, precision)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(reference)
+        if not is_artifact(reference):
+            source = export(reference, Path(folder) / "model.onnx", words=words).path
+        original = Artifact(source)
+        run = open_rows(str(source), words, "to measure and to test on")
+        before = measure(run)
+        method = "rounded" if precision != "int8" else method or _method(source)
+        with whole_file(path) as temporary:
+            kept = _write(source, temporary, precision, method, run)
+            _describe(temporary, {**original.metadata, "precision": precision})
+            written = Artifact(temporary)
+            if precision != "int8":
+                rows = run.datamodule.splits.test.x.numpy()
+                lengths = original.metadata["dynamic_length"]
+                require_parity(written.predict, original.predict, rows, precision, lengths)
+            compute_by(run, written)
+            after, times = measure(run), _times([source, temporary], run)
+            files = [source.stat().st_size, temporary.stat().st_size]
+    return Quantized(path, precision, method, kept, *map(Measured, (before, after), files, times))
+
+
+def require_precision(precision: str, method: str | None) -> None:
+    """Raise a UserError unless there are such a precision and such a method for it."""
+    if precision not in PRECISIONS:
+        raise UserError(f"--dtype {precision}: give one of {', '.join(PRECISIONS)}")
+    if method is not None and (method not in METHODS or precision != "int8"):
+        raise UserError(f"--method {method}: give one of {', '.join(METHODS)}, and that with --dtype int8")
+
+
+def _check(reference: str, destination: Path | None, method: str | None, precision: str) -> Path:
+    """Where to write, once everything that was asked for is known to be possible."""
+    require_onnx()
+    require_precision(precision, method)
+    if is_artifact(reference):
+        if (found := read_metadata(reference)["precision"]) != "float32":
+            raise UserError(f"{reference}: is in {found} already: give the float32 file or the run that it was made of")
+        beside = Path(reference).with_suffix("")
+    else:
+        beside = run_folder(find_checkpoint(reference)) / "model"
+    path = destination or beside.with_name(f"{beside.name}.{precision}.onnx")
+    check_output(path, [".onnx"], Path(reference))
+    return path
+
+
+def _method(source: Path) -> str:
+    import onnx
+
+    return "static" if operators(onnx.load(source))["Conv"] else "dynamic"
+
+
+def _write(source: Path, target: Path, precision: str, method: str, run: ExperimentCLI) -> list[str]:
+    """Write the file, and return what it keeps in float32; or say why there is nothing to gain."""
+    import onnx
+
+    model, kept = onnx.load(source), list[str]()
+    if precision == "int8":
+        train = run.datamodule.splits.train.x
+        spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
+        changed = write_integers(source, target, method, train[spaced].numpy())
+        kept = [name for name in FLOAT_ALONE if operators(model)[name]]
+    else:
+        changed = write_halves(source, target, precision)
+    before, after = source.stat().st_size, target.stat().st_size
+    if changed and after <= LEAST_GAIN * before:
+        return kept
+    weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
+    reason = f"its {weights:,} numbers are few beside what the file says of itself"
+    if kept:
+        reason = f"ONNX Runtime computes {kept[0]} in float32 alone: --dtype float16 halves its weights"
+    raise NoGainError(f"no gain: {before:,} bytes would become {after:,}, as {reason}")
+
+
+def _describe(path: Path, metadata: Mapping[str, object]) -> None:
+    import onnx
+
+    model = onnx.load(path)
+    del model.graph.value_info[:]
+    onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
+    onnx.save(model, path)
+    seal(path)
+
+
+def _times(paths: Sequence[Path], run: ExperimentCLI) -> list[dict[tuple[int, int], float]]:
+    x = run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy()
+    found: list[dict[tuple[int, int], float]] = [{} for _ in paths]
+    for threads in THREADS:
+        answers = [Artifact(path, threads).predict for path in paths]
+        for rows in LATENCY_ROWS:
+            batch = np.resize(x, (rows, *x.shape[1:]))
+            for times, taken in zip(found, latencies(answers, [batch] * len(answers)), strict=True):
+                times[threads, rows] = taken
+    return found
+
+
+def print_quantized(done: Quantized) -> None:
+    """What it costs and what it gains, beside the file that it was made of."""
+    before, after = done.before, done.after
+    table = Table("", title=f"{done.path}: {done.method} {done.precision}", title_justify="left")
+    for column in ("float32", done.precision, ""):
+        table.add_column(column, justify="right")
+    for name, value in before.metrics.items():
+        now = after.metrics[name]
+        table.add_row(name, f"{value:#.6g}", f"{now:#.6g}", f"{now - value:+.2g}")
+    table.add_section()
+    table.add_row(
+        "bytes", f"{before.bytes:,}", f"{after.bytes:,}", ratio(before.bytes, after.bytes, "smaller", "larger")
+    )
+    for (threads, rows), value in before.milliseconds.items():
+        now = after.milliseconds[threads, rows]
+        label = f"ms for {rows} row{'s' * (rows > 1)}, {threads} thread{'s' * (threads > 1)}"
+        table.add_row(label, f"{value:.3g}", f"{now:.3g}", ratio(value, now, "faster", "slower"))
+    open_console().print(table)
+    for name in done.kept:
+        print(f"{name} stays in float32: ONNX Runtime has no form of it in integers")
+
+
+def ratio(before: float, after: float, less: str, more: str) -> str:
+    """How many times less or more."""
+    return f"{before / after:.2f} times {less}" if after <= before else f"{after / before:.2f} times {more}"

@@ -1,0 +1,1 @@
+"""Answers of a run or an exported file: evaluate, compare, predict."""

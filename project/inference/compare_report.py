@@ -1,0 +1,94 @@
+"""A comparison on screen, as JSON, and as a picture."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from project.inference.compare import LATENCY_ROWS, Figures, compare
+from project.runtime.console import open_console
+from project.runtime.files import check_output, whole_file
+
+SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")
+COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, for every eye
+MARKERS = "osD^vPX"
+
+
+def compare_and_report(references: Sequence[str], words: Sequence[str], as_json: bool, plot: Path | None) -> None:
+    """Print a comparison, as a table or as a JSON list of one object a model, and draw it where a file is given."""
+    if plot is not None:
+        check_output(plot, [".png", ".svg"])
+    figures = compare(references, words)
+    if as_json:
+        print(json.dumps([as_object(model) for model in figures]))
+    else:
+        print_figures(figures)
+    if plot is not None:
+        draw(figures, plot)
+
+
+def print_figures(figures: Sequence[Figures]) -> None:
+    """A table with a model a line; times of one thread."""
+    shown = [name for name in SHOWN if name in figures[0].metrics]
+    table = Table("model")
+    for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in LATENCY_ROWS), "first answer, s"):
+        table.add_column(column, justify="right")
+    for model, name in zip(figures, short_names(figures), strict=True):
+        qualities = (f"{model.metrics[metric]:#.6g}" for metric in shown)
+        times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
+        table.add_row(escape(name), *qualities, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
+    open_console().print(table)
+
+
+def as_object(model: Figures) -> dict[str, object]:
+    """Everything about a model, by name."""
+    times = {f"milliseconds/{rows}": value for rows, value in model.milliseconds.items()}
+    return {
+        "model": model.name,
+        **model.metrics,
+        "bytes": model.bytes,
+        **times,
+        "seconds/first_answer": model.cold_start,
+    }
+
+
+def draw(figures: Sequence[Figures], path: Path) -> None:
+    """Quality against size and against latency, a mark a model."""
+    from matplotlib.figure import Figure as Picture
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    metric, best = ("accuracy", "upper") if "test/accuracy" in figures[0].metrics else ("mse", "lower")
+    picture = Picture(figsize=(9, 4.2), dpi=150, layout="constrained")
+    left, right = picture.subplots(1, 2, sharey=True)
+    for number, (model, name) in enumerate(zip(figures, short_names(figures), strict=True)):
+        style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)], "s": 110}
+        style |= {"edgecolors": "white", "linewidths": 1, "zorder": 3}
+        quality = model.metrics[f"test/{metric}"]
+        left.scatter(model.bytes / 1_000, quality, label=name, **style)
+        right.scatter(model.milliseconds[1], quality, **style)
+    left.set(xlabel="size of the file, kB", ylabel=f"test {metric}")
+    right.set(xlabel="time for one row on one thread, ms")
+    picture.suptitle(f"Quality against size and speed: best is the {best} left corner", fontsize="medium")
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.margins(0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    if metric in ("accuracy", "f1"):  # where all are alike, the axis would reach beyond what there is
+        left.set_ylim(top=min(left.get_ylim()[1], 1.005))
+    picture.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
+    with whole_file(path) as temporary:
+        picture.savefig(temporary)
+
+
+def short_names(figures: Sequence[Figures]) -> list[str]:
+    """Names without the folder that all of them lie in."""
+    names = [model.name for model in figures]
+    folder = os.path.commonpath([os.path.dirname(os.path.normpath(name)) for name in names])  # noqa: PTH120
+    return [os.path.relpath(name, folder) if folder else name for name in names]

@@ -1,0 +1,42 @@
+"""How good a run or an artifact is, on its own test rows or on others."""
+
+import json
+from collections.abc import Sequence
+
+from project.inference.open_run import open_run
+from project.runtime.console import open_console
+from project.runtime.errors import UserError
+from project.training.cli import ExperimentCLI
+from project.training.report import print_metrics
+
+
+def evaluate(reference: str, words: Sequence[str] = ()) -> tuple[dict[str, float], int]:
+    """Test metrics of a model.
+
+    Args:
+        reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
+        words: Flags that override the run's own, such as `--data.test_path other.csv`.
+
+    Returns:
+        Metrics by name, and the number of rows they were measured on.
+    """
+    run = open_run(reference, words)
+    return measure(run), len(run.datamodule.splits.test)
+
+
+def measure(run: ExperimentCLI) -> dict[str, float]:
+    """Test metrics of what has been opened."""
+    results = run.trainer.test(run.model, run.datamodule, verbose=False)
+    if not results:
+        raise UserError("no test batch was taken: raise --trainer.limit_test_batches")
+    return dict(results[0])
+
+
+def evaluate_and_report(reference: str, words: Sequence[str], as_json: bool) -> None:
+    """Print the test metrics of a model, and their number of rows, as a table or as one JSON object."""
+    metrics, rows = evaluate(reference, words)
+    if as_json:
+        print(json.dumps(metrics | {"rows": rows}))
+    else:
+        print_metrics(open_console(), metrics)
+        print(f"on {rows} test rows")

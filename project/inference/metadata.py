@@ -1,0 +1,70 @@
+"""What a model is, in the words in which an artifact says it of itself."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from project.models.supervised import Supervised
+from project.nets.scaling import column_shape
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
+from project.serving.artifact import FORMAT, Metadata
+
+CHECKPOINTS = "checkpoints"
+
+
+def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Metadata:
+    """Everything that is needed to predict by a model, to evaluate it and to serve it.
+
+    Args:
+        path: The checkpoint.
+        checkpoint: What it holds, from `read_checkpoint`.
+        model: From `load_model`.
+    """
+    data, net = checkpoint[DATA_KEY], model.net.net
+    in_shape = tuple(data["in_shape"])
+    means = torch.tensor(data["feature_means"])
+    numbers = in_shape[-1] if data["window"] else prod(in_shape)
+    if not data["window"]:  # of images there is a mean a channel
+        means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
+    return {
+        "format": FORMAT,
+        "version": version("hello-lightning"),
+        "task": "regression" if data["class_names"] is None else "classification",
+        "net": type(net).__name__,
+        "in_shape": list(in_shape),
+        "out_features": data["out_features"],
+        "dynamic_length": len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1])),
+        "feature_names": row_names(data["feature_names"], numbers),
+        "target_names": data["target_names"],
+        "class_names": data["class_names"],
+        "window": data["window"],
+        "feature_means": means.tolist(),
+        "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"]["init_args"].get("missing", "error"),
+        "precision": "float32",
+        "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),
+        "config": checkpoint[CONFIG_KEY],
+        "metrics": saved_metrics(run_folder(path)),
+    }
+
+
+def row_names(names: list[str], numbers: int) -> list[str]:
+    """A name for each number of a row: those of a data module, where they are as many."""
+    return names if len(names) == numbers else [f"x{index}" for index in range(numbers)]
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The folder of a checkpoint's run; the checkpoint's own where it lies alone."""
+    return checkpoint.parents[1] if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
+
+
+def saved_metrics(folder: Path) -> dict[str, float]:
+    """What a run's metrics.json says of test rows; nothing where there is none."""
+    path = folder / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.is_file() else {}
+    return {name: value for name, value in metrics.items() if name.startswith("test/") and value is not None}

@@ -1,1 +1,0 @@
-"""What happens to a finished run: one stage a file."""

@@ -1,1 +1,0 @@
-"""A search for hyperparameters: one study on disk, whose trials are runs, shared by any number of processes."""

@@ -1,0 +1,1 @@
+"""A run on disk: read, write, resume, and checkpoint files that survive."""

@@ -1,0 +1,58 @@
+"""What a user did wrong, told in one line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from project.runtime.signals import exit_on_signals
+
+LONGEST = 1_000
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; the message names the flag, file, column or row, and the mend."""
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """End the process with exit status 2 and one line on standard error when the user made a mistake,
+    or memory does not suffice; and with 128 + n at signal n, where nobody listens to it.
+
+    Any other exception is a defect of the program and keeps its traceback.
+    """
+    exit_on_signals()
+    try:
+        with _ended_by_signals():
+            yield
+    except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:
+        line = str(mistake)
+        if isinstance(mistake, OSError) and mistake.filename:
+            line = f"{mistake.filename}: {mistake.strerror}"
+        end_with(line)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
+            raise
+        end_with(f"not enough memory: {error}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a signal end the process although cleaning up after it failed, as what it met half done may not clean up."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SystemExit):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+def end_with(line: str) -> NoReturn:
+    """End the process with exit status 2 and one line on standard error."""
+    # What a line quotes may come from a file, with characters that command a terminal.
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
+    print(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", file=sys.stderr)
+    raise SystemExit(2) from None

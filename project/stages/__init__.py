@@ -1,0 +1,1 @@
+"""Stages that turn runs into a new run: fine-tuning, ensembles, distillation, pruning, cross-validation."""

@@ -1,0 +1,95 @@
+"""What a sweep leaves its user: a table of trials, and the best one as an experiment."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from project.runtime.console import open_console
+from project.runtime.errors import UserError
+from project.sweep.experiment import write_experiment
+from project.sweep.settings import Settings
+from project.sweep.trial import run_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+BEST = "best.yaml"
+
+
+def trial_line(study: "Study", number: int) -> str:
+    """One line about a trial that has ended."""
+    trial = study.get_trials(deepcopy=False)[number]
+    return f"trial {number}: {_state(trial)}, {_result(study, trial)}"
+
+
+def _state(trial: "FrozenTrial") -> str:
+    return {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+
+
+def _result(study: "Study", trial: "FrozenTrial") -> str:
+    if trial.value is None:
+        return "".join(letter for letter in trial.user_attrs.get("error", "") if letter.isprintable())
+    return f"{study.user_attrs['settings']['metric']} {trial.value:#.6g}"
+
+
+def report(study: "Study", folder: Path, settings: Settings) -> None:
+    """Print all trials and where the best one lies, and write its experiment.
+
+    Raises:
+        UserError: If no trial came to a result.
+    """
+    trials, best = study.get_trials(deepcopy=False), None
+    if any(trial.state.name == "COMPLETE" for trial in trials):
+        best = study.best_trial
+    console = open_console()
+    console.print()
+    console.print(trial_table(study, folder, best))
+    failed = [trial_line(study, trial.number) for trial in trials if "error" in trial.user_attrs]
+    for line in failed:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if best is None:
+        raise UserError(f"{folder}: no trial came to a result: {failed[-1] if failed else 'all were ended early'}")
+    run, path = run_of(folder, best.number), folder / BEST
+    train = " ".join(["python scripts/train.py --config", os.path.relpath(path), *settings["trust"]])
+    found = f"The best of {len(trials)} trials ({run}) by {settings['metric']}, of a search over"
+    ranges = [f"--{flag} {text}" for flag, text in settings["search"].items()]
+    write_experiment(run, path, [found, *ranges, train], metrics_of(run), settings["trust"])
+    lines = {
+        "Best": f"{run}, {_result(study, best)}",
+        "Train it": train,
+        "TensorBoard": f"tensorboard --logdir {folder}",
+    }
+    for name, line in lines.items():
+        console.print(f"{name + ':':<12} {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def trial_table(study: "Study", folder: Path, best: "FrozenTrial | None") -> Table:
+    """Number, state, value, searched flags and seconds of every trial; the best one is marked."""
+    flags = list(study.user_attrs["settings"]["search"])
+    table = Table("trial", "state")
+    for title in (study.user_attrs["settings"]["metric"], *flags, "seconds"):
+        table.add_column(escape(title), justify="right")
+    for trial in study.get_trials(deepcopy=False):
+        is_best = best is not None and trial.number == best.number
+        state = "best" if is_best else _state(trial)
+        value = "" if trial.value is None else f"{trial.value:#.6g}"
+        seconds = metrics_of(run_of(folder, trial.number)).get("seconds/fit")
+        chosen = [escape(_short(trial.params.get(flag, ""))) for flag in flags]
+        cells = [str(trial.number), state, value, *chosen, "" if seconds is None else f"{seconds:.1f}"]
+        table.add_row(*cells, style="bold green" if is_best else None)
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def metrics_of(run: Path) -> dict[str, float]:
+    """What metrics.json of a run holds; nothing where there is none."""
+    path = run / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}

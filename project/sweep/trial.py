@@ -1,0 +1,109 @@
+"""One trial of a sweep: a training that Optuna watches."""
+
+import contextlib
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from project.callbacks.exact_resume import KEY
+from project.runs.checkpoint import read_checkpoint
+from project.runs.folder import find_checkpoint, remove_own_files
+from project.runtime.errors import UserError
+from project.sweep.ranges import as_words
+from project.sweep.settings import Settings
+from project.training.train import train
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+# A trial that has lost so many processes and come no further would lose the next one, too.
+MOST_STARTS = 3
+
+
+def run_of(folder: Path, number: int) -> Path:
+    """Where the run of a trial lies."""
+    return folder / f"trial_{number}"
+
+
+def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
+    """Train a trial, from its last checkpoint if it has one, and tell its study what came of it."""
+    from optuna.trial import TrialState
+
+    study, run = trial.study, run_of(folder, trial.number)
+    chosen = as_words({flag: trial.params[flag] for flag in settings["search"]})
+    words = [*settings["words"], *settings["trust"], *chosen]
+    reported = len(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    starts = [*trial.user_attrs.get("starts", []), reported]
+    note(trial, "starts", starts)
+    try:
+        if starts.count(reported) > MOST_STARTS:
+            raise UserError(f"its process was lost {MOST_STARTS} times, and no epoch trained in between")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            train_run(words, run, TrialPruning(trial, settings["metric"]))
+        study.tell(trial, best_value(run, settings["metric"]), skip_if_finished=True)
+    except SystemExit:
+        note(trial, "starts", starts[:-1])
+        raise
+    except (UserError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, UserError | MemoryError) and "memory" not in str(error):
+            raise
+        note(trial, "error", " ".join(str(error).split()))
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def note(trial: "Trial", name: str, value: object) -> None:
+    """Keep something about a trial, unless it has been ended early, and stays so whatever comes after."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    with contextlib.suppress(UpdateFinishedTrialError):
+        trial.set_user_attr(name, value)
+
+
+def train_run(words: list[str], run: Path, callback: Callback) -> None:
+    """Train and test a run, as far as that has not been done before."""
+    if (run / "metrics.json").exists():
+        return
+    if any(run.glob("checkpoints/*.ckpt")):
+        words = [*words, f"--ckpt_path={run}"]
+    else:
+        remove_own_files(run)
+    train(words, [callback], run)
+
+
+def best_value(run: Path, metric: str) -> float:
+    """A metric of the best checkpoint of a run."""
+    metrics = read_checkpoint(find_checkpoint(str(run)))[KEY]["metrics"]
+    if metric not in metrics:
+        raise UserError(f"its best checkpoint has no {metric}")
+    return metrics[metric].item()
+
+
+class TrialPruning(Callback):
+    """Reports a metric after each epoch, and ends a training that is not worth going on with.
+
+    It ends as by `EarlyStopping`: what was trained is tested, and a run like any other.
+
+    Args:
+        trial: Of Optuna.
+        metric: Its name.
+    """
+
+    def __init__(self, trial: "Trial", metric: str) -> None:
+        self.trial, self.metric = trial, metric
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report, and stop before the next epoch where Optuna says so."""
+        from optuna.trial import TrialState
+
+        if trainer.should_stop or self.metric not in trainer.callback_metrics:
+            return
+        value, epoch = trainer.callback_metrics[self.metric].item(), trainer.current_epoch
+        if not math.isfinite(value):
+            raise UserError(f"the {self.metric} in epoch {epoch + 1} is {value}")
+        self.trial.report(value, epoch)
+        if epoch + 1 != trainer.max_epochs and self.trial.should_prune():
+            self.trial.study.tell(self.trial, state=TrialState.PRUNED)
+            trainer.should_stop = True

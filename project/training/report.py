@@ -1,0 +1,202 @@
+"""What a training run prints at its end: learned against exact, test metrics, where things lie."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule, LightningModule
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
+from project.callbacks.pretrained import Movement, Pretrained
+from project.callbacks.run_folder import RunFolder
+from project.data.datamodule import RowsDataModule
+from project.data.synthetic import SyntheticDataModule
+from project.least_squares import LeastSquaresFit
+from project.models.linear_regression import LinearRegression
+from project.models.metrics import RegressionMetrics
+from project.models.regression import Equation, Regression
+from project.runtime.console import open_console
+
+MOST_LINES = 20
+BLOCK_ROWS = 65_536
+
+
+def report(
+    model: LightningModule,
+    data: LightningDataModule,
+    run_folder: RunFolder,
+    exact_answer: ExactAnswer,
+    pretrained: Pretrained,
+    metrics: Mapping[str, float],
+) -> None:
+    """Print what was learned beside what is exactly right, the test metrics, and where the run lies.
+
+    Args:
+        model: With the weights that were tested.
+        data: What it was trained on.
+        run_folder: Knows where the run lies.
+        exact_answer: Knows what was learned by the last epoch.
+        pretrained: Knows what has moved since the weights that training began with.
+        metrics: All metrics of the run.
+    """
+    console, exact = open_console(), None
+    console.print()
+    best = model.equation if isinstance(model, Regression) else None
+    if isinstance(model, LinearRegression) and isinstance(data, RowsDataModule):
+        print_coefficients(console, data, model)
+    elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
+        print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
+        exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
+    if pretrained.movements:
+        print_movements(console, pretrained.movements)
+    print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
+    if run_folder.path is not None:
+        print_run(console, run_folder.path, run_folder.seconds)
+
+
+def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, list[str] | list[float]]:
+    """Each coefficient by name, with its standard error, t value and 95 % confidence interval."""
+    weight_ends, bias_ends = fit.confidence_interval()
+    errors = Equation(fit.standard_errors, fit.bias_standard_errors)
+    estimates = Equation(fit.weights, fit.bias)
+    return {
+        "name": coefficient_names(data),
+        "coefficient": coefficients(estimates),
+        "standard_error": coefficients(errors),
+        "t": coefficients(Equation(*(a / b for a, b in zip(estimates, errors, strict=True)))),
+        "lower_95": coefficients(Equation(weight_ends[0], bias_ends[0])),
+        "upper_95": coefficients(Equation(weight_ends[1], bias_ends[1])),
+    }
+
+
+def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegression) -> None:
+    """The coefficients of a solved regression, how sure they are, and how much of the target they explain."""
+    fit = model.fit
+    if fit is None:
+        return
+    method = (
+        f"Ridge regression with alpha {model.alpha:g} (errors leave its bias out)" if model.alpha else "Least squares"
+    )
+    names, *columns = coefficient_table(data, fit).values()
+    table = Table(title=f"{method}, in the data's own units", title_justify="left")
+    table.add_column("")
+    for title in ("coefficient", "standard error", "t", "95 % confidence interval"):
+        table.add_column(title, justify="right")
+    for name, *numbers in list(zip(names, *columns, strict=True))[:MOST_LINES]:
+        value, error, t, low, high = (f"{number:#.5g}" for number in numbers)
+        table.add_row(
+            escape(str(name)), value, *([error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"])
+        )
+    console.print(table)
+    _print_rest(console, len(names), fit)
+    for name, r2, std in zip(data.target_names, fit.r2.tolist(), fit.residual_std.tolist(), strict=True):
+        console.print(
+            f"{escape(name)}: R² {r2:.6f}, residual standard deviation {std:#.5g}, {fit.rows} rows, "
+            f"{fit.freedom:.6g} degrees of freedom"
+        )
+
+
+def _print_rest(console: Console, lines: int, fit: LeastSquaresFit | None) -> None:
+    if lines > MOST_LINES:
+        console.print(f"… and {lines - MOST_LINES} more coefficients")
+    if fit is not None and fit.collinear:
+        console.print(
+            f"The {len(fit.weights)} features have rank {fit.rank}: some are constant or combinations of others, "
+            "so the exact weights shown are those of minimum norm."
+        )
+
+
+def print_equation(
+    console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None
+) -> None:
+    """Each coefficient in original units: true (where known), exact, learned, and of the best checkpoint."""
+    columns: dict[str, list[str]] = {"": coefficient_names(data)}
+    if isinstance(data, SyntheticDataModule):
+        columns["truth"] = _numbers(Equation(data.weight, data.bias))
+    exact = data.least_squares if is_affordable(data) else None
+    if exact is not None:
+        errors = _numbers(Equation(exact.standard_errors, exact.bias_standard_errors))
+        columns["exact least squares"] = [
+            f"{value} ± {error}" if error != "nan" else f"{value} (undetermined)"
+            for value, error in zip(_numbers(Equation(exact.weights, exact.bias)), errors, strict=True)
+        ]
+    columns["learned"] = _numbers(learned)
+    columns["best checkpoint"] = _numbers(best)
+    table = Table(title="Learned equation, in the data's own units", title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for line in list(zip(*columns.values(), strict=True))[:MOST_LINES]:
+        table.add_row(*map(escape, line))  # brackets in a name are no markup
+    console.print(table)
+    if gap is not None:
+        console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
+    _print_rest(console, len(columns[""]), exact)
+
+
+def print_movements(console: Console, movements: Mapping[str, Movement]) -> None:
+    """What was trained of each part of a net, and how far it moved."""
+    table = Table(title="Trained from given weights", title_justify="left")
+    table.add_column("part")
+    for column in ("parameters", "trained", "largest change", "of frozen ones"):
+        table.add_column(column, justify="right")
+    for name, part in movements.items():
+        change = "new" if part.change != part.change else f"{part.change:.3g}"
+        frozen = f"{part.frozen_change:.3g}" if part.trained < part.parameters else ""
+        table.add_row(name, f"{part.parameters:,}", f"{part.trained:,}", change if part.trained else "", frozen)
+    console.print(table)
+
+
+def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:
+    """A table of metrics, one a line, beside those of exact least squares on the same rows where there are any."""
+    table = Table("metric")
+    for column in ["value", "exact least squares"] if exact else ["value"]:
+        table.add_column(column, justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:#.6g}", *([f"{exact[name]:#.6g}"] if exact and name in exact else []))
+    console.print(table)
+
+
+def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """A table of the same metrics of several models, one a column."""
+    table = Table("metric")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    for name in next(iter(metrics.values())):
+        if name.startswith("test/"):
+            table.add_row(name, *(f"{found[name]:#.6g}" for found in metrics.values()))
+    open_console().print(table)
+
+
+def print_spread(metrics: Mapping[str, float]) -> None:
+    """A table of metrics with their standard deviations, which are named `NAME/std`."""
+    table = Table("metric")
+    for column in ("mean", "standard deviation"):
+        table.add_column(column, justify="right")
+    for name, value in metrics.items():
+        if f"{name}/std" in metrics:
+            table.add_row(name, f"{value:#.6g}", f"{metrics[f'{name}/std']:#.3g}")
+    open_console().print(table)
+
+
+def print_run(console: Console, run: Path, seconds: float) -> None:
+    """Where the run lies, and what to type next."""
+    run = Path(os.path.relpath(run))
+    console.print(f"Run:         {run}  (fit took {seconds:.1f} s)", highlight=False)
+    if any(run.glob("events.*")):
+        console.print(f"TensorBoard: tensorboard --logdir {run.parent}", highlight=False)
+    console.print(f"Evaluate:    python scripts/evaluate.py {run}", highlight=False)
+
+
+def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
+    """Metrics of exact least squares on the test rows, named as a model's."""
+    metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
+    for x, y in zip(*(part.split(BLOCK_ROWS) for part in (data.splits.test.x, data.splits.test.y)), strict=True):
+        metrics.update(fit.predict(x.flatten(1)), y)
+    return {f"test/{name}": value.item() for name, value in metrics.compute().items()}
+
+
+def _numbers(equation: Equation) -> list[str]:
+    return [f"{value:#.5g}" for value in coefficients(equation)]

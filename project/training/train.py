@@ -1,0 +1,121 @@
+"""A training from its command line to its report."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.distributed as dist
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from project.models.linear_regression import LinearRegression
+from project.runs.checkpoint import load_weights, read_checkpoint
+from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
+from project.runtime.errors import UserError
+from project.runtime.logging import quiet_lightning
+from project.runtime.signals import Stopped, end_with_parent, stopped_line
+from project.training.cli import ExperimentCLI
+from project.training.errors import training_error
+from project.training.report import coefficient_table, report
+
+
+def train(words: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> dict[str, float]:
+    """Fit, test the best checkpoint, write metrics.json, and print a report.
+
+    Args:
+        words: Command line words.
+        callbacks: What watches this training alone: no part of the run's configuration.
+        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
+
+    Returns:
+        What metrics.json holds.
+    """
+    quiet_lightning()
+    end_with_parent()
+    cli = ExperimentCLI(words, callbacks, folder)
+    try:
+        fit(cli)
+        return test_and_report(cli)
+    except Stopped as stop:
+        if cli.trainer.is_global_zero:
+            print(stopped_line(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
+        raise SystemExit(128 + stop.signum) from None
+    except BaseException:
+        if cli.claimed is not None and not any(cli.claimed.glob("checkpoints/*.ckpt")):
+            remove_own_files(cli.claimed)
+        raise
+    finally:
+        cli.run_folder.release()
+
+
+def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
+    """Test the best checkpoint of a training, write what there is to write, and print the report."""
+    trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
+    metrics = {
+        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
+    }
+    if cli.best is not None and cli.best.best_model_path:
+        # By hand: callbacks that average weights would have Lightning load the weights that are not averaged.
+        load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
+    metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
+    metrics |= cli.pretrained.metrics()
+    if exact.gap is not None:
+        metrics["gap/train_mse"] = exact.gap
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()  # its threads, still running at exit, abort the process now and then
+    if not trainer.is_global_zero:
+        return metrics
+    if run.path is not None and (run.seconds or trainer.max_epochs == 0):
+        if run.seconds:
+            metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
+        write_metrics(run.path, metrics)
+        if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
+            write_coefficients(run.path, coefficient_table(data, cli.model.fit))
+    report(cli.model, data, run, exact, cli.pretrained, metrics)
+    return metrics
+
+
+def fit(cli: ExperimentCLI) -> None:
+    """Fit, with the mistakes that only show in training told as such.
+
+    Raises:
+        UserError: If a callback, an optimizer or a scheduler cannot work as asked, no step was trained, or a process of
+            several was lost.
+        Stopped: If a signal asked for it.
+    """
+    trainer = cli.trainer
+    try:
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+    except Stopped as stop:
+        if stop.signum:
+            raise
+        if "train/loss" not in trainer.callback_metrics:  # not one epoch was whole
+            cli.model.running.flush()
+            values = cli.model.train_metrics.compute()
+            trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
+    except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
+        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)  # who does not answer would not end either
+        mistake = training_error(error, cli.run_folder.path)
+        if mistake is None:
+            raise
+        raise mistake from error
+    if trainer.max_epochs == 0:
+        keep_untrained(cli)
+    elif trainer.global_step == cli.trained_steps and not cli.finished:
+        cli.run_folder.discard(trainer)
+        raise UserError(
+            "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
+        )
+
+
+def keep_untrained(cli: ExperimentCLI) -> None:
+    """Save weights that were taken over and not trained, with their metrics, as a run like any other."""
+    folder = cli.run_folder.path
+    if cli.best is not None and folder is not None:
+        for name in (LAST, BEST):
+            cli.trainer.save_checkpoint(folder / "checkpoints" / name)
+        cli.best.best_model_path = str(folder / "checkpoints" / BEST)
+    cli.trainer.validate(cli.model, cli.datamodule, verbose=False)

@@ -1,0 +1,263 @@
+"""Parts of a life cycle by themselves: what it is to be, how sure its numbers are, what it says of them."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from project.inference.evaluate import evaluate
+from project.pipeline.plan import Plan, make_plan, own_flags, refuse_changes, replaced, split_words
+from project.pipeline.record import read_record
+from project.pipeline.report.bootstrap import interval
+from project.pipeline.report.drawing import Point, lines, pareto_front, trade_off
+from project.pipeline.report.measure import Measured, Task
+from project.pipeline.report.verdict import of_compression, of_ensemble
+from project.pipeline.run import run_chain
+from project.pipeline.stages import STAGE, Finding, smaller_net
+from project.runtime.errors import UserError
+from project.serving.artifact import read_metadata
+from project.stages.base import parse, stage_config
+from project.training.train import train
+
+ROWS = np.zeros((4, 1), np.float32)
+ACCURACY, MSE = (Task(name, rises, ROWS, ROWS, 1.0) for name, rises in (("accuracy", True), ("mse", False)))
+
+
+def measured(scores, bytes=1_000, milliseconds=1.0):
+    scores = np.asarray(scores, np.float64)
+    metrics = {"test/accuracy": scores.mean(), "test/mse": scores.mean()}
+    return Measured(metrics, scores, interval(scores), 10, 10, bytes, {1: milliseconds, 64: milliseconds})
+
+
+def test_the_interval_is_scipys():
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(1).exponential(size=300)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=9_999, random_state=2).confidence_interval
+    assert interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    assert interval(values) == interval(values)
+
+
+def test_flags_of_stages_are_told_from_those_of_train():
+    words = ["--model.net", "MLP", "--prune.structured=0.25", "--distill.trainer.max_epochs", "3", "--data.rows", "50"]
+    of_stages, others = split_words(words)
+    assert others == ["--model.net", "MLP", "--data.rows", "50"]
+    assert of_stages["prune"] == ["--structured=0.25"]
+    assert of_stages["distill"] == ["--trainer.max_epochs", "3"]
+
+
+def test_a_package_that_a_later_stage_needs_is_named_before_the_first(folder, monkeypatch):
+    monkeypatch.setattr("project.serving.server.PACKAGES", ("fastapi", "of_nobody"))
+    with pytest.raises(UserError, match=r'^serving needs of_nobody: pip install -e "\.\[serve\]"$'):
+        make_plan("train,serve", [])
+    assert make_plan("train", []).stages == ["train", "evaluate"]
+
+
+def test_a_section_of_an_experiment_says_what_flags_say(folder):
+    section = "lifecycle:\n  stages: [train, prune]\n  prune: {structured: 0.25, trainer: {max_epochs: 7}}\n"
+    (folder / "own.yaml").write_text("trainer:\n  max_epochs: 3\n" + section)
+    plan = make_plan(None, ["--config", "own.yaml"])
+    assert plan.stages == ["train", "prune", "evaluate"]
+    assert own_flags("prune", plan.flags["prune"]) == ({"structured": 0.25}, ["--trainer.max_epochs", "7"])
+    words = ["--trainer.max_epochs", "3", "--prune.structured", "0.25", "--prune.trainer.max_epochs", "7"]
+    same = make_plan("train,prune", words)
+    assert (same.stages, same.config) == (plan.stages, plan.config)
+    assert own_flags("prune", same.flags["prune"]) == own_flags("prune", plan.flags["prune"])
+    assert parse(["--config", "own.yaml"]) == parse(["--trainer.max_epochs", "3"])  # train.py takes no notice
+
+
+def test_sparsity_stands_in_the_place_of_fewer_units():
+    plan = make_plan("train,prune", ["--prune.sparsity", "0.9"])
+    assert own_flags("prune", plan.flags["prune"])[0] == {"sparsity": 0.9}
+
+
+QUIET = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
+TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "words", "told"),
+    [
+        ("train,polish", [], "--stages: no stage 'polish'"),
+        ("prune,serve", [], "--stages: prune needs a run to begin with"),
+        ("train,prune", ["--prune.structured", "half"], "--prune.structured: invalid float value: 'half'"),
+        ("train,distill", ["--distill.trainer.max_epochz", "3"], "distill: .*did you mean --trainer.max_epochs"),
+        ("train,serve", ["--serve.workers", "3"], "--serve.workers: no such flag of serve"),
+        ("train", ["--trainer.devices", "2"], "--trainer.devices: a life cycle is trained by one process"),
+        ("train", ["--trainer.enable_checkpointing", "false"], "--trainer.enable_checkpointing: each training"),
+        ("train", ["--trainer.logger", "false"], "--trainer.logger: each training"),
+        ("train", [*TABLE, "no.csv"], "^1_train: .*no.csv: no such file or folder$"),
+        ("train", ["--config", "own.yaml"], "lifecycle: no stage 'polish'"),
+        ("train", ["--prune.structred", "0.5"], "--prune.structred: prune is not among the stages: train,evaluate"),
+        ("evaluate,train", [], "--stages: evaluate .* put it last"),
+        (None, ["--config", "number.yaml"], r"lifecycle.stages: 5: give a list of stages, as in \[train, prune\]"),
+        ("train,ensemble", ["--ensemble.members", "1"], "ensemble: --members is 1: give 2 or more"),
+        ("train,prune", ["--prune.structured", "2"], "prune: --structured is 2.0: give a part"),
+        ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: --sparsity and --structured"),
+        ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype int4: give one of int8"),
+        ("train,distill", ["--distill.model", "Regression"], "distill: --model Regression learns from no teacher"),
+        ("train,distill", ["--distill.model.teacher", "a"], "distill: --model.teacher: the teacher is the run"),
+        ("train,serve", ["--serve.threads", "0"], "serve: --threads is 0: give 1 or more"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_trained(folder, stages, words, told):
+    (folder / "own.yaml").write_text("lifecycle: {polish: {a: 3}}\n")
+    (folder / "number.yaml").write_text("lifecycle: {stages: 5}\n")
+    with pytest.raises(UserError, match=told):
+        run_chain(None, stages, words)
+    assert not list(folder.glob("lightning_logs/*"))
+
+
+def test_other_settings_than_before_are_named(folder):
+    before = Plan(["train"], {"train": ["--data.rows", "3"]}, {"optimizer": {"init_args": {"lr": 0.1}}})
+    refuse_changes(folder, before, before, 1)
+    with pytest.raises(UserError, match="--optimizer.lr: .* was begun with 0.1, and 0.2 was given"):
+        refuse_changes(folder, before, before._replace(config={"optimizer": {"init_args": {"lr": 0.2}}}), 0)
+    with pytest.raises(UserError, match="--train: .* was begun with --data.rows 3, and --data.rows 4 was given"):
+        refuse_changes(folder, before, before._replace(flags={"train": ["--data.rows", "4"]}), 1)
+    refuse_changes(folder, before, before._replace(flags={"train": ["--data.rows", "4"]}), 0)  # it is yet to be done
+
+
+def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
+    with pytest.raises(UserError, match="2_distill: .*go on with python scripts/lifecycle.py --folder"):
+        run_chain(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])
+    (Path("chain") / "2_distill/checkpoints").mkdir(parents=True, exist_ok=True)
+    (Path("chain") / "2_distill/checkpoints/last.ckpt").touch()  # of a training with the flags of before
+    run_chain(Path("chain"), None, ["--distill.model.net", "MLP", "--distill.model.net.hidden", "[3]"])
+    assert [done.name for done in read_record(Path("chain"))[1]] == ["1_train", "2_distill", "3_evaluate"]
+    assert stage_config("chain/2_distill")["model"]["init_args"]["net"]["init_args"]["hidden"] == [3]
+
+
+def test_flags_on_top_of_those_of_before_take_their_place():
+    before = make_plan("train,prune", [*QUIET, "--prune.structured", "0.25", "--train.model.net=MLP"])
+    plan = make_plan(None, ["--prune.sparsity", "0.8", "--train.model.net", "Linear"], (), before)
+    assert (plan.stages, plan.config) == (before.stages, before.config)
+    assert (plan.flags["prune"], plan.flags["train"]) == (["--sparsity", "0.8"], ["--model.net", "Linear"])
+    again = make_plan(None, ["--train.model.net", "MLP", "--prune.structured=0.25"], (), before)
+    refuse_changes(Path("chain"), before, again, 2)
+    assert make_plan(None, QUIET, (), before).stages == before.stages
+    nets = replaced(
+        ["--model.net", "CNN", "--model.net.channels", "[4]", "--optimizer.lr", "1"], ["--model.net", "MLP"]
+    )
+    assert nets == ["--optimizer.lr", "1", "--model.net", "MLP"]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_something_else_is_left_alone(folder, capsys):
+    train([*QUIET])
+    run, before = Path("lightning_logs/version_0"), contents(folder)
+    with pytest.raises(UserError, match="version_0: holds something else than a life cycle"):
+        run_chain(run, "train", QUIET)
+    with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
+        run_chain(run / "config.yaml", "train", QUIET)
+    assert contents(folder) == before
+
+
+SERIES = ["--data", "SeriesDataModule", "--data.rows", "300"]
+DIGITS = ["--data", "DigitsDataModule", "--model", "Classification"]
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["--model.net", "MLP", "--model.net.hidden", "[8, 6]"], {"hidden": [2, 2], "dropout": 0}),
+        ([*SERIES, "--model.net", "RNN", "--model.net.cell", "gru"], {"hidden": 8, "cell": "gru"}),
+        ([*DIGITS, "--model.net", "CNN", "--model.net.hidden", "16"], {"channels": [8, 16], "hidden": 4, "dropout": 0}),
+    ],
+)
+def test_a_student_is_the_same_kind_of_net_with_a_quarter_of_the_units_and_no_dropout(folder, capsys, words, arguments):
+    train([*words, *QUIET])
+    student = smaller_net("last")
+    assert {name: student["init_args"][name] for name in arguments} == arguments
+
+
+def test_a_linear_net_has_no_smaller_student(folder, capsys):
+    train(QUIET)
+    with pytest.raises(Finding, match="Linear has no layer whose units could go"):
+        smaller_net("last")
+
+
+def test_a_difference_that_chance_may_make_is_no_gain():
+    rng = np.random.default_rng(0)
+    right = (rng.random(400) < 0.9).astype(float)
+    swapped = right.copy()
+    swapped[[np.flatnonzero(right == 0)[0], np.flatnonzero(right)[0]]] = [1, 0]
+    gain, told = of_ensemble(measured(swapped), measured(right), "1_train", ACCURACY)
+    assert not gain
+    assert "within chance" in told
+    better = np.maximum(right, rng.random(400) < 0.5)
+    assert of_ensemble(measured(better), measured(right), "1_train", ACCURACY).gain
+    assert not of_ensemble(measured(better), measured(right), "1_train", MSE).gain  # of errors, more is worse
+
+
+def test_smaller_or_faster_is_a_gain_and_neither_is_none():
+    scores = np.random.default_rng(0).random(50)
+    before = measured(scores, 1_000, 1.0)
+    told = of_compression(measured(scores, 250, 0.5), before, "1_train", MSE)
+    assert told.gain
+    assert told.told.startswith("4.0 times smaller, 2.0 times faster at 1 row, 2.0 times faster at 64 rows; mse 0 ")
+    told = of_compression(measured(scores + 1, 2_000, 1.05), before, "1_train", MSE)
+    assert not told.gain
+    assert told.told.startswith("2.0 times larger, no faster at 1 row, no faster at 64 rows; mse +1 ")
+    assert told.told.endswith("beside 1_train: worse")
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_the_front_holds_whatever_nothing_dominates(rises):
+    rng = np.random.default_rng(3)
+    points = [Point(str(k), *rng.integers(1, 12, 2).astype(float), 0, 0) for k in range(30)]
+
+    def dominates(a, b):
+        at_least = (a.y >= b.y if rises else a.y <= b.y) and a.x <= b.x
+        return at_least and (a.x, a.y) != (b.x, b.y)
+
+    expected = {(p.x, p.y) for p in points if not any(dominates(other, p) for other in points)}
+    front = pareto_front(points, rises)
+    assert {(p.x, p.y) for p in front} == expected
+    assert [p.x for p in front] == sorted(p.x for p in front)
+
+
+FAR_APART = [Point("1", 9e8, 0, -1, 1), Point("2", 1, 1, 0, 2)]
+
+
+@pytest.mark.parametrize("points", [[Point("1", 5.0, 1.0, 1.0, 1.0)], FAR_APART])
+def test_pictures_keep_within_their_frame(points):
+    for picture in (trade_off(points, "x", "y <&>", True), lines({"1": [3.0], "2": [1e-9, 2e6]}, "x", "y")):
+        places = [float(v) for v in re.findall(r'(?:c?[xy]\d?)="(-?[\d.]+)"', picture)]
+        places += [float(v) for pair in re.findall(r'points="([^"]+)"', picture) for v in re.split("[ ,]", pair)]
+        assert all(0 <= place <= 360 for place in places)
+        assert "<&>" not in picture
+
+
+def test_a_stage_that_fails_keeps_those_before_it_and_is_done_again(folder, capsys, monkeypatch):
+    def fail(*_):
+        raise UserError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(STAGE, "export", fail)
+        with pytest.raises(UserError, match=r"^2_export: no luck \(what is done is kept"):
+            run_chain(None, "train,export", ["--trainer.max_epochs", "1"])
+    weights = folder / "lightning_logs/lifecycle_0/1_train/checkpoints/best.ckpt"
+    before = weights.stat().st_mtime_ns
+    run_chain(folder / "lightning_logs/lifecycle_0", None, [])
+    assert weights.stat().st_mtime_ns == before
+    assert (folder / "lightning_logs/lifecycle_0/report.html").is_file()
+
+
+def test_integers_are_a_file_of_their_own_which_is_served(folder, capsys):
+    words = [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]", *QUIET]
+    run_chain(None, "train,quantize,serve", words)
+    found = json.loads((folder / "lightning_logs/lifecycle_0/report.json").read_text())
+    train_, integers, serve, _ = found["rows"]
+    assert read_metadata(folder / "lightning_logs/lifecycle_0" / integers["model"])["precision"] == "int8"
+    assert integers["gain"]
+    assert train_["bytes"] > 3 * integers["bytes"]
+    assert integers["told"].startswith(f"{train_['bytes'] / integers['bytes']:.1f} times smaller")
+    assert integers["parameters"] == train_["parameters"] == 64 * 256 + 256 * 256 + 256 * 10 + 522
+    assert (serve["source"], found["summary"]["last"]) == ("2_quantize", "2_quantize")
+    assert evaluate(f"lightning_logs/lifecycle_0/{integers['model']}")[0]["test/accuracy"] == integers["metric"]

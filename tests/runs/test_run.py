@@ -1,0 +1,65 @@
+import pickle
+import shutil
+import struct
+import zipfile
+
+import pytest
+import torch
+
+from project.runs.checkpoint import load_model, read_checkpoint
+from project.runs.folder import find_checkpoint
+from project.runtime.errors import UserError
+
+
+@pytest.fixture
+def checkpoint(default_run, tmp_path):
+    return shutil.copy(default_run[0] / "checkpoints" / "best.ckpt", tmp_path / "copy.ckpt")
+
+
+def test_a_checkpoint_alone_is_enough_to_predict(checkpoint):
+    content = read_checkpoint(checkpoint)
+    model = load_model(content)
+    weights, bias = model.equation
+    assert model(torch.tensor([[2.0]])).item() == pytest.approx((2 * weights + bias).item(), rel=1e-5)
+    assert content["data"]["feature_names"] == ["x"]
+
+
+def test_a_flipped_bit_anywhere_in_the_contents_is_noticed(checkpoint):
+    good = checkpoint.read_bytes()
+    with zipfile.ZipFile(checkpoint) as archive:
+        members = archive.infolist()
+    for member in members:
+        name, extra = struct.unpack_from("<HH", good, member.header_offset + 26)
+        bad = bytearray(good)
+        bad[member.header_offset + 30 + name + extra + member.file_size // 2] ^= 1 << 3
+        checkpoint.write_bytes(bad)
+        with pytest.raises(UserError, match=r"copy.ckpt: (damaged|not a checkpoint)"):
+            read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "or damaged"),
+        (lambda path: path.write_bytes(b""), "or damaged"),
+        (lambda path: path.write_text("hello"), "not a checkpoint"),
+        (lambda path: torch.save({"weights": torch.zeros(2)}, path), "not a checkpoint of this project"),
+        (lambda path: torch.save(torch.nn.Linear(1, 1), path), "not a checkpoint of this project"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "not a checkpoint"),
+    ],
+)
+def test_what_is_not_a_checkpoint_is_told_in_one_line(checkpoint, write, told):
+    write(checkpoint)
+    with pytest.raises(UserError, match=told) as caught:
+        read_checkpoint(checkpoint)
+    assert "copy.ckpt" in str(caught.value)
+
+
+def test_last_is_the_newest_run_that_has_a_checkpoint(folder):
+    with pytest.raises(UserError, match="no run under lightning_logs has a checkpoint"):
+        find_checkpoint("last")
+    for version in (0, 1):
+        (folder / f"lightning_logs/version_{version}/checkpoints").mkdir(parents=True)
+    older = folder / "lightning_logs/version_0/checkpoints/best.ckpt"
+    older.touch()
+    assert find_checkpoint("last").samefile(older)
