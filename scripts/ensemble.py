@@ -4,7 +4,7 @@ import sys
 from itertools import takewhile
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import UserError, told_in_one_line
+from project.runtime.errors import UserError, exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -15,16 +15,16 @@ if __name__ == "__main__":
     )
     parser.add_argument("--members", type=int, help="train so many copies of one net jointly, from different seeds")
     parser.add_argument("--bootstrap", action="store_true", help="of which each has its own sample of the rows")
-    runs = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
-    arguments, words = parser.parse_known_args(sys.argv[1 + len(runs) :])
-    with told_in_one_line():
+    runs = list(takewhile(lambda arg: not arg.startswith("-"), sys.argv[1:]))
+    options, args = parser.parse_known_args(sys.argv[1 + len(runs) :])
+    with exit_on_user_error():
         from project.stages.ensemble import combine, train_jointly
 
-        if runs and (arguments.members is not None or arguments.bootstrap):
+        if runs and (options.members is not None or options.bootstrap):
             raise UserError("--members and --bootstrap train one net anew: give either these or runs")
         if len(runs) > 1:
-            combine(runs, words)
-        elif arguments.members is None:
+            combine(runs, args)
+        elif options.members is None:
             raise UserError("give two runs or more, and flags after them, or --members K to train some")
         else:
-            train_jointly(arguments.members, arguments.bootstrap, words)
+            train_jointly(options.members, options.bootstrap, args)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import UserError, told_in_one_line
+from project.runtime.errors import UserError, exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -17,8 +17,8 @@ if __name__ == "__main__":
     parser.add_argument("--plot", type=Path, help="a .png or .svg file to draw the comparison into")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
-    with told_in_one_line():
-        if overrides and [word for word in sys.argv[1:] if word != "--compare"][: len(arguments.run)] != arguments.run:
+    with exit_on_user_error():
+        if overrides and [arg for arg in sys.argv[1:] if arg != "--compare"][: len(arguments.run)] != arguments.run:
             raise UserError("give the run first, and flags after it")
         if arguments.compare or arguments.plot or len(arguments.run) > 1:
             from project.inference.compare_report import compare_and_report

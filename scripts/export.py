@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,10 +14,10 @@ if __name__ == "__main__":
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("output", type=Path, nargs="?", help="the file; model.onnx in the run's folder unless given")
     parser.add_argument("--format", default="onnx", help="onnx unless given, pt2, torchscript, safetensors, or adapter")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
         from project.export.export import export
 
-        exported = export(arguments.run, arguments.output, arguments.format, words)
+        exported = export(options.run, options.output, options.format, args)
         bytes_ = exported.path.stat().st_size
         print(f"{exported.path}: {bytes_:,} bytes; answers differ from the network's by {exported.difference:.1e}")

@@ -1,7 +1,7 @@
 """Train a run further: on other data, with a new head where the targets are others, wholly, in part, or by adapters."""
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -12,8 +12,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of low rank, and the head, alone")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
         from project.stages.finetune import finetune
 
-        finetune(arguments.run, arguments.lora, words)
+        finetune(options.run, options.lora, args)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -17,8 +17,8 @@ if __name__ == "__main__":
     parser.add_argument("--stages", help="train,ensemble,distill,prune,export,quantize,serve,evaluate, or some of them")
     parser.add_argument("--folder", type=Path, help="to go on with a chain (lightning_logs/lifecycle_N, a new one)")
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let runs name its classes")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
-        from project.pipeline.run import run_chain
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
+        from project.pipeline.run import run_pipeline
 
-        run_chain(arguments.folder, arguments.stages, words, arguments.trust)
+        run_pipeline(options.folder, options.stages, args, options.trust)

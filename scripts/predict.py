@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
@@ -11,9 +11,9 @@ if __name__ == "__main__":
     parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
     parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows with `<target>_predicted`")
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run name its classes")
-    arguments = parser.parse_args()
-    with told_in_one_line():
+    options = parser.parse_args()
+    with exit_on_user_error():
         from project.inference.predict import predict
 
-        rows = predict(arguments.run, arguments.input, arguments.output, arguments.trust)
-        print(f"{rows} rows written to {arguments.output}")
+        rows = predict(options.run, options.input, options.output, options.trust)
+        print(f"{rows} rows written to {options.output}")

@@ -1,7 +1,7 @@
 """Prune a run: set its smallest weights to zero, or leave out whole neurons, channels and heads; then train on."""
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -12,8 +12,8 @@ if __name__ == "__main__":
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("--sparsity", type=float, help="part of the weights to be zero, over all layers together")
     parser.add_argument("--structured", type=float, metavar="PART", help="part of the units of each layer to go")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
         from project.stages.prune import print_pruning, prune
 
-        print_pruning(prune(arguments.run, arguments.sparsity, arguments.structured, words))
+        print_pruning(prune(options.run, options.sparsity, options.structured, args))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,8 +14,8 @@ if __name__ == "__main__":
     parser.add_argument("output", type=Path, nargs="?", help="the file; model.int8.onnx beside the model unless given")
     parser.add_argument("--dtype", default="int8", help="int8 unless given, float16 or bfloat16: weights alone")
     parser.add_argument("--method", help="dynamic or static; static where there are convolutions, unless given")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
         from project.export.quantize import print_quantized, quantize
 
-        print_quantized(quantize(arguments.model, arguments.output, arguments.method, arguments.dtype, words))
+        print_quantized(quantize(options.model, options.output, options.method, options.dtype, args))

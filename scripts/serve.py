@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -17,10 +17,10 @@ if __name__ == "__main__":
     parser.add_argument("--max_rows", type=int, default=100_000, help="of a request")
     parser.add_argument("--max_seconds", type=float, default=30.0, help="to receive a request, and to answer it")
     parser.add_argument("--max_requests", type=int, default=100, help="that each process answers at the same time")
-    arguments = parser.parse_args()
-    with told_in_one_line():
+    options = parser.parse_args()
+    with exit_on_user_error():
         from project.serving.limits import Limits
         from project.serving.server import serve
 
-        limits = Limits(arguments.max_bytes, arguments.max_rows, arguments.max_seconds, arguments.max_requests)
-        serve(arguments.artifact, arguments.host, arguments.port, arguments.workers, arguments.threads, limits)
+        limits = Limits(options.max_bytes, options.max_rows, options.max_seconds, options.max_requests)
+        serve(options.artifact, options.host, options.port, options.workers, options.threads, limits)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 from project.sweep.ranges import HELP, split_words
 
 if __name__ == "__main__":
@@ -24,11 +24,11 @@ if __name__ == "__main__":
     parser.add_argument("--processes", type=int, default=1, help="how many trials to train at a time (1)")
     parser.add_argument("--folder", type=Path, help="to resume or share a sweep (lightning_logs/sweep_N, a new one)")
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let trials name its classes")
-    arguments, words = parser.parse_known_args()
-    with told_in_one_line():
+    options, args = parser.parse_known_args()
+    with exit_on_user_error():
         from project.sweep.search import search
 
-        given = {name: getattr(arguments, name) for name in ("metric", "direction", "pruner", "seed")}
-        given["search"], given["words"] = split_words(words)
-        given["trust"] = [f"--trust={module}" for module in arguments.trust]
-        search(arguments.folder, arguments.trials, arguments.processes, given)
+        given = {name: getattr(options, name) for name in ("metric", "direction", "pruner", "seed")}
+        given["search"], given["args"] = split_words(args)
+        given["trust"] = [f"--trust={module}" for module in options.trust]
+        search(options.folder, options.trials, options.processes, given)

@@ -2,10 +2,10 @@
 
 import sys
 
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    with told_in_one_line():
+    with exit_on_user_error():
         from project.training.train import train
 
         train(sys.argv[1:])

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-LONGEST = 120.0  # seconds
+MAX_LENGTH = 120.0  # seconds
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -25,11 +25,11 @@ def script_path(script: str) -> Path:
 class Command:
     """A script that runs, in a process group of its own; `finish` waits for it."""
 
-    def __init__(self, folder: Path, script: str, *words: object, **environment: str) -> None:
-        self.words = [str(script_path(script)), *map(str, words)]
+    def __init__(self, folder: Path, script: str, *args: object, **environment: str) -> None:
+        self.argv = [str(script_path(script)), *map(str, args)]
         self._streams = [tempfile.NamedTemporaryFile("r+") for _ in range(2)]  # noqa: SIM115
         names = [stream.name for stream in self._streams]
-        self._process = FORKS.Process(target=_run, args=(self.words, str(folder), names, dict(os.environ), environment))
+        self._process = FORKS.Process(target=_run, args=(self.argv, str(folder), names, dict(os.environ), environment))
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -48,39 +48,39 @@ class Command:
     def running(self) -> bool:
         return self._process.is_alive()
 
-    def finish(self, timeout: float = LONGEST) -> subprocess.CompletedProcess[str]:
+    def finish(self, timeout: float = MAX_LENGTH) -> subprocess.CompletedProcess[str]:
         self._process.join(timeout)
         if self._process.exitcode is None:
             self._process.kill()
-            raise subprocess.TimeoutExpired(self.words, timeout, self.stdout, self.stderr.encode())
-        return subprocess.CompletedProcess(self.words, self._process.exitcode, self.stdout, self.stderr)
+            raise subprocess.TimeoutExpired(self.argv, timeout, self.stdout, self.stderr.encode())
+        return subprocess.CompletedProcess(self.argv, self._process.exitcode, self.stdout, self.stderr)
 
 
 def _run(
-    words: list[str], folder: str, streams: list[str], inherited: dict[str, str], environment: dict[str, str]
+    args: list[str], folder: str, streams: list[str], inherited: dict[str, str], environment: dict[str, str]
 ) -> None:
     os.setpgrp()
     os.environ.clear()
     os.environ.update(inherited | environment)
     os.chdir(folder)
-    sys.path[0] = str(Path(words[0]).parent)
-    sys.argv = words
+    sys.path[0] = str(Path(args[0]).parent)
+    sys.argv = args
     for number, name in enumerate(streams, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    runpy.run_path(words[0], run_name="__main__")
+    runpy.run_path(args[0], run_name="__main__")
 
 
-def run_script(folder: Path, script: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, script: str, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The whole of a command. With environment variables, which libraries read when they are imported, nothing is
     imported beforehand."""
     if not environment:
-        return Command(folder, script, *words).finish()
+        return Command(folder, script, *args).finish()
     return subprocess.run(
-        [sys.executable, str(script_path(script)), *map(str, words)],
+        [sys.executable, str(script_path(script)), *map(str, args)],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=LONGEST,
+        timeout=MAX_LENGTH,
     )

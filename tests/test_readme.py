@@ -45,8 +45,8 @@ def test_every_command_of_readme_runs(tmp_path, servers):
                 assert served is not None
                 assert served.client.get(urlsplit(address).path).status_code == 200
                 continue
-            case ["python", script, *words] if script.startswith("scripts/") and ">" not in words:
-                done = run_script(tmp_path, Path(script).stem, *words)
+            case ["python", script, *args] if script.startswith("scripts/") and ">" not in args:
+                done = run_script(tmp_path, Path(script).stem, *args)
             case _:
                 done = subprocess.run(
                     command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -6,9 +6,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from project.data.datamodule import RowsDataModule
 from project.models.regression import Equation, Regression
 
-MOST_CURVES = 20
+MAX_CURVES = 20
 # Multiplications that the exact answer may take before training; beyond it is left to those who ask for it.
-MOST_WORK = 1e11
+MAX_WORK = 1e11
 
 
 class ExactAnswer(Callback):
@@ -33,7 +33,7 @@ class ExactAnswer(Callback):
             return
         self.equation = pl_module.equation
         data = trainer.datamodule  # type: ignore[attr-defined]
-        names = coefficient_names(data)[:MOST_CURVES]
+        names = coefficient_names(data)[:MAX_CURVES]
         curves = {f"equation/{name}": value for name, value in zip(names, coefficients(self.equation), strict=False)}
         if is_affordable(data):
             exact = data.least_squares
@@ -61,4 +61,4 @@ def coefficients(equation: Equation) -> list[float]:
 def is_affordable(data: RowsDataModule) -> bool:
     """Whether the exact answer is computed unasked: it is of the rows as they are, and a matter of a second or two."""
     train = data.splits.train
-    return data.sampling.bootstrap is None and len(train) * train.x[0].numel() ** 2 <= MOST_WORK
+    return data.sampling.bootstrap is None and len(train) * train.x[0].numel() ** 2 <= MAX_WORK

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 1_000
-MOST_STEPS = 200
+MAX_POINTS = 1_000
+MAX_STEPS = 200
 
 
 class FitFigure(Callback):
@@ -76,7 +76,7 @@ def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
 
 
 def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
-    x, y = (part[:MOST_POINTS] for part in (data.splits.train.x, data.splits.train.y))
+    x, y = (part[:MAX_POINTS] for part in (data.splits.train.x, data.splits.train.y))
     axes.scatter(
         x.numpy(), y.numpy(), s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows"
     )
@@ -96,7 +96,7 @@ def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
 
 
 def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
-    x, y = (part[:MOST_POINTS] for part in (data.splits.val.x, data.splits.val.y))
+    x, y = (part[:MAX_POINTS] for part in (data.splits.val.x, data.splits.val.y))
     outputs = model(x.to(model.device)).cpu()
     for column, name in enumerate(data.target_names[:8]):
         axes.scatter(y[:, column].numpy(), outputs[:, column].numpy(), s=12, alpha=0.6, label=name)
@@ -107,7 +107,7 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
 
 
 def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
-    x, y = (part[:MOST_STEPS] for part in (data.splits.val.x, data.splits.val.y))
+    x, y = (part[:MAX_STEPS] for part in (data.splits.val.x, data.splits.val.y))
     outputs, horizon = model(x.to(model.device)).cpu(), y.shape[1]
     axes.plot(y[:, 0].numpy(), color="tab:gray", lw=1.5, label="truth")
     if horizon == 1:

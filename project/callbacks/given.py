@@ -15,7 +15,7 @@ from project.runtime.console import shows_widgets
 from project.runtime.errors import UserError
 
 
-def given_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:
+def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:
     """Those that a Trainer's section names or implies.
 
     Args:

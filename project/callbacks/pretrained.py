@@ -15,11 +15,11 @@ from project.nets.net import within
 from project.runs.weights import Weights, read_weights
 from project.runtime.errors import UserError
 
-NAMES_TOLD = 3
+MAX_NAMES = 3
 STANDARDIZATION = ("features.", "targets.")  # a net may do without, and so may a file
 
 
-class Movement(NamedTuple):
+class WeightChange(NamedTuple):
     """What training did to a part of a net.
 
     Attributes:
@@ -61,7 +61,7 @@ class Pretrained(Callback):
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
         self._like: Net | None = None
         self._start: dict[str, Tensor] = {}
-        self.movements: dict[str, Movement] = {}
+        self.weight_changes: dict[str, WeightChange] = {}
 
     @cached_property
     def weights(self) -> list[Weights]:
@@ -159,13 +159,13 @@ class Pretrained(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what has moved."""
         if self._start and isinstance(pl_module, Supervised):
-            self.movements = movements(pl_module.net.net, self._start, self.reinitialize or [])
+            self.weight_changes = weight_changes(pl_module.net.net, self._start, self.reinitialize or [])
 
     def metrics(self) -> dict[str, float]:
         """What metrics.json says of it."""
-        if not self.movements:
+        if not self.weight_changes:
             return {}
-        parts = self.movements.values()
+        parts = self.weight_changes.values()
         return {
             "parameters": sum(part.parameters for part in parts),
             "parameters/trained": sum(part.trained for part in parts),
@@ -176,9 +176,9 @@ class Pretrained(Callback):
 def _told(names: Mapping[str, set[str]]) -> str:
     """The first few names of each kind."""
     return "; ".join(
-        f"{kind} {', '.join(sorted(found)[:NAMES_TOLD])}" + (f" and {rest} more" if rest > 0 else "")
+        f"{kind} {', '.join(sorted(found)[:MAX_NAMES])}" + (f" and {rest} more" if rest > 0 else "")
         for kind, found in names.items()
-        if found and (rest := len(found) - NAMES_TOLD) is not None
+        if found and (rest := len(found) - MAX_NAMES) is not None
     )
 
 
@@ -203,7 +203,7 @@ def new_parameters(net: Net, parts: list[str]) -> list[str]:
     return [name for part in parts for name in known.get(part, [part])]
 
 
-def movements(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> dict[str, Movement]:
+def weight_changes(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> dict[str, WeightChange]:
     """What became of each part of a net: its children, and adapters.
 
     Args:
@@ -219,7 +219,7 @@ def movements(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> dict[st
     if isinstance(net, LoRA):
         found["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]
     return {
-        part: Movement(
+        part: WeightChange(
             sum(parameter.numel() for parameter, _ in pairs),
             sum(parameter.numel() for parameter, _ in pairs if parameter.requires_grad),
             max(change for _, change in pairs),

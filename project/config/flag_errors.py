@@ -29,13 +29,13 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         root, cause = cause, cause.__cause__ or cause.__context__
     message = str(error)
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
-        word = unknown[1].split()[0]
-        if not word.startswith("-"):
-            return FlagError(f"{word}: belongs to no flag: runs and files come first, and lists in quotes")
+        arg = unknown[1].split()[0]
+        if not arg.startswith("-"):
+            return FlagError(f"{arg}: belongs to no flag: runs and files come first, and lists in quotes")
         flags = [flag for flag in flags if not flag.endswith(".help")]
-        near = get_close_matches(word.split("=")[0], flags, n=1)
+        near = get_close_matches(arg.split("=")[0], flags, n=1)
         mend = f"did you mean {near[0]}?" if near else "--help lists this command's own, train.py --help the others"
-        return FlagError(f"unknown flag {word}: {mend}")
+        return FlagError(f"unknown flag {arg}: {mend}")
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
         return untrusted(f"--{keys}", denied[1])
@@ -44,17 +44,17 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     return FlagError(message) if raised_in(root).startswith("jsonargparse") else UserError(str(root))
 
 
-def refuse_flags(words: Sequence[str], mends: Mapping[str, str]) -> None:
+def refuse_flags(args: Sequence[str], mends: Mapping[str, str]) -> None:
     """Raise a UserError for a flag that means nothing where it is given.
 
     Args:
-        words: Flags of scripts/train.py.
+        args: Flags of scripts/train.py.
         mends: Flags or sections, without dashes, and what is told of each.
     """
-    for word in words:
-        flag = word.removeprefix("--").split("=")[0]
+    for arg in args:
+        flag = arg.removeprefix("--").split("=")[0]
         for name, mend in mends.items():
-            if word.startswith("--") and (flag == name or flag.startswith(f"{name}.")):
+            if arg.startswith("--") and (flag == name or flag.startswith(f"{name}.")):
                 raise FlagError(f"--{flag}: {mend}")
 
 

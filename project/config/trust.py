@@ -24,15 +24,15 @@ KNOWN = (
 _granted: set[str] = set()
 
 
-def with_trust(words: Sequence[str]) -> list[str]:
-    """Allow the modules that the words `--trust MODULE` of a command line name, and return the other words.
+def with_trust(args: Sequence[str]) -> list[str]:
+    """Allow the modules that the args `--trust MODULE` of a command line name, and return the other args.
 
-    Only words grant trust: the parser of configurations does not know the flag, so that no file can.
+    Only args grant trust: the parser of configurations does not know the flag, so that no file can.
     """
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scan.add_argument("--trust", action="append", default=[])
     try:
-        given, others = scan.parse_known_args(words)
+        given, others = scan.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise UserError("--trust needs the name of a module") from error
     allow_imports(given.trust)

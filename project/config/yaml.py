@@ -13,7 +13,7 @@ from jsonargparse import Namespace, get_loader, set_loader
 
 from project.runtime.errors import UserError
 
-DEEPEST, MOST_VALUES = 50, 100_000
+MAX_DEPTH, MAX_VALUES = 50, 100_000
 Value = bool | int | float | str
 SECTIONS = (
     "seed_everything",
@@ -55,8 +55,8 @@ def check_yaml(text: str) -> None:
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
             open_sizes.append((event.anchor, 1))
-            if len(open_sizes) > DEEPEST:
-                raise yaml.YAMLError(f"nested deeper than {DEEPEST} levels")
+            if len(open_sizes) > MAX_DEPTH:
+                raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
             continue
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_sizes.pop()
@@ -72,8 +72,8 @@ def check_yaml(text: str) -> None:
             sizes[anchor] = size
         if open_sizes:
             open_sizes[-1] = (open_sizes[-1][0], open_sizes[-1][1] + size)
-        if size > MOST_VALUES or (open_sizes and open_sizes[-1][1] > MOST_VALUES):
-            raise yaml.YAMLError(f"unfolds to more than {MOST_VALUES} values")
+        if size > MAX_VALUES or (open_sizes and open_sizes[-1][1] > MAX_VALUES):
+            raise yaml.YAMLError(f"unfolds to more than {MAX_VALUES} values")
 
 
 def _load_checked(text: str) -> Any:
@@ -86,10 +86,10 @@ _load_yaml = get_loader("yaml")
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
-def yaml_of(words: Sequence[str]) -> dict[str, Any]:
+def yaml_of(args: Sequence[str]) -> dict[str, Any]:
     """What the YAML files (or texts) among flags hold at their top level."""
     found: dict[str, Any] = {}
-    for flag, value in pairwise([*words, ""]):
+    for flag, value in pairwise([*args, ""]):
         if not flag.startswith(("--config", "-c")):
             continue
         value = flag.split("=", 1)[1] if "=" in flag else value

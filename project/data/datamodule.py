@@ -85,7 +85,7 @@ class RowsDataModule(LightningDataModule):
             if self.summary is None:
                 self._check_finite(name, rows)
         numbers, summary = self.class_names is None, self.summary
-        if self.sampling.chooses:
+        if self.sampling.is_active:
             if summary is not None:
                 raise UserError("--sampling: rows are chosen one by one, in memory: leave --data.stream out")
             splits = Splits(*self.sampling.choose(splits, self.feature_names, self.window))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from project.runtime.errors import UserError
-from project.runtime.signals import quiet_threads
+from project.runtime.signals import silence_other_threads
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights where rows have any
 
@@ -235,4 +235,4 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _quiet_threads(worker: int) -> None:
-    quiet_threads()  # one of them hands batches over, to a process that may end meanwhile
+    silence_other_threads()  # one of them hands batches over, to a process that may end meanwhile

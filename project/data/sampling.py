@@ -57,7 +57,7 @@ class Sampling:
         return self.unlabelled or self.unlabelled_path is not None
 
     @property
-    def chooses(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the rows are others than those of the data module."""
         return self.labels is not None or self.folds is not None or self.unlabelled_path is not None
 

@@ -17,10 +17,10 @@ from project.runtime.errors import UserError
 BLOCK_BYTES = 2**18
 FILLED_ROWS = 65_536
 # Beyond so many features the exact answer takes longer than reading does, and is left until it is asked for.
-MOST_SOLVED = 256
+MAX_SOLVED = 256
 
 
-class Spool:
+class MemmapWriter:
     """Collects rows in temporary files under $TMPDIR, which are gone when the process is, however it ends."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Spool:
         return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
 
 
-class Tables:
+class StreamedSplits:
     """The three splits of a table in spools, and a summary of the training rows from the pass that fills them.
 
     Args:
@@ -68,11 +68,11 @@ class Tables:
     """
 
     def __init__(self, features: int, targets: int, fill: bool) -> None:
-        self.spools = {split: Spool() for split in ("train", "val", "test")}
+        self.spools = {split: MemmapWriter() for split in ("train", "val", "test")}
         self.fill = fill
         self.sums, self.counts = torch.zeros(2, features).double()
         self.x, self.y = RunningStatistics((features,)), RunningStatistics((targets,)) if targets else None
-        solved = targets and features <= MOST_SOLVED and not fill
+        solved = targets and features <= MAX_SOLVED and not fill
         self.metric = LeastSquares(features, targets, sync_on_compute=False) if solved else None
 
     def append(self, split: str, x: Tensor, y: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from project.data.datamodule import FLOAT32_MAX, RowsDataModule, Splits
 from project.data.loader import Batch, Rows
 from project.data.split import check_fractions, random_split
-from project.data.spool import Tables
+from project.data.spool import StreamedSplits
 from project.data.table import column_names, distinct_labels, first_repeated, number_blocks, require_columns
 from project.runtime.errors import UserError
 
@@ -107,7 +107,7 @@ class TabularDataModule(RowsDataModule):
     def _stream(self) -> Splits:
         """Read the tables into temporary files, with the summary from the same pass."""
         targets = len(self.target_names) if self.class_names is None else 0
-        tables = Tables(len(self.feature_names), targets, fill=self.missing == "mean")
+        tables = StreamedSplits(len(self.feature_names), targets, fill=self.missing == "mean")
         generator = torch.Generator().manual_seed(self.seed)
         for path, whole in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
             for block in self._kept(path) if path else ():

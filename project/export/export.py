@@ -11,14 +11,14 @@ from project.config.trust import with_trust
 from project.export.adapter import write_adapter
 from project.export.formats import WRITERS, require_onnx, write
 from project.inference.metadata import describe, run_folder
-from project.inference.module import Answering, answer_of
+from project.inference.module import ExportModule, predict_fn
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
 from project.models.supervised import Supervised
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
-from project.runtime.files import check_output, whole_file
+from project.runtime.files import atomic_write, check_output
 
 WEIGHTS, ADAPTER = "safetensors", "adapter"
 FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
@@ -36,16 +36,14 @@ class Exported(NamedTuple):
     difference: float
 
 
-def export(
-    reference: str, destination: Path | None = None, format: str = "onnx", words: Sequence[str] = ()
-) -> Exported:
+def export(reference: str, destination: Path | None = None, format: str = "onnx", args: Sequence[str] = ()) -> Exported:
     """Write a run's network to a file, once its answers to test rows are known to be the network's own.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
         destination: Where to; `model.onnx` or the like in the run's folder unless given.
         format: One of `FORMATS`.
-        words: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
+        args: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
 
     Raises:
         UserError: If it is no run, its test rows cannot be read, or the file would answer otherwise.
@@ -59,22 +57,22 @@ def export(
     path = destination or run_folder(found) / name
     check_output(path, [Path(name).suffix])
     checkpoint = read_checkpoint(found)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         if format in (WEIGHTS, ADAPTER):
-            if others := with_trust(words):
+            if others := with_trust(args):
                 raise UserError(f"{others[0]}: --format {format} needs no data: leave it out")
             if format == ADAPTER:
                 write_adapter(temporary, checkpoint)
             else:
                 _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
-        run = open_rows(reference, words, "to compare answers on")
+        run = open_rows(reference, args, "to compare answers on")
         rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(found, checkpoint, model)
-        network = Answering(model, metadata["task"] == "classification").eval()
+        network = ExportModule(model, metadata["task"] == "classification").eval()
         metadata, answer = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
-        expected = answer_of(network, network.names)
+        expected = predict_fn(network, network.names)
         lengths = metadata["dynamic_length"]
         return Exported(path, require_parity(answer, expected, rows.numpy(), metadata["precision"], lengths))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from project.export.onnx_rnn import with_onnx_recurrences
-from project.inference.module import Answering, answer_of
+from project.inference.module import ExportModule, predict_fn
 from project.inference.parity import Answer
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_exporters
@@ -22,7 +22,7 @@ OPSET = 20
 Written = tuple[Metadata, Answer]
 
 
-def write(format: str, path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+def write(format: str, path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
     """Write a network to a file, and read it again.
 
     Args:
@@ -49,7 +49,7 @@ def require_onnx() -> None:
         raise UserError(f'ONNX files need {error.name}: pip install -e ".[export]"') from error
 
 
-def _write_onnx(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
     import onnx
 
     program: Any = torch.onnx.export(
@@ -74,22 +74,22 @@ def _write_onnx(path: Path, network: Answering, metadata: Metadata, sample: Tens
     return metadata, Artifact(path).predict
 
 
-def _write_pt2(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+def _write_pt2(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
     if any(isinstance(module, nn.RNNBase) for module in network.modules()):  # which torch.export unrolls
         metadata = {**metadata, "dynamic_length": False}
     program = torch.export.export(network, (sample,), dynamic_shapes=_dynamic(metadata))
     torch.export.save(program, path, extra_files={KEY: json.dumps(metadata)})
-    return metadata, answer_of(torch.export.load(path).module(), network.names)
+    return metadata, predict_fn(torch.export.load(path).module(), network.names)
 
 
-def _write_torchscript(path: Path, network: Answering, metadata: Metadata, sample: Tensor) -> Written:
+def _write_torchscript(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
     with torch.no_grad():
         traced: Any = torch.jit.trace(network, (sample,), check_trace=False)
     torch.jit.save(traced, path, _extra_files={KEY: json.dumps(metadata)})
-    return metadata, answer_of(torch.jit.load(path), network.names)
+    return metadata, predict_fn(torch.jit.load(path), network.names)
 
 
-WRITERS: dict[str, Callable[[Path, Answering, Metadata, Tensor], Written]] = {
+WRITERS: dict[str, Callable[[Path, ExportModule, Metadata, Tensor], Written]] = {
     "onnx": _write_onnx,
     "pt2": _write_pt2,
     "torchscript": _write_torchscript,

@@ -14,8 +14,8 @@ CALIBRATION_BATCH = 16
 # What a network of integers may consist of, from images to outputs.
 STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
 INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
-LEAST_WEIGHTS = 64  # below it, what halves them takes more than it saves
-LEAST_INPUTS = 64  # numbers that each output of a convolution sums up: to gather fewer takes longer than float32 in all
+MIN_WEIGHTS = 64  # below it, what halves them takes more than it saves
+MIN_INPUTS = 64  # numbers that each output of a convolution sums up: to gather fewer takes longer than float32 in all
 
 
 def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
@@ -76,7 +76,7 @@ def keep_in_float(model: Any) -> list[str]:
         shape = shapes.get(node.input[1]) if node.op_type == "Conv" else None
         # Those of one channel each have integer code of their own.
         by_channel = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
-        if shape is None or by_channel or np.prod(shape[1:]) >= LEAST_INPUTS:
+        if shape is None or by_channel or np.prod(shape[1:]) >= MIN_INPUTS:
             continue
         relu = _only_user(model.graph, node)
         pool = relu and _only_user(model.graph, relu)
@@ -119,7 +119,7 @@ def write_halves(source: Path, target: Path, precision: str) -> int:
     model, casts = onnx.load(source), []
     half: Any = np.float16 if precision == "float16" else ml_dtypes.bfloat16
     for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or np.prod(weight.dims) < LEAST_WEIGHTS:
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or np.prod(weight.dims) < MIN_WEIGHTS:
             continue
         name = weight.name
         with np.errstate(over="ignore"):

@@ -23,7 +23,7 @@ from project.inference.predictor import is_artifact
 from project.runs.folder import find_checkpoint
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
-from project.runtime.files import check_output, whole_file
+from project.runtime.files import atomic_write, check_output
 from project.serving.artifact import KEY, Artifact, read_metadata
 from project.serving.seal import seal
 from project.training.cli import ExperimentCLI
@@ -32,7 +32,7 @@ PRECISIONS = ("int8", "float16", "bfloat16")
 METHODS = ("dynamic", "static")
 CALIBRATION_ROWS = 512
 THREADS = (1, 2)
-LEAST_GAIN = 0.9  # of the bytes: what is hardly smaller gains nothing
+MIN_GAIN = 0.9  # of the bytes: what is hardly smaller gains nothing
 # Recurrences of which ONNX Runtime has no form in integers.
 FLOAT_ALONE = ("GRU", "RNN")
 
@@ -80,7 +80,7 @@ def quantize(
     destination: Path | None = None,
     method: str | None = None,
     precision: str = "int8",
-    words: Sequence[str] = (),
+    args: Sequence[str] = (),
 ) -> Quantized:
     """Write a smaller form of a model.
 
@@ -89,7 +89,7 @@ def quantize(
         destination: Where to; `model.int8.onnx` or the like beside the model unless given.
         method: One of `METHODS`, for int8; `static` for convolutions, else `dynamic`, unless given.
         precision: One of `PRECISIONS`.
-        words: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
+        args: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
 
     Raises:
         NoGainError: If the file would not get smaller.
@@ -99,12 +99,12 @@ def quantize(
     with tempfile.TemporaryDirectory() as folder:
         source = Path(reference)
         if not is_artifact(reference):
-            source = export(reference, Path(folder) / "model.onnx", words=words).path
+            source = export(reference, Path(folder) / "model.onnx", args=args).path
         original = Artifact(source)
-        run = open_rows(str(source), words, "to measure and to test on")
+        run = open_rows(str(source), args, "to measure and to test on")
         before = measure(run)
         method = "rounded" if precision != "int8" else method or _method(source)
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             kept = _write(source, temporary, precision, method, run)
             _describe(temporary, {**original.metadata, "precision": precision})
             written = Artifact(temporary)
@@ -160,7 +160,7 @@ def _write(source: Path, target: Path, precision: str, method: str, run: Experim
     else:
         changed = write_halves(source, target, precision)
     before, after = source.stat().st_size, target.stat().st_size
-    if changed and after <= LEAST_GAIN * before:
+    if changed and after <= MIN_GAIN * before:
         return kept
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     reason = f"its {weights:,} numbers are few beside what the file says of itself"

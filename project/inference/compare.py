@@ -56,17 +56,17 @@ class Figures(NamedTuple):
     cold_start: float
 
 
-def compare(references: Sequence[str], words: Sequence[str] = ()) -> list[Figures]:
+def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures]:
     """Figures of several models on the same test rows, each measured in turn with the others.
 
     Args:
         references: Run folders, checkpoints, `last`, or `.onnx` files.
-        words: Flags of scripts/train.py that override those of all runs.
+        args: Flags of scripts/train.py that override those of all runs.
 
     Raises:
         UserError: If one of them is none, or has other test rows.
     """
-    runs = [open_run(reference, words) for reference in references]
+    runs = [open_run(reference, args) for reference in references]
     for reference, run in zip(references[1:], runs[1:], strict=True):
         if not _same(_targets(run), _targets(runs[0])):
             raise UserError(

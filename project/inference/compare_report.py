@@ -10,18 +10,18 @@ from rich.table import Table
 
 from project.inference.compare import LATENCY_ROWS, Figures, compare
 from project.runtime.console import open_console
-from project.runtime.files import check_output, whole_file
+from project.runtime.files import atomic_write, check_output
 
 SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")
 COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, for every eye
 MARKERS = "osD^vPX"
 
 
-def compare_and_report(references: Sequence[str], words: Sequence[str], as_json: bool, plot: Path | None) -> None:
+def compare_and_report(references: Sequence[str], args: Sequence[str], as_json: bool, plot: Path | None) -> None:
     """Print a comparison, as a table or as a JSON list of one object a model, and draw it where a file is given."""
     if plot is not None:
         check_output(plot, [".png", ".svg"])
-    figures = compare(references, words)
+    figures = compare(references, args)
     if as_json:
         print(json.dumps([as_object(model) for model in figures]))
     else:
@@ -83,7 +83,7 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
     if metric in ("accuracy", "f1"):  # where all are alike, the axis would reach beyond what there is
         left.set_ylim(top=min(left.get_ylim()[1], 1.005))
     picture.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.savefig(temporary)
 
 

@@ -10,17 +10,17 @@ from project.training.cli import ExperimentCLI
 from project.training.report import print_metrics
 
 
-def evaluate(reference: str, words: Sequence[str] = ()) -> tuple[dict[str, float], int]:
+def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float], int]:
     """Test metrics of a model.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
-        words: Flags that override the run's own, such as `--data.test_path other.csv`.
+        args: Flags that override the run's own, such as `--data.test_path other.csv`.
 
     Returns:
         Metrics by name, and the number of rows they were measured on.
     """
-    run = open_run(reference, words)
+    run = open_run(reference, args)
     return measure(run), len(run.datamodule.splits.test)
 
 
@@ -32,9 +32,9 @@ def measure(run: ExperimentCLI) -> dict[str, float]:
     return dict(results[0])
 
 
-def evaluate_and_report(reference: str, words: Sequence[str], as_json: bool) -> None:
+def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:
     """Print the test metrics of a model, and their number of rows, as a table or as one JSON object."""
-    metrics, rows = evaluate(reference, words)
+    metrics, rows = evaluate(reference, args)
     if as_json:
         print(json.dumps(metrics | {"rows": rows}))
     else:

@@ -1,4 +1,4 @@
-"""What a model is, in the words in which an artifact says it of itself."""
+"""What a model is, in the args in which an artifact says it of itself."""
 
 import json
 from collections.abc import Mapping

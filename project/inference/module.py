@@ -12,7 +12,7 @@ from project.models.supervised import Supervised
 from project.serving.artifact import BATCH_ROWS, Array
 
 
-class Answering(nn.Module):
+class ExportModule(nn.Module):
     """All that a model has to say about rows.
 
     Args:
@@ -40,7 +40,7 @@ class Answering(nn.Module):
         return tuple(answers)
 
 
-def answer_of(module: Callable[[Tensor], Sequence[Tensor]], names: Sequence[str], device: str = "cpu") -> Answer:
+def predict_fn(module: Callable[[Tensor], Sequence[Tensor]], names: Sequence[str], device: str = "cpu") -> Answer:
     """What a module says, by name, to any number of rows."""
 
     @torch.inference_mode()

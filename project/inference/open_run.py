@@ -22,28 +22,28 @@ from project.training.cli import ExperimentCLI
 TRAINED = ("model", "optimizer", "lr_scheduler", "weights", "finetuning", "pruning", "ckpt_path", "resume")
 
 
-def open_run(reference: str, words: Sequence[str] = ()) -> ExperimentCLI:
+def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
     """A trained model with its data and a Trainer that writes nothing, all on one device.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file: its model computes what the file computes.
-        words: Flags of scripts/train.py that override the run's own, such as `--data.path other.csv`.
+        args: Flags of scripts/train.py that override the run's own, such as `--data.path other.csv`.
     """
     quiet_lightning()
     if is_artifact(reference):
         artifact = Artifact(reference, threads=torch.get_num_threads())
-        cli = _build(reference, _config_of(artifact), artifact.metadata, words)
+        cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         compute_by(cli, artifact)
         return cli
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], words)
+    cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], args)
     load_weights(cli.model, checkpoint["state_dict"])
     return cli
 
 
-def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], words: Sequence[str]) -> ExperimentCLI:
+def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], args: Sequence[str]) -> ExperimentCLI:
     """What a configuration says, on data that are as the facts say."""
-    refuse_flags(words, dict.fromkeys(TRAINED, "what was trained stays as it is: leave it out"))
+    refuse_flags(args, dict.fromkeys(TRAINED, "what was trained stays as it is: leave it out"))
     data = config["data"]["init_args"]
     if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
         data["features"] = facts["feature_names"]
@@ -53,7 +53,7 @@ def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], wor
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
     config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says
-    cli = ExperimentCLI(["--config", yaml.safe_dump(config), *words])
+    cli = ExperimentCLI(["--config", yaml.safe_dump(config), *args])
     found = {name: getattr(cli.datamodule, name, None) for name in ("feature_names", "target_names", "class_names")}
     found["feature_names"] = row_names(found["feature_names"] or [], len(facts["feature_names"]))
     for name, value in found.items():
@@ -83,14 +83,14 @@ def compute_by(cli: ExperimentCLI, artifact: Artifact) -> None:
     cli.model.forward = forward  # type: ignore[method-assign]
 
 
-def open_rows(reference: str, words: Sequence[str], purpose: str) -> ExperimentCLI:
+def open_rows(reference: str, args: Sequence[str], purpose: str) -> ExperimentCLI:
     """As `open_run`, for a command whose user may not expect that it needs data.
 
     Raises:
         UserError: If they cannot be read; it says what they are for.
     """
     try:
-        run = open_run(reference, words)
+        run = open_run(reference, args)
         _ = run.datamodule.splits
     except FlagError:
         raise

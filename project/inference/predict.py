@@ -16,7 +16,7 @@ from project.data.numbers import numbers
 from project.data.table import require_columns, stream
 from project.inference.predictor import Predictor, open_predictor
 from project.runtime.errors import UserError
-from project.runtime.files import check_output, whole_file
+from project.runtime.files import atomic_write, check_output
 from project.serving.artifact import Array, Metadata
 from project.serving.prediction_columns import prediction_columns
 from project.serving.predictions import Predictions
@@ -116,7 +116,7 @@ def _columns(answer: dict[str, Array], metadata: Metadata) -> dict[str, pa.Array
 @contextmanager
 def _writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """What writes record batches to a file that appears when all of it is there."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         if is_parquet(path):
             with pyarrow.parquet.ParquetWriter(temporary, schema) as parquet:
                 yield parquet.write_batch

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from project.inference.metadata import describe
-from project.inference.module import Answering, answer_of
+from project.inference.module import ExportModule, predict_fn
 from project.inference.parity import Answer
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
@@ -28,12 +28,12 @@ class Predictor(NamedTuple):
 
 
 def is_artifact(reference: str) -> bool:
-    """Whether a user's words mean an exported file that can be read here: no code of torch's formats is run."""
+    """Whether a user's args mean an exported file that can be read here: no code of torch's formats is run."""
     return reference.lower().endswith(".onnx")
 
 
 def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: int = 1) -> Predictor:
-    """A model by a user's words.
+    """A model by a user's args.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
@@ -51,5 +51,5 @@ def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: 
     model = load_model(checkpoint, trusted)
     metadata = describe(path, checkpoint, model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = Answering(model, metadata["task"] == "classification").to(device).eval()
-    return Predictor(metadata, network.names, answer_of(network, network.names, device))
+    network = ExportModule(model, metadata["task"] == "classification").to(device).eval()
+    return Predictor(metadata, network.names, predict_fn(network, network.names, device))

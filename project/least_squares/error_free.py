@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 PARTS = 3
-MOST_SLICES = 8
+MAX_SLICES = 8
 
 
 def add(parts: Tensor, term: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def gram(rows: Tensor, parts: Tensor) -> Tensor:
 def _slices(rows: Tensor, bits: int) -> list[Tensor]:
     """Matrices that sum to rows (n, columns), each with at most `bits` bits under the largest number of a column."""
     slices: list[Tensor] = []
-    while rows.any() and len(slices) < MOST_SLICES:
+    while rows.any() and len(slices) < MAX_SLICES:
         unit = torch.ldexp(torch.ones_like(rows[0]), torch.frexp(rows.abs().amax(0)).exponent - bits)
         rounder = 1.5 * 2.0**52 * unit  # a float64 of that size has no digits below `unit`
         slices.append((rows + rounder) - rounder)

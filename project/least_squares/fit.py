@@ -12,9 +12,9 @@ from torch import Tensor
 from project.least_squares import error_free, rational, student_t
 
 EPSILON = torch.finfo(torch.float64).eps
-MOST_REFINEMENTS = 20
+MAX_REFINEMENTS = 20
 # Where refinement does not converge, equations of at most so many features are solved in rational numbers.
-MOST_RATIONAL = 24
+MAX_RATIONAL = 24
 
 
 class LeastSquaresFit:
@@ -58,7 +58,7 @@ class LeastSquaresFit:
         self.bias = triangle[0, y] / triangle[0, 0] - means @ self.weights
         spread = inverse @ hat.T
         variance = torch.cat([1 / rows + (means @ spread).square().sum()[None], spread.square().sum(1)])
-        if not self._refine(inverse, means) and self.rank == in_features <= MOST_RATIONAL:
+        if not self._refine(inverse, means) and self.rank == in_features <= MAX_RATIONAL:
             with suppress(ZeroDivisionError):  # singular, if by less than float64 can tell
                 variance = self._solve_in_rationals()
 
@@ -79,7 +79,7 @@ class LeastSquaresFit:
     def _refine(self, inverse: Tensor, means: Tensor) -> bool:
         """Newton steps on the exact normal equations, each less than half of the one before; whether they converge."""
         before = torch.full_like(self.bias, torch.inf)
-        for _ in range(MOST_REFINEMENTS):
+        for _ in range(MAX_REFINEMENTS):
             gradient = self._first_parts(self._products_with_residuals())  # (1 + in, out)
             centred = gradient[1:] + self._alpha[:, None] * self.weights - means[:, None] * gradient[0]
             step = inverse @ (inverse.T @ centred)

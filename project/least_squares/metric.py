@@ -25,8 +25,8 @@ from project.least_squares.fit import LeastSquaresFit, triangle_of
 BLOCK_ROWS = 16_384
 # A block is compressed if its scaled columns have an inverse of at most this trace, which bounds their condition, and
 # lie within so many standard deviations of zero.
-MOST_TRACE = 1e4
-MOST_OFFSET = 256.0
+MAX_TRACE = 1e4
+MAX_OFFSET = 256.0
 SHIFT_ROWS = 64
 
 
@@ -118,10 +118,10 @@ def _compressed(x: Tensor, y: Tensor) -> Tensor | None:
     torch.sub(y, shift[x.shape[1] :], out=centred[:, 1 + x.shape[1] :])
     products = centred.T @ centred
     lengths = products.diagonal().sqrt()
-    if not ((lengths[1:] > 0) & (shift.abs() * len(x) ** 0.5 <= MOST_OFFSET * lengths[1:])).all():
+    if not ((lengths[1:] > 0) & (shift.abs() * len(x) ** 0.5 <= MAX_OFFSET * lengths[1:])).all():
         return None
     factor, failed = torch.linalg.cholesky_ex(products / lengths / lengths[:, None])
-    if failed or torch.cholesky_inverse(factor).trace() > MOST_TRACE:
+    if failed or torch.cholesky_inverse(factor).trace() > MAX_TRACE:
         return None
     compressed = factor.T * lengths
     compressed[0, 1:] += (

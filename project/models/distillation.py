@@ -13,7 +13,7 @@ from torch.nn.functional import kl_div, mse_loss
 
 from project.data.sampling import is_labelled
 from project.models.classification import Classification
-from project.models.prepared import Prepared
+from project.models.prepared import PreparedBatch
 from project.models.regression import Regression
 from project.models.supervised import Supervised
 from project.nets.scaling import Standardized
@@ -48,7 +48,7 @@ class Distillation(Supervised):
         self._teacher: tuple[Standardized, ...] = ()  # a tuple, so that it is no part of what is saved
 
     @abstractmethod
-    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
         """How far outputs are from what they are to be like, both (B, out_features) in standard units -> a scalar."""
 
     def teach(self, teacher: Standardized) -> None:
@@ -68,34 +68,40 @@ class Distillation(Supervised):
         for teacher in self._teacher:
             teacher.to(self.device)
 
-    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> Prepared:
-        taught = None if self.mutual else self._taught(self._teacher[0], x)
-        return super()._prepare(x, y, weights, overwrite=overwrite)._replace(taught=taught)
+    def _prepare(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
+    ) -> PreparedBatch:
+        teacher_outputs = None if self.mutual else self._teacher_outputs(self._teacher[0], x)
+        return super()._prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
 
     @torch.no_grad()
-    def _taught(self, teacher: Standardized, x: Tensor) -> Tensor:
+    def _teacher_outputs(self, teacher: Standardized, x: Tensor) -> Tensor:
         return self._standard(teacher(x))
 
     def _standard(self, outputs: Tensor) -> Tensor:
         """A teacher's outputs in the student's standard units."""
         return self.net.targets(outputs) if self.net.targets.mean.ndim else outputs
 
-    def objective(self, outputs: Tensor, batch: Prepared) -> Tensor:
+    def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Outputs (B, out_features) in standard units and their batch -> a scalar."""
         if not self.mutual:
-            assert batch.taught is not None
-            return self._blend(outputs, batch.taught, batch)
-        taught = self._standard(self.peer(self.net.features.inverse(batch.inputs)))
-        taught = taught.repeat(len(outputs) // len(taught), 1)  # for each member of an ensemble
-        return self._blend(outputs, taught.detach(), batch) + self._blend(taught, outputs.detach(), batch)
+            assert batch.teacher_outputs is not None
+            return self._blend(outputs, batch.teacher_outputs, batch)
+        teacher_outputs = self._standard(self.peer(self.net.features.inverse(batch.inputs)))
+        teacher_outputs = teacher_outputs.repeat(
+            len(outputs) // len(teacher_outputs), 1
+        )  # for each member of an ensemble
+        return self._blend(outputs, teacher_outputs.detach(), batch) + self._blend(
+            teacher_outputs, outputs.detach(), batch
+        )
 
-    def _blend(self, outputs: Tensor, taught: Tensor, batch: Prepared) -> Tensor:
-        distance = self.distance(outputs, taught)
+    def _blend(self, outputs: Tensor, teacher_outputs: Tensor, batch: PreparedBatch) -> Tensor:
+        distance = self.distance(outputs, teacher_outputs)
         known = is_labelled(batch.y)
         if not known.any():
             return (1 - self.labels_weight) * distance
         weights = None if batch.weights is None else batch.weights.flatten()[known]
-        labelled = Prepared(batch.inputs, batch.targets[known], batch.y[known], weights)
+        labelled = PreparedBatch(batch.inputs, batch.targets[known], batch.y[known], weights)
         return self.labels_weight * super().objective(outputs[known], labelled) + (1 - self.labels_weight) * distance
 
     def keep(self, outputs: Tensor, y: Tensor) -> None:
@@ -137,9 +143,9 @@ class DistilledClassification(Distillation, Classification):
             raise UserError(f"--model.temperature is {temperature}: give a number above 0")
         self.temperature = temperature
 
-    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
         """Kullback-Leibler divergence at the temperature, times its square, which keeps gradients at their size."""
-        learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, taught))
+        learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, teacher_outputs))
         return kl_div(learned, known, reduction="batchmean", log_target=True) * self.temperature**2
 
 
@@ -153,6 +159,6 @@ class DistilledRegression(Distillation, Regression):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
         """Mean squared difference, in standard units."""
-        return mse_loss(outputs, taught)
+        return mse_loss(outputs, teacher_outputs)

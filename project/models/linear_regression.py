@@ -7,7 +7,7 @@ import torch
 from project.data.loader import Batch, Batches
 from project.least_squares import LeastSquaresFit
 from project.models.regression import Regression
-from project.models.supervised import MOST_STEPS
+from project.models.supervised import MAX_STEPS
 from project.nets.linear import Linear
 from project.runtime.errors import UserError
 
@@ -36,7 +36,7 @@ class LinearRegression(Regression):
     @property
     def steps_per_execution(self) -> int:
         """Any number: there are no steps to look at."""
-        return MOST_STEPS
+        return MAX_STEPS
 
     def on_train_start(self) -> None:
         """Solve, and take over the answer."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from project.runtime.errors import UserError
 
 # A loss that has grown so much since the first step (and beyond so much) does not come back.
-MOST_GROWTH = 1e8
+MAX_GROWTH = 1e8
 
 
 class LossWatch:
@@ -50,7 +50,7 @@ class LossWatch:
             values = torch.stack(self._losses).tolist()
             self._losses.clear()
         if self._most is None:
-            self._most = MOST_GROWTH * max(1.0, abs(values[0]))
+            self._most = MAX_GROWTH * max(1.0, abs(values[0]))
         for number, value in enumerate(values, start=batch - len(values) + 1):
             if not value <= self._most:  # as NaN is not
                 epoch = self.module.current_epoch + 1

@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 
 from project.data.loader import Batch
 
-MOST_PENDING, MOST_PENDING_ROWS = 64, 65_536
+MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
 
 class RunningMetrics:
@@ -38,7 +38,7 @@ class RunningMetrics:
         """Take in a batch: outputs (B, out_features) in standard units, and its targets."""
         self._pending.append((outputs, y))
         self.rows += len(y)
-        if len(self._pending) >= MOST_PENDING or len(self._pending) * len(y) >= MOST_PENDING_ROWS:
+        if len(self._pending) >= MAX_PENDING or len(self._pending) * len(y) >= MAX_PENDING_ROWS:
             self.flush()
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from project.data.sampling import Sampling
 from project.data.statistics import Statistics
 from project.models.loss_watch import LossWatch, divergence
 from project.models.metrics import MeanLoss
-from project.models.prepared import Prepared
+from project.models.prepared import PreparedBatch
 from project.models.running_metrics import RunningMetrics
 from project.models.steps import STEP_HOOKS, count_step, watches_steps
 from project.nets.ensemble import Ensemble
@@ -25,7 +25,7 @@ from project.runtime.errors import UserError
 
 Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
-MOST_STEPS = 64
+MAX_STEPS = 64
 EVALUATED_ROWS = 1_024
 METRICS_KEY = "running_metrics"
 
@@ -74,7 +74,7 @@ class Supervised(LightningModule):
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
-        self._last: Prepared
+        self._last: PreparedBatch
         self._stepped = -1
         self._evaluated: Batch | None = None
         self._loss_watch = LossWatch(self)
@@ -84,7 +84,7 @@ class Supervised(LightningModule):
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
 
-    def objective(self, outputs: Tensor, batch: Prepared) -> Tensor:
+    def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """What is minimised, penalties apart: outputs (B, out_features) in standard units -> a scalar."""
         if batch.weights is None:
             return self.criterion(outputs, batch.targets)
@@ -129,7 +129,7 @@ class Supervised(LightningModule):
         """Forget what a search for a learning rate has left; go on from what a checkpoint has brought."""
         net, data = self.net.net, getattr(self.trainer, "datamodule", None)
         sampling = getattr(data, "sampling", Sampling())
-        if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.is_alike():
+        if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.members_identical():
             raise UserError(
                 "the members of the ensemble start alike, and would stay so: give each a sample of its own, "
                 "with --sampling.bootstrap 0"
@@ -153,7 +153,7 @@ class Supervised(LightningModule):
     def steps_per_execution(self) -> int:
         """How many batches a loader may put into one item: several where nobody looks at single steps."""
         own = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
-        return MOST_STEPS if own and not watches_steps(self.trainer) else 1
+        return MAX_STEPS if own and not watches_steps(self.trainer) else 1
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor:
         """The objective of a batch; of several batches, that of the last one, with a step taken on each other."""
@@ -168,25 +168,27 @@ class Supervised(LightningModule):
         loss, outputs = self._evaluate_objective(self._last)
         self._evaluated = (outputs, self._last.y)
         if first:
-            number = batch_idx * MOST_STEPS + batch.count if isinstance(batch, Batches) else batch_idx + 1
+            number = batch_idx * MAX_STEPS + batch.count if isinstance(batch, Batches) else batch_idx + 1
             self._loss_watch.see(loss, number, now=True)
         return loss
 
-    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> Prepared:
+    def _prepare(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
+    ) -> PreparedBatch:
         targets = self.net.targets(y) if self.net.targets.mean.ndim else y
-        return Prepared(self.net.inputs(x, overwrite), targets, y, weights)
+        return PreparedBatch(self.net.inputs(x, overwrite), targets, y, weights)
 
-    def _step_on_all_but_the_last(self, batches: Batches, batch_idx: int) -> Prepared:
+    def _step_on_all_but_the_last(self, batches: Batches, batch_idx: int) -> PreparedBatch:
         # At once, where batches are small; and in place, as what was gathered is a copy.
         pieces = (self._prepare(*piece, overwrite=batches.gathered) for piece in batches.pieces())
         remaining = (batch for piece in pieces for batch in piece.split(batches.batch_size))
         batch = next(remaining)
-        for number, following in enumerate(remaining, start=batch_idx * MOST_STEPS + 1):
+        for number, following in enumerate(remaining, start=batch_idx * MAX_STEPS + 1):
             self._step(batch, number)
             batch = following
         return batch
 
-    def _step(self, batch: Prepared, number: int) -> None:
+    def _step(self, batch: PreparedBatch, number: int) -> None:
         """What Lightning's loop does to a batch, without its hooks."""
         outputs, optimizer = batch.y, self.trainer.optimizers[0]
 
@@ -206,7 +208,7 @@ class Supervised(LightningModule):
         """Take a batch into the training metrics: outputs (B, out_features) in standard units, and its targets."""
         self.running.keep(outputs, y)
 
-    def _evaluate_objective(self, batch: Prepared) -> tuple[Tensor, Tensor]:
+    def _evaluate_objective(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """The objective with penalties, and the outputs (B, out_features) in standard units."""
         if isinstance(net := self.net.net, Ensemble):  # each member learns as if it were alone
             each = net.each(batch.inputs)  # (members, B, out)

@@ -16,7 +16,7 @@ from project.nets.net import Net, within
 from project.nets.scaling import Standardized, column_shape
 
 # Members of at most so many weights are computed together: beyond it a loop over them is as fast.
-MOST_WEIGHTS = 20_000
+MAX_WEIGHTS = 20_000
 
 
 class Ensemble(Net):
@@ -67,7 +67,7 @@ class Ensemble(Net):
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
         weights = sum(parameter.numel() for parameter in members[0].parameters())
         # Recurrences cannot be batched, and batching attention and convolutions gains nothing.
-        if vectorize and copies == len(members) > 1 and isinstance(members[0], Linear | MLP) and weights < MOST_WEIGHTS:
+        if vectorize and copies == len(members) > 1 and isinstance(members[0], Linear | MLP) and weights < MAX_WEIGHTS:
             stacked, _ = stack_module_state(members)
             for name, value in stacked.items():  # `update` would sort them
                 self.stacked[_key(name)] = nn.Parameter(value)
@@ -113,7 +113,7 @@ class Ensemble(Net):
             self.members.append(member.train(self.training))
         self.stacked.clear()
 
-    def is_alike(self) -> bool:
+    def members_identical(self) -> bool:
         """Whether all members have the same weights, as copies of `Linear` do at the start: they would stay alike."""
         if self.stacked:
             return all(bool((value == value[:1]).all()) for value in self.stacked.values())

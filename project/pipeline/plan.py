@@ -14,8 +14,8 @@ from project.export.formats import require_onnx
 from project.export.quantize import require_precision
 from project.runtime.errors import UserError
 from project.serving.server import require_counts, require_packages
-from project.stages.base import BEGINS, Config, parse, require_run
-from project.stages.distill import DISTILLED, TAUGHT, require_teacher
+from project.stages.base import NO_RESUME, Config, parse, require_run
+from project.stages.distill import DISTILLED, NO_TEACHER, require_teacher
 from project.stages.ensemble import require_several
 from project.stages.prune import require_one_part
 
@@ -25,7 +25,7 @@ TRAININGS = ("train", "ensemble", "distill", "prune")
 MEMBERS, STRUCTURED = 3, 0.5  # unless given
 PARTS = {"--structured", "--sparsity"}
 # Flags of a stage's own script; all others are those of train.py.
-OWN: dict[str, dict[str, Any]] = {
+STAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "ensemble": {"members": int, "bootstrap": yaml.safe_load},
     "prune": {"structured": float, "sparsity": float},
     "quantize": {"dtype": str, "method": str},
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
     Attributes:
         stages: Names, in order; the last one is `evaluate`.
-        flags: Of each stage, as words.
+        flags: Of each stage, as args.
         config: The complete settings of the experiment.
     """
 
@@ -54,12 +54,12 @@ class Plan(NamedTuple):
     config: Config
 
 
-def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (), before: Plan | None = None) -> Plan:
+def make_plan(stages: str | None, args: Sequence[str], trust: Sequence[str] = (), before: Plan | None = None) -> Plan:
     """What a command line asks for.
 
     Args:
         stages: Names with commas between them; those of the experiment, or all, unless given.
-        words: Flags of scripts/train.py, and those of stages.
+        args: Flags of scripts/train.py, and those of stages.
         trust: Flags that let configurations name a module's classes.
         before: What the chain was begun as, to which flags of stages alone are added.
 
@@ -67,10 +67,10 @@ def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (
         UserError: If a stage or a flag is unknown, a flag is of a stage that is not there, a stage has nothing to begin
             with, or the experiment is one that a chain cannot train.
     """
-    section = yaml_of(words).get(SECTION) or {}
+    section = yaml_of(args).get(SECTION) or {}
     if not isinstance(section, dict):
         raise UserError(f"{SECTION}: {section!r}: give a section with `stages` and the flags of each")
-    given, others = split_words(words)
+    given, others = split_words(args)
     for name in section.keys() - {"stages", *STAGES}:
         raise UserError(f"{SECTION}: no stage {name!r}: give some of {', '.join(STAGES)}")
     if before is not None and not others:
@@ -87,23 +87,23 @@ def make_plan(stages: str | None, words: Sequence[str], trust: Sequence[str] = (
     return plan
 
 
-def replaced(words: Sequence[str], by: Sequence[str]) -> list[str]:
+def replaced(args: Sequence[str], by: Sequence[str]) -> list[str]:
     """Flags with others in their place, and in that of their arguments; fewer units and zeros exclude one another."""
-    names = {word.split("=")[0] for word in by if word.startswith("--")}
+    names = {arg.split("=")[0] for arg in by if arg.startswith("--")}
     names |= PARTS if names & PARTS else set()
-    kept = [flag for flag in flags_of(words) if not any(flag[0] == n or flag[0].startswith(f"{n}.") for n in names)]
-    return [word for name, *values in kept for word in (name, *values)] + list(by)
+    kept = [flag for flag in flags_of(args) if not any(flag[0] == n or flag[0].startswith(f"{n}.") for n in names)]
+    return [arg for name, *values in kept for arg in (name, *values)] + list(by)
 
 
-def flags_of(words: Sequence[str]) -> list[list[str]]:
+def flags_of(args: Sequence[str]) -> list[list[str]]:
     """Each flag with its values."""
     flags: list[list[str]] = []
-    for word in words:
-        name, *value = word.split("=", 1) if word.startswith("--") else [word]
-        if word.startswith("--"):
+    for arg in args:
+        name, *value = arg.split("=", 1) if arg.startswith("--") else [arg]
+        if arg.startswith("--"):
             flags.append([name, *value])
         elif flags:
-            flags[-1].append(word)
+            flags[-1].append(arg)
     return flags
 
 
@@ -117,17 +117,17 @@ def stage_names(given: Any) -> list[str]:
     return [name for name in names if name != "evaluate"] + ["evaluate"]
 
 
-def split_words(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Flags of each stage (`--prune.structured 0.5`, without the stage's name), and all other words."""
+def split_words(args: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Flags of each stage (`--prune.structured 0.5`, without the stage's name), and all other args."""
     of_stages: dict[str, list[str]] = {name: [] for name in STAGES}
     others: list[str] = []
     place = others
-    for word in words:
-        if word.startswith("--"):
-            stage, _, rest = word[2:].partition(".")
+    for arg in args:
+        if arg.startswith("--"):
+            stage, _, rest = arg[2:].partition(".")
             place = of_stages[stage] if rest and stage in of_stages else others
-            word = f"--{rest}" if place is not others else word
-        place.append(word)
+            arg = f"--{rest}" if place is not others else arg
+        place.append(arg)
     return of_stages, others
 
 
@@ -137,22 +137,22 @@ def words_of(section: Any, prefix: str = "") -> list[str]:
         return []
     if not isinstance(section, Mapping):
         raise UserError(f"{SECTION}: {section!r}: give flags and their values, as in `prune: {{structured: 0.25}}`")
-    words: list[str] = []
+    args: list[str] = []
     for name, value in section.items():
         if isinstance(value, Mapping) and "class_path" not in value:
-            words += words_of(value, f"{prefix}{name}.")
+            args += words_of(value, f"{prefix}{name}.")
         else:
-            words += [f"--{prefix}{name}", value if isinstance(value, str) else json.dumps(value)]
-    return words
+            args += [f"--{prefix}{name}", value if isinstance(value, str) else json.dumps(value)]
+    return args
 
 
-def own_flags(stage: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Those flags of a stage that are of its own script, by name, and the words that are left."""
+def own_flags(stage: str, args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Those flags of a stage that are of its own script, by name, and the args that are left."""
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name, kind in OWN.get(stage, {}).items():
+    for name, kind in STAGE_OPTIONS.get(stage, {}).items():
         scan.add_argument(f"--{name}", type=kind)
     try:
-        given, others = scan.parse_known_args(words)
+        given, others = scan.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise UserError(f"--{stage}.{(error.argument_name or '').lstrip('-')}: {error.message}") from error
     found = {name: value for name, value in vars(given).items() if value is not None}
@@ -185,7 +185,7 @@ def check(plan: Plan, trust: Sequence[str] = ()) -> None:
         if not has_run and stage not in ("train", "ensemble"):
             raise UserError(f"--stages: {stage} needs a run to begin with: put train or ensemble before it")
         has_run = True
-        own, words = own_flags(stage, plan.flags[stage])
+        own, args = own_flags(stage, plan.flags[stage])
         try:
             CHECKS.get(stage, lambda own: None)(own)
         except UserError as error:
@@ -195,13 +195,13 @@ def check(plan: Plan, trust: Sequence[str] = ()) -> None:
             if stage == "distill":
                 model = config["model"]
                 path = DISTILLED.get(model["class_path"], model["class_path"])
-                if path not in DISTILLED.values():  # what solves is taught as a linear net
+                if path not in DISTILLED.values():  # what solves is teacher_outputs as a linear net
                     model = {"init_args": {}}
                     path = DISTILLED["project.models.Regression"]
                 config["model"] = {"class_path": path, "init_args": model["init_args"] | {"teacher": ""}}
             try:
-                refuse_flags(words, TAUGHT if stage == "distill" else BEGINS)
-                parsed = parse(["--config", yaml.safe_dump(config), *words, *trust])
+                refuse_flags(args, NO_TEACHER if stage == "distill" else NO_RESUME)
+                parsed = parse(["--config", yaml.safe_dump(config), *args, *trust])
                 if stage == "distill":
                     require_teacher(parsed)
             except UserError as error:

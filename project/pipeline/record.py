@@ -14,13 +14,13 @@ from filelock import FileLock, Timeout
 from project.export.export import export
 from project.pipeline.plan import EXPERIMENT, Plan, refuse_changes
 from project.runtime.errors import UserError
-from project.runtime.files import check_folder, whole_file
+from project.runtime.files import atomic_write, check_folder
 
 STATE, LOCK, ONNX = "state.json", ".lock", "model.onnx"
 
 
 @dataclass
-class Done:
+class StageResult:
     """A stage that has ended.
 
     Attributes:
@@ -44,7 +44,7 @@ class Done:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-class Chain(NamedTuple):
+class Pipeline(NamedTuple):
     """A chain that is under way.
 
     Attributes:
@@ -56,38 +56,38 @@ class Chain(NamedTuple):
 
     folder: Path
     plan: Plan
-    done: list[Done]
+    done: list[StageResult]
     trust: list[str]
 
-    def newest(self, *kinds: str) -> Done | None:
+    def newest(self, *kinds: str) -> StageResult | None:
         """The last stage of some kinds that left a model."""
         return next((done for done in reversed(self.done) if done.stage in kinds and done.model), None)
 
-    def run(self) -> Done:
+    def run(self) -> StageResult:
         """The run that is to be made smaller and to be served; an ensemble only where there is nothing else."""
         found = self.newest("train", "distill", "prune") or self.newest("ensemble")
         assert found is not None
         return found
 
-    def last(self) -> Done:
+    def last(self) -> StageResult:
         """What all stages so far have led to: an artifact, or a run."""
         found = self.newest("train", "distill", "prune", "quantize") or self.newest("ensemble")
         assert found is not None
         return found
 
-    def path(self, done: Done) -> Path:
+    def path(self, done: StageResult) -> Path:
         """Where the model of a stage lies."""
         return self.folder / done.model
 
-    def artifact(self, done: Done) -> Path:
+    def artifact(self, done: StageResult) -> Path:
         """The ONNX file of a stage, which is exported where there is none."""
         path = self.path(done)
         if path.suffix == ".onnx":
             return path
-        return path / ONNX if (path / ONNX).exists() else export(str(path), words=self.trust).path
+        return path / ONNX if (path / ONNX).exists() else export(str(path), args=self.trust).path
 
 
-def read_record(folder: Path) -> tuple[Plan, list[Done]] | None:
+def read_record(folder: Path) -> tuple[Plan, list[StageResult]] | None:
     """What a folder says of its chain; None where there is none."""
     try:
         text, config = ((folder / name).read_text(encoding="utf-8") for name in (STATE, EXPERIMENT))
@@ -96,28 +96,28 @@ def read_record(folder: Path) -> tuple[Plan, list[Done]] | None:
     try:
         state = json.loads(text)
         plan = Plan(state["stages"], state["flags"], yaml.safe_load(config))
-        return plan, [Done(**done) for done in state["done"]]
+        return plan, [StageResult(**done) for done in state["done"]]
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{folder / STATE}: damaged ({error}): begin another --folder") from error
 
 
-def write_record(folder: Path, plan: Plan, done: list[Done]) -> None:
+def write_record(folder: Path, plan: Plan, done: list[StageResult]) -> None:
     """Write it, each file whole."""
     if not (folder / EXPERIMENT).exists():
-        with whole_file(folder / EXPERIMENT) as path:
+        with atomic_write(folder / EXPERIMENT) as path:
             path.write_text(yaml.safe_dump(plan.config, sort_keys=False), encoding="utf-8")
     state = {"stages": plan.stages, "flags": plan.flags, "done": [asdict(each) for each in done]}
-    with whole_file(folder / STATE) as path:
+    with atomic_write(folder / STATE) as path:
         path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
-def _next(plan: Plan, done: list[Done]) -> tuple[str, list[str]] | None:
+def _next(plan: Plan, done: list[StageResult]) -> tuple[str, list[str]] | None:
     """The stage that is to be done next, with its flags."""
     return (stage := plan.stages[len(done)], plan.flags[stage]) if len(done) < len(plan.stages) else None
 
 
 @contextmanager
-def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[Done]]]:
+def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[StageResult]]]:
     """The chain of a folder, which no other process works on meanwhile; a new one where there is none.
 
     Args:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from project.config.trust import with_trust
 from project.pipeline.plan import make_plan
-from project.pipeline.record import Chain, Done, opened, read_record, write_record
+from project.pipeline.record import Pipeline, StageResult, opened, read_record, write_record
 from project.pipeline.report.report import PAGE, read_report
 from project.pipeline.report.table import cell, headings, quality, told
 from project.pipeline.stages import do
@@ -25,13 +25,13 @@ from project.runtime.errors import UserError
 SHOWN = ("name", "metric", "interval", "parameters", "bytes", "milliseconds_64", "seconds")
 
 
-def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], trust: Sequence[str] = ()) -> Path:
+def run_pipeline(folder: Path | None, stages: str | None, args: Sequence[str], trust: Sequence[str] = ()) -> Path:
     """Do every stage that is not done yet, and print what each has come to.
 
     Args:
         folder: Of a chain to go on with, or of a new one; `lightning_logs/lifecycle_N` unless given.
         stages: Names with commas between them.
-        words: Flags of scripts/train.py, and those of stages.
+        args: Flags of scripts/train.py, and those of stages.
         trust: Modules whose classes configurations may name.
 
     Returns:
@@ -43,16 +43,16 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
     trusted = [f"--trust={module}" for module in trust]
     with_trust(trusted)
     before = read_record(folder) if folder is not None else None
-    goes_on = folder is not None and not words and stages is None
-    plan = None if goes_on else make_plan(stages, words, trusted, before[0] if before else None)
+    goes_on = folder is not None and not args and stages is None
+    plan = None if goes_on else make_plan(stages, args, trusted, before[0] if before else None)
     if folder is None:
         assert plan is not None
         folder = claim_version(Path(plan.config["trainer"]["default_root_dir"] or ".") / ROOT, "lifecycle")
     console = open_console()
     with opened(folder, plan) as (plan, done):
-        chain = Chain(folder, plan, done, trusted)
+        chain = Pipeline(folder, plan, done, trusted)
         for stage in plan.stages[len(done) :]:
-            with told_where_to_go_on(chain, f"{len(done) + 1}_{stage}"), progress(console, chain, stage) as show:
+            with suggest_resume(chain, f"{len(done) + 1}_{stage}"), progress(console, chain, stage) as show:
                 began = time.perf_counter()
                 with contextlib.redirect_stdout(LastEpoch(show)):
                     ended = do(chain, stage)
@@ -65,7 +65,7 @@ def run_chain(folder: Path | None, stages: str | None, words: Sequence[str], tru
 
 
 @contextlib.contextmanager
-def told_where_to_go_on(chain: Chain, name: str) -> Iterator[None]:
+def suggest_resume(chain: Pipeline, name: str) -> Iterator[None]:
     """Have who stops or fails say which stage it was, and how to go on where there is something to go on with."""
     mend = f"python scripts/lifecycle.py --folder {os.path.relpath(chain.folder)}"
     try:
@@ -80,7 +80,7 @@ def told_where_to_go_on(chain: Chain, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(console: Console, chain: Chain, stage: str) -> Iterator[Callable[[str], None]]:
+def progress(console: Console, chain: Pipeline, stage: str) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what is under way, and for how long."""
     label = f"[{len(chain.done) + 1}/{len(chain.plan.stages)}] {stage}"
     with console.status(escape(label)) as status:
@@ -104,9 +104,9 @@ class LastEpoch(io.TextIOBase):
         return len(text)
 
 
-def line(chain: Chain, done: Done) -> str:
+def line(chain: Pipeline, done: StageResult) -> str:
     """One line about a stage that has ended."""
-    source = next((each for each in chain.done if each.name == done.source), Done("", ""))
+    source = next((each for each in chain.done if each.name == done.source), StageResult("", ""))
     before = {name: f" ({source.name}: {quality(value)})" for name, value in source.figures.items()}
     told = [
         f"{name} {quality(value) if name.startswith('test/') else format(value, '.3g')}{before.get(name, '')}"

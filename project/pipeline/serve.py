@@ -64,9 +64,9 @@ def serve_and_ask(path: Path, flags: Sequence[str], reference: Path, trust: Sequ
 
 @contextmanager
 def _server(path: Path, flags: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    words = [sys.executable, str(SCRIPT), str(path), "--port", "0", *flags]
+    args = [sys.executable, str(SCRIPT), str(path), "--port", "0", *flags]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_ends_with_parent()
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_ends_with_parent()
     ) as process:
         try:
             assert process.stdout is not None

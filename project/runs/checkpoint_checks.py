@@ -12,7 +12,7 @@ from torch import Tensor
 from project.runtime.errors import UserError
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-DEEPEST, MOST_VALUES = 50, 10_000_000
+MAX_DEPTH, MAX_VALUES = 50, 10_000_000
 
 
 def check_entries(path: Path, archive: zipfile.ZipFile) -> None:
@@ -54,13 +54,13 @@ def check_plain(path: Path, checkpoint: Mapping[str, Any]) -> None:
             return 1
         if not isinstance(value, dict | list | tuple | set):
             raise UserError(f"{path}: not a checkpoint of plain data: it holds a {type(value).__name__}")
-        if depth == DEEPEST:
-            raise UserError(f"{path}: not a checkpoint of plain data: nested deeper than {DEEPEST} levels")
+        if depth == MAX_DEPTH:
+            raise UserError(f"{path}: not a checkpoint of plain data: nested deeper than {MAX_DEPTH} levels")
         if id(value) not in sizes:
             parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
             sizes[id(value)] = 1 + sum(size(part, depth + 1) for part in parts)
-        if sizes[id(value)] > MOST_VALUES:
-            raise UserError(f"{path}: not a checkpoint of plain data: more than {MOST_VALUES} values")
+        if sizes[id(value)] > MAX_VALUES:
+            raise UserError(f"{path}: not a checkpoint of plain data: more than {MAX_VALUES} values")
         return sizes[id(value)]
 
     size(checkpoint, 0)

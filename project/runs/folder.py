@@ -9,7 +9,7 @@ from pathlib import Path
 
 from project.runs.checkpoint_io import verify
 from project.runtime.errors import UserError
-from project.runtime.files import whole_file
+from project.runtime.files import atomic_write
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -47,7 +47,7 @@ def next_version(root: Path, kind: str = "version") -> Path:
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write metrics.json: one flat object, sorted by name; what is not a finite number becomes null."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
-    with whole_file(folder / "metrics.json") as temporary:
+    with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(finite, indent=2) + "\n")
 
 
@@ -60,7 +60,7 @@ def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]
 
 
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
-    """The checkpoint that a user's words mean.
+    """The checkpoint that a user's args mean.
 
     Where `last.ckpt` of a run folder is damaged, the one before it is taken, and the damage told.
 

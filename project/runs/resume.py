@@ -20,7 +20,7 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
 
     Args:
         before: The run's own configuration.
-        after: The same with the words of the command line.
+        after: The same with the args of the command line.
         allowed: Settings that may change, such as `batch_size`, or `data` for all of the data's.
 
     Raises:

@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(reference: str, like: Net | None = None) -> Weights:
-    """Weights by a user's words.
+    """Weights by a user's args.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or a `.safetensors` file, of all weights or of adapters.
@@ -56,7 +56,7 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
     return Weights(model.state_dict(), checkpoint[DATA_KEY])
 
 
-def name_last(config: Namespace, root: Path) -> None:
+def resolve_last(config: Namespace, root: Path) -> None:
     """Name the run that `last` means now, among those that a configuration learns from: later it means another one.
 
     Args:
@@ -86,8 +86,10 @@ def load_teacher(reference: str, data: Any) -> Standardized:
     """
     checkpoint = read_checkpoint(find_checkpoint(reference))
     for name in ("target_names", "class_names"):
-        if (taught := checkpoint[DATA_KEY][name]) != (learned := getattr(data, name, None)):
-            raise UserError(f"--model.teacher {reference}: its {name} are {taught}, and the student's {learned}")
+        if (teacher_outputs := checkpoint[DATA_KEY][name]) != (learned := getattr(data, name, None)):
+            raise UserError(
+                f"--model.teacher {reference}: its {name} are {teacher_outputs}, and the student's {learned}"
+            )
     net = load_model(checkpoint, trusted=None).net
     if not net.net.accepts(data.in_shape):
         raise UserError(
@@ -117,11 +119,11 @@ def _read_safetensors(path: Path) -> Weights:
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file, or damaged: {error}") from error
     if BASE in facts:
-        state = _beside(path, state, facts)
+        state = merge_adapter(path, state, facts)
     return Weights(state, data if isinstance(data, dict) else {})
 
 
-def _beside(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str, str]) -> dict[str, Tensor]:
+def merge_adapter(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str, str]) -> dict[str, Tensor]:
     """Adapters merged into the weights that they were learned beside."""
     state = dict(read_weights(facts[BASE]).state)
     if digest(state) != facts.get(DIGEST):

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from project.runtime.signals import exit_on_signals
 
-LONGEST = 1_000
+MAX_LENGTH = 1_000
 
 
 class UserError(ValueError):
@@ -15,7 +15,7 @@ class UserError(ValueError):
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """End the process with exit status 2 and one line on standard error when the user made a mistake,
     or memory does not suffice; and with 128 + n at signal n, where nobody listens to it.
 
@@ -23,21 +23,21 @@ def told_in_one_line() -> Iterator[None]:
     """
     exit_on_signals()
     try:
-        with _ended_by_signals():
+        with _exit_on_pending_signal():
             yield
     except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:
         line = str(mistake)
         if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
-        end_with(line)
+        exit_with_error(line)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
             raise
-        end_with(f"not enough memory: {error}")
+        exit_with_error(f"not enough memory: {error}")
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _exit_on_pending_signal() -> Iterator[None]:
     """Let a signal end the process although cleaning up after it failed, as what it met half done may not clean up."""
     try:
         yield
@@ -50,9 +50,9 @@ def _ended_by_signals() -> Iterator[None]:
         raise
 
 
-def end_with(line: str) -> NoReturn:
+def exit_with_error(line: str) -> NoReturn:
     """End the process with exit status 2 and one line on standard error."""
     # What a line quotes may come from a file, with characters that command a terminal.
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
-    print(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", file=sys.stderr)
+    print(f"error: {line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + ' …'}", file=sys.stderr)
     raise SystemExit(2) from None

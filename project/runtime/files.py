@@ -38,7 +38,7 @@ def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file beside a path, which takes its place at the end; after an error, nothing has happened."""
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:

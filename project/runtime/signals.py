@@ -16,7 +16,7 @@ def exit_on_signals() -> None:
     """Have signals end the process, with what it has to clean up done, and no traceback."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        quiet_threads()
+        silence_other_threads()
         print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
         raise SystemExit(128 + signum)
 
@@ -24,7 +24,7 @@ def exit_on_signals() -> None:
         signal.signal(number, leave)
 
 
-def quiet_threads() -> None:
+def silence_other_threads() -> None:
     """Have the main thread alone tell what goes wrong: another one may lose a worker while it hands over a batch."""
     tell = sys.excepthook
     sys.excepthook = lambda *error: tell(*error) if threading.current_thread() is threading.main_thread() else None
@@ -65,21 +65,21 @@ class SignalListener:
         self._before = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        quiet_threads()
+        silence_other_threads()
         if signum == signal.SIGINT and self.received == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.received = self.received or signum
 
 
-def stopped_line(stop: Stopped, steps: int, run: Path | None) -> str:
+def stop_message(stop: Stopped, steps: int, run: Path | None) -> str:
     """What the user of a stopped training is told."""
     if run is None or not run.exists():
         return f"stopped by {stop} after step {steps}, with nothing saved"
     return f"stopped by {stop} after step {steps}: go on with --ckpt_path {os.path.relpath(run)}"
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Have this process end when the one ends that Lightning started it from, wherever it is waiting then."""
     parent = os.getppid()
 

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from project.serving.request_error import RequestError
 
 
-def impatient(seconds: float) -> type[asyncio.Protocol]:
+def with_timeout(seconds: float) -> type[asyncio.Protocol]:
     """uvicorn's protocol, which waits for a request without end, with an end to that: 408, and the connection closes.
 
     Args:
@@ -18,30 +18,30 @@ def impatient(seconds: float) -> type[asyncio.Protocol]:
     answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
     answer += b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
-    class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    class TimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.end: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.give_up)
+            self.end: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.on_timeout)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
-                self.end = self.end or self.loop.call_later(seconds, self.give_up)
+                self.end = self.end or self.loop.call_later(seconds, self.on_timeout)
             else:
-                self.be_patient()
+                self.cancel_timeout()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self.be_patient()
+            self.cancel_timeout()
             super().connection_lost(exc)
 
-        def be_patient(self) -> None:
+        def cancel_timeout(self) -> None:
             if self.end is not None:
                 self.end.cancel()
                 self.end = None
 
-        def give_up(self) -> None:
+        def on_timeout(self) -> None:
             if not self.transport.is_closing():
                 self.transport.write(answer)
                 self.transport.close()
 
-    return ImpatientProtocol
+    return TimeoutProtocol

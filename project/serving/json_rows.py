@@ -15,7 +15,7 @@ from project.serving.metadata import Metadata
 from project.serving.predictions import Mask, Numbers, fill
 from project.serving.request_error import RequestError, quoted
 
-FEW = 50  # numbers that Python looks at faster than NumPy
+SMALL_ROW = 50  # numbers that Python looks at faster than NumPy
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 GIVE = 'give {"rows": [...]}, a row an object by feature name or an array'
 
@@ -92,7 +92,7 @@ class JSONRows:
             x = np.array(items, np.float64)
         except OverflowError:  # an integer of hundreds of digits
             return None
-        if len(items) < FEW:
+        if len(items) < SMALL_ROW:
             within = all([-FLOAT32_MAX <= item <= FLOAT32_MAX for item in items])  # noqa: C419 - a list is faster
         else:
             within = bool((np.abs(x) <= FLOAT32_MAX).all())

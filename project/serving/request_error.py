@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-LONGEST = 500
+MAX_LENGTH = 500
 
 
 class RequestError(Exception):
@@ -20,7 +20,7 @@ class RequestError(Exception):
         place = [f"row {row}"] * (row is not None) + [f"feature {field!r}"] * (field is not None)
         detail = f"{', '.join(place)}: {detail}" if place else detail
         self.status, self.row, self.field = status, row, field
-        self.detail = detail if len(detail) <= LONGEST else detail[:LONGEST] + " …"
+        self.detail = detail if len(detail) <= MAX_LENGTH else detail[:MAX_LENGTH] + " …"
         super().__init__(self.detail)
 
     @property
@@ -30,7 +30,7 @@ class RequestError(Exception):
         if self.row is not None:
             told["row"] = self.row
         if self.field is not None:
-            told["field"] = self.field[:LONGEST]
+            told["field"] = self.field[:MAX_LENGTH]
         return json.dumps(told).encode()
 
 

@@ -52,7 +52,7 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
         try:
             from project.serving.worker import answer_requests
         except ModuleNotFoundError as error:
-            raise lacking(error.name) from error
+            raise missing_package(error.name) from error
         counters.be(number)
         answer_requests(path, listeners[number], threads, limits, counters, parent, started)
 
@@ -74,10 +74,10 @@ def require_packages() -> None:
     """Raise a UserError unless there is everything that a server is made of; nothing is imported."""
     for name in PACKAGES:
         if find_spec(name) is None:
-            raise lacking(name)
+            raise missing_package(name)
 
 
-def lacking(package: str | None) -> UserError:
+def missing_package(package: str | None) -> UserError:
     """That a package is not there, and how to get it."""
     return UserError(f'serving needs {package}: pip install -e ".[serve]"')
 

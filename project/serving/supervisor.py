@@ -10,7 +10,7 @@ from multiprocessing import connection
 from multiprocessing.context import ForkProcess
 from typing import NoReturn
 
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 from project.serving.signals import exit_on_signals
 
 PAUSE_SECONDS = 1.0
@@ -60,7 +60,7 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
 
 
 def _work(work: Work, number: int, started: Callable[[], None]) -> None:
-    with told_in_one_line():
+    with exit_on_user_error():
         exit_on_signals()
         work(number, started)
 

@@ -23,9 +23,9 @@ from project.serving.request_error import RequestError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Columns beside the features that a table may have: each costs memory that no row pays for.
-MOST_OTHERS = 1_000
-MOST_BYTES = 2**28  # of a table in memory
-LONGEST_VALUE = 100
+MAX_OTHERS = 1_000
+MAX_BYTES = 2**28  # of a table in memory
+MAX_VALUE_LENGTH = 100
 
 
 def answer_table(
@@ -116,7 +116,7 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
             column = as_float64(table.column(name)).combine_chunks()
         except NotANumberError as error:
             row = None if error.row is None else error.row + 1
-            raise RequestError(422, str(error)[:LONGEST_VALUE], row, name) from None
+            raise RequestError(422, str(error)[:MAX_VALUE_LENGTH], row, name) from None
         x[index] = column.fill_null(math.nan).to_numpy(zero_copy_only=False)
         large = np.abs(x[index]) > FLOAT32_MAX
         if large.any():
@@ -142,9 +142,9 @@ def write_parquet(table: pa.Table) -> bytes:
 
 
 def _check_width(columns: int, metadata: Metadata) -> None:
-    most = len(metadata["feature_names"]) + MOST_OTHERS
+    most = len(metadata["feature_names"]) + MAX_OTHERS
     if columns > most:
-        raise RequestError(413, f"{columns} columns: give the features, and at most {MOST_OTHERS} others")
+        raise RequestError(413, f"{columns} columns: give the features, and at most {MAX_OTHERS} others")
 
 
 def _check_rows(rows: int, most: int) -> None:
@@ -153,7 +153,7 @@ def _check_rows(rows: int, most: int) -> None:
 
 
 def _check_size(size: float) -> None:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise RequestError(413, f"{size / 2**20:.0f} MiB when read: give fewer rows or columns")
 
 

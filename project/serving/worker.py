@@ -14,7 +14,7 @@ import uvicorn
 
 from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
-from project.serving.connection import impatient
+from project.serving.connection import with_timeout
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import Model
@@ -58,7 +58,7 @@ def answer_requests(
     service = Service(load(), limits, counters)
     config = uvicorn.Config(
         service,
-        http=impatient(limits.seconds),
+        http=with_timeout(limits.seconds),
         ws="none",
         lifespan="off",
         log_config=None,

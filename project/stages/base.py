@@ -17,9 +17,9 @@ from project.training.train import train
 Config = dict[str, Any]
 LINEAR = {"class_path": "project.nets.Linear"}
 # What was about one training, and not about what it was a training of.
-ONCE = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
-BEGINS = {"ckpt_path": "it begins a run of its own: leave it out; scripts/train.py resumes"}
-TAKES = BEGINS | {"weights.path": "it takes the weights of the run that it is given: leave it out"}
+PER_RUN_SECTIONS = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
+NO_RESUME = {"ckpt_path": "it begins a run of its own: leave it out; scripts/train.py resumes"}
+NO_WEIGHTS = NO_RESUME | {"weights.path": "it takes the weights of the run that it is given: leave it out"}
 
 
 def stage_config(reference: str, *kept: str) -> Config:
@@ -32,7 +32,7 @@ def stage_config(reference: str, *kept: str) -> Config:
         kept: Sections about the run's training that go on in the stage.
     """
     config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
-    for section in set(ONCE) - set(kept):
+    for section in set(PER_RUN_SECTIONS) - set(kept):
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:
         config["trainer"]["logger"] = None  # a new run has a folder of its own
@@ -57,10 +57,10 @@ class _Settings(ExperimentCLI):
         """Leave everything as it is written."""
 
 
-def parse(words: Sequence[str]) -> Config:
+def parse(args: Sequence[str]) -> Config:
     """The complete settings that flags of scripts/train.py stand for."""
     quiet_lightning()
-    settings: Config = yaml.safe_load(_Settings(words).yaml())
+    settings: Config = yaml.safe_load(_Settings(args).yaml())
     return settings
 
 
@@ -71,18 +71,18 @@ def require_run(trainer: Mapping[str, Any]) -> None:
             raise UserError(f"--trainer.{name}: each training is to be a run with curves and checkpoints: leave it out")
 
 
-def trust_again() -> list[str]:
-    """Flags that trust the modules which the words parsed last have trusted; a configuration cannot."""
+def trust_flags() -> list[str]:
+    """Flags that trust the modules which the args parsed last have trusted; a configuration cannot."""
     return [f"--trust={module}" for module in granted()]
 
 
-def train_on(config: Config, references: str | list[str], words: Sequence[str]) -> dict[str, float]:
+def train_on(config: Config, references: str | list[str], args: Sequence[str]) -> dict[str, float]:
     """Train as a configuration says, from the weights of a run.
 
     Args:
         config: From `stage_config`.
         references: The run, or the runs of an ensemble's members.
-        words: Flags of scripts/train.py that go beyond it.
+        args: Flags of scripts/train.py that go beyond it.
 
     Returns:
         What metrics.json holds.
@@ -90,17 +90,17 @@ def train_on(config: Config, references: str | list[str], words: Sequence[str]) 
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
     config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}
-    require_weights(config, words)
-    return train_as(config, words)
+    require_weights(config, args)
+    return train_as(config, args)
 
 
-def require_weights(config: Config, words: Sequence[str]) -> None:
+def require_weights(config: Config, args: Sequence[str]) -> None:
     """Raise a UserError where a YAML among flags of scripts/train.py takes the place of a stage's weights."""
     path = config["weights"]["path"]
-    if parse(["--config", yaml.safe_dump(config), *words])["weights"]["path"] != path:
+    if parse(["--config", yaml.safe_dump(config), *args])["weights"]["path"] != path:
         raise UserError("--config: it says weights.path, and weights are those of the run: leave `weights` out of it")
 
 
-def train_as(config: Config, words: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:
+def train_as(config: Config, args: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:
     """Train as a configuration says, but for what flags of scripts/train.py say; in a folder of its own where given."""
-    return train(["--config", yaml.safe_dump(config), *words], folder=folder)
+    return train(["--config", yaml.safe_dump(config), *args], folder=folder)

@@ -12,10 +12,10 @@ from pathlib import Path
 from project.config.flag_errors import refuse_flags
 from project.runs.folder import ROOT, claim_version, write_metrics
 from project.runtime.errors import UserError
-from project.stages.base import BEGINS, parse, require_run, train_as, trust_again
+from project.stages.base import NO_RESUME, parse, require_run, train_as, trust_flags
 
 
-def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict[str, float]]]:
+def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[str, float]]]:
     """Train and test an experiment as often as there are folds, each time tested on another part of all rows.
 
     Folds are of equal size, and of classes have each in its share. `crossvalidation_N` of the folder of runs has a run
@@ -23,7 +23,7 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
 
     Args:
         folds: How many parts the rows are cut into.
-        words: Flags of scripts/train.py.
+        args: Flags of scripts/train.py.
 
     Yields:
         Each fold's run, with its test metrics.
@@ -31,9 +31,9 @@ def crossvalidate(folds: int, words: Sequence[str]) -> Iterator[tuple[Path, dict
     if folds < 2:
         raise UserError(f"--folds is {folds}: give 2 or more")
     turns = "every fold has its turn: leave it out, and give --folds"
-    refuse_flags(words, BEGINS | {"sampling.fold": turns, "sampling.folds": turns})
-    config = parse([*words, "--sampling.folds", str(folds)])
-    trust = trust_again()
+    refuse_flags(args, NO_RESUME | {"sampling.fold": turns, "sampling.folds": turns})
+    config = parse([*args, "--sampling.folds", str(folds)])
+    trust = trust_flags()
     require_run(config["trainer"])
     if config["trainer"]["limit_test_batches"] == 0:
         raise UserError("--trainer.limit_test_batches is 0: folds are there to be tested on: leave it out")

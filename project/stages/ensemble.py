@@ -7,7 +7,17 @@ from project.config.flag_errors import refuse_flags
 from project.runs.checkpoint import DATA_KEY, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
-from project.stages.base import BEGINS, LINEAR, TAKES, Config, parse, stage_config, train_as, train_on, trust_again
+from project.stages.base import (
+    LINEAR,
+    NO_RESUME,
+    NO_WEIGHTS,
+    Config,
+    parse,
+    stage_config,
+    train_as,
+    train_on,
+    trust_flags,
+)
 
 ENSEMBLE = "project.nets.Ensemble"
 SAME = {
@@ -19,12 +29,12 @@ SAME = {
 }
 
 
-def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, float]:
+def combine(references: Sequence[str], args: Sequence[str] = ()) -> dict[str, float]:
     """Make one run of several: its prediction is the mean of theirs, its settings are those of the first.
 
     Args:
         references: Run folders or checkpoints, of two runs or more on the same features and targets.
-        words: Flags of scripts/train.py; with `--trainer.max_epochs` above 0 the members are trained further.
+        args: Flags of scripts/train.py; with `--trainer.max_epochs` above 0 the members are trained further.
 
     Returns:
         What metrics.json holds.
@@ -32,7 +42,7 @@ def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, f
     Raises:
         UserError: If runs are of different tasks, or of other features, targets or classes.
     """
-    refuse_flags(words, TAKES)
+    refuse_flags(args, NO_WEIGHTS)
     paths = [find_checkpoint(reference).resolve() for reference in references]
     for place, reference in enumerate(references):
         if paths[place] in paths[:place]:
@@ -50,27 +60,27 @@ def combine(references: Sequence[str], words: Sequence[str] = ()) -> dict[str, f
     arguments = {"nets": nets, "standardized": True, "vectorize": False}
     config["model"]["init_args"] |= {"net": {"class_path": ENSEMBLE, "init_args": arguments}, "standardize": False}
     config["trainer"]["max_epochs"] = 0
-    return train_on(config, list(references), words)
+    return train_on(config, list(references), args)
 
 
-def train_jointly(members: int, bootstrap: bool, words: Sequence[str], folder: Path | None = None) -> dict[str, float]:
+def train_jointly(members: int, bootstrap: bool, args: Sequence[str], folder: Path | None = None) -> dict[str, float]:
     """Train copies of one net in one fit, from different seeds.
 
     Args:
         members: How many.
         bootstrap: Whether each learns from a bootstrap sample of its own.
-        words: Flags of scripts/train.py for one of them.
+        args: Flags of scripts/train.py for one of them.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Returns:
         What metrics.json holds.
     """
     require_several(members)
-    refuse_flags(words, BEGINS)
-    config = parse(words)
+    refuse_flags(args, NO_RESUME)
+    config = parse(args)
     if config["model"]["class_path"] == "project.models.LinearRegression":
         raise UserError("--model LinearRegression solves, and every member would be the same: leave it out")
-    trust = trust_again()
+    trust = trust_flags()
     arguments = {"nets": [_net(config)], "copies": members}
     config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
     if bootstrap and config["sampling"]["bootstrap"] is None:

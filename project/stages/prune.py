@@ -28,7 +28,7 @@ from project.runs.folder import find_checkpoint, write_metrics
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
-from project.stages.base import LINEAR, TAKES, Config, require_weights, stage_config
+from project.stages.base import LINEAR, NO_WEIGHTS, Config, require_weights, stage_config
 from project.training.train import train
 
 PRUNED = "project.nets.Pruned"
@@ -40,14 +40,14 @@ LABELS = {
     "milliseconds_1": "ms for 1 row",
     "milliseconds_64": "ms for 64 rows",
 }
-ABOUT_ROWS = ("--data", "--sampling", "--trust")
+DATA_FLAGS = ("--data", "--sampling", "--trust")
 
 
 def prune(
     reference: str,
     sparsity: float | None = None,
     structured: float | None = None,
-    words: Sequence[str] = (),
+    args: Sequence[str] = (),
     folder: Path | None = None,
 ) -> dict[str, float]:
     """Prune a run's net and train it further, as a run of its own.
@@ -56,7 +56,7 @@ def prune(
         reference: A run folder, a checkpoint, or `last`.
         sparsity: Part of all weights that becomes zero, the smallest first.
         structured: Part of the units of each layer (neurons, channels, heads) that is left out.
-        words: Flags of scripts/train.py that differ from the run's own.
+        args: Flags of scripts/train.py that differ from the run's own.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
     Returns:
@@ -68,9 +68,9 @@ def prune(
     """
     require_one_part(sparsity, structured)
     if structured is not None:
-        refuse_flags(words, {"pruning": "--structured leaves units out at once: leave it out"})
-    refuse_flags(words, TAKES | {"pruning.sparsity": "give --sparsity"})
-    with_trust(words)
+        refuse_flags(args, {"pruning": "--structured leaves units out at once: leave it out"})
+    refuse_flags(args, NO_WEIGHTS | {"pruning.sparsity": "give --sparsity"})
+    with_trust(args)
     path = str(find_checkpoint(reference).resolve())  # `last` would be another one soon
     before = load_model(read_checkpoint(find_checkpoint(path)), trusted=None).net
     config = stage_config(path, "pruning")
@@ -80,12 +80,12 @@ def prune(
         config["pruning"] = {"sparsity": sparsity}
     if structured is not None:
         arguments = config["model"]["init_args"]
-        left = fewer_units(before.net, structured)
+        left = remaining_units(before.net, structured)
         arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, left)
-    require_weights(config, words)
-    tested, _ = evaluate(path, about_rows(words))
+    require_weights(config, args)
+    tested, _ = evaluate(path, data_flags(args))
     result = Result()
-    metrics = train(["--config", yaml.safe_dump(config), *words], [result], folder)
+    metrics = train(["--config", yaml.safe_dump(config), *args], [result], folder)
     metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | figures(before, result.net)
     if result.folder is not None:
         write_metrics(result.folder, metrics)
@@ -123,7 +123,7 @@ class Result(Callback):
                 self.folder = callback.path
 
 
-def fewer_units(net: Net, part: float) -> dict[str, int]:
+def remaining_units(net: Net, part: float) -> dict[str, int]:
     """How many units are left of each layer, by its name.
 
     Args:
@@ -151,7 +151,7 @@ def narrowed(config: Config, net: Net, left: dict[str, int]) -> Config:
     Args:
         config: Settings of the net.
         net: The net.
-        left: From `fewer_units`.
+        left: From `remaining_units`.
     """
     path, arguments = config["class_path"], config.get("init_args", {})
     units = {layer: width.units for layer, width in widths(net).items()} | left
@@ -170,12 +170,12 @@ def narrowed(config: Config, net: Net, left: dict[str, int]) -> Config:
     return {"class_path": path, "init_args": arguments | own}
 
 
-def about_rows(words: Sequence[str]) -> list[str]:
+def data_flags(args: Sequence[str]) -> list[str]:
     """Those flags, with their values, that say which rows a net is tested on."""
     kept, wanted = [], False
-    for word in words:
-        wanted = word.startswith(ABOUT_ROWS) if word.startswith("--") else wanted
-        kept += [word] if wanted else []
+    for arg in args:
+        wanted = arg.startswith(DATA_FLAGS) if arg.startswith("--") else wanted
+        kept += [arg] if wanted else []
     return kept
 
 
@@ -183,7 +183,7 @@ def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     """Size, and milliseconds a batch on one thread of the CPU, of a net before and after pruning."""
     nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # a copy is never compiled
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
-    answers = [answer_of(net) for net in nets.values()]
+    answers = [predict_fn(net) for net in nets.values()]
     for rows in LATENCY_ROWS:
         x = torch.randn(rows, *before.net.in_shape).numpy()
         taken = latencies(answers, [x] * len(nets))
@@ -191,7 +191,7 @@ def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     return found
 
 
-def answer_of(net: nn.Module) -> Callable[[Array], Tensor]:
+def predict_fn(net: nn.Module) -> Callable[[Array], Tensor]:
     """A net as a function of rows (B, *in_shape)."""
     net.eval()
     return torch.inference_mode()(lambda x: net(torch.from_numpy(x)))

@@ -19,20 +19,20 @@ Any flag of train.py can be searched, as --search.FLAG RANGE:
   --search.optimizer.lr "log(1e-4, 1)"           a number, by its logarithm
   --search.model.net.dropout "uniform(0, 0.5)"   a number
   --search.model.net.hidden "int(16, 256)"       a whole number; logint(16, 256) by its logarithm
-  --search.optimizer "choice(AdamW, SGD)"        one of several words; lists as choice([32], [64, 64])
+  --search.optimizer "choice(AdamW, SGD)"        one of several args; lists as choice([32], [64, 64])
 
 Further flags are those of train.py, and hold for every trial."""
 FORMS = "uniform(low, high), log(low, high), int(low, high), logint(low, high) or choice(one, another)"
 
 
-def split_words(words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The ranges of flags among command line words, by flag, and the other words."""
-    ranges, others, following = dict[str, str](), list[str](), iter(words)
-    for word in following:
-        if not word.startswith(PREFIX):
-            others.append(word)
+def split_words(args: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The ranges of flags among command line args, by flag, and the other args."""
+    ranges, others, following = dict[str, str](), list[str](), iter(args)
+    for arg in following:
+        if not arg.startswith(PREFIX):
+            others.append(arg)
             continue
-        flag, equals, text = word.removeprefix(PREFIX).partition("=")
+        flag, equals, text = arg.removeprefix(PREFIX).partition("=")
         if flag in ranges:
             raise UserError(f"{PREFIX}{flag}: is given twice: leave one out")
         ranges[flag] = (text if equals else next(following, "")).strip()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from project.runtime.errors import UserError, told_in_one_line
+from project.runtime.errors import UserError, exit_on_user_error
 from project.sweep.report import report, trial_line
 from project.sweep.settings import Settings, agree, check
 from project.sweep.study import begin, claim, ended, open_study, stored_settings
@@ -94,5 +94,5 @@ def work_for_parent(folder: Path, settings: Settings, total: int, processes: int
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-    with told_in_one_line():
+    with exit_on_user_error():
         work(folder, settings, total, processes)

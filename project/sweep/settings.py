@@ -26,25 +26,25 @@ def agree(folder: Path | None, stored: Settings, given: Mapping[str, Any]) -> Se
     Args:
         folder: Of the sweep.
         stored: Its settings; empty for a new one.
-        given: `search` (ranges by flag), `words` (other flags of scripts/train.py), `trust` (flags that grant it, which
+        given: `search` (ranges by flag), `args` (other flags of scripts/train.py), `trust` (flags that grant it, which
             nothing stored does), and `metric`, `direction`, `pruner` and `seed`, None where they are as before.
 
     Raises:
         UserError: If they contradict each other, or there is nothing to search.
     """
-    anew = bool(given["search"] or given["words"] or not stored)
-    search, words = (given["search"], given["words"]) if anew else (stored["search"], stored["words"])
+    anew = bool(given["search"] or given["args"] or not stored)
+    search, args = (given["search"], given["args"]) if anew else (stored["search"], stored["args"])
     if not search:
         raise UserError('nothing to search: give flags with ranges, as in --search.optimizer.lr "log(1e-4, 1)"')
-    for flag in [word.split("=")[0].removeprefix("--") for word in words]:
+    for flag in [arg.split("=")[0].removeprefix("--") for arg in args]:
         if flag in search:
             raise UserError(f"--{flag}: it is searched: leave it out")
     for flag in ("ckpt_path", "trust"):
-        if any(word.split("=")[0] == f"--{flag}" for word in [*words, *as_words(search)]):
+        if any(arg.split("=")[0] == f"--{flag}" for arg in [*args, *as_words(search)]):
             raise UserError(f"--{flag}: {'trials begin anew' if flag == 'ckpt_path' else 'no study grants it'}")
     chosen = {name: given[name] for name in DEFAULTS if given[name] is not None} | {"trust": given["trust"]}
-    config = parse([*words, *given["trust"]])
-    settings = DEFAULTS | stored | chosen | {"search": search, "words": words, "config": config}
+    config = parse([*args, *given["trust"]])
+    settings = DEFAULTS | stored | chosen | {"search": search, "args": args, "config": config}
     if stored:
         refuse_changes(folder, stored, settings)
     return settings
@@ -73,13 +73,13 @@ def check(settings: Settings) -> Settings:
     Raises:
         UserError: If a flag is unknown or does not take a value of its range, or there is no such metric.
     """
-    words = [*settings["words"], *settings["trust"]]
+    args = [*settings["args"], *settings["trust"]]
     options = {flag: read_range(flag, text)[1] for flag, text in settings["search"].items()}
     first = {flag: values[0] for flag, values in options.items()}
     for flag, values in options.items():
         for value in values:
-            require_run(parse([*words, *as_words(first | {flag: value})])["trainer"])
-    logged = logged_metrics([*words, *as_words(first)])
+            require_run(parse([*args, *as_words(first | {flag: value})])["trainer"])
+    logged = logged_metrics([*args, *as_words(first)])
     metric = settings["metric"]
     if metric not in logged:
         raise UserError(f"--metric {metric}: no such metric of a validation: give one of {', '.join(logged)}")
@@ -91,10 +91,10 @@ def check(settings: Settings) -> Settings:
     return settings | {"direction": direction or known}
 
 
-def logged_metrics(words: Sequence[str]) -> list[str]:
+def logged_metrics(args: Sequence[str]) -> list[str]:
     """The metrics of a validation, found out by a training of one batch, which shows other mistakes as well."""
     with contextlib.redirect_stdout(io.StringIO()):
-        cli = ExperimentCLI([*words, "--trainer.fast_dev_run=1"])
+        cli = ExperimentCLI([*args, "--trainer.fast_dev_run=1"])
         if cli.trainer.world_size > 1:
             raise UserError("a trial is trained by one process: give --trainer.devices 1, and --processes for several")
         try:

@@ -128,7 +128,7 @@ def _locked_trial(study: "Study", folder: Path, total: int) -> "tuple[Trial, Fil
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        # By number, so that a resumed sweep chooses what one without interruption would have chosen.
+        # By number, so that a resumed sweep is_active what one without interruption would have chosen.
         seeds = np.random.SeedSequence((settings["seed"], number))
         study.sampler = TPESampler(seed=int(seeds.generate_state(1)[0]), constant_liar=True)
         if number == len(trials):

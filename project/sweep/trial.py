@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 # A trial that has lost so many processes and come no further would lose the next one, too.
-MOST_STARTS = 3
+MAX_STARTS = 3
 
 
 def run_of(folder: Path, number: int) -> Path:
@@ -34,15 +34,15 @@ def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
 
     study, run = trial.study, run_of(folder, trial.number)
     chosen = as_words({flag: trial.params[flag] for flag in settings["search"]})
-    words = [*settings["words"], *settings["trust"], *chosen]
+    args = [*settings["args"], *settings["trust"], *chosen]
     reported = len(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     starts = [*trial.user_attrs.get("starts", []), reported]
     note(trial, "starts", starts)
     try:
-        if starts.count(reported) > MOST_STARTS:
-            raise UserError(f"its process was lost {MOST_STARTS} times, and no epoch trained in between")
+        if starts.count(reported) > MAX_STARTS:
+            raise UserError(f"its process was lost {MAX_STARTS} times, and no epoch trained in between")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            train_run(words, run, TrialPruning(trial, settings["metric"]))
+            train_run(args, run, TrialPruning(trial, settings["metric"]))
         study.tell(trial, best_value(run, settings["metric"]), skip_if_finished=True)
     except SystemExit:
         note(trial, "starts", starts[:-1])
@@ -62,15 +62,15 @@ def note(trial: "Trial", name: str, value: object) -> None:
         trial.set_user_attr(name, value)
 
 
-def train_run(words: list[str], run: Path, callback: Callback) -> None:
+def train_run(args: list[str], run: Path, callback: Callback) -> None:
     """Train and test a run, as far as that has not been done before."""
     if (run / "metrics.json").exists():
         return
     if any(run.glob("checkpoints/*.ckpt")):
-        words = [*words, f"--ckpt_path={run}"]
+        args = [*args, f"--ckpt_path={run}"]
     else:
         remove_own_files(run)
-    train(words, [callback], run)
+    train(args, [callback], run)
 
 
 def best_value(run: Path, metric: str) -> float:

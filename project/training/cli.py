@@ -34,7 +34,7 @@ from project.callbacks import (
     RunFolder,
 )
 from project.callbacks.finetuning import parameter_groups
-from project.callbacks.given import given_callbacks
+from project.callbacks.given import user_callbacks
 from project.config.flag_errors import FlagError, flag_error, raised_in
 from project.config.trust import require_known, with_trust
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
@@ -46,7 +46,7 @@ from project.runs.checkpoint_checks import check_progress
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import is_finished, permitted_changes, restarted_run
-from project.runs.weights import load_teacher, name_last
+from project.runs.weights import load_teacher, resolve_last
 from project.runtime.console import shows_widgets
 from project.runtime.errors import UserError
 from project.training.logger import run_logger
@@ -59,7 +59,7 @@ DEFAULTS = {
 }
 
 # Flags that mean nothing to a model that solves.
-IDLE = ("--optimizer", "--lr_scheduler", "--weights", "--finetuning", "--pruning")
+UNUSED_BY_SOLVER = ("--optimizer", "--lr_scheduler", "--weights", "--finetuning", "--pruning")
 USAGE = """%(prog)s [--config YAML] [--ckpt_path last] [--trust MODULE …]
        [--data NAME --data.ARGUMENT VALUE …] [--model NAME --model.ARGUMENT VALUE …] [--model.net NAME …]
        [--optimizer NAME --optimizer.ARGUMENT VALUE …] [--lr_scheduler NAME …] [--trainer.ARGUMENT VALUE …]"""
@@ -77,7 +77,7 @@ class ExperimentCLI(LightningCLI):
     """Parses flags and YAML, and builds `model`, `datamodule` and `trainer` from them.
 
     Args:
-        args: Command line words; `--trust MODULE` among them lets configurations name the module's classes.
+        args: Command line args; `--trust MODULE` among them lets configurations name the module's classes.
         callbacks: What watches this training alone: no part of the run's configuration.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
@@ -91,7 +91,7 @@ class ExperimentCLI(LightningCLI):
     trainer: Trainer
 
     def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> None:
-        self.words = with_trust(args)
+        self.argv = with_trust(args)
         self.watching, self.folder = callbacks, folder
         self.best: BestCheckpoint | None = None
         try:
@@ -136,15 +136,15 @@ class ExperimentCLI(LightningCLI):
             parser.link_arguments(f"data.{size}", f"model.init_args.{size}", apply_on="instantiate")
 
     def parse_arguments(self, parser: ArgumentParser, args: Any) -> None:
-        """Parse the words; a run that is resumed brings its own configuration, which flags override."""
+        """Parse the args; a run that is resumed brings its own configuration, which flags override."""
         scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         scan.add_argument("--ckpt_path")
         scan.add_argument("--trainer.default_root_dir", dest="root", default=".")
-        given, others = scan.parse_known_args(self.words)
-        settings = yaml_of(self.words)
+        given, others = scan.parse_known_args(self.argv)
+        settings = yaml_of(self.argv)
         reference = given.ckpt_path or settings.get("ckpt_path")
         # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
-        chosen = {word[2:].split("=")[0] for word in others if word.startswith("--")}
+        chosen = {arg[2:].split("=")[0] for arg in others if arg.startswith("--")}
         chosen |= {
             key
             for key, value in settings.items()
@@ -156,13 +156,13 @@ class ExperimentCLI(LightningCLI):
         if reference:
             self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
-            self.config = parser.parse_args(self.words)
-            name_last(self.config, Path(given.root) / ROOT)
+            self.config = parser.parse_args(self.argv)
+            resolve_last(self.config, Path(given.root) / ROOT)
             self.config.config = None  # as it is in the configuration that a run keeps
             if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml)) is not None:
                 self._resume(parser, restarted)
         if self.config.model.class_path.endswith(".LinearRegression"):
-            idle = next((word for word in self.words if word.startswith(IDLE)), None)
+            idle = next((arg for arg in self.argv if arg.startswith(UNUSED_BY_SOLVER)), None)
             if idle:
                 raise UserError(f"{idle}: --model LinearRegression solves, without any training: leave it out")
         seed = self.config.seed_everything
@@ -177,11 +177,11 @@ class ExperimentCLI(LightningCLI):
         require_known(self.config)
 
     def _resume(self, parser: ArgumentParser, path: Path) -> None:
-        """Parse the words over a run's own configuration."""
+        """Parse the args over a run's own configuration."""
         checkpoint = read_checkpoint(path)
         check_progress(str(path), checkpoint)
         saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
-        self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.words])
+        self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.argv])
         self.changes = permitted_changes(saved, self.config, self.config.resume.allow)
         self.finished = is_finished(checkpoint, self.config.trainer, path)
         self.trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -235,7 +235,7 @@ class ExperimentCLI(LightningCLI):
         self.pretrained.choose_parts(self.datamodule)
         self.config.weights.reinitialize = self.pretrained.reinitialize
         self.config_init.finetuning.anew = self.pretrained.reinitialize or []
-        given = given_callbacks(config, self.checkpoint is not None, self.finished)
+        given = user_callbacks(config, self.checkpoint is not None, self.finished)
         own = self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}
         # First: what others do at the start of a batch is done again in a resumed run.

@@ -33,7 +33,7 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if isinstance(error, MisconfigurationException | UserWarning):
         return UserError(str(error))
     message, module = str(error), raised_in(error)
-    lost = next((word for word in LOST if word in message), None)
+    lost = next((arg for arg in LOST if arg in message), None)
     if lost is None and module.startswith("torch.distributed"):
         lost = message.splitlines()[0] if message else type(error).__name__
     if lost and dist.is_available() and dist.is_initialized():

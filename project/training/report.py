@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
-from project.callbacks.pretrained import Movement, Pretrained
+from project.callbacks.pretrained import Pretrained, WeightChange
 from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
 from project.data.synthetic import SyntheticDataModule
@@ -20,7 +20,7 @@ from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 from project.runtime.console import open_console
 
-MOST_LINES = 20
+MAX_LINES = 20
 BLOCK_ROWS = 65_536
 
 
@@ -50,8 +50,8 @@ def report(
     elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
         print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
-    if pretrained.movements:
-        print_movements(console, pretrained.movements)
+    if pretrained.weight_changes:
+        print_weight_changes(console, pretrained.weight_changes)
     print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test/")}, exact)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
@@ -85,7 +85,7 @@ def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegr
     table.add_column("")
     for title in ("coefficient", "standard error", "t", "95 % confidence interval"):
         table.add_column(title, justify="right")
-    for name, *numbers in list(zip(names, *columns, strict=True))[:MOST_LINES]:
+    for name, *numbers in list(zip(names, *columns, strict=True))[:MAX_LINES]:
         value, error, t, low, high = (f"{number:#.5g}" for number in numbers)
         table.add_row(
             escape(str(name)), value, *([error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"])
@@ -100,8 +100,8 @@ def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegr
 
 
 def _print_rest(console: Console, lines: int, fit: LeastSquaresFit | None) -> None:
-    if lines > MOST_LINES:
-        console.print(f"… and {lines - MOST_LINES} more coefficients")
+    if lines > MAX_LINES:
+        console.print(f"… and {lines - MAX_LINES} more coefficients")
     if fit is not None and fit.collinear:
         console.print(
             f"The {len(fit.weights)} features have rank {fit.rank}: some are constant or combinations of others, "
@@ -128,7 +128,7 @@ def print_equation(
     table = Table(title="Learned equation, in the data's own units", title_justify="left")
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
-    for line in list(zip(*columns.values(), strict=True))[:MOST_LINES]:
+    for line in list(zip(*columns.values(), strict=True))[:MAX_LINES]:
         table.add_row(*map(escape, line))  # brackets in a name are no markup
     console.print(table)
     if gap is not None:
@@ -136,13 +136,13 @@ def print_equation(
     _print_rest(console, len(columns[""]), exact)
 
 
-def print_movements(console: Console, movements: Mapping[str, Movement]) -> None:
+def print_weight_changes(console: Console, weight_changes: Mapping[str, WeightChange]) -> None:
     """What was trained of each part of a net, and how far it moved."""
     table = Table(title="Trained from given weights", title_justify="left")
     table.add_column("part")
     for column in ("parameters", "trained", "largest change", "of frozen ones"):
         table.add_column(column, justify="right")
-    for name, part in movements.items():
+    for name, part in weight_changes.items():
         change = "new" if part.change != part.change else f"{part.change:.3g}"
         frozen = f"{part.frozen_change:.3g}" if part.trained < part.parameters else ""
         table.add_row(name, f"{part.parameters:,}", f"{part.trained:,}", change if part.trained else "", frozen)

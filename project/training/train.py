@@ -15,17 +15,17 @@ from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
-from project.runtime.signals import Stopped, end_with_parent, stopped_line
+from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
 from project.training.errors import training_error
 from project.training.report import coefficient_table, report
 
 
-def train(words: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> dict[str, float]:
+def train(args: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> dict[str, float]:
     """Fit, test the best checkpoint, write metrics.json, and print a report.
 
     Args:
-        words: Command line words.
+        args: Command line args.
         callbacks: What watches this training alone: no part of the run's configuration.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
 
@@ -33,14 +33,14 @@ def train(words: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path
         What metrics.json holds.
     """
     quiet_lightning()
-    end_with_parent()
-    cli = ExperimentCLI(words, callbacks, folder)
+    exit_with_parent()
+    cli = ExperimentCLI(args, callbacks, folder)
     try:
         fit(cli)
         return test_and_report(cli)
     except Stopped as stop:
         if cli.trainer.is_global_zero:
-            print(stopped_line(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
+            print(stop_message(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
         raise SystemExit(128 + stop.signum) from None
     except BaseException:
         if cli.claimed is not None and not any(cli.claimed.glob("checkpoints/*.ckpt")):

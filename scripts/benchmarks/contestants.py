@@ -20,7 +20,7 @@ from project.training.train import fit
 
 LR = 0.01
 # Ways that take minutes an epoch are measured over so many batches, and the others taken to be like them.
-MOST_BATCHES = 8
+MAX_BATCHES = 8
 
 
 class EpochClock(Callback):
@@ -67,14 +67,14 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def experiment(rows: int, features: int, batch: int, *words: str) -> ExperimentCLI:
+def experiment(rows: int, features: int, batch: int, *args: str) -> ExperimentCLI:
     """This project as its command line builds it, with everything that a default run has switched on."""
     quiet_lightning()
     sizes = {"rows": rows, "features": features, "batch_size": batch}
-    flags = [word for name, value in sizes.items() for word in (f"--data.{name}", str(value))]
+    flags = [arg for name, value in sizes.items() for arg in (f"--data.{name}", str(value))]
     folder = tempfile.mkdtemp()
     switches = ["--trainer.default_root_dir", folder, "--trainer.enable_progress_bar", "true"]
-    return ExperimentCLI([*flags, *switches, *words])
+    return ExperimentCLI([*flags, *switches, *args])
 
 
 def project_epochs(cli: ExperimentCLI) -> list[float]:
@@ -110,7 +110,7 @@ def plain_data_loader(x: Tensor, y: Tensor, batch: int) -> float:
 
     loader = DataLoader(TensorDataset(x, y), batch, shuffle=True)
     ends = [time.perf_counter()]
-    for x_batch, y_batch in itertools.islice(loader, MOST_BATCHES):
+    for x_batch, y_batch in itertools.islice(loader, MAX_BATCHES):
         _step(net, optimizer, x_batch, y_batch)
         ends.append(time.perf_counter())
     return _whole_epoch(ends, len(loader))
@@ -152,7 +152,7 @@ def stock_lightning(x: Tensor, y: Tensor, batch: int) -> float:
     clock, loader = BatchClock(), DataLoader(TensorDataset(x, y), batch, shuffle=True)
     trainer = Trainer(
         max_epochs=1,
-        limit_train_batches=min(len(loader), MOST_BATCHES),
+        limit_train_batches=min(len(loader), MAX_BATCHES),
         default_root_dir=tempfile.mkdtemp(),
         callbacks=[clock],
         enable_model_summary=False,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 
-MOST_REQUESTS = 1_000_000
+MAX_REQUESTS = 1_000_000
 
 
 class Client(asyncio.Protocol):
@@ -36,7 +36,7 @@ class Client(asyncio.Protocol):
             self.done.set_exception(RuntimeError(self.received.decode()))
             return
         self.answers, self.received = self.answers + 1, b""
-        if time.perf_counter() < self.end and self.answers < MOST_REQUESTS:
+        if time.perf_counter() < self.end and self.answers < MAX_REQUESTS:
             self.transport.write(self.request)
         else:
             self.transport.close()

@@ -24,7 +24,7 @@ from project.export.export import export
 from project.runtime.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1]
-CONNECTIONS, ROWS, ROUNDS, MOST_SECONDS = 8, 10_000, 5, 60.0
+CONNECTIONS, ROWS, ROUNDS, MAX_SECONDS = 8, 10_000, 5, 60.0
 PEERS = {
     "LitServe": ["benchmarks.litserve_server"],
     "FastAPI and torch": ["benchmarks.servers", "fastapi_torch"],
@@ -88,8 +88,8 @@ def rows_in_json(rows: int) -> bytes:
 
 def load(port: int, body: bytes, connections: int, seconds: float) -> float:
     """Requests a second, asked by a process of their own."""
-    words = [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)]
-    done = subprocess.run(words, input=body, capture_output=True, check=True, timeout=MOST_SECONDS, env=environment())
+    args = [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)]
+    done = subprocess.run(args, input=body, capture_output=True, check=True, timeout=MAX_SECONDS, env=environment())
     return float(done.stdout)
 
 
@@ -100,17 +100,17 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]:
-    """A server that has answered once: ours, or that of a module and its words; ended with all of its processes."""
+    """A server that has answered once: ours, or that of a module and its args; ended with all of its processes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = ["-m", *module, str(port)] if module else [SCRIPTS / "serve.py", "--port", str(port)]
+    args = ["-m", *module, str(port)] if module else [SCRIPTS / "serve.py", "--port", str(port)]
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *words, artifact], stdout=subprocess.DEVNULL, start_new_session=True, env=environment()
+        [sys.executable, *args, artifact], stdout=subprocess.DEVNULL, start_new_session=True, env=environment()
     )
     try:
         while not answers(port):
-            if process.poll() is not None or time.perf_counter() - start > MOST_SECONDS:
+            if process.poll() is not None or time.perf_counter() - start > MAX_SECONDS:
                 raise UserError(f"{' '.join(module or ['scripts/serve.py'])} does not start")
             time.sleep(0.005)
         yield Server(port, time.perf_counter() - start, memory(process.pid))
@@ -122,7 +122,7 @@ def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]
 
 def answers(port: int) -> bool:
     """Whether a server predicts a row."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MOST_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_SECONDS)
     try:
         connection.request("POST", "/predict", rows_in_json(1), {"content-type": "application/json"})
         return connection.getresponse().status == 200

@@ -22,7 +22,7 @@ from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.training.cli import ExperimentCLI
 from project.training.train import fit
 
-MOST_EXCESS = 1e-3
+MAX_EXCESS = 1e-3
 ROUNDS = 3
 # An epoch is the median of nine: the first solves least squares, and those in the middle and at the end draw pictures.
 EPOCHS = ("--trainer.max_epochs", "9")
@@ -125,14 +125,14 @@ def time_to_exact(rows: int, features: int) -> Iterator[Figure]:
     cli = experiment(rows, features, batch, "--optimizer.lr", "0.05", "--trainer.max_epochs", "1")
     x, y = (values.numpy() for values in train_rows(cli))
     ours, gap, exact = seconds(lambda: project_epochs(cli)), cli.exact_answer.gap, cli.datamodule.least_squares
-    ours = ours if gap is not None and gap <= MOST_EXCESS else float("nan")
+    ours = ours if gap is not None and gap <= MAX_EXCESS else float("nan")
     solver = seconds(lambda: LinearRegression().fit(x, y))
     # Its rate is the largest power of ten whose noise stays below 0.1 %: it gets there in an epoch or two.
     peer, epochs_time = SGDRegressor(learning_rate="constant", eta0=1e-5), 0.0
     for _ in range(20):
         epochs_time += seconds(lambda: peer.partial_fit(x, y[:, 0]))
         weights = exact.weights.new_tensor(peer.coef_)[:, None]
-        if exact.mse_of(weights, exact.bias.new_tensor(peer.intercept_)) <= (1 + MOST_EXCESS) * exact.mse:
+        if exact.mse_of(weights, exact.bias.new_tensor(peer.intercept_)) <= (1 + MAX_EXCESS) * exact.mse:
             break
     for name, value in [("LinearRegression", solver), ("SGDRegressor", epochs_time)]:
         yield Figure(what, OURS, ours, ours / value, f"scikit-learn {name} ({value:.2f} s)")
@@ -198,11 +198,9 @@ def start_up(rounds: int) -> Figure:
     """The default `train.py`, beside the import of Lightning alone."""
     script = Path(__file__).parents[2] / "scripts" / "train.py"
 
-    def run(*words: Any) -> float:
+    def run(*args: Any) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return seconds(
-                lambda: subprocess.run([sys.executable, *words], cwd=folder, check=True, capture_output=True)
-            )
+            return seconds(lambda: subprocess.run([sys.executable, *args], cwd=folder, check=True, capture_output=True))
 
     pairs = [(run(script), run("-c", "import lightning.pytorch")) for _ in range(rounds)]
     ours, imported = (statistics.median(values) for values in zip(*pairs, strict=True))

@@ -37,11 +37,11 @@ def test_a_way_that_is_measured_in_part_is_reported_as_a_whole(monkeypatch):
     monkeypatch.setattr(contestants.time, "perf_counter", lambda: next(clock))
     x, y = suite.train_rows(contestants.experiment(4_000, 2, 100))
     assert contestants.plain_data_loader(x, y, 100) == 40 * 2
-    assert len(steps) == contestants.MOST_BATCHES
+    assert len(steps) == contestants.MAX_BATCHES
 
 
 def test_a_training_that_misses_the_exact_mse_has_no_time(monkeypatch):
-    monkeypatch.setattr(suite, "MOST_EXCESS", -1.0)
+    monkeypatch.setattr(suite, "MAX_EXCESS", -1.0)
     assert all(figure.value != figure.value for figure in suite.time_to_exact(2_000, 2))
 
 

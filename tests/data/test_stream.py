@@ -1,4 +1,4 @@
-"""Tables larger than memory."""
+"""StreamedSplits larger than memory."""
 
 import subprocess
 import sys
@@ -127,7 +127,7 @@ LIMITED = """
 import resource, sys, torch
 from lightning.pytorch import Trainer
 from project.data import SyntheticDataModule, TabularDataModule
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 from project.models import Regression
 
 def fit(data):
@@ -140,7 +140,7 @@ fit(SyntheticDataModule(rows=100_000, features=16, batch_size=4_096))  # all lib
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = int(status["VmData"].split()[0]) * 1024 + int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-with told_in_one_line():
+with exit_on_user_error():
     data = fit(TabularDataModule("rows", "y", stream=sys.argv[2] == "True", batch_size=4_096))
     print("size", sum(rows.x.nbytes + rows.y.nbytes for rows in data.splits))
 """
@@ -169,7 +169,7 @@ def test_rows_beyond_the_memory_limit_stream_and_do_not_fit(folder):
 
 
 def test_a_streamed_run_is_evaluated_as_it_was_trained(table, folder):
-    words = [
+    args = [
         "--data",
         "TabularDataModule",
         "--data.path",
@@ -179,7 +179,7 @@ def test_a_streamed_run_is_evaluated_as_it_was_trained(table, folder):
         "--data.stream",
         "true",
     ]
-    trained = run_script(folder, "train", *words, "--trainer.max_epochs", "2")
+    trained = run_script(folder, "train", *args, "--trainer.max_epochs", "2")
     assert trained.returncode == 0, trained.stderr
     evaluated = run_script(folder, "evaluate", "last")
     line = next(line for line in trained.stdout.splitlines() if "test/mse" in line).split("│")[2].strip()

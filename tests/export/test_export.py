@@ -58,7 +58,7 @@ def model_of(net, shape, kind=Regression):
 
 def written(format, path, model, sample):
     """A model's file, as far as it can be written without a run: its description, and how it answers."""
-    network = formats.Answering(model, isinstance(model, Classification)).eval()
+    network = formats.ExportModule(model, isinstance(model, Classification)).eval()
     return formats.write(format, path, network, {"dynamic_length": sample.ndim == 3}, sample)
 
 
@@ -149,8 +149,8 @@ def test_a_file_says_itself_what_it_is_and_not_where_it_was_made(run, folder):
 
 
 def test_classes_come_with_probabilities_and_images_with_a_name_for_each_pixel(folder, capsys):
-    words = ["--data", "DigitsDataModule", "--data.classes", "[3, 5, 7]", "--model", "Classification"]
-    train([*words, "--model.net", "MLP", "--trainer.max_epochs", "1", "--epoch_line.every_n_epochs", "0"])
+    args = ["--data", "DigitsDataModule", "--data.classes", "[3, 5, 7]", "--model", "Classification"]
+    train([*args, "--model.net", "MLP", "--trainer.max_epochs", "1", "--epoch_line.every_n_epochs", "0"])
     artifact = Artifact(export("last")[0])
     assert artifact.metadata["class_names"] == ["3", "5", "7"]
     assert artifact.metadata["feature_names"][9] == "pixel_1_1"
@@ -187,7 +187,7 @@ def test_a_wrong_flag_is_told_as_such_and_not_as_rows_that_are_gone(run):
     with pytest.raises(
         UserError, match=r"^unknown flag --outpt: --help lists this command's own, train.py --help the others$"
     ):
-        export(run, words=["--outpt", "model.onnx"])
+        export(run, args=["--outpt", "model.onnx"])
 
 
 def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
@@ -197,13 +197,13 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     with pytest.raises(UserError, match=r"rows to compare answers on cannot be read .*table.csv.*--data.path"):
         export("last")
     assert not list(folder.rglob("*.onnx"))
-    assert export("last", words=["--data.path", "moved.csv"]).path.is_file()
+    assert export("last", args=["--data.path", "moved.csv"]).path.is_file()
     path = export("last", format="safetensors").path  # for which no rows are needed
     assert path.is_file()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["none"], "none: no such run"),
         (["run", "--format", "pickle"], "--format pickle: give one of onnx, pt2, torchscript, safetensors"),
@@ -216,10 +216,10 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
         (["run", "--format", "safetensors", "--data.rows", "5"], "--data.rows: --format safetensors needs no data"),
     ],
 )
-def test_a_mistake_is_named_and_leaves_no_file(run, folder, words, told):
+def test_a_mistake_is_named_and_leaves_no_file(run, folder, args, told):
     (folder / "run.onnx").touch()
     before = files(folder)
-    done = run_script(folder, "export", *words)
+    done = run_script(folder, "export", *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert told in done.stderr

@@ -40,8 +40,8 @@ TRAINED = {
 def models(tmp_path_factory):
     """A folder with an exported file of each of several nets."""
     with chdir(folder := tmp_path_factory.mktemp("models")):
-        for name, words in TRAINED.items():
-            train(words)
+        for name, args in TRAINED.items():
+            train(args)
             export("last", Path(f"{name}.onnx"))
     return folder
 
@@ -186,7 +186,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["none"], "none: no such run"),
         (["none.onnx"], "none.onnx: there is no such file"),
@@ -203,7 +203,7 @@ def files(folder):
         (["linear.onnx"], "no gain: "),
     ],
 )
-def test_a_mistake_is_named_and_leaves_no_file(models, words, told):
+def test_a_mistake_is_named_and_leaves_no_file(models, args, told):
     (models / "text.onnx").write_text("hello")
     content = bytearray((models / "mlp.onnx").read_bytes())
     content[len(content) // 2] ^= 1
@@ -214,7 +214,7 @@ def test_a_mistake_is_named_and_leaves_no_file(models, words, told):
         onnx.helper.set_model_props(model, {"hello_lightning": json.dumps(described)})
         onnx.save(model, "done.onnx")
     before = files(models)
-    done = run_script(models, "quantize", *words)
+    done = run_script(models, "quantize", *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert told in done.stderr

@@ -75,7 +75,7 @@ def test_the_command_prints_a_table_or_json_and_draws_a_picture(models):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         ([RUN, "none"], "none: no such run"),
         ([RUN, OTHER, "--plot", "plot.pdf"], "plot.pdf: give an output file that ends in .png or .svg"),
@@ -84,8 +84,8 @@ def test_the_command_prints_a_table_or_json_and_draws_a_picture(models):
         ([RUN, "lightning_logs/version_2"], "lightning_logs/version_2: its test rows are not those of lightning_logs"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(models, words, told):
-    done = run_script(models, "evaluate", "--compare", *words)
+def test_a_mistake_is_told_in_one_line(models, args, told):
+    done = run_script(models, "evaluate", "--compare", *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1

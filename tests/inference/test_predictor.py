@@ -32,9 +32,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pets")
     lines = [f"{i % 2 + 0.1 * (i % 5)},{i % 3},{'cat' if i % 2 else 'dog'}" for i in range(60)]
     (folder / "pets.csv").write_text("\n".join(["a,b,species", *lines]))
-    words = ["--data", "TabularDataModule", "--data.path", "pets.csv", "--data.target", "species"]
+    args = ["--data", "TabularDataModule", "--data.path", "pets.csv", "--data.target", "species"]
     with chdir(folder):
-        train([*SHORT, *words, "--data.task", "classification", "--model", "Classification"])
+        train([*SHORT, *args, "--data.task", "classification", "--model", "Classification"])
         export("last", Path("model.onnx"))
     content = (folder / "model.onnx").read_bytes()
     for name, data in {"cut.onnx": content[:900], "text.onnx": b"hello", "model.pt2": b""}.items():
@@ -79,8 +79,8 @@ def test_a_file_needs_its_run_no_longer(pets, folder):
 
 def test_a_series_with_windows_over_blocks_is_forecast_alike(folder, capsys, monkeypatch):
     pyarrow.parquet.write_table(pa.table({"y": torch.randn(90).numpy()}), "s.parquet")
-    words = ["--data", "SeriesDataModule", "--data.path", "s.parquet", "--data.window", "5", "--data.horizon", "2"]
-    train([*SHORT, *words, "--model.net", "RNN"])
+    args = ["--data", "SeriesDataModule", "--data.path", "s.parquet", "--data.window", "5", "--data.horizon", "2"]
+    train([*SHORT, *args, "--model.net", "RNN"])
     file = str(export("last").path)
     assert evaluate(file)[0] == pytest.approx(evaluate("last")[0], rel=1e-5)
     monkeypatch.setattr("project.data.table.BLOCK_ROWS", 7)
@@ -90,8 +90,8 @@ def test_a_series_with_windows_over_blocks_is_forecast_alike(folder, capsys, mon
 
 
 def test_an_ensemble_says_how_far_its_members_differ(folder, table, capsys):
-    words = [*SHORT, "--data", "TabularDataModule", "--data.path", str(table()), "--data.target", "y"]
-    train_jointly(2, False, [*words, "--model.net", "MLP", "--model.net.hidden", "[3]"])
+    args = [*SHORT, "--data", "TabularDataModule", "--data.path", str(table()), "--data.target", "y"]
+    train_jointly(2, False, [*args, "--model.net", "MLP", "--model.net.hidden", "[3]"])
     for name, model in (("of_run.csv", "last"), ("of_file.csv", str(export("last").path))):
         predict(model, folder / "table.csv", folder / name)
     assert_same_tables("of_run.csv", "of_file.csv")
@@ -102,8 +102,8 @@ def test_an_ensemble_says_how_far_its_members_differ(folder, table, capsys):
 
 def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
     path = table(**{"5_2_": "5,,"})
-    words = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target", "y", "--model.net", "MLP"]
-    train([*SHORT, *words, "--data.missing", "drop"])
+    args = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target", "y", "--model.net", "MLP"]
+    train([*SHORT, *args, "--data.missing", "drop"])
     file = str(export("last").path)
     (folder / "in.csv").write_text("a,b\n1,2\n1,\n3,4\n")
     predict("last", folder / "in.csv", folder / "of_run.csv")
@@ -113,7 +113,7 @@ def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["evaluate", "none.onnx"], "none.onnx: there is no such file"),
         (["evaluate", "text.onnx"], "text.onnx: not an ONNX file, or damaged"),
@@ -128,8 +128,8 @@ def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
         (["train", "--ckpt_path", "model.onnx"], "model.onnx: an artifact, and no run"),
     ],
 )
-def test_a_file_that_will_not_do_is_named(pets, words, told):
-    done = run_script(pets, *words)
+def test_a_file_that_will_not_do_is_named(pets, args, told):
+    done = run_script(pets, *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1

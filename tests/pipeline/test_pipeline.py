@@ -14,8 +14,8 @@ from project.pipeline.report.bootstrap import interval
 from project.pipeline.report.drawing import Point, lines, pareto_front, trade_off
 from project.pipeline.report.measure import Measured, Task
 from project.pipeline.report.verdict import of_compression, of_ensemble
-from project.pipeline.run import run_chain
-from project.pipeline.stages import STAGE, Finding, smaller_net
+from project.pipeline.run import run_pipeline
+from project.pipeline.stages import STAGE, StageSkipped, smaller_net
 from project.runtime.errors import UserError
 from project.serving.artifact import read_metadata
 from project.stages.base import parse, stage_config
@@ -41,8 +41,8 @@ def test_the_interval_is_scipys():
 
 
 def test_flags_of_stages_are_told_from_those_of_train():
-    words = ["--model.net", "MLP", "--prune.structured=0.25", "--distill.trainer.max_epochs", "3", "--data.rows", "50"]
-    of_stages, others = split_words(words)
+    args = ["--model.net", "MLP", "--prune.structured=0.25", "--distill.trainer.max_epochs", "3", "--data.rows", "50"]
+    of_stages, others = split_words(args)
     assert others == ["--model.net", "MLP", "--data.rows", "50"]
     assert of_stages["prune"] == ["--structured=0.25"]
     assert of_stages["distill"] == ["--trainer.max_epochs", "3"]
@@ -61,8 +61,8 @@ def test_a_section_of_an_experiment_says_what_flags_say(folder):
     plan = make_plan(None, ["--config", "own.yaml"])
     assert plan.stages == ["train", "prune", "evaluate"]
     assert own_flags("prune", plan.flags["prune"]) == ({"structured": 0.25}, ["--trainer.max_epochs", "7"])
-    words = ["--trainer.max_epochs", "3", "--prune.structured", "0.25", "--prune.trainer.max_epochs", "7"]
-    same = make_plan("train,prune", words)
+    args = ["--trainer.max_epochs", "3", "--prune.structured", "0.25", "--prune.trainer.max_epochs", "7"]
+    same = make_plan("train,prune", args)
     assert (same.stages, same.config) == (plan.stages, plan.config)
     assert own_flags("prune", same.flags["prune"]) == own_flags("prune", plan.flags["prune"])
     assert parse(["--config", "own.yaml"]) == parse(["--trainer.max_epochs", "3"])  # train.py takes no notice
@@ -78,7 +78,7 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
 
 
 @pytest.mark.parametrize(
-    ("stages", "words", "told"),
+    ("stages", "args", "told"),
     [
         ("train,polish", [], "--stages: no stage 'polish'"),
         ("prune,serve", [], "--stages: prune needs a run to begin with"),
@@ -102,11 +102,11 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
         ("train,serve", ["--serve.threads", "0"], "serve: --threads is 0: give 1 or more"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_trained(folder, stages, words, told):
+def test_a_mistake_is_told_before_anything_is_trained(folder, stages, args, told):
     (folder / "own.yaml").write_text("lifecycle: {polish: {a: 3}}\n")
     (folder / "number.yaml").write_text("lifecycle: {stages: 5}\n")
     with pytest.raises(UserError, match=told):
-        run_chain(None, stages, words)
+        run_pipeline(None, stages, args)
     assert not list(folder.glob("lightning_logs/*"))
 
 
@@ -122,10 +122,10 @@ def test_other_settings_than_before_are_named(folder):
 
 def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
     with pytest.raises(UserError, match="2_distill: .*go on with python scripts/lifecycle.py --folder"):
-        run_chain(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])
+        run_pipeline(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])
     (Path("chain") / "2_distill/checkpoints").mkdir(parents=True, exist_ok=True)
     (Path("chain") / "2_distill/checkpoints/last.ckpt").touch()  # of a training with the flags of before
-    run_chain(Path("chain"), None, ["--distill.model.net", "MLP", "--distill.model.net.hidden", "[3]"])
+    run_pipeline(Path("chain"), None, ["--distill.model.net", "MLP", "--distill.model.net.hidden", "[3]"])
     assert [done.name for done in read_record(Path("chain"))[1]] == ["1_train", "2_distill", "3_evaluate"]
     assert stage_config("chain/2_distill")["model"]["init_args"]["net"]["init_args"]["hidden"] == [3]
 
@@ -152,9 +152,9 @@ def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     train([*QUIET])
     run, before = Path("lightning_logs/version_0"), contents(folder)
     with pytest.raises(UserError, match="version_0: holds something else than a life cycle"):
-        run_chain(run, "train", QUIET)
+        run_pipeline(run, "train", QUIET)
     with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
-        run_chain(run / "config.yaml", "train", QUIET)
+        run_pipeline(run / "config.yaml", "train", QUIET)
     assert contents(folder) == before
 
 
@@ -163,22 +163,22 @@ DIGITS = ["--data", "DigitsDataModule", "--model", "Classification"]
 
 
 @pytest.mark.parametrize(
-    ("words", "arguments"),
+    ("args", "arguments"),
     [
         (["--model.net", "MLP", "--model.net.hidden", "[8, 6]"], {"hidden": [2, 2], "dropout": 0}),
         ([*SERIES, "--model.net", "RNN", "--model.net.cell", "gru"], {"hidden": 8, "cell": "gru"}),
         ([*DIGITS, "--model.net", "CNN", "--model.net.hidden", "16"], {"channels": [8, 16], "hidden": 4, "dropout": 0}),
     ],
 )
-def test_a_student_is_the_same_kind_of_net_with_a_quarter_of_the_units_and_no_dropout(folder, capsys, words, arguments):
-    train([*words, *QUIET])
+def test_a_student_is_the_same_kind_of_net_with_a_quarter_of_the_units_and_no_dropout(folder, capsys, args, arguments):
+    train([*args, *QUIET])
     student = smaller_net("last")
     assert {name: student["init_args"][name] for name in arguments} == arguments
 
 
 def test_a_linear_net_has_no_smaller_student(folder, capsys):
     train(QUIET)
-    with pytest.raises(Finding, match="Linear has no layer whose units could go"):
+    with pytest.raises(StageSkipped, match="Linear has no layer whose units could go"):
         smaller_net("last")
 
 
@@ -241,17 +241,17 @@ def test_a_stage_that_fails_keeps_those_before_it_and_is_done_again(folder, caps
     with monkeypatch.context() as patch:
         patch.setitem(STAGE, "export", fail)
         with pytest.raises(UserError, match=r"^2_export: no luck \(what is done is kept"):
-            run_chain(None, "train,export", ["--trainer.max_epochs", "1"])
+            run_pipeline(None, "train,export", ["--trainer.max_epochs", "1"])
     weights = folder / "lightning_logs/lifecycle_0/1_train/checkpoints/best.ckpt"
     before = weights.stat().st_mtime_ns
-    run_chain(folder / "lightning_logs/lifecycle_0", None, [])
+    run_pipeline(folder / "lightning_logs/lifecycle_0", None, [])
     assert weights.stat().st_mtime_ns == before
     assert (folder / "lightning_logs/lifecycle_0/report.html").is_file()
 
 
 def test_integers_are_a_file_of_their_own_which_is_served(folder, capsys):
-    words = [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]", *QUIET]
-    run_chain(None, "train,quantize,serve", words)
+    args = [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]", *QUIET]
+    run_pipeline(None, "train,quantize,serve", args)
     found = json.loads((folder / "lightning_logs/lifecycle_0/report.json").read_text())
     train_, integers, serve, _ = found["rows"]
     assert read_metadata(folder / "lightning_logs/lifecycle_0" / integers["model"])["precision"] == "int8"

@@ -98,15 +98,15 @@ def stop_at(monkeypatch, step):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeypatch, capsys, way):
-    words = [*BASE, *SINGLE, *WAYS[way]]
-    train(words)
+    args = [*BASE, *SINGLE, *WAYS[way]]
+    train(args)
     whole = state(folder / "lightning_logs/version_0")
     for number, step in enumerate(range(1, whole["step"]), start=1):
         run = folder / f"lightning_logs/version_{number}"
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(SystemExit) as stopped:
-                train(words)
+                train(args)
         assert stopped.value.code == 128 + signal.SIGTERM
         assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step
         train(["--ckpt_path", str(run)])
@@ -115,24 +115,24 @@ def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeyp
 
 @pytest.mark.parametrize("way", ["adam and dropout", "validation within epochs"])
 def test_a_limit_of_steps_stops_as_a_signal_does(folder, capsys, way):
-    words = [*BASE, *WAYS[way]]
-    train([*words, "--trainer.max_steps", "1000"])
+    args = [*BASE, *WAYS[way]]
+    train([*args, "--trainer.max_steps", "1000"])
     whole = state(folder / "lightning_logs/version_0")
     for number, step in enumerate(range(1, STEPS), start=1):
         run = folder / f"lightning_logs/version_{number}"
-        train([*words, "--trainer.max_steps", str(step)])
+        train([*args, "--trainer.max_steps", str(step)])
         train(["--ckpt_path", str(run), "--trainer.max_steps", "1000"])
         assert_same(whole, state(run))
 
 
 @pytest.mark.parametrize("way", ["adam and dropout", "lbfgs"])
 def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, way):
-    words = [*BASE, *WAYS[way]]  # several steps at once, but not while they are limited
-    train(words)
+    args = [*BASE, *WAYS[way]]  # several steps at once, but not while they are limited
+    train(args)
     whole = state(folder / "lightning_logs/version_0")
     for number, step in enumerate(range(1, STEPS), start=1):
         run = folder / f"lightning_logs/version_{number}"
-        train([*words, "--trainer.max_steps", str(step)])
+        train([*args, "--trainer.max_steps", str(step)])
         assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step
         train(["--ckpt_path", str(run), "--trainer.max_steps", "-1"])
         resumed = state(run)
@@ -142,21 +142,21 @@ def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, 
 
 
 def test_workers_that_are_ahead_of_training_lose_no_row(folder, monkeypatch, capsys):
-    words = [*BASE, *MLP, "--data.num_workers", "2"]
-    train(words)
+    args = [*BASE, *MLP, "--data.num_workers", "2"]
+    train(args)
     with monkeypatch.context() as patch:
         stop_at(patch, 6)
         with pytest.raises(SystemExit):
-            train(words)
+            train(args)
     train(["--ckpt_path", "last"])
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
 def test_a_run_that_lost_its_last_epochs_to_a_kill_has_every_point_once(folder, capsys):
-    words = [*BASE, "--trainer.max_epochs", "4"]
-    train(words)
+    args = [*BASE, "--trainer.max_epochs", "4"]
+    train(args)
     whole = state(folder / "lightning_logs/version_0")
-    train(words)
+    train(args)
     run = folder / "lightning_logs/version_1"
     train(["--ckpt_path", str(run), "--trainer.max_epochs", "6"])  # points that nothing saved knows of
     (run / "checkpoints/last.ckpt").unlink()

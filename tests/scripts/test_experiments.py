@@ -41,8 +41,8 @@ def test_header_says_command_time_and_score(path):
 
 @EVERY
 def test_two_epochs_repeat_to_the_bit_and_resume_and_evaluate(path, experiments, capsys):
-    words = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]
-    losses = [train([*words, epochs])["train/loss"] for epochs in ("2", "2", "1")]
+    args = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]
+    losses = [train([*args, epochs])["train/loss"] for epochs in ("2", "2", "1")]
     compare_with_golden(path.stem, losses[:0:-1])
     states = [
         read_checkpoint(experiments / f"lightning_logs/version_{n}/checkpoints/last.ckpt")["state_dict"] for n in (0, 1)
@@ -79,9 +79,9 @@ def test_a_net_with_dropout_resumes_as_if_never_interrupted(folder, capsys):
 def test_mixed_precision_costs_no_digits_of_the_metrics(folder, capsys):
     rows = "".join(f"{i % 7},{1000 + i % 7 + 0.1 * (i % 3)}\n" for i in range(300))
     (folder / "t.csv").write_text("a,y\n" + rows)
-    words = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", *QUIET]
+    args = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", *QUIET]
     full, mixed = (
-        train([*words, "--trainer.precision", precision])["test/mse"] for precision in ("32-true", "bf16-mixed")
+        train([*args, "--trainer.precision", precision])["test/mse"] for precision in ("32-true", "bf16-mixed")
     )
     assert mixed == pytest.approx(full, rel=0.1)
 
@@ -125,7 +125,7 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         ("--model.net CNN", "CNN takes images"),
         ("--model.net RNN", "RNN takes sequences"),
@@ -135,11 +135,11 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
         ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
     ],
 )
-def test_a_net_and_data_that_do_not_fit_are_told_apart_before_training(folder, words, told):
+def test_a_net_and_data_that_do_not_fit_are_told_apart_before_training(folder, args, told):
     from project.runtime.errors import UserError
 
     with pytest.raises(UserError, match=told):
-        train(words.split())
+        train(args.split())
     assert not list(folder.glob("lightning_logs/*"))
 
 
@@ -185,10 +185,10 @@ def reference(name, data, seed):
 def test_figures_over_five_seeds(name, metric, holds, folder, capsys):
     ours, theirs = [], []
     for seed in map(str, range(5)):
-        words = ["--config", str(REPOSITORY / f"scripts/experiments/{name}.yaml"), *QUIET]
-        words += ["--seed_everything", seed, "--data.seed", seed, "--trainer.logger", "false"]
-        ours.append(train(words)[metric])
-        data = ExperimentCLI(words).datamodule
+        args = ["--config", str(REPOSITORY / f"scripts/experiments/{name}.yaml"), *QUIET]
+        args += ["--seed_everything", seed, "--data.seed", seed, "--trainer.logger", "false"]
+        ours.append(train(args)[metric])
+        data = ExperimentCLI(args).datamodule
         theirs.append(1.0 if name.startswith("series") else reference(name, data, int(seed)))
     with capsys.disabled():
         print(f"\n{name}: {metric} {np.mean(ours):.4f}, reference {np.mean(theirs):.4f}")

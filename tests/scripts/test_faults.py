@@ -22,7 +22,7 @@ LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (
             "--optimizer.lr 1e30",
@@ -41,9 +41,9 @@ LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
         ("--model.standardize false --optimizer.lr 1e10", "or standardise with --model.standardize true"),
     ],
 )
-def test_a_loss_beyond_help_stops_training_and_is_not_saved(folder, words, told):
+def test_a_loss_beyond_help_stops_training_and_is_not_saved(folder, args, told):
     with pytest.raises(UserError, match=told.replace("1e+30", r"1e\+30")):
-        train([*SHORT, *words.split()])
+        train([*SHORT, *args.split()])
     for path in folder.glob("lightning_logs/*/checkpoints/*.ckpt"):
         assert all(value.isfinite().all() for value in read_checkpoint(path)["state_dict"].values())
 
@@ -130,10 +130,10 @@ def test_rows_that_changed_since_a_run_was_saved_are_refused(folder, table, caps
 @pytest.mark.parametrize("flag", ["batch_size", "data.batch_size", "data"])
 def test_what_is_allowed_may_differ_in_a_resumed_run(folder, capsys, flag):
     train(SHORT)
-    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
+    args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
     with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, and 50 was given"):
-        train(words)
-    train([*words, "--resume.allow", flag])
+        train(args)
+    train([*args, "--resume.allow", flag])
     assert read_checkpoint(folder / LAST)["global_step"] == 2 * 5 + 2 * 2
 
 
@@ -242,18 +242,18 @@ def test_a_name_that_is_no_setting_cannot_be_allowed(folder, capsys):
 
 @pytest.mark.parametrize("callback", ["StochasticWeightAveraging", "Timer"])
 def test_defaults_that_yaml_has_no_word_for_are_written_as_text(folder, capsys, callback):
-    words = ["--trainer.callbacks", callback]
-    words += ["--trainer.callbacks.swa_lrs", "0.01"] if callback == "StochasticWeightAveraging" else []
-    first = train([*SHORT, *words])
+    args = ["--trainer.callbacks", callback]
+    args += ["--trainer.callbacks.swa_lrs", "0.01"] if callback == "StochasticWeightAveraging" else []
+    first = train([*SHORT, *args])
     again = train(["--config", str(folder / "lightning_logs/version_0/config.yaml")])
     assert again["test/mse"] == first["test/mse"]
 
 
 def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys):
     train(SHORT)
-    words = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "model"]
+    args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "model"]
     with pytest.raises(UserError, match="weights are of another network"):
-        train(words)
+        train(args)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import yaml
 
 from project.inference.evaluate import evaluate
 from project.inference.predict import predict
-from project.runtime.errors import UserError, told_in_one_line
+from project.runtime.errors import UserError, exit_on_user_error
 from project.training.train import train
 from tests.command import run_script
 from tests.scripts.hostile import bombs, rewritten, save, sealed, shared_lists, with_entry
@@ -101,11 +101,11 @@ def test_the_bombs_do_run_where_pickles_are_believed(folder):
         assert (folder / name).exists()
 
 
-@pytest.mark.parametrize("words", [["evaluate"], ["predict", "rows.csv", "out.csv"], ["train"]])
-def test_a_pickle_ends_a_command_in_one_line(marker, words):
+@pytest.mark.parametrize("args", [["evaluate"], ["predict", "rows.csv", "out.csv"], ["train"]])
+def test_a_pickle_ends_a_command_in_one_line(marker, args):
     path = marker.with_name("bomb.ckpt")
     save(bombs(marker)["system"], path)
-    script, *others = words
+    script, *others = args
     given = ["--ckpt_path", path] if script == "train" else [path, *others]
     done = run_script(marker.parent, script, *given)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -324,9 +324,9 @@ def test_no_address_is_fetched(marker, monkeypatch, address):
 
     monkeypatch.setattr("socket.socket.connect", connect)
     refused(address, "no such run or checkpoint")
-    for words in (["--config", address], ["--config", f"model: {address}\n"]):
+    for args in (["--config", address], ["--config", f"model: {address}\n"]):
         with pytest.raises(UserError):
-            train([*words, *SHORT])
+            train([*args, *SHORT])
 
 
 HEADERS = {
@@ -372,9 +372,9 @@ def test_paths_lead_to_one_line(marker, checkpoint, path):
     Path("loop.csv").symlink_to("loop.csv")
     Path("folder").mkdir()
     Path("folder/self").symlink_to("../folder")
-    words = ["--data", "TabularDataModule", "--data.path", path, "--data.target", "y", *SHORT]
+    args = ["--data", "TabularDataModule", "--data.path", path, "--data.target", "y", *SHORT]
     with pytest.raises((UserError, OSError)) as caught:
-        train(words)
+        train(args)
     assert "nologin" not in str(caught.value)
     config = yaml.safe_load(checkpoint["config"])
     config["data"] = {"class_path": "project.data.TabularDataModule", "init_args": {"path": path, "target": "y"}}
@@ -386,7 +386,7 @@ def test_paths_lead_to_one_line(marker, checkpoint, path):
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "\x1b[2J", "x" * 1_000_000, "a\nb\rc", "\u202egnp.exe"])
 def test_an_error_commands_no_terminal(capsys, text):
-    with pytest.raises(SystemExit, match="2"), told_in_one_line():
+    with pytest.raises(SystemExit, match="2"), exit_on_user_error():
         raise UserError(f"rows.csv: there is no column {text}")
     line = capsys.readouterr().err
     assert line.endswith("\n")
@@ -395,6 +395,6 @@ def test_an_error_commands_no_terminal(capsys, text):
 
 
 def test_too_little_memory_is_told_in_one_line(capsys):
-    with pytest.raises(SystemExit, match="2"), told_in_one_line():
+    with pytest.raises(SystemExit, match="2"), exit_on_user_error():
         torch.empty(10**15)
     assert capsys.readouterr().err.startswith("error: not enough memory")

@@ -33,10 +33,10 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
 """
 
 
-def imported(folder, *words) -> set[str]:
+def imported(folder, *args) -> set[str]:
     code = RUN.format(scripts=str(REPOSITORY / "scripts"))
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
+        [sys.executable, "-c", code, *map(str, args)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -67,9 +67,9 @@ def test_commands_on_a_run_import_nothing_heavy_beyond_lightning(folder, lightni
 
 
 def test_training_imports_for_its_figures_and_curves_alone(folder, lightnings_own):
-    words = ["--trainer.max_epochs", "1"]
+    args = ["--trainer.max_epochs", "1"]
     script = REPOSITORY / "scripts" / "train.py"
-    assert imported(folder, script, *words) - lightnings_own <= {"matplotlib", "tensorboard"}
-    assert imported(folder, script, *words, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs") <= (
+    assert imported(folder, script, *args) - lightnings_own <= {"matplotlib", "tensorboard"}
+    assert imported(folder, script, *args, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs") <= (
         lightnings_own
     )

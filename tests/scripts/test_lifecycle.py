@@ -13,8 +13,8 @@ import pytest
 from tests.command import REPOSITORY, Command, run_script
 
 STAGES = ["train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate"]
-WORDS = ["--model.net", "MLP", "--model.net.hidden", "[8]", "--data.features", "3", "--optimizer", "Adam"]
-WORDS += ["--trainer.max_epochs", "2", "--ensemble.members", "2"]
+ARGS = ["--model.net", "MLP", "--model.net.hidden", "[8]", "--data.features", "3", "--optimizer", "Adam"]
+ARGS += ["--trainer.max_epochs", "2", "--ensemble.members", "2"]
 CHAIN = "lightning_logs/lifecycle_0"
 # Of a report: times, what is said of them, and sizes of files, in which paths are written.
 VARIES = ("seconds", "milliseconds", "requests", "told", "gain", "times_", "bytes")
@@ -35,7 +35,7 @@ def lasting(value):
 def whole(tmp_path_factory):
     """A folder with a chain of all stages, and what it printed."""
     folder = tmp_path_factory.mktemp("lifecycle")
-    done = run_script(folder, "lifecycle", *WORDS)
+    done = run_script(folder, "lifecycle", *ARGS)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -93,9 +93,9 @@ def test_commands_of_the_report_do_the_same(whole):
     folder, _ = whole
     rows = {row["stage"]: row for row in report_of(folder)["rows"]}
     for number, stage in enumerate(["train", "distill"]):
-        python, script, *words = shlex.split(rows[stage]["command"])
+        python, script, *args = shlex.split(rows[stage]["command"])
         assert python == "python"
-        done = run_script(folder, Path(script).stem, *words)
+        done = run_script(folder, Path(script).stem, *args)
         assert done.returncode == 0, done.stderr
         found = json.loads((folder / f"lightning_logs/version_{number}/metrics.json").read_text())
         assert found["test/mse"] == pytest.approx(rows[stage]["metric"])
@@ -103,12 +103,12 @@ def test_commands_of_the_report_do_the_same(whole):
 
 def test_a_chain_that_is_killed_after_any_stage_comes_to_the_same(whole, tmp_path):
     for count in range(len(STAGES)):
-        words = WORDS if count == 0 else ["--folder", CHAIN]
-        command = Command(tmp_path, "lifecycle", *words)
+        args = ARGS if count == 0 else ["--folder", CHAIN]
+        command = Command(tmp_path, "lifecycle", *args)
         wait(lambda count=count: len(done_of(tmp_path)) > count, command)
         os.kill(command.pid, signal.SIGKILL)
         command.finish()
-    done = run_script(tmp_path, "lifecycle", *WORDS, "--folder", CHAIN)
+    done = run_script(tmp_path, "lifecycle", *ARGS, "--folder", CHAIN)
     assert done.returncode == 0, done.stderr
     assert lasting(report_of(tmp_path)) == lasting(report_of(whole[0]))
 
@@ -147,8 +147,8 @@ def test_no_server_outlives_a_chain_that_is_killed(tmp_path):
 
 def test_what_cannot_be_done_to_a_linear_net_is_said_and_no_failure(tmp_path):
     config = REPOSITORY / "scripts/experiments/hello.yaml"
-    words = ["--stages", "train,distill,prune", "--trainer.max_epochs", 2]
-    done = run_script(tmp_path, "lifecycle", "--config", config, *words)
+    args = ["--stages", "train,distill,prune", "--trainer.max_epochs", 2]
+    done = run_script(tmp_path, "lifecycle", "--config", config, *args)
     assert done.returncode == 0, done.stderr
     rows = report_of(tmp_path)["rows"]
     assert [row["gain"] for row in rows[1:3]] == [False, False]
@@ -156,10 +156,10 @@ def test_what_cannot_be_done_to_a_linear_net_is_said_and_no_failure(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (
-            ["--folder", CHAIN, *WORDS, "--data.rows", "50"],
+            ["--folder", CHAIN, *ARGS, "--data.rows", "50"],
             "--data.rows: lightning_logs/lifecycle_0 was begun",
         ),
         (["--folder", CHAIN, "--stages", "train"], "was begun with train,ensemble"),
@@ -167,10 +167,10 @@ def test_what_cannot_be_done_to_a_linear_net_is_said_and_no_failure(tmp_path):
         (["--stages", "prune"], "prune needs a run to begin with"),
     ],
 )
-def test_mistakes_are_told_in_one_line(whole, words, told):
+def test_mistakes_are_told_in_one_line(whole, args, told):
     folder, _ = whole
     before = sorted(folder.rglob("*"))
-    done = run_script(folder, "lifecycle", *words)
+    done = run_script(folder, "lifecycle", *args)
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1

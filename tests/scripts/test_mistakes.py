@@ -12,7 +12,7 @@ QUIET = ["--epoch_line.every_n_epochs", "0"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         ("--foo 1", "unknown flag --foo"),
         ("--ckpt last", "unknown flag --ckpt: did you mean --ckpt_path?"),
@@ -50,13 +50,13 @@ QUIET = ["--epoch_line.every_n_epochs", "0"]
         ("--trainer.callbacks Foo", "--trainer.callbacks: there is no class 'Foo'"),
     ],
 )
-def test_a_mistake_is_named_and_leaves_no_run(folder, words, told):
+def test_a_mistake_is_named_and_leaves_no_run(folder, args, told):
     (folder / "text.ckpt").write_text("hello")
     (folder / "bad.yaml").write_text("trainer: [1")
     with pytest.raises(UserError) as caught:
-        train(words.split())
+        train(args.split())
     assert told in str(caught.value)
-    if "monitor" in words:  # found out after an epoch, whose checkpoint is kept
+    if "monitor" in args:  # found out after an epoch, whose checkpoint is kept
         return
     assert not list(folder.glob("lightning_logs/*"))
 

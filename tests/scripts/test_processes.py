@@ -17,24 +17,24 @@ from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
 from tests.scripts.test_stops import wait_for
 
 
-def train_on(folder, processes, *words):
+def train_on(folder, processes, *args):
     """One training on several processes, started as torchrun starts them; what each came to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    words = (*words, "--trainer.devices", processes, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
+    args = (*args, "--trainer.devices", processes, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
     job = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0"}
     job |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
-    ranks = [Command(folder, "train", *words, **job, RANK=str(n), LOCAL_RANK=str(n)) for n in range(processes)]
+    ranks = [Command(folder, "train", *args, **job, RANK=str(n), LOCAL_RANK=str(n)) for n in range(processes)]
     return [rank.finish() for rank in ranks]
 
 
 @pytest.mark.parametrize("rows", [3, 5, 51, 101])
 def test_test_metrics_are_those_of_one_process(folder, rows):
-    words = ["--data.rows", "60", "--data.test_rows", rows, "--trainer.max_epochs", "2", "--optimizer.lr", "0.1"]
+    args = ["--data.rows", "60", "--data.test_rows", rows, "--trainer.max_epochs", "2", "--optimizer.lr", "0.1"]
     found = {}
     for processes in (1, 2, 3):
-        done = train_on(folder, processes, *words, "--data.batch_size", 30 // processes)
+        done = train_on(folder, processes, *args, "--data.batch_size", 30 // processes)
         assert [rank.returncode for rank in done] == [0] * processes, done[0].stderr
         assert [rank.stdout for rank in done[1:]] == [""] * (processes - 1), "there is one report"
         metrics = json.loads((folder / f"lightning_logs/version_{processes - 1}/metrics.json").read_text())
@@ -49,13 +49,13 @@ def test_test_metrics_are_those_of_one_process(folder, rows):
 
 
 def test_random_numbers_differ_by_process(folder):
-    words = ["--data.rows", "40", "--trainer.max_epochs", "1", "--data.batch_size", "5"]
-    words += ["--model.net", "MLP", "--model.net.dropout", "0.5"]
-    done = train_on(folder, 2, *words)
+    args = ["--data.rows", "40", "--trainer.max_epochs", "1", "--data.batch_size", "5"]
+    args += ["--model.net", "MLP", "--model.net.dropout", "0.5"]
+    done = train_on(folder, 2, *args)
     assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
     previous = folder / "lightning_logs/version_0/checkpoints/last.ckpt"
     assert read_checkpoint(previous)["exact_resume"]["random_states"] == [], "between epochs they are sown anew"
-    done = train_on(folder, 2, *words, "--trainer.max_steps", "2")
+    done = train_on(folder, 2, *args, "--trainer.max_steps", "2")
     states = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["exact_resume"]["random_states"]
     assert len(states) == 2
     assert not states[0]["cpu"].equal(states[1]["cpu"])
@@ -63,11 +63,11 @@ def test_random_numbers_differ_by_process(folder):
 
 def test_torchrun_starts_a_job_again_from_its_last_checkpoint(folder):
     script = REPOSITORY / "scripts" / "train.py"
-    words = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-    words += ["--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "100"]
+    args = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    args += ["--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "100"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
-    job = subprocess.Popen([*torchrun, str(script), *words], cwd=folder, env=environment, stdout=subprocess.PIPE)
+    job = subprocess.Popen([*torchrun, str(script), *args], cwd=folder, env=environment, stdout=subprocess.PIPE)
     checkpoints = folder / "lightning_logs/version_0/checkpoints"
     wait_for((checkpoints / "previous.ckpt").exists)
     [first, *_] = map(int, Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split())
@@ -91,12 +91,12 @@ def test_strategies_that_lose_what_they_learn_are_refused(folder):
 @pytest.mark.parametrize("way", ["adam and dropout", "accumulation", "validation within epochs"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_processes_resume_from_any_step(folder, way, workers):
-    words = [*BASE, *WAYS[way], "--data.batch_size", "5", "--data.num_workers", workers]
-    assert [rank.returncode for rank in train_on(folder, 2, *words, "--trainer.max_steps", "1000")] == [0, 0]
+    args = [*BASE, *WAYS[way], "--data.batch_size", "5", "--data.num_workers", workers]
+    assert [rank.returncode for rank in train_on(folder, 2, *args, "--trainer.max_steps", "1000")] == [0, 0]
     whole = state(folder / "lightning_logs/version_0")
     for step in range(1, whole["step"]):
         run = folder / f"lightning_logs/version_{step}"
         for more in (["--trainer.max_steps", step], ["--ckpt_path", run, "--trainer.max_steps", "1000"]):
-            done = train_on(folder, 2, *(words if more[0] == "--trainer.max_steps" else []), *more)
+            done = train_on(folder, 2, *(args if more[0] == "--trainer.max_steps" else []), *more)
             assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
         assert_same(whole, state(run))

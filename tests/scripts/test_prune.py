@@ -38,8 +38,8 @@ def test_zeros_are_told_with_what_they_do_not_gain(source):
 
 def test_fewer_units_are_told_before_and_after(source):
     before = runs(source)
-    words = ["--structured", "0.5", "--trainer.max_epochs", "2"]
-    done = run_script(source, "prune", "lightning_logs/version_0", *words)
+    args = ["--structured", "0.5", "--trainer.max_epochs", "2"]
+    done = run_script(source, "prune", "lightning_logs/version_0", *args)
     assert done.returncode == 0, done.stderr
     assert "parameters │ 25 │ 13 │" in " ".join(done.stdout.split())
     [new] = set(runs(source)) - set(before)
@@ -49,7 +49,7 @@ def test_fewer_units_are_told_before_and_after(source):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["lightning_logs/version_0"], "give --sparsity"),
         (["lightning_logs/version_0", "--sparsity", "1.5"], "--sparsity is 1.5"),
@@ -62,10 +62,10 @@ def test_fewer_units_are_told_before_and_after(source):
         (["model.onnx", "--sparsity", "0.5"], "model.onnx: an artifact, and no run"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_leave_no_run(source, words, message):
+def test_mistakes_are_told_in_one_line_and_leave_no_run(source, args, message):
     Path(source / "model.onnx").write_bytes(b"no model")
     before = runs(source)
-    done = run_script(source, "prune", *words)
+    done = run_script(source, "prune", *args)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("error: ")

@@ -62,8 +62,8 @@ ANSWERS = ['{"predictions": [{"y": 17}]}', "x,y_predicted\n5,17\n"]
 def started(artifact: Path, refused: list[str]) -> subprocess.Popen[str]:
     """A server where some modules cannot be imported."""
     code = ALONE.format(refused=refused, scripts=str(REPOSITORY / "scripts"))
-    words = [sys.executable, "-c", code, script_path("serve"), artifact, "--port", "0"]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    args = [sys.executable, "-c", code, script_path("serve"), artifact, "--port", "0"]
+    return subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_serving_imports_nothing_of_training(artifact):
@@ -95,9 +95,9 @@ def test_it_serves_where_there_is_no_torch(artifact, folder):
     subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "fastapi", "uvicorn", "pyarrow"], check=True)
     for name in ("torch", "lightning"):
         assert subprocess.run([python, "-c", f"import {name}"], capture_output=True).returncode == 1
-    words = [python, script_path("serve"), artifact, "--port", "0", "--workers", "2"]
+    args = [python, script_path("serve"), artifact, "--port", "0", "--workers", "2"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert ask(process, IN_JSON, IN_CSV) == ANSWERS
 
 
@@ -133,7 +133,7 @@ def test_a_port_that_is_taken_is_told(artifact, workers):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["--port", "99999"], "--port is 99999"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
@@ -146,8 +146,8 @@ def test_a_port_that_is_taken_is_told(artifact, workers):
         (["--max_requests", "0"], "--max_requests is 0"),
     ],
 )
-def test_a_flag_out_of_range_is_told(artifact, words, told):
-    done = run_script(artifact.parent, "serve", artifact, *words)
+def test_a_flag_out_of_range_is_told(artifact, args, told):
+    done = run_script(artifact.parent, "serve", artifact, *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -69,9 +69,9 @@ def test_a_second_interrupt_ends_at_once(folder, monkeypatch):
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(folder):
-    words = [*BASE, "--trainer.max_epochs", "120"]
-    train(words)
-    command = Command(folder, "train", *words)
+    args = [*BASE, "--trainer.max_epochs", "120"]
+    train(args)
+    command = Command(folder, "train", *args)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/previous.ckpt").exists())
     os.kill(command.pid, signal.SIGKILL)
     assert command.finish(20).returncode == -signal.SIGKILL
@@ -84,8 +84,8 @@ def test_a_killed_run_goes_on_from_its_last_epoch(folder):
 
 @pytest.mark.parametrize("flags", ["max_time", "callbacks Timer --trainer.callbacks.duration"])
 def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, capsys, flags):
-    words = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
-    metrics = train([*words, *f"--trainer.{flags} 00:00:00:01".split()])
+    args = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
+    metrics = train([*args, *f"--trainer.{flags} 00:00:00:01".split()])
     saved = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")
     assert 0 < saved["global_step"] < 25_000
     assert saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 0
@@ -107,10 +107,10 @@ def test_two_trainings_of_one_run_are_refused(folder):
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(folder):
-    words = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "40"]
-    words += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
-    assert Command(folder, "train", *words).finish().returncode == 0
-    command = Command(folder, "train", *words)
+    args = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "40"]
+    args += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
+    assert Command(folder, "train", *args).finish().returncode == 0
+    command = Command(folder, "train", *args)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/last.ckpt").exists())
     os.kill(command.pid, signal.SIGTERM)
     [other] = children(command.pid)
@@ -139,8 +139,8 @@ def test_a_lost_process_ends_the_job_within_5_seconds(folder, lost):
 
 
 def test_a_process_that_does_not_answer_ends_the_job_after_the_timeout(folder):
-    words = [*ENDLESS, *DDP, "--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
-    command = Command(folder, "train", *words)
+    args = [*ENDLESS, *DDP, "--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
+    command = Command(folder, "train", *args)
     wait_for(lambda: trained(folder))
     [other] = children(command.pid)
     os.kill(other, signal.SIGSTOP)
@@ -170,13 +170,13 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
 def test_a_thread_that_loses_a_worker_as_the_process_ends_is_not_heard(folder):
     code = """
 import os, signal, sys, threading
-from project.runtime.errors import told_in_one_line
+from project.runtime.errors import exit_on_user_error
 def lose():
     try:
         raise ConnectionResetError
     except ConnectionResetError:
         sys.excepthook(*sys.exc_info())  # as multiprocessing does, which hands over what workers share
-with told_in_one_line():
+with exit_on_user_error():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
@@ -191,8 +191,8 @@ with told_in_one_line():
 def test_a_clean_up_that_fails_does_not_hide_the_signal(folder):
     code = """
 import os, signal
-from project.runtime.errors import told_in_one_line
-with told_in_one_line():
+from project.runtime.errors import exit_on_user_error
+with exit_on_user_error():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     except BaseException:

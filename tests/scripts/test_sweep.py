@@ -34,10 +34,10 @@ SMALL = ["--data.rows", "50", "--data.features", "2", "--trainer.max_epochs", "3
 LONG = [*RATE, "--search.data.batch_size", "int(5, 20)", *SMALL, "--trainer.max_epochs", "40"]
 
 
-def sweep(*words, folder=S, trials=3, **options):
+def sweep(*args, folder=S, trials=3, **options):
     """A search in this process."""
     given = {**dict.fromkeys(("metric", "direction", "pruner", "seed")), "trust": [], **options}
-    given["search"], given["words"] = split_words(words)
+    given["search"], given["args"] = split_words(args)
     search(folder, trials, 1, given)
 
 
@@ -64,8 +64,8 @@ def wait_for_epochs(command, folder, *numbers):
 def swept(tmp_path_factory):
     """A finished search, and what it printed."""
     working_folder = tmp_path_factory.mktemp("swept")
-    words = [*RATE, "--search.optimizer", "choice(SGD, Adam)", "--search.data.batch_size", "int(5, 50)"]
-    done = run_script(working_folder, "sweep", *words, *SMALL, "--trials", 8)
+    args = [*RATE, "--search.optimizer", "choice(SGD, Adam)", "--search.data.batch_size", "int(5, 50)"]
+    done = run_script(working_folder, "sweep", *args, *SMALL, "--trials", 8)
     assert (done.returncode, done.stderr) == (0, "")
     return working_folder / "lightning_logs" / "sweep_0", done.stdout
 
@@ -159,7 +159,7 @@ def test_what_an_experiment_leaves_out_comes_back(experiment, folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         ("", "nothing to search: give flags with ranges"),
         ("--search.optimizer.lrr uniform(0,1)", "SGD has no argument 'lrr'"),
@@ -189,9 +189,9 @@ def test_what_an_experiment_leaves_out_comes_back(experiment, folder):
         ("--search.optimizer.lr log(0.1,1) --data.rows 0", "--data.rows is 0"),
     ],
 )
-def test_a_mistake_is_told_before_any_trial(folder, words, told):
+def test_a_mistake_is_told_before_any_trial(folder, args, told):
     with pytest.raises(UserError) as caught:
-        sweep(*words.split())
+        sweep(*args.split())
     assert told in str(caught.value)
     assert list(folder.iterdir()) == []
 
@@ -316,16 +316,16 @@ def test_a_trial_that_loses_every_process_fails(folder, capsys):
 
 def test_more_trials_are_added_and_other_ranges_refused(folder, table, capsys):
     path = table()
-    words = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=2"]
-    sweep(*RATE, *words, trials=2)
+    args = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=2"]
+    sweep(*RATE, *args, trials=2)
     before = facts(S)
     for changed, told in [
         (
-            ["--search.optimizer.lr", "log(1e-3, 2)", *words],
+            ["--search.optimizer.lr", "log(1e-3, 2)", *args],
             r"--search.optimizer.lr: .*log\(1e-3, 1\), and log\(1e-3, 2\)",
         ),
-        ([*RATE, "--search.data.batch_size", "int(4, 8)", *words], "--search.data.batch_size: .* begun with nothing"),
-        ([*RATE, *words, "--data.batch_size", "4"], "--data.batch_size: .*was begun with 32, and 4 was given"),
+        ([*RATE, "--search.data.batch_size", "int(4, 8)", *args], "--search.data.batch_size: .* begun with nothing"),
+        ([*RATE, *args, "--data.batch_size", "4"], "--data.batch_size: .*was begun with 32, and 4 was given"),
     ]:
         with pytest.raises(UserError, match=told):
             sweep(*changed, trials=4)
@@ -342,15 +342,15 @@ def test_more_trials_are_added_and_other_ranges_refused(folder, table, capsys):
 
 def test_no_study_grants_trust(folder, capsys):
     (folder / "mine.py").write_text("from project.nets import MLP\nclass Own(MLP): ...\n")
-    words = [*RATE, *SMALL, "--model.net=mine.Own"]
-    sweep(*words, trust=["--trust=mine"], trials=1)
+    args = [*RATE, *SMALL, "--model.net=mine.Own"]
+    sweep(*args, trust=["--trust=mine"], trials=1)
     assert "--config s/best.yaml --trust=mine" in capsys.readouterr().out
     with pytest.raises(UserError, match="give --trust mine to allow it"):
         sweep(trials=2)
     sweep(trust=["--trust=mine"], trials=2)
     with sqlite3.connect(S / "study.db") as database:
         [[stored]] = database.execute("select value_json from study_user_attributes where key = 'settings'").fetchall()
-        forged = json.loads(stored) | {"words": [*SMALL, "--model.net=mine.Own", "--trust=mine"]}
+        forged = json.loads(stored) | {"args": [*SMALL, "--model.net=mine.Own", "--trust=mine"]}
         query = "update study_user_attributes set value_json = ? where key = 'settings'"
         database.execute(query, [json.dumps(forged)])
     with pytest.raises(UserError, match="--trust: no study grants it"):
@@ -359,10 +359,10 @@ def test_no_study_grants_trust(folder, capsys):
 
 
 def test_a_killed_search_ends_as_one_that_was_not(folder):
-    words = [*LONG, "--trials", "2"]
-    assert run_script(folder, "sweep", *words, "--folder", "whole").returncode == 0
+    args = [*LONG, "--trials", "2"]
+    assert run_script(folder, "sweep", *args, "--folder", "whole").returncode == 0
     for trial in (0, 1):
-        command = Command(folder, "sweep", *words, "--folder", "killed")
+        command = Command(folder, "sweep", *args, "--folder", "killed")
         wait_for_epochs(command, folder / "killed", trial)
         os.kill(command.pid, signal.SIGKILL)
         command.finish(20)
@@ -376,24 +376,24 @@ def test_a_killed_search_ends_as_one_that_was_not(folder):
 
 
 def test_a_signal_ends_a_search_with_the_line_that_resumes_it(folder):
-    words = [*LONG, "--trials", "2"]
+    args = [*LONG, "--trials", "2"]
     for number, name in enumerate(["SIGTERM", "SIGINT"]):
-        command = Command(folder, "sweep", *words)
+        command = Command(folder, "sweep", *args)
         wait_for_epochs(command, folder / "lightning_logs/sweep_0", number)
         os.kill(command.pid, signal.Signals[name])
         done = command.finish(20)
         assert done.returncode == 128 + signal.Signals[name]
         [resume] = re.findall(rf"{number} of 2 trials done: go on with python scripts/sweep.py (.*)\n", done.stderr)
-        words = resume.split()
-    assert run_script(folder, "sweep", *words).returncode == 0
+        args = resume.split()
+    assert run_script(folder, "sweep", *args).returncode == 0
     trials = open_study(folder / "lightning_logs/sweep_0").trials
     assert [len(trial.intermediate_values) for trial in trials] == [40, 40]
     assert all(len(trial.user_attrs["starts"]) == 1 and trial.user_attrs["starts"][0] > 3 for trial in trials)
 
 
 def test_commands_share_a_search_and_go_on_with_what_a_killed_one_has_left(folder):
-    words = [*LONG, "--trials", "3", "--folder", "s"]
-    commands = [Command(folder, "sweep", *words) for _ in range(2)]
+    args = [*LONG, "--trials", "3", "--folder", "s"]
+    commands = [Command(folder, "sweep", *args) for _ in range(2)]
     wait_for_epochs(commands[0], S, 0, 1)
     os.kill(commands[0].pid, signal.SIGKILL)
     commands[0].finish(20)
@@ -408,8 +408,8 @@ def test_commands_share_a_search_and_go_on_with_what_a_killed_one_has_left(folde
 
 def killed_midway(folder, trials, finished):
     """A search by two processes of one command, of which the first one is killed, and then resumed."""
-    words = [*LONG, "--trials", trials, "--processes", 2, "--folder", "s"]
-    command = Command(folder, "sweep", *words)
+    args = [*LONG, "--trials", trials, "--processes", 2, "--folder", "s"]
+    command = Command(folder, "sweep", *args)
     wait_for_epochs(command, S, finished + 1)
     others = children(command.pid)
     os.kill(command.pid, signal.SIGKILL)

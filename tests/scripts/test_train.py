@@ -203,9 +203,9 @@ def test_resume_goes_on_where_the_run_stopped(folder, capsys):
 
 
 def test_a_resumed_run_ends_as_the_uninterrupted_one(folder, capsys):
-    words = [*QUIET, "--data.batch_size", "7", "--optimizer.momentum", "0.9", "--trainer.max_epochs"]
-    train([*words, "6"])
-    train([*words, "3"])
+    args = [*QUIET, "--data.batch_size", "7", "--optimizer.momentum", "0.9", "--trainer.max_epochs"]
+    train([*args, "6"])
+    train([*args, "3"])
     train(["--ckpt_path", "last", "--trainer.max_epochs", "6"])
     whole, resumed = (weights(folder / f"lightning_logs/version_{version}") for version in (0, 1))
     assert all(value.equal(resumed[name]) for name, value in whole.items())

@@ -35,13 +35,13 @@ def test_a_net_of_ones_own_takes_every_command_with_trust_and_none_without(packa
         ("distill", "lightning_logs/version_0", *SHORT),
         ("crossvalidate", "--folds", "2", *SHORT, "--model.net", "mypackage.nets.Own"),
     ]
-    for script, *words in commands:
-        done = run_script(package, script, *words)
+    for script, *args in commands:
+        done = run_script(package, script, *args)
 
         assert done.returncode == 2
 
         assert "give --trust mypackage to allow it" in done.stderr
-        done = run_script(package, script, *words, "--trust", "mypackage")
+        done = run_script(package, script, *args, "--trust", "mypackage")
         assert done.returncode == 0, done.stderr
     assert "trust" not in (package / "lightning_logs" / "version_0" / "config.yaml").read_text()
 
@@ -53,10 +53,10 @@ def test_a_trusted_module_gives_its_classes_by_name(package):
 
 def test_trust_ends_with_the_command(package, monkeypatch):
     monkeypatch.syspath_prepend(str(package))
-    words = [*SHORT, "--model.net", "mypackage.Own"]
-    train([*words, "--trust", "mypackage"])
+    args = [*SHORT, "--model.net", "mypackage.Own"]
+    train([*args, "--trust", "mypackage"])
     for command in (
-        lambda: train(words),
+        lambda: train(args),
         lambda: evaluate("last"),
         lambda: predict("last", Path("rows.csv"), Path("out.csv")),
     ):
@@ -73,7 +73,7 @@ def test_no_file_grants_trust(package, key):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["--trust"], "--trust needs the name of a module"),
         (["--trust", "no_such_module"], "no_such_module"),
@@ -82,9 +82,9 @@ def test_no_file_grants_trust(package, key):
         (["--trust", "jsonargparse"], "--trust jsonargparse"),
     ],
 )
-def test_trust_in_nothing_is_told(folder, words, told):
+def test_trust_in_nothing_is_told(folder, args, told):
     with pytest.raises(UserError, match=told):
-        train([*SHORT, *words])
+        train([*SHORT, *args])
 
 
 def test_modules_within_known_ones_stay_known_when_trust_ends(folder):

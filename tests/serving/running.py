@@ -16,7 +16,7 @@ import httpx
 
 from tests.command import script_path
 
-LONGEST = 30.0  # seconds
+MAX_LENGTH = 30.0  # seconds
 
 
 class Running:
@@ -29,10 +29,10 @@ class Running:
         pid: Of the process that was started.
     """
 
-    def __init__(self, artifact: Path, *words: object, **environment: str) -> None:
+    def __init__(self, artifact: Path, *args: object, **environment: str) -> None:
         self.artifact = artifact
         self.process = subprocess.Popen(
-            [sys.executable, str(script_path("serve")), str(artifact), "--port", "0", *map(str, words)],
+            [sys.executable, str(script_path("serve")), str(artifact), "--port", "0", *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -43,7 +43,7 @@ class Running:
         line = self.told()
         assert line.startswith("serving "), line or self.stop()
         self.url = line.split()[-1]
-        self.client = httpx.Client(base_url=self.url, timeout=LONGEST)
+        self.client = httpx.Client(base_url=self.url, timeout=MAX_LENGTH)
 
     @property
     def port(self) -> int:
@@ -61,16 +61,16 @@ class Running:
 
     def told(self) -> str:
         """The next line that the server prints; empty at the end."""
-        return self._lines[self.process.stdout].get(timeout=LONGEST)
+        return self._lines[self.process.stdout].get(timeout=MAX_LENGTH)
 
     def complained(self) -> str:
         """The next line on its standard error; empty at the end."""
-        return self._lines[self.process.stderr].get(timeout=LONGEST)
+        return self._lines[self.process.stderr].get(timeout=MAX_LENGTH)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Exit status, and errors that were not asked for yet."""
         self.process.send_signal(number)
-        status = self.process.wait(LONGEST)
+        status = self.process.wait(MAX_LENGTH)
         return status, "".join(iter(self.complained, ""))
 
 
@@ -89,9 +89,9 @@ def _lines(stream: IO[str] | None) -> SimpleQueue[str]:
 
 
 @contextmanager
-def running(artifact: Path, *words: object, **environment: str) -> Iterator[Running]:
+def running(artifact: Path, *args: object, **environment: str) -> Iterator[Running]:
     """A server, stopped at the end, which must have nothing to complain of."""
-    server = Running(artifact, *words, **environment)
+    server = Running(artifact, *args, **environment)
     try:
         yield server
         if server.process.poll() is None:
@@ -102,7 +102,7 @@ def running(artifact: Path, *words: object, **environment: str) -> Iterator[Runn
         server.process.wait()
 
 
-def eventually(true: Any, seconds: float = LONGEST) -> None:
+def eventually(true: Any, seconds: float = MAX_LENGTH) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not true():

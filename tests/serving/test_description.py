@@ -14,8 +14,8 @@ from project.serving.model import CSV, JSON
 @pytest.mark.parametrize("name", ["houses", "pets", "images", "series"])
 def test_schemathesis_finds_nothing(servers, name):
     command = Path(sys.executable).with_name("schemathesis")
-    words = ["run", f"{servers[name][1].url}/openapi.json", "--max-examples", "20", "--generation-deterministic"]
-    done = subprocess.run([command, *words, "--no-color"], capture_output=True, text=True, timeout=120)
+    args = ["run", f"{servers[name][1].url}/openapi.json", "--max-examples", "20", "--generation-deterministic"]
+    done = subprocess.run([command, *args, "--no-color"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[:2_000]
     assert "Tested: 5" in done.stdout
 

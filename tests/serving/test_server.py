@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.serving.artifacts import metadata, write_linear, write_waiting
-from tests.serving.running import LONGEST, Running, eventually, running
+from tests.serving.running import MAX_LENGTH, Running, eventually, running
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def answers(server: Running, count: int = 40) -> set[float]:
     """What is answered over so many new connections, to reach every worker."""
     found = set()
     for _ in range(count):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONGEST)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=MAX_LENGTH)
         connection.request("POST", "/predict", '{"rows": [[1]]}', {"content-type": "application/json"})
         found.add(json.loads(connection.getresponse().read())["predictions"][0]["y"])
         connection.close()
@@ -67,7 +67,7 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
         processes = [server.pid, *children(server.pid)]
         assert len(processes) == (1 if workers == 1 else 3)
         server.predict([[1]])  # leaves an idle connection
-        with socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
             head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
             connection.sendall(head.encode() + b"\r\n\r\n" + text[:5])
             time.sleep(0.3)
@@ -78,7 +78,7 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
             answer = b"".join(iter(lambda: connection.recv(1_000), b""))
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.endswith(b'{"predictions": [{"y": 7}]}')
-        assert server.process.wait(LONGEST) == 0
+        assert server.process.wait(MAX_LENGTH) == 0
         assert time.monotonic() - start < 5
         assert not any(map(is_alive, processes))
         assert server.complained() == ""
@@ -87,7 +87,7 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
 def test_who_never_finishes_holds_no_exit(model):
     with running(model(7), "--workers", 2) as server:
         processes = [server.pid, *children(server.pid)]
-        with socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
             connection.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Type: text/csv\r\n\r\na"
             )
@@ -105,7 +105,7 @@ def test_what_takes_too_long_holds_no_exit(tmp_path):
     text = b'{"rows": [[1e9]]}' + b" " * 20_000
     with (
         running(write_waiting(tmp_path / "waiting.onnx")) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=LONGEST) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection,
     ):
         head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + text)
@@ -124,7 +124,7 @@ def test_a_new_artifact_swaps_in_without_a_lost_request(model, workers, asked):
         stop, found, lost = threading.Event(), [], []
 
         def rush() -> None:
-            with httpx.Client(base_url=server.url, timeout=LONGEST) as client:
+            with httpx.Client(base_url=server.url, timeout=MAX_LENGTH) as client:
                 while not stop.is_set():
                     answer = client.post("/predict", json={"rows": [[1]]})
                     (found if answer.status_code == 200 else lost).append(answer.json()["predictions"][0]["y"])

@@ -13,8 +13,8 @@ from tests.command import run_script
 
 
 def test_each_fold_is_the_exact_answer_of_the_others(folder, table):
-    words = ["--data", "TabularDataModule", "--data.path", str(table(rows=60, _1=",9")), "--data.target", "y"]
-    found = list(crossvalidate(3, [*words, "--model", "LinearRegression"]))
+    args = ["--data", "TabularDataModule", "--data.path", str(table(rows=60, _1=",9")), "--data.target", "y"]
+    found = list(crossvalidate(3, [*args, "--model", "LinearRegression"]))
     assert [run.name for run, _ in found] == ["fold_0", "fold_1", "fold_2"]
     for run, metrics in found:
         splits = ExperimentCLI(["--config", str(run / "config.yaml"), "--trainer.logger", "false"]).datamodule.splits
@@ -44,7 +44,7 @@ def test_the_command_prints_mean_and_spread_and_leaves_no_empty_folder(folder):
 
 
 @pytest.mark.parametrize(
-    ("folds", "words", "told"),
+    ("folds", "args", "told"),
     [
         (1, [], "--folds is 1: give 2 or more"),
         (0, [], "--folds is 0"),
@@ -55,6 +55,6 @@ def test_the_command_prints_mean_and_spread_and_leaves_no_empty_folder(folder):
         (3, ["--trainer.limit_test_batches", "0"], "--trainer.limit_test_batches is 0"),
     ],
 )
-def test_mistakes(folder, folds, words, told):
+def test_mistakes(folder, folds, args, told):
     with pytest.raises(UserError, match=told):
-        list(crossvalidate(folds, words))
+        list(crossvalidate(folds, args))

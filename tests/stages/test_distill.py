@@ -9,7 +9,7 @@ import torch
 
 from project.inference.evaluate import evaluate
 from project.models import DistilledClassification, DistilledRegression
-from project.models.prepared import Prepared
+from project.models.prepared import PreparedBatch
 from project.nets import MLP
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
@@ -41,8 +41,10 @@ def test_the_objective_is_that_of_hinton_over_labelled_rows_and_all_rows():
     rng = np.random.default_rng(0)
     student, teacher = (rng.normal(size=(5, 3)).astype(np.float32) for _ in range(2))
     y = torch.tensor([2, -1, 0, -1, 1])
-    taught = torch.from_numpy(teacher)
-    loss = model.objective(torch.from_numpy(student), Prepared(torch.zeros(5, 2), y, y, None, taught)).item()
+    teacher_outputs = torch.from_numpy(teacher)
+    loss = model.objective(
+        torch.from_numpy(student), PreparedBatch(torch.zeros(5, 2), y, y, None, teacher_outputs)
+    ).item()
     p, q = softmax(teacher / 4), softmax(student / 4)
     divergence = (p * np.log(p / q)).sum(1).mean() * 16
     labelled = -np.log(softmax(student)[[0, 2, 4], [2, 0, 1]]).mean()
@@ -52,15 +54,15 @@ def test_the_objective_is_that_of_hinton_over_labelled_rows_and_all_rows():
 def test_numbers_are_learned_by_their_distance_to_labels_and_to_the_teachers():
     model = DistilledRegression(in_shape=(2,), out_features=1, net=MLP, teacher="", labels_weight=0.25)
     outputs, y = torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [torch.nan]])
-    taught = torch.tensor([[0.0], [5.0]])
-    loss = model.objective(outputs, Prepared(torch.zeros(2, 2), y, y, None, taught))
+    teacher_outputs = torch.tensor([[0.0], [5.0]])
+    loss = model.objective(outputs, PreparedBatch(torch.zeros(2, 2), y, y, None, teacher_outputs))
     assert loss.item() == pytest.approx(0.25 * 4 + 0.75 * (1 + 9) / 2)
 
 
 def test_a_student_without_labels_becomes_its_linear_teacher(folder, capsys):
     train(SHORT)
-    words = ["--model.labels_weight", "0", "--optimizer.lr", "0.1", "--trainer.max_epochs", "60", "--data.seed", "9"]
-    metrics = distill(TEACHER, words=words)
+    args = ["--model.labels_weight", "0", "--optimizer.lr", "0.1", "--trainer.max_epochs", "60", "--data.seed", "9"]
+    metrics = distill(TEACHER, args=args)
     teacher, student = load(TEACHER).equation, load("lightning_logs/version_1").equation
     torch.testing.assert_close(student.weights, teacher.weights, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(student.bias, teacher.bias, rtol=1e-4, atol=1e-4)
@@ -70,7 +72,7 @@ def test_a_student_without_labels_becomes_its_linear_teacher(folder, capsys):
 def test_rows_that_only_the_teacher_labels_help_where_labels_are_few(folder, capsys):
     train([*DIGITS, "--trainer.max_epochs", "10"])
     few = ["--sampling.labels", "50", "--sampling.unlabelled", "true"]
-    metrics = distill(TEACHER, baseline=True, words=[*few, "--model.net", "MLP", "--model.labels_weight", "0.1"])
+    metrics = distill(TEACHER, baseline=True, args=[*few, "--model.net", "MLP", "--model.labels_weight", "0.1"])
     assert metrics["student"]["test/accuracy"] > metrics["labels alone"]["test/accuracy"] + 0.05
     assert list(metrics) == ["labels alone", "student", "teacher"]
 
@@ -79,28 +81,28 @@ def test_a_table_of_unlabelled_rows_is_learned_from(folder, table, capsys):
     data = ["--data", "TabularDataModule", "--data.path", str(table(rows=100)), "--data.target", "y", *QUIET]
     train([*data, "--model", "LinearRegression"])
     (folder / "more.csv").write_text("a,b\n" + "".join(f"{i},{i % 13}\n" for i in range(300)))
-    words = ["--sampling.unlabelled_path", "more.csv", "--trainer.max_epochs", "2"]
-    distill(TEACHER, words=words)
+    args = ["--sampling.unlabelled_path", "more.csv", "--trainer.max_epochs", "2"]
+    distill(TEACHER, args=args)
     written = json.loads((folder / "lightning_logs/version_1/metrics.json").read_text())
     assert round(written["rows_per_second"] * written["seconds/fit"]) == 2 * (70 + 300)
 
 
 def test_the_student_is_a_run_that_needs_no_teacher(folder, capsys):
     train([*DIGITS, "--trainer.max_epochs", "1"])
-    distill(TEACHER, words=["--model.net", "MLP", "--trainer.max_epochs", "1"])
+    distill(TEACHER, args=["--model.net", "MLP", "--trainer.max_epochs", "1"])
     expected = evaluate("lightning_logs/version_1")
     shutil.rmtree(TEACHER)
     assert evaluate("lightning_logs/version_1") == expected
-    finetune("lightning_logs/version_1", words=["--trainer.max_epochs", "1"])
+    finetune("lightning_logs/version_1", args=["--trainer.max_epochs", "1"])
     assert type(load("lightning_logs/version_2")).__name__ == "Classification"
 
 
 @pytest.mark.parametrize("mutual", ["false", "true"])
 def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mutual):
     train(SHORT)
-    words = ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.mutual", mutual, "--optimizer", "Adam"]
+    args = ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.mutual", mutual, "--optimizer", "Adam"]
     for epochs in ("4", "2"):
-        distill(TEACHER, words=[*words, "--trainer.max_epochs", epochs])
+        distill(TEACHER, args=[*args, "--trainer.max_epochs", epochs])
     train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
     whole, resumed = (read_checkpoint(find_checkpoint(f"lightning_logs/version_{k}", "last.ckpt")) for k in (1, 2))
     for part in ("state_dict", "peer"):
@@ -112,7 +114,7 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["--data.outputs", "2"], r"its target_names are \['y'\], and the student's \['y1', 'y2'\]"),
         (["--data.features", "2"], r"--model.teacher .*rows of \(3,\), and the student's are \(2,\)"),
@@ -123,8 +125,8 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
         (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
     ],
 )
-def test_a_mistake_is_told_before_any_training(folder, capsys, words, told):
+def test_a_mistake_is_told_before_any_training(folder, capsys, args, told):
     train([*SHORT, "--trainer.max_epochs", "1"])
     with pytest.raises(UserError, match=told):
-        distill(TEACHER, words=words)
+        distill(TEACHER, args=args)
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]

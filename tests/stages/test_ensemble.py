@@ -46,15 +46,15 @@ TABLE = ["--data.features", "3", "--data.rows", "60"]
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [TABLE, [*TABLE, *MLP], ["--data", "SeriesDataModule", "--data.rows", "200", "--model.net", "RNN"]],
     ids=["linear", "mlp", "rnn"],
 )
-def test_members_trained_jointly_are_those_trained_one_by_one(folder, capsys, words):
-    words = [*words, "--trainer.max_epochs", "3", *QUIET]
+def test_members_trained_jointly_are_those_trained_one_by_one(folder, capsys, args):
+    args = [*args, "--trainer.max_epochs", "3", *QUIET]
     for seed in ("0", "1", "2"):
-        train([*words, "--seed_everything", seed, "--sampling.bootstrap", seed])
-    train_jointly(3, True, words)
+        train([*args, "--seed_everything", seed, "--sampling.bootstrap", seed])
+    train_jointly(3, True, args)
     members = load(3).net.net.members
     for k, member in enumerate(members):
         torch.testing.assert_close(member.state_dict(), load(k).net.net.state_dict(), rtol=1e-5, atol=1e-6)
@@ -63,9 +63,9 @@ def test_members_trained_jointly_are_those_trained_one_by_one(folder, capsys, wo
 
 
 def test_joint_training_resumes_as_if_never_interrupted(folder, capsys):
-    words = ["--data.features", "3", "--data.rows", "60", *QUIET, *MLP]
-    train_jointly(3, True, [*words, "--trainer.max_epochs", "4"])
-    train_jointly(3, True, [*words, "--trainer.max_epochs", "2"])
+    args = ["--data.features", "3", "--data.rows", "60", *QUIET, *MLP]
+    train_jointly(3, True, [*args, "--trainer.max_epochs", "4"])
+    train_jointly(3, True, [*args, "--trainer.max_epochs", "2"])
     train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
     whole, resumed = (load(number).state_dict() for number in (0, 1))
     assert all(value.equal(resumed[name]) for name, value in whole.items())
@@ -73,7 +73,7 @@ def test_joint_training_resumes_as_if_never_interrupted(folder, capsys):
 
 def test_an_ensemble_is_fine_tuned_and_combined_again(folder, capsys):
     train_jointly(2, False, [*SHORT, *MLP])
-    metrics = finetune("lightning_logs/version_0", words=["--finetuning.freeze", "[backbone]"])
+    metrics = finetune("lightning_logs/version_0", args=["--finetuning.freeze", "[backbone]"])
     assert metrics["parameters/frozen_change"] == 0.0
     assert metrics["parameters/trained"] == 2 * 9
     combine(["lightning_logs/version_0", "lightning_logs/version_1"])
@@ -104,7 +104,7 @@ def test_a_run_is_a_member_once(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["one", "two", "--members", "3"], "--members and --bootstrap train one net anew: give either these or runs"),
         (["one", "two", "--bootstrap"], "--members and --bootstrap train one net anew: give either these or runs"),
@@ -114,8 +114,8 @@ def test_a_run_is_a_member_once(folder, capsys):
         (["--members", "3", "--model", "LinearRegression"], "--model LinearRegression solves"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told_in_one_line(folder, words, told):
-    done = run_script(folder, "ensemble", *words)
+def test_a_mistake_on_the_command_line_is_told_in_one_line(folder, args, told):
+    done = run_script(folder, "ensemble", *args)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"error: {told}")
 
@@ -126,9 +126,9 @@ def test_an_ensemble_has_two_members_or_more(folder):
 
 
 def test_members_that_start_alike_and_would_stay_so_are_refused(folder, capsys):
-    for words in (["--model.net.copies", "3"], ["--model.net.copies", "3", "--model.net.vectorize", "false"]):
+    for args in (["--model.net.copies", "3"], ["--model.net.copies", "3", "--model.net.vectorize", "false"]):
         with pytest.raises(UserError, match="members of the ensemble start alike.*--sampling.bootstrap 0"):
-            train([*SHORT, "--model.net", "Ensemble", "--model.net.nets+=Linear", *words])
+            train([*SHORT, "--model.net", "Ensemble", "--model.net.nets+=Linear", *args])
     assert not list(Path("lightning_logs").iterdir())
     train_jointly(2, True, SHORT)
     assert load(0).spread(torch.ones(1, 3)).item() > 0

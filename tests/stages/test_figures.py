@@ -34,9 +34,9 @@ def test_fine_tuning_beats_a_start_from_scratch_and_adapters_come_close(folder, 
     for seed in SEEDS:
         train([*LSTM, *seeded(seed), "--data.classes", "[0,1,2,3,4]", "--trainer.max_epochs", "10"])
         source = str(find_checkpoint("last"))
-        words = [*few, *seeded(seed + 100), "--data.seed", str(seed)]
-        adapted = finetune(source, 4, [*words, "--optimizer.lr", "0.007"])  # what starts at zero may learn faster
-        runs = {"scratch": train([*LSTM, *words]), "full": finetune(source, None, words), "lora": adapted}
+        args = [*few, *seeded(seed + 100), "--data.seed", str(seed)]
+        adapted = finetune(source, 4, [*args, "--optimizer.lr", "0.007"])  # what starts at zero may learn faster
+        runs = {"scratch": train([*LSTM, *args]), "full": finetune(source, None, args), "lora": adapted}
         for name, metrics in runs.items():
             found.setdefault(name, []).append(metrics["test/accuracy"])
     means = {name: statistics.mean(values) for name, values in found.items()}
@@ -66,12 +66,12 @@ def test_an_ensemble_of_five_beats_its_mean_member(folder, capsys):
 
 
 def test_twenty_linear_members_are_trained_together_faster_and_alike(folder, capsys):
-    words = ["--data.features", "10", "--data.rows", "2000", "--trainer.max_epochs", "10", *QUIET]
+    args = ["--data.features", "10", "--data.rows", "2000", "--trainer.max_epochs", "10", *QUIET]
     start = time.perf_counter()
     for seed in range(20):
-        train([*words, "--seed_everything", str(seed), "--sampling.bootstrap", str(seed)])
+        train([*args, "--seed_everything", str(seed), "--sampling.bootstrap", str(seed)])
     middle = time.perf_counter()
-    train_jointly(20, True, words)
+    train_jointly(20, True, args)
     joint, loop = time.perf_counter() - middle, middle - start
     runs = sorted(Path("lightning_logs").iterdir(), key=lambda path: int(path.name[8:]))
     *alone, together = (load_model(read_checkpoint(run / "checkpoints/last.ckpt")).net.net for run in runs)
@@ -93,14 +93,14 @@ def test_distillation_pays_where_most_rows_have_no_label(folder, capsys):
     for seed in SEEDS:
         train([*CNN, *seeded(seed)])
         teacher = str(find_checkpoint("last"))
-        words = [*seeded(seed), "--model.net", "MLP", "--model.labels_weight", "0.1", *QUIET]
+        args = [*seeded(seed), "--model.net", "MLP", "--model.labels_weight", "0.1", *QUIET]
         few = ["--sampling.labels", "150"]
-        student = distill(teacher, False, [*words, *few, "--sampling.unlabelled", "true"])
+        student = distill(teacher, False, [*args, *few, "--sampling.unlabelled", "true"])
         steps = ["--trainer.max_epochs", "320", "--lr_scheduler.T_max", "320"]  # 5 steps an epoch, and not 40
         alone = train([*CNN, *seeded(seed), "--model.net", "MLP", *few, *steps])
         for name, metrics in (student | {"labels alone": alone}).items():
             found[name].append(metrics["test/accuracy"])
-        for name, metrics in distill(teacher, True, words).items():
+        for name, metrics in distill(teacher, True, args).items():
             full.setdefault(name, []).append(metrics["test/accuracy"])
     means = {name: round(statistics.mean(values), 4) for name, values in found.items()}
     with capsys.disabled():

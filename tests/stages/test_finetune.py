@@ -45,14 +45,14 @@ def moved(run, other=SOURCE, name=LAST):
 
 
 def test_it_starts_where_the_run_ended(source):
-    metrics = finetune(SOURCE, words=["--trainer.max_epochs", "0"])
+    metrics = finetune(SOURCE, args=["--trainer.max_epochs", "0"])
     assert moved("lightning_logs/version_1") == set()
     expected, _ = evaluate(SOURCE)
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
 
 def test_a_head_is_new_where_classes_are_others_and_features_are_standardised_as_before(source):
-    metrics = finetune(SOURCE, words=[*HIGH, "--trainer.max_epochs", "0"])
+    metrics = finetune(SOURCE, args=[*HIGH, "--trainer.max_epochs", "0"])
     assert moved("lightning_logs/version_1") == {"net.net.head.weight", "net.net.head.bias"}
     config = yaml.safe_load(Path("lightning_logs/version_1/config.yaml").read_text())
     assert config["weights"]["reinitialize"] == ["head"]
@@ -60,7 +60,7 @@ def test_a_head_is_new_where_classes_are_others_and_features_are_standardised_as
 
 
 def test_a_frozen_backbone_moves_exactly_nothing_its_batch_norms_included(source, capsys):
-    metrics = finetune(SOURCE, words=[*HIGH, "--finetuning.freeze", "[backbone]", "--trainer.max_epochs", "2"])
+    metrics = finetune(SOURCE, args=[*HIGH, "--finetuning.freeze", "[backbone]", "--trainer.max_epochs", "2"])
     assert moved("lightning_logs/version_1") == {"net.net.head.weight", "net.net.head.bias"}
     head = sum(value.numel() for name, value in state(SOURCE).items() if ".head." in name)
     assert metrics["parameters/trained"] == head == 16 * 3 + 3
@@ -77,7 +77,7 @@ def test_layers_thaw_from_the_head_down(source):
     thawing = [*HIGH, "--finetuning.freeze", "[backbone]", "--finetuning.unfreeze_every", "1"]
     trained = []
     for number, epochs in enumerate(("1", "2", "3"), start=1):
-        finetune(SOURCE, words=[*thawing, "--trainer.max_epochs", epochs])
+        finetune(SOURCE, args=[*thawing, "--trainer.max_epochs", epochs])
         trained.append({name.split(".")[2] + name.split(".")[3] for name in moved(f"lightning_logs/version_{number}")})
     first, second, third = trained
     assert first == {"headweight", "headbias"}
@@ -86,25 +86,25 @@ def test_layers_thaw_from_the_head_down(source):
 
 
 def test_deeper_layers_learn_slower(source):
-    words = ["--config", str(source / "config.yaml"), "--finetuning.layer_decay", "0.5"]
-    optimizer = ExperimentCLI(words).model.configure_optimizers()[0][0]
-    names = {id(parameter): name for name, parameter in ExperimentCLI(words).model.named_parameters()}
+    args = ["--config", str(source / "config.yaml"), "--finetuning.layer_decay", "0.5"]
+    optimizer = ExperimentCLI(args).model.configure_optimizers()[0][0]
+    names = {id(parameter): name for name, parameter in ExperimentCLI(args).model.named_parameters()}
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([0.003 * 0.5**depth for depth in range(4)])
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["--finetuning.freeze", "[backbone]", "--finetuning.unfreeze_every", "1", "--finetuning.layer_decay", "0.5"],
         ["lora"],
     ],
     ids=["thawing", "adapters"],
 )
-def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one_also_without_its_source(source, words):
-    lora = 2 if words == ["lora"] else None
-    more = [*HIGH, *([] if lora else words)]
+def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one_also_without_its_source(source, args):
+    lora = 2 if args == ["lora"] else None
+    more = [*HIGH, *([] if lora else args)]
     finetune(SOURCE, lora, [*more, "--trainer.max_epochs", "4"])
     finetune(SOURCE, lora, [*more, "--trainer.max_epochs", "2"])
     source.rename("elsewhere")
@@ -123,7 +123,7 @@ def test_adapters_are_merged_in_what_is_loaded_and_the_next_stage_has_none(sourc
     before = load(SOURCE).state_dict()
     change = (adapted.state_dict()["net.net.layers.1.weight"] - before["net.net.layers.1.weight"]).detach()
     assert 0 < torch.linalg.matrix_rank(change, atol=1e-6) <= 2
-    finetune("lightning_logs/version_1", words=["--trainer.max_epochs", "0"])
+    finetune("lightning_logs/version_1", args=["--trainer.max_epochs", "0"])
     merged = state("lightning_logs/version_2")
     torch.testing.assert_close(merged, adapted.state_dict())
 
@@ -134,15 +134,15 @@ def test_an_adapter_alone_is_small_and_makes_the_whole_with_its_run(source):
     assert path.name == "adapter.safetensors"
     assert path.stat().st_size < 8_000
     assert load_file(path).keys() >= {"net.net.head.weight", "net.net.layers.1.weight.lora_up"}
-    words = [*CNN, *HIGH, "--trainer.max_epochs", "0", "--weights.path", str(path)]
-    train(words)
+    args = [*CNN, *HIGH, "--trainer.max_epochs", "0", "--weights.path", str(path)]
+    train(args)
     torch.testing.assert_close(state("lightning_logs/version_2"), load("lightning_logs/version_1").state_dict())
     with pytest.raises(UserError, match="the run has no adapters"):
         export(SOURCE, format="adapter")
     (source / "checkpoints/best.ckpt").write_bytes((source / LAST).read_bytes())
     train(["--ckpt_path", SOURCE, "--trainer.max_epochs", "3"])
     with pytest.raises(UserError, match="other weights than those that it adapts"):
-        train(words)
+        train(args)
 
 
 def test_other_features_take_a_new_input_and_another_task_a_new_head(folder, capsys):
@@ -165,8 +165,8 @@ def test_other_features_take_a_new_input_and_another_task_a_new_head(folder, cap
 
 
 def test_last_is_the_run_that_it_meant_when_training_began(source):
-    words = ["--config", str(source / "config.yaml"), "--trainer.max_epochs", "0", "--weights.path", "last"]
-    train(words)
+    args = ["--config", str(source / "config.yaml"), "--trainer.max_epochs", "0", "--weights.path", "last"]
+    train(args)
     train([*CNN, *LOW, "--trainer.max_epochs", "1", "--seed_everything", "1"])  # which is the last one now
     train(["--config", "lightning_logs/version_1/config.yaml"])
     assert moved("lightning_logs/version_3") == set()
@@ -189,7 +189,7 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["--finetuning.freeze", "[backbone, head]"], "nothing is left to train"),
         (["--finetuning.freeze", "[foo]"], "freeze foo: CNN has none: give backbone, blocks, layers, head"),
@@ -210,14 +210,14 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
         (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only a distillation learns from rows without"),
     ],
 )
-def test_a_mistake_is_told_before_any_training(source, words, told):
+def test_a_mistake_is_told_before_any_training(source, args, told):
     with pytest.raises(UserError, match=told):
-        finetune(SOURCE, words=words)
+        finetune(SOURCE, args=args)
     assert [path.name for path in Path("lightning_logs").iterdir()] == ["version_0"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "told"),
     [
         (["--weights.path", "no.safetensors"], "no.safetensors: no such file"),
         (["--weights.path", "bad.safetensors"], "bad.safetensors: not a safetensors file"),
@@ -230,19 +230,19 @@ def test_a_mistake_is_told_before_any_training(source, words, told):
         (["--model.net", "LoRA"], "--model.net: LoRA needs net$"),
     ],
 )
-def test_a_mistake_about_weights_is_told_before_any_training(folder, words, told):
+def test_a_mistake_about_weights_is_told_before_any_training(folder, args, told):
     Path("bad.safetensors").write_text("hello")
     with pytest.raises(UserError, match=told):
-        train(words)
+        train(args)
     assert not list(Path("lightning_logs").glob("*"))
 
 
 def test_a_configuration_does_not_take_the_place_of_the_runs_weights(source):
     Path("other.yaml").write_text("weights: {path: null}\n")
     with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
-        finetune(SOURCE, words=["--config", "other.yaml"])
+        finetune(SOURCE, args=["--config", "other.yaml"])
     with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
-        prune(SOURCE, structured=0.5, words=["--config", "other.yaml"])
+        prune(SOURCE, structured=0.5, args=["--config", "other.yaml"])
 
 
 def test_a_part_of_a_net_that_is_all_head_is_frozen(folder, capsys):
@@ -253,16 +253,16 @@ def test_a_part_of_a_net_that_is_all_head_is_frozen(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("lora", "words", "told"),
+    ("lora", "args", "told"),
     [
         (0, [], "--lora is 0: give a rank"),
         (4, ["--finetuning.freeze", "[backbone]"], "LoRA trains nothing there"),
         (4, ["--finetuning.layer_decay", "0.5"], "what is trained is one layer"),
     ],
 )
-def test_adapters_leave_nothing_to_freeze_or_to_slow_down(source, lora, words, told):
+def test_adapters_leave_nothing_to_freeze_or_to_slow_down(source, lora, args, told):
     with pytest.raises(UserError, match=told):
-        finetune(SOURCE, lora, words)
+        finetune(SOURCE, lora, args)
     assert [path.name for path in Path("lightning_logs").iterdir()] == ["version_0"]
 
 
@@ -276,7 +276,7 @@ def test_two_processes_thaw_as_one_does_with_twice_the_batch_size(folder, capsys
     net = ["--model.net", "MLP", "--model.net.hidden", "[8, 8]", "--optimizer.lr", "0.05", *QUIET]
     train([*net, "--trainer.max_epochs", "2"])
     thawing = ["--finetuning.freeze", "[backbone]", "--finetuning.unfreeze_every", "1", "--trainer.max_epochs", "4"]
-    finetune(SOURCE, words=thawing)
+    finetune(SOURCE, args=thawing)
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
     done = run_script(folder, "finetune", SOURCE, *thawing, *two, "--data.batch_size", "10")
     assert done.returncode == 0, done.stderr

@@ -117,7 +117,7 @@ def test_checkpoints_hold_plain_weights_with_exactly_as_many_zeros(mlp):
 
 
 def test_without_training_the_smallest_weights_of_all_layers_become_zero_and_no_other_changes(mlp):
-    prune(mlp, sparsity=0.5, words=["--trainer.max_epochs", "0"])
+    prune(mlp, sparsity=0.5, args=["--trainer.max_epochs", "0"])
     before, after = weights(state(0)), weights(state(1))
     limit = np.median(np.abs(before))
     np.testing.assert_array_equal(after, np.where(np.abs(before) > limit, before, 0))
@@ -131,15 +131,15 @@ def test_zeros_come_by_a_cubic_schedule_and_stay(mlp):
 
 def test_the_best_checkpoint_is_one_of_full_sparsity(mlp):
     rising = ["--optimizer.lr", "1e-9", "--pruning.epochs", "5"]  # the less is pruned, the better
-    prune(mlp, sparsity=0.9, words=rising)
+    prune(mlp, sparsity=0.9, args=rising)
     assert zeros(1) == round(0.9 * 78)
     assert read_checkpoint(Path(run(1), "checkpoints/best.ckpt"))["epoch"] >= 4
 
 
 def test_early_stopping_counts_from_full_sparsity(mlp):
     stopping = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
-    words = [*stopping, "--trainer.callbacks.patience", "1", "--optimizer.lr", "0", "--pruning.epochs", "4"]
-    prune(mlp, sparsity=0.9, words=words)
+    args = [*stopping, "--trainer.callbacks.patience", "1", "--optimizer.lr", "0", "--pruning.epochs", "4"]
+    prune(mlp, sparsity=0.9, args=args)
     assert zeros(1) == round(0.9 * 78)
     loops = read_checkpoint(Path(run(1), "checkpoints/last.ckpt"))["loops"]
     assert loops["fit_loop"]["epoch_progress"]["current"]["processed"] == 5
@@ -147,23 +147,23 @@ def test_early_stopping_counts_from_full_sparsity(mlp):
 
 def test_training_that_ends_too_early_is_an_error(mlp):
     with pytest.raises(UserError, match=r"training ended at 0\..*, before its 3 epochs were over: train longer"):
-        prune(mlp, sparsity=0.8, words=["--trainer.max_steps", "4"])
+        prune(mlp, sparsity=0.8, args=["--trainer.max_steps", "4"])
 
 
 def test_several_steps_in_one_are_the_same_steps(mlp):
     prune(mlp, sparsity=0.8)
-    prune(mlp, sparsity=0.8, words=["--trainer.max_steps", "1000"])  # which has Lightning take single ones
+    prune(mlp, sparsity=0.8, args=["--trainer.max_steps", "1000"])  # which has Lightning take single ones
     assert same(state(1), state(2))
 
 
 def test_a_pruning_stopped_at_any_epoch_ends_as_the_uninterrupted_one(mlp, monkeypatch):
-    words = ["--trainer.max_steps", "1000", "--pruning.epochs", "5"]
-    prune(mlp, sparsity=0.3, words=words)
+    args = ["--trainer.max_steps", "1000", "--pruning.epochs", "5"]
+    prune(mlp, sparsity=0.3, args=args)
     for number, step in enumerate((4, 6, 11), start=2):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(SystemExit):
-                prune(mlp, sparsity=0.3, words=words)
+                prune(mlp, sparsity=0.3, args=args)
         train(["--ckpt_path", run(number)])
         assert same(state(1), state(number))
         assert same(state(1, "last"), state(number, "last"))
@@ -179,8 +179,8 @@ def test_training_its_configuration_again_reproduces_the_run(mlp, way):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, name):
-    words, arguments = KINDS[name]
-    train(words)
+    args, arguments = KINDS[name]
+    train(args)
     metrics = prune(run(0), structured=0.5)
     net = config(1)["model"]["init_args"]["net"]
     if arguments is None:
@@ -201,12 +201,12 @@ def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, n
 def test_every_other_stage_takes_a_run_with_fewer_units(folder, capsys, name):
     train(KINDS[name][0])
     before = prune(run(0), structured=0.5)
-    finetune(run(1), words=["--trainer.max_epochs", "1"])
-    finetune(run(1), lora=1, words=["--trainer.max_epochs", "1"])
+    finetune(run(1), args=["--trainer.max_epochs", "1"])
+    finetune(run(1), lora=1, args=["--trainer.max_epochs", "1"])
     assert type(net_of(3)) is type(net_of(0))
     again = prune(run(3), structured=0.4)
     assert again["pruned/parameters"] < again["unpruned/parameters"] == before["pruned/parameters"]
-    distill(run(4), words=["--trainer.max_epochs", "1"])
+    distill(run(4), args=["--trainer.max_epochs", "1"])
     combine([run(1), run(4)])
     tested, _ = evaluate(run(6))
     assert np.isfinite(tested["test/loss"])
@@ -218,7 +218,7 @@ def net_of(number):
 
 def test_the_least_important_units_go_before_training(folder, capsys):
     train(TABLE)
-    prune(run(0), structured=0.5, words=["--trainer.max_epochs", "0"])
+    prune(run(0), structured=0.5, args=["--trainer.max_epochs", "0"])
     before, after = state(0), state(1)
     first, second = before["net.net.layers.1.weight"], before["net.net.layers.4.weight"]
     norms = first.square().sum(1) + before["net.net.layers.1.bias"].square() + second.square().sum(0)
@@ -231,10 +231,10 @@ def test_ensembles_of_runs_are_pruned_member_by_member(folder, capsys):
     for seed in ("0", "1"):
         train([*TABLE, "--seed_everything", seed])
     combine([run(0), run(1)])
-    metrics = prune(run(2), structured=0.5, words=["--trainer.max_epochs", "2"])
+    metrics = prune(run(2), structured=0.5, args=["--trainer.max_epochs", "2"])
     assert len(net_of(3).members) == 2
     assert metrics["pruned/parameters"] == 2 * (3 * 4 + 4 + 4 * 3 + 3 + 3 + 1)
-    sparse = prune(run(2), sparsity=0.5, words=["--trainer.max_epochs", "2"])
+    sparse = prune(run(2), sparsity=0.5, args=["--trainer.max_epochs", "2"])
     assert sparse["unpruned/parameters"] - sparse["pruned/nonzero"] >= 78
 
 
@@ -250,12 +250,12 @@ def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsy
         "        return self.head(x + self.skip(x).relu())\n"
     )
     trusted = ["--trust", "prunable"]
-    words = [*SMALL, "--data.features", "3", "--trainer.max_epochs", "2", *trusted, "--model.net", "Own"]
-    train(words)
-    prune(run(0), structured=0.5, words=trusted)
+    args = [*SMALL, "--data.features", "3", "--trainer.max_epochs", "2", *trusted, "--model.net", "Own"]
+    train(args)
+    prune(run(0), structured=0.5, args=trusted)
     assert config(1)["model"]["init_args"]["net"]["init_args"]["units"] == {"first": 4}
     evaluate(run(1), trusted)
-    prune(run(1), sparsity=0.5, words=trusted)
+    prune(run(1), sparsity=0.5, args=trusted)
     evaluate(run(2), trusted)
     with pytest.raises(UserError, match="give --trust prunable"):
         prune(run(0), structured=0.5)
@@ -263,10 +263,10 @@ def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsy
 
 def test_fine_tuning_keeps_zeros_and_adapters_fill_them(mlp):
     prune(mlp, sparsity=0.8)
-    finetune(run(1), words=["--optimizer.lr", "0.02", "--trainer.max_epochs", "3"])
+    finetune(run(1), args=["--optimizer.lr", "0.02", "--trainer.max_epochs", "3"])
     assert zeros(2) == zeros(2, "last") == round(0.8 * 78)
     assert not same(state(1), state(2))
-    finetune(run(1), lora=1, words=["--trainer.max_epochs", "2"])
+    finetune(run(1), lora=1, args=["--trainer.max_epochs", "2"])
     assert config(3)["pruning"]["sparsity"] == 0
     prune(run(1), structured=0.5)
     left = len(weights(state(4)))
@@ -288,13 +288,13 @@ def test_figures_are_of_the_nets_themselves(mlp):
 
 
 def test_the_run_before_is_measured_on_the_rows_that_the_pruned_one_is(mlp):
-    words = ["--data.seed", "5", "--trainer.max_epochs", "1"]
-    metrics = prune(mlp, structured=0.5, words=words)
+    args = ["--data.seed", "5", "--trainer.max_epochs", "1"]
+    metrics = prune(mlp, structured=0.5, args=args)
     assert metrics["unpruned/test/mse"] == pytest.approx(evaluate(mlp, ["--data.seed", "5"])[0]["test/mse"])
 
 
 @pytest.mark.parametrize(
-    ("way", "words", "message"),
+    ("way", "args", "message"),
     [
         ({}, [], "give --sparsity, .* or --structured"),
         ({"sparsity": 0.5, "structured": 0.5}, [], "--sparsity and --structured: give one of them"),
@@ -314,9 +314,9 @@ def test_the_run_before_is_measured_on_the_rows_that_the_pruned_one_is(mlp):
         ({"structured": 0.5}, ["--model.net.hidden", "[9, 9]"], "--weights.narrow: .*has no 9 units of layers.1"),
     ],
 )
-def test_mistakes_end_before_training_and_leave_nothing(mlp, way, words, message):
+def test_mistakes_end_before_training_and_leave_nothing(mlp, way, args, message):
     with pytest.raises(UserError, match=message) as mistake:
-        prune(mlp, **way, words=words)
+        prune(mlp, **way, args=args)
     assert "\n" not in str(mistake.value)
     assert not Path(run(1)).exists()
 
@@ -339,11 +339,11 @@ def test_nets_without_anything_to_prune_are_refused(folder, capsys):
 
 @pytest.mark.slow
 def test_figures_of_half_the_channels_over_five_seeds(folder, capsys):
-    words = ["--config", str(REPOSITORY / "scripts/experiments/digits_cnn.yaml"), *QUIET]
+    args = ["--config", str(REPOSITORY / "scripts/experiments/digits_cnn.yaml"), *QUIET]
     accuracy = {"unpruned": [], "half the channels": [], "80 % zeros": []}
     for number, seed in enumerate(map(str, range(5))):
         source = run(3 * number)
-        accuracy["unpruned"].append(train([*words, "--seed_everything", seed, "--data.seed", seed])["test/accuracy"])
+        accuracy["unpruned"].append(train([*args, "--seed_everything", seed, "--data.seed", seed])["test/accuracy"])
         accuracy["half the channels"].append(prune(source, structured=0.5)["test/accuracy"])
         accuracy["80 % zeros"].append(prune(source, sparsity=0.8)["test/accuracy"])
     means = {name: np.mean(values) for name, values in accuracy.items()}

@@ -2,13 +2,13 @@
 
 import logging
 
-from project.pipeline.record import Chain
+from project.pipeline.record import Pipeline
 
 TAG = "val/loss"
 Curves = dict[str, list[float]]
 
 
-def learning_curves(chain: Chain) -> Curves:
+def learning_curves(chain: Pipeline) -> Curves:
     """The validation loss after each epoch, of each run that has logged it to TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

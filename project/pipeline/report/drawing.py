@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 360, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
-MOST_POINTS = 200
+MAX_POINTS = 200
 
 Place = Callable[[float], float]
 
@@ -81,7 +81,7 @@ def lines(curves: dict[str, list[float]], x_title: str, y_title: str) -> str:
     x, x_ticks = _linear([1, max(len(curve) for curve in curves.values())], upwards=False)
     parts = [_axes(x, [tick for tick in x_ticks if tick == int(tick)], y, y_ticks, x_title, y_title)]
     for label, curve in curves.items():
-        kept = sorted({round(k * (len(curve) - 1) / MOST_POINTS) for k in range(MOST_POINTS + 1)})
+        kept = sorted({round(k * (len(curve) - 1) / MAX_POINTS) for k in range(MAX_POINTS + 1)})
         points = " ".join(f"{x(index + 1):.1f},{y(curve[index]):.1f}" for index in kept)
         parts.append(f'<polyline class="curve c{label}" points="{points}"/>')
     return _picture(parts, f"{y_title} by {x_title}")

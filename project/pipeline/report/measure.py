@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import evaluate
 from project.inference.open_run import open_run
-from project.pipeline.record import Chain, Done
+from project.pipeline.record import Pipeline, StageResult
 from project.pipeline.report.bootstrap import interval
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
@@ -60,7 +60,7 @@ class Task(NamedTuple):
     naive: float
 
 
-def read_task(chain: Chain) -> Task:
+def read_task(chain: Pipeline) -> Task:
     """What the chain is about, from the data of its first run."""
     first = next(done for done in chain.done if done.model)
     data = open_run(str(chain.path(first)), chain.trust).datamodule
@@ -73,7 +73,7 @@ def read_task(chain: Chain) -> Task:
     return Task("accuracy", True, x, y, float((y == commonest).mean()))
 
 
-def measure(chain: Chain, task: Task) -> dict[str, Measured]:
+def measure(chain: Pipeline, task: Task) -> dict[str, Measured]:
     """All models of a chain by the name of their stage."""
     models = [done for done in chain.done if done.model]
     artifacts = [Artifact(chain.artifact(done), THREADS) for done in models]
@@ -106,7 +106,7 @@ def _milliseconds(artifacts: Sequence[Artifact], x: Array, rows: int) -> list[fl
     return latencies([artifact.predict for artifact in artifacts], [batch] * len(artifacts))
 
 
-def _weights(chain: Chain, done: Done) -> tuple[int, int]:
+def _weights(chain: Pipeline, done: StageResult) -> tuple[int, int]:
     """Parameters of a model's net, and those that are not 0; of an artifact, those of the run that it was made of."""
     path: Path = chain.path(done)
     if not path.is_dir():

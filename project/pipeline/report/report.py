@@ -5,18 +5,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from project.pipeline.record import Chain, Done
+from project.pipeline.record import Pipeline, StageResult
 from project.pipeline.report.curves import learning_curves
 from project.pipeline.report.measure import Measured, Task, measure, read_task
 from project.pipeline.report.page import page
 from project.pipeline.report.table import Row, commands, markdown
 from project.pipeline.report.verdict import Verdict, of_compression, of_ensemble, of_training
-from project.runtime.files import whole_file
+from project.runtime.files import atomic_write
 
 JSON, MARKDOWN, PAGE = "report.json", "report.md", "report.html"
 
 
-def report(chain: Chain, evaluation: Done, began: float) -> None:
+def report(chain: Pipeline, evaluation: StageResult, began: float) -> None:
     """Measure every model of a chain, and write its report.
 
     Args:
@@ -42,14 +42,14 @@ def report(chain: Chain, evaluation: Done, began: float) -> None:
     _log(chain.folder, markdown(found))
 
 
-def title(chain: Chain) -> str:
-    """Net and data in a few words."""
+def title(chain: Pipeline) -> str:
+    """Net and data in a few args."""
     model, data = chain.plan.config["model"], chain.plan.config["data"]["class_path"].rsplit(".", 1)[-1]
     net = (model["init_args"].get("net") or {"class_path": "Linear"})["class_path"].rsplit(".", 1)[-1]
     return f"{net} on {data.removesuffix('DataModule')}"
 
 
-def row_of(chain: Chain, done: Done, measured: dict[str, Measured], task: Task) -> Row:
+def row_of(chain: Pipeline, done: StageResult, measured: dict[str, Measured], task: Task) -> Row:
     """A stage's line of the table."""
     verdict = verdict_of(chain, done, measured, task)
     row: Row = {"name": done.name, "stage": done.stage, "source": done.source, "model": done.model}
@@ -69,7 +69,7 @@ def row_of(chain: Chain, done: Done, measured: dict[str, Measured], task: Task) 
     return row
 
 
-def verdict_of(chain: Chain, done: Done, measured: dict[str, Measured], task: Task) -> Verdict:
+def verdict_of(chain: Pipeline, done: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
     """What a stage has gained, beside the one that it took its model from."""
     if done.finding:
         return Verdict(False, done.finding)
@@ -110,7 +110,7 @@ def summary(rows: list[Row], name: str) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -49,12 +49,12 @@ def of_compression(now: Measured, before: Measured, name: str, task: Task) -> Ve
     return Verdict(max(smaller, *faster.values()) >= GAIN, ", ".join(parts))
 
 
-def _worse(ratio: float, word: str, neither: str) -> str:
-    return f"{1 / ratio:.1f} times {word}" if ratio <= 1 / GAIN else neither
+def _worse(ratio: float, arg: str, neither: str) -> str:
+    return f"{1 / ratio:.1f} times {arg}" if ratio <= 1 / GAIN else neither
 
 
 def compared(now: Measured, before: Measured, name: str, task: Task) -> tuple[int, str]:
-    """Whether quality is better (1), worse (-1) or neither beyond chance (0), row by row, and the same in words."""
+    """Whether quality is better (1), worse (-1) or neither beyond chance (0), row by row, and the same in args."""
     low, high = interval(now.scores - before.scores)
     difference = now.metrics[f"test/{task.metric}"] - before.metrics[f"test/{task.metric}"]
     direction = (low > 0) - (high < 0) if task.rises else (high < 0) - (low > 0)
