@@ -1,4 +1,4 @@
-"""Tables on disk, CSV and Parquet, as numbers; a value that is not a number is an error that names file, column and row."""
+"""Tables on disk, CSV and Parquet, as numbers. A value that is not a number is an error that names its place."""
 
 import re
 from collections import Counter
