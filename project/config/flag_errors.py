@@ -68,6 +68,8 @@ def _reason(message: str) -> str:
         return f"{inner[1] if inner else owner} needs {names}"
     if option := re.search(r"Option '(.*?)' is not accepted", message):
         return f"{owner} has no argument {option[1]!r}"
+    if rule := re.search(r"Not of type \w+: (must be .*)", message):  # of project.runtime.ranges
+        return rule[1]
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
     value = given[0].partition(". Got value: ")[0].strip("'") if given else ""
     expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
