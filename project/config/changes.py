@@ -1,0 +1,23 @@
+"""Which settings may not change when work that was stopped is resumed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from project.runtime.errors import UserError
+
+
+def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a UserError that names the first setting whose value differs from the one that a folder was started with.
+
+    Args:
+        folder: Holds the work to resume.
+        before: Its settings by flag, without dashes, as one level (see `project.config.yaml.flatten`).
+        now: The settings of the command line.
+    """
+    for name in [*before, *now]:
+        if before.get(name) != now.get(name):
+            was, got = before.get(name, "no value"), now.get(name, "no value")
+            raise UserError(
+                f"--{name}: {folder} was started with {was}, got {got}; use the same value or another --folder"
+            )
