@@ -53,7 +53,7 @@ def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], arg
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
     config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
     config["trainer"]["profiler"] = None  # it would write where the checkpoint says
-    cli = ExperimentCLI(["--config", yaml.safe_dump(config), *args])
+    cli = ExperimentCLI(args, config=config)
     found = {name: getattr(cli.datamodule, name, None) for name in ("feature_names", "target_names", "class_names")}
     found["feature_names"] = row_names(found["feature_names"] or [], len(facts["feature_names"]))
     for name, value in found.items():

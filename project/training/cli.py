@@ -3,12 +3,13 @@
 import argparse
 import sys
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
@@ -34,7 +35,7 @@ from project.callbacks import (
     RunFolder,
 )
 from project.callbacks.finetuning import parameter_groups
-from project.callbacks.given import user_callbacks
+from project.callbacks.user_callbacks import user_callbacks
 from project.config.flag_errors import FlagError, flag_error, raised_in
 from project.config.trust import require_known, with_trust
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
@@ -80,6 +81,7 @@ class ExperimentCLI(LightningCLI):
         args: Command line args; `--trust MODULE` among them lets configurations name the module's classes.
         callbacks: What watches this training alone: no part of the run's configuration.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
+        config: A complete configuration, which the args override.
 
     Attributes:
         run_folder: Callback that knows where the run lies.
@@ -90,8 +92,14 @@ class ExperimentCLI(LightningCLI):
     model: Supervised
     trainer: Trainer
 
-    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> None:
-        self.argv = with_trust(args)
+    def __init__(
+        self,
+        args: Sequence[str],
+        callbacks: Sequence[Callback] = (),
+        folder: Path | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.argv, self.configs = with_trust(args), [config] if config else []
         self.watching, self.folder = callbacks, folder
         self.best: BestCheckpoint | None = None
         try:
@@ -141,7 +149,7 @@ class ExperimentCLI(LightningCLI):
         scan.add_argument("--ckpt_path")
         scan.add_argument("--trainer.default_root_dir", dest="root", default=".")
         given, others = scan.parse_known_args(self.argv)
-        settings = yaml_of(self.argv)
+        settings = {key: value for config in self.configs for key, value in config.items()} | yaml_of(self.argv)
         reference = given.ckpt_path or settings.get("ckpt_path")
         # A default section would lend its arguments to any class put in its place: Adam would take over SGD's rate.
         chosen = {arg[2:].split("=")[0] for arg in others if arg.startswith("--")}
@@ -154,13 +162,13 @@ class ExperimentCLI(LightningCLI):
         self.checkpoint: Path | None = None
         self.trained_steps, self.changes, self.finished = 0, dict[str, Any](), False
         if reference:
-            self._resume(parser, find_checkpoint(reference, LAST, Path(given.root) / ROOT))
+            self._resume(find_checkpoint(reference, LAST, Path(given.root) / ROOT))
         else:
-            self.config = parser.parse_args(self.argv)
+            self.config = self._parse(self.argv, *self.configs)
             resolve_last(self.config, Path(given.root) / ROOT)
             self.config.config = None  # as it is in the configuration that a run keeps
             if (restarted := restarted_run(Path(given.root) / ROOT, self.yaml)) is not None:
-                self._resume(parser, restarted)
+                self._resume(restarted)
         if self.config.model.class_path.endswith(".LinearRegression"):
             idle = next((arg for arg in self.argv if arg.startswith(UNUSED_BY_SOLVER)), None)
             if idle:
@@ -176,12 +184,19 @@ class ExperimentCLI(LightningCLI):
         self.allowed, self.config.resume.allow = self.config.resume.allow, []
         require_known(self.config)
 
-    def _resume(self, parser: ArgumentParser, path: Path) -> None:
+    def _parse(self, args: Sequence[str], *configs: Mapping[str, Any]) -> Namespace:
+        """Parse args that override configurations, each of which overrides those before it."""
+        base = None
+        for config in configs:
+            base = self.parser.parse_object(dict(config), namespace=base, defaults=False)
+        return self.parser.parse_args(args, namespace=base)
+
+    def _resume(self, path: Path) -> None:
         """Parse the args over a run's own configuration."""
         checkpoint = read_checkpoint(path)
         check_progress(str(path), checkpoint)
-        saved = parser.parse_args(["--config", checkpoint[CONFIG_KEY]])
-        self.config = parser.parse_args(["--config", checkpoint[CONFIG_KEY], *self.argv])
+        own = yaml.safe_load(checkpoint[CONFIG_KEY])
+        saved, self.config = self._parse([], own), self._parse(self.argv, own, *self.configs)
         self.changes = permitted_changes(saved, self.config, self.config.resume.allow)
         self.finished = is_finished(checkpoint, self.config.trainer, path)
         self.trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -200,7 +215,7 @@ class ExperimentCLI(LightningCLI):
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         decay, model = self.config_init.finetuning.layer_decay, self.model
         if isinstance(model, Distillation):  # who may learn, too, by the same optimizer
-            model.teach(load_teacher(self.config.model.init_args.teacher, self.datamodule))
+            model.set_teacher(load_teacher(self.config.model.init_args.teacher, self.datamodule))
         try:  # it builds the optimizer once, before anything is written
             if decay != 1:
                 groups = parameter_groups(model, self.config.optimizer.init_args.lr, decay)
@@ -234,7 +249,7 @@ class ExperimentCLI(LightningCLI):
         self.pretrained: Pretrained = self.config_init.weights
         self.pretrained.choose_parts(self.datamodule)
         self.config.weights.reinitialize = self.pretrained.reinitialize
-        self.config_init.finetuning.anew = self.pretrained.reinitialize or []
+        self.config_init.finetuning.reinitialized = self.pretrained.reinitialize or []
         given = user_callbacks(config, self.checkpoint is not None, self.finished)
         own = self._own_callbacks(config)
         optimizer_changes = {n.split(".", 1)[1]: v for n, v in self.changes.items() if n.startswith("optimizer.")}

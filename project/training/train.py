@@ -2,8 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -21,20 +22,26 @@ from project.training.errors import training_error
 from project.training.report import coefficient_table, report
 
 
-def train(args: Sequence[str], callbacks: Sequence[Callback] = (), folder: Path | None = None) -> dict[str, float]:
+def train(
+    args: Sequence[str],
+    callbacks: Sequence[Callback] = (),
+    folder: Path | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
     """Fit, test the best checkpoint, write metrics.json, and print a report.
 
     Args:
         args: Command line args.
         callbacks: What watches this training alone: no part of the run's configuration.
         folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
+        config: A complete configuration, which the args override.
 
     Returns:
         What metrics.json holds.
     """
     quiet_lightning()
     exit_with_parent()
-    cli = ExperimentCLI(args, callbacks, folder)
+    cli = ExperimentCLI(args, callbacks, folder, config)
     try:
         fit(cli)
         return test_and_report(cli)
