@@ -5,21 +5,19 @@ comment of the zip archive that `torch.save` writes, stands the SHA-256 of all t
 cover neither its headers nor its padding.
 """
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 
 from project.runtime.errors import UserError
+from project.runtime.files import sha256
 
 TEMPORARY = ".unfinished"
-DIGEST = hashlib.sha256
-COMMENT = DIGEST().digest_size
-READ_BYTES = 2**20
+COMMENT_BYTES = 32  # of a SHA-256
 
 
 class VerifiedCheckpointIO(CheckpointIO):
@@ -67,8 +65,8 @@ class VerifiedCheckpointIO(CheckpointIO):
 def seal(path: Path) -> None:
     """Write the checksum of a zip archive into its comment, and bring the file to the disk."""
     with path.open("r+b") as file:
-        digest = _digest(file, path.stat().st_size - 2)
-        file.write(COMMENT.to_bytes(2, "little") + digest)  # in the place of the length of a comment, which was none
+        digest = sha256(file, path.stat().st_size - 2)
+        file.write(COMMENT_BYTES.to_bytes(2, "little") + digest)  # replaces the length of the comment, 0 so far
         file.flush()
         os.fsync(file.fileno())
 
@@ -80,9 +78,9 @@ def verify(path: Path) -> None:
         UserError: If one bit of it is not as it was written, or it was not written by `VerifiedCheckpointIO`.
     """
     with path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size - 2 - COMMENT
-        digest = _digest(file, length) if length > 0 else b""
-        if file.read() != COMMENT.to_bytes(2, "little") + digest:
+        length = os.fstat(file.fileno()).st_size - 2 - COMMENT_BYTES
+        digest = sha256(file, length) if length > 0 else b""
+        if file.read() != COMMENT_BYTES.to_bytes(2, "little") + digest:
             raise UserError(f"{path}: not a checkpoint of this project, or damaged: take another one of the run")
 
 
@@ -100,15 +98,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
-
-
-def _digest(file: BinaryIO, length: int) -> bytes:
-    """Digest of so many bytes from the start; the file's position is behind them afterwards."""
-    digest = DIGEST()
-    while length > 0:
-        block = file.read(min(length, READ_BYTES))
-        if not block:
-            break
-        digest.update(block)
-        length -= len(block)
-    return digest.digest()

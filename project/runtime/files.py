@@ -1,11 +1,15 @@
 """A file that appears when all of it is there."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from project.runtime.errors import UserError
+
+READ_BYTES = 2**20
 
 
 def check_output(path: Path, suffixes: Sequence[str], source: Path | None = None) -> None:
@@ -52,3 +56,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256(file: BinaryIO, length: int) -> bytes:
+    """Return the SHA-256 of the next `length` bytes of a file, or of the rest if it is shorter, and move past them."""
+    digest = hashlib.sha256()
+    while block := file.read(min(length, READ_BYTES)):
+        digest.update(block)
+        length -= len(block)
+    return digest.digest()
