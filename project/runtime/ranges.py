@@ -1,7 +1,7 @@
 """Types of numbers within a range, for the signatures of classes and for `argparse`.
 
-`--help` shows the name of the type, and parsing enforces it. The value is a plain `int` or `float`: an instance of a
-class of ours would make a checkpoint unreadable for `torch.load(weights_only=True)`.
+`--help` shows the name of the type, and parsing enforces the range. The value is a plain `int` or `float`: with an
+instance of another class, `torch.load(weights_only=True)` could not read a checkpoint.
 """
 
 from argparse import ArgumentTypeError
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 MAX_SHOWN = 80
 
 if TYPE_CHECKING:
-    PositiveInt = NonNegativeInt = IntFromTwo = int
+    PositiveInt = NonNegativeInt = IntFromTwo = Port = int
     PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
     RightOpenUnitInterval = LeftOpenUnitInterval = float
     RANGES: list[type]
 else:
 
     def _range(number: type, rule: str, contains: Callable[[float], bool]) -> type:
-        """A type whose call checks a value, text or number, and returns a plain number."""
+        """Make a type whose call checks a value, text or number, and returns a plain number."""
 
         def parse(cls: type, value: Any) -> float:
             try:
@@ -38,6 +38,7 @@ else:
     PositiveInt = _range(int, "an integer, 1 or more", lambda value: value >= 1)
     NonNegativeInt = _range(int, "an integer, 0 or more", lambda value: value >= 0)
     IntFromTwo = _range(int, "an integer, 2 or more", lambda value: value >= 2)
+    Port = _range(int, "an integer from 0 to 65535", lambda value: 0 <= value < 2**16)
     PositiveFloat = _range(float, "a number above 0", lambda value: 0 < value < float("inf"))
     NonNegativeFloat = _range(float, "a number, 0 or more", lambda value: 0 <= value < float("inf"))
     OpenUnitInterval = _range(float, "a number above 0 and below 1", lambda value: 0 < value < 1)
