@@ -1,4 +1,4 @@
-"""Imports point down: from commands to stages, to training, to runs, to models, to nets. A reader never goes up."""
+"""Imports point down: each package imports only from those below it."""
 
 import ast
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 from tests.command import REPOSITORY
 
 PROJECT = REPOSITORY / "project"
-# The rooms of the house from the bottom up. A file imports from its own room and from those before it.
-FLOORS = (
+# The packages from the bottom up. A file imports from its own package and from those before it.
+ORDER = (
     *("runtime", "nets", "least_squares", "config", "data", "models", "runs", "callbacks", "training"),
     *("serving", "inference", "stages", "export", "sweep", "pipeline"),
 )
-# Rooms that stay usable by themselves: what they may import of the project, although more lies below them.
+# Packages that stay usable on their own, and the packages that they may import.
 ALONE = {"nets": set(), "least_squares": {"runtime"}, "serving": {"runtime"}}
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Full names of the modules that a file imports, also within functions."""
+    """Return the full names of the modules that a file imports, including imports within functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -30,30 +30,30 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def as_path(module: str) -> Path | None:
-    """The file of a module of the project; None of any other."""
+    """Return the file of a module of this repository, or None for other modules."""
     stem = REPOSITORY.joinpath(*module.split("."))
     return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.exists()), None)
 
 
-def rooms_of(path: Path) -> set[str]:
+def packages_of(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imported_modules(path) if name.startswith("project.")}
 
 
-def test_the_floors_are_the_folders():
+def test_the_order_lists_all_packages():
     folders = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
-    assert folders == set(FLOORS)
-    assert {path.name for path in PROJECT.glob("*.py")} == {"__init__.py"}, "no module lies loose in project/"
+    assert folders == set(ORDER)
+    assert {path.name for path in PROJECT.glob("*.py")} == {"__init__.py"}, "all modules of project/ are in packages"
 
 
-@pytest.mark.parametrize("room", FLOORS)
-def test_a_room_imports_from_the_floors_below_it(room):
-    below = set(FLOORS[: FLOORS.index(room) + 1])
-    allowed = ALONE[room] | {room} if room in ALONE else below
-    for path in (PROJECT / room).rglob("*.py"):
-        assert rooms_of(path) <= allowed, f"{path.relative_to(REPOSITORY)} imports {rooms_of(path) - allowed}"
+@pytest.mark.parametrize("package", ORDER)
+def test_a_package_imports_only_from_those_below_it(package):
+    below = set(ORDER[: ORDER.index(package) + 1])
+    allowed = ALONE[package] | {package} if package in ALONE else below
+    for path in (PROJECT / package).rglob("*.py"):
+        assert packages_of(path) <= allowed, f"{path.relative_to(REPOSITORY)} imports {packages_of(path) - allowed}"
 
 
-def test_no_files_import_one_another_in_a_circle():
+def test_there_are_no_circular_imports():
     graph = {
         path: {found for name in imported_modules(path) if (found := as_path(name)) not in (None, path)}
         for path in PROJECT.rglob("*.py")
@@ -64,7 +64,7 @@ def test_no_files_import_one_another_in_a_circle():
     assert not graph, sorted(str(path.relative_to(REPOSITORY)) for path in graph)
 
 
-def test_serving_names_neither_torch_nor_lightning():
+def test_serving_imports_neither_torch_nor_lightning():
     for path in (PROJECT / "serving").rglob("*.py"):
         names = {name.split(".")[0] for name in imported_modules(path)}
         assert not names & {"torch", "lightning"}, path

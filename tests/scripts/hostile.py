@@ -1,4 +1,4 @@
-"""Hostile checkpoints: genuine ones with something in them changed, and pickles that would run a command."""
+"""Hostile checkpoints: genuine ones with manipulated contents, and pickles that run a command when loaded."""
 
 import os
 import zipfile
@@ -13,7 +13,7 @@ from project.runs.checkpoint_io import seal
 
 
 class Reduced:
-    """What unpickling calls with arguments of the file's choice."""
+    """An object whose unpickling calls a function with arguments chosen by the file."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -23,7 +23,7 @@ class Reduced:
 
 
 def bombs(marker: Path) -> dict[str, Any]:
-    """Objects whose unpickling would create the marker."""
+    """Return objects whose unpickling would create the marker file."""
     command, code = f"touch {marker}", f"open({str(marker)!r}, 'w')"
     torch.save(Reduced(os.system, command), inner := marker.with_name("inner.pt"))
     return {
@@ -38,7 +38,7 @@ def bombs(marker: Path) -> dict[str, Any]:
 
 
 def sealed(path: Path) -> Path:
-    """The same zip file with the checksum that this project writes: an attacker can compute it, too."""
+    """Add the checksum that this project writes to a zip file, as an attacker could."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b""
     seal(path)
@@ -46,13 +46,13 @@ def sealed(path: Path) -> Path:
 
 
 def save(checkpoint: Any, path: Path | str) -> None:
-    """Write what torch would pickle, with its checksum."""
+    """Save a checkpoint with torch, and add the checksum."""
     torch.save(checkpoint, path)
     seal(Path(path))
 
 
 def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes], compression: int = 0) -> Path:
-    """A copy of a zip file, its entries changed."""
+    """Copy a zip file and change its entries."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, change(entry.filename, old.read(entry)))
@@ -60,7 +60,7 @@ def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes],
 
 
 def with_entry(source: Path, target: Path, name: str) -> Path:
-    """A copy of a zip file with one more entry."""
+    """Copy a zip file and add an entry."""
     target.write_bytes(source.read_bytes())
     with zipfile.ZipFile(target, "a") as archive:
         archive.writestr(name, b"x")
@@ -68,7 +68,7 @@ def with_entry(source: Path, target: Path, name: str) -> Path:
 
 
 def shared_lists(levels: int) -> list[Any]:
-    """A short pickle that stands for 2**levels values."""
+    """Return nested lists whose short pickle expands to 2**levels values."""
     value: list[Any] = [1]
     for _ in range(levels):
         value = [value, value]

@@ -1,4 +1,4 @@
-"""A run that is stopped at any step and resumed ends as the uninterrupted one, to the last bit."""
+"""A run that is stopped at any step and resumed is bit-identical to an uninterrupted run."""
 
 import json
 import os
@@ -17,7 +17,7 @@ STEPS = 8  # two epochs of four batches
 BASE = ["--data.rows", "40", "--data.features", "2", "--data.batch_size", "10", "--trainer.max_epochs", "2"]
 BASE += ["--data.val_rows", "20", "--data.test_rows", "20", "--epoch_line.every_n_epochs", "0"]
 MLP = ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
-# A hook for steps has Lightning take single ones, as it does for many users.
+# With a callback that acts on single steps, the model does not combine several steps into one.
 SINGLE = ["--trainer.callbacks", "LearningRateMonitor", "--trainer.callbacks.logging_interval", "step"]
 PLATEAU = ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss", "--lr_scheduler.patience", "0"]
 WAYS = {
@@ -40,12 +40,12 @@ WAYS = {
 
 @pytest.fixture(autouse=True)
 def ordered_event_files(monkeypatch):
-    """TensorBoard reads files by name, in which a number tells those of one second and process apart: 9 before 10."""
+    """Make file names sort by creation: TensorBoard sorts them as text, and would read number 10 before 9."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1_000))
 
 
 def state(run):
-    """All that a run has come to: weights, the optimizer, metrics, and every point of every curve."""
+    """Return the complete result of a run: weights, optimizer state, metrics, and every point of every curve."""
     saved = read_checkpoint(run / "checkpoints/last.ckpt")
     metrics = json.loads((run / "metrics.json").read_text())
     metrics = {name: value for name, value in metrics.items() if not name.endswith(("seconds/fit", "per_second"))}
@@ -85,7 +85,7 @@ def assert_same(whole, resumed):
 
 
 def stop_at(monkeypatch, step):
-    """Have the process send itself a signal at a step, as another process would."""
+    """Make the process send itself SIGTERM at a step."""
     before = LastCheckpoint.on_train_batch_start
 
     def on_train_batch_start(self, trainer, *rest):
@@ -97,7 +97,7 @@ def stop_at(monkeypatch, step):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeypatch, capsys, way):
+def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folder, monkeypatch, capsys, way):
     args = [*BASE, *SINGLE, *WAYS[way]]
     train(args)
     whole = state(folder / "lightning_logs/version_0")
@@ -114,7 +114,7 @@ def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(folder, monkeyp
 
 
 @pytest.mark.parametrize("way", ["adam and dropout", "validation within epochs"])
-def test_a_limit_of_steps_stops_as_a_signal_does(folder, capsys, way):
+def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(folder, capsys, way):
     args = [*BASE, *WAYS[way]]
     train([*args, "--trainer.max_steps", "1000"])
     whole = state(folder / "lightning_logs/version_0")
@@ -126,8 +126,8 @@ def test_a_limit_of_steps_stops_as_a_signal_does(folder, capsys, way):
 
 
 @pytest.mark.parametrize("way", ["adam and dropout", "lbfgs"])
-def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, way):
-    args = [*BASE, *WAYS[way]]  # several steps at once, but not while they are limited
+def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, capsys, way):
+    args = [*BASE, *WAYS[way]]  # several steps at once, but single ones with max_steps
     train(args)
     whole = state(folder / "lightning_logs/version_0")
     for number, step in enumerate(range(1, STEPS), start=1):
@@ -136,12 +136,12 @@ def test_a_limit_of_steps_may_be_raised_as_if_it_had_never_been(folder, capsys, 
         assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step
         train(["--ckpt_path", str(run), "--trainer.max_steps", "-1"])
         resumed = state(run)
-        for part in (whole, resumed):  # rows are evaluated in other groups while single steps are taken
+        for part in (whole, resumed):  # with single steps, rows are evaluated in other groups
             part["curves"] = {tag: points for tag, points in part["curves"].items() if not tag.startswith("val/")}
         assert_same(whole, resumed)
 
 
-def test_workers_that_are_ahead_of_training_lose_no_row(folder, monkeypatch, capsys):
+def test_no_row_is_lost_when_workers_have_prefetched_batches(folder, monkeypatch, capsys):
     args = [*BASE, *MLP, "--data.num_workers", "2"]
     train(args)
     with monkeypatch.context() as patch:
@@ -152,13 +152,13 @@ def test_workers_that_are_ahead_of_training_lose_no_row(folder, monkeypatch, cap
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
-def test_a_run_that_lost_its_last_epochs_to_a_kill_has_every_point_once(folder, capsys):
+def test_a_resumed_run_whose_last_epochs_were_lost_has_every_point_once(folder, capsys):
     args = [*BASE, "--trainer.max_epochs", "4"]
     train(args)
     whole = state(folder / "lightning_logs/version_0")
     train(args)
     run = folder / "lightning_logs/version_1"
-    train(["--ckpt_path", str(run), "--trainer.max_epochs", "6"])  # points that nothing saved knows of
+    train(["--ckpt_path", str(run), "--trainer.max_epochs", "6"])  # points beyond the last saved step
     (run / "checkpoints/last.ckpt").unlink()
     train([*BASE, "--trainer.max_epochs", "2"])
     (folder / "lightning_logs/version_2/checkpoints/last.ckpt").rename(run / "checkpoints/last.ckpt")

@@ -1,4 +1,4 @@
-"""Every experiment parses, trains, resumes, predicts; and, slowly, reaches the score in its header."""
+"""Every experiment trains, resumes and evaluates; slow tests check that it reaches the score in its header."""
 
 import json
 import os
@@ -25,14 +25,14 @@ EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 
 @pytest.fixture
 def experiments(folder):
-    """A folder with the file that the diabetes experiment reads, made by the command in its header."""
+    """Create the file that the diabetes experiment reads, with the command in its header; return the folder."""
     [command] = re.findall(r'python -c "(.*)"', (REPOSITORY / "scripts/experiments/diabetes.yaml").read_text())
     subprocess.run([sys.executable, "-c", command], check=True)
     return folder
 
 
 @EVERY
-def test_header_says_command_time_and_score(path):
+def test_the_header_shows_command_time_and_score(path):
     header = re.match(r"(#.*\n)+", path.read_text())[0]
     assert f"python scripts/train.py --config scripts/experiments/{path.name}" in header
     assert re.search(r"Takes \d+ s on two cores", header)
@@ -40,7 +40,7 @@ def test_header_says_command_time_and_score(path):
 
 
 @EVERY
-def test_two_epochs_repeat_to_the_bit_and_resume_and_evaluate(path, experiments, capsys):
+def test_two_epochs_are_reproducible_and_can_be_resumed_and_evaluated(path, experiments, capsys):
     args = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]
     losses = [train([*args, epochs])["train/loss"] for epochs in ("2", "2", "1")]
     compare_with_golden(path.stem, losses[:0:-1])
@@ -57,15 +57,15 @@ def test_two_epochs_repeat_to_the_bit_and_resume_and_evaluate(path, experiments,
 
 
 def compare_with_golden(name, losses):
-    """Losses of the first two epochs of six batches, as they were when last looked at."""
+    """Compare the losses of the first two epochs (six batches each) with the stored ones."""
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get("UPDATE_GOLDEN"):
         golden[name] = losses
         GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=2) + "\n")
-    assert losses == pytest.approx(golden[name], rel=1e-3), "changed: if that is meant, set UPDATE_GOLDEN=1"
+    assert losses == pytest.approx(golden[name], rel=1e-3), "changed; set UPDATE_GOLDEN=1 if that is intended"
 
 
-def test_a_net_with_dropout_resumes_as_if_never_interrupted(folder, capsys):
+def test_a_resumed_net_with_dropout_equals_an_uninterrupted_one(folder, capsys):
     config = ["--config", str(REPOSITORY / "scripts/experiments/digits_cnn.yaml"), *QUIET]
     for epochs in ("4", "2"):
         train([*config, "--trainer.limit_train_batches", "5", "--trainer.max_epochs", epochs])
@@ -76,7 +76,7 @@ def test_a_net_with_dropout_resumes_as_if_never_interrupted(folder, capsys):
     assert all(value.equal(states[1][name]) for name, value in states[0].items())
 
 
-def test_mixed_precision_costs_no_digits_of_the_metrics(folder, capsys):
+def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
     rows = "".join(f"{i % 7},{1000 + i % 7 + 0.1 * (i % 3)}\n" for i in range(300))
     (folder / "t.csv").write_text("a,y\n" + rows)
     args = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", *QUIET]
@@ -117,7 +117,7 @@ def test_a_net_with_batch_norm_trains_on_two_processes(folder):
     ],
     ids=lambda aid: aid[1] if len(aid) > 2 else aid[0],
 )
-def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys, aid):
+def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, capsys, aid):
     config = str(REPOSITORY / "scripts/experiments/digits_cnn.yaml")
     metrics = train(["--config", config, *QUIET, "--trainer.max_epochs", "3", *aid])
     assert metrics["test/accuracy"] > 0.9
@@ -125,7 +125,7 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ("--model.net CNN", "CNN takes images"),
         ("--model.net RNN", "RNN takes sequences"),
@@ -135,17 +135,17 @@ def test_training_aids_train_and_what_is_saved_is_what_was_tested(folder, capsys
         ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
     ],
 )
-def test_a_net_and_data_that_do_not_fit_are_told_apart_before_training(folder, args, told):
+def test_a_net_that_does_not_fit_the_data_is_refused_before_training(folder, args, message):
     from project.runtime.errors import UserError
 
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         train(args.split())
     assert not list(folder.glob("lightning_logs/*"))
 
 
 @pytest.mark.slow
 @EVERY
-def test_score_in_the_header_is_reached(path, experiments, capsys):
+def test_the_score_in_the_header_is_reached(path, experiments, capsys):
     metric, bound, value = re.search(r"Expect (\S+) at (most|least) ([\d.e-]+\d)", path.read_text()).groups()
     found = train(["--config", str(path), *QUIET])[metric]
     assert found <= float(value) if bound == "most" else found >= float(value)
@@ -182,7 +182,7 @@ def reference(name, data, seed):
         ),
     ],
 )
-def test_figures_over_five_seeds(name, metric, holds, folder, capsys):
+def test_mean_scores_over_five_seeds_match_the_reference(name, metric, holds, folder, capsys):
     ours, theirs = [], []
     for seed in map(str, range(5)):
         args = ["--config", str(REPOSITORY / f"scripts/experiments/{name}.yaml"), *QUIET]

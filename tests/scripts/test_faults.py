@@ -1,4 +1,4 @@
-"""What goes wrong in training ends it in one line, and never ends up in a checkpoint."""
+"""Errors during training end it with one line, and do not damage checkpoints."""
 
 import errno
 import shutil
@@ -22,7 +22,7 @@ LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (
             "--optimizer.lr 1e30",
@@ -41,21 +41,21 @@ LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
         ("--model.standardize false --optimizer.lr 1e10", "or standardise with --model.standardize true"),
     ],
 )
-def test_a_loss_beyond_help_stops_training_and_is_not_saved(folder, args, told):
-    with pytest.raises(UserError, match=told.replace("1e+30", r"1e\+30")):
+def test_a_diverging_loss_stops_training_and_is_not_saved(folder, args, message):
+    with pytest.raises(UserError, match=message.replace("1e+30", r"1e\+30")):
         train([*SHORT, *args.split()])
     for path in folder.glob("lightning_logs/*/checkpoints/*.ckpt"):
         assert all(value.isfinite().all() for value in read_checkpoint(path)["state_dict"].values())
 
 
-def test_divergence_has_exit_status_2_and_one_line(folder):
+def test_divergence_prints_one_line_and_exits_with_2(folder):
     done = run_script(folder, "train", "--optimizer.lr", "1e30")
     assert done.returncode == 2
     assert done.stderr.startswith("error: the loss is inf in epoch 1, batch 2")
     assert done.stderr.count("\n") == 1
 
 
-def test_epochs_before_a_divergence_are_kept(folder, capsys):
+def test_checkpoints_from_before_a_divergence_are_kept(folder, capsys):
     train(SHORT)
     before = read_checkpoint(folder / LAST)["state_dict"]
     with pytest.raises(UserError, match="training diverges"):
@@ -64,13 +64,13 @@ def test_epochs_before_a_divergence_are_kept(folder, capsys):
     assert all(value.equal(after[name]) for name, value in before.items())
 
 
-def test_losses_that_would_be_broadcast_are_an_error():
+def test_a_loss_of_shapes_that_would_be_broadcast_is_an_error():
     quiet_lightning()
     with pytest.raises(UserWarning, match="Using a target size"):
         torch.nn.functional.mse_loss(torch.zeros(3), torch.zeros(3, 1))
 
 
-def test_a_full_disk_ends_training_in_one_line_and_keeps_the_last_epoch(folder, capsys, monkeypatch):
+def test_a_full_disk_stops_training_and_keeps_the_last_checkpoint(folder, capsys, monkeypatch):
     train(SHORT)
     step = read_checkpoint(folder / LAST)["global_step"]
 
@@ -84,37 +84,37 @@ def test_a_full_disk_ends_training_in_one_line_and_keeps_the_last_epoch(folder, 
     assert not list(folder.rglob("*.unfinished"))
 
 
-def test_too_little_space_is_told_before_the_first_step(folder, monkeypatch):
+def test_too_little_disk_space_is_reported_before_the_first_step(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     with pytest.raises(UserError, match=r"0.0 MiB are free, and three checkpoints take 0.8: make room"):
         train(SHORT)
     assert not list(folder.glob("lightning_logs/*"))
 
 
-def test_a_damaged_last_checkpoint_is_named_and_passed_over(folder, capsys):
+def test_a_damaged_last_checkpoint_is_reported_and_skipped(folder, capsys):
     train(SHORT)
     (folder / LAST).write_bytes(b"damaged")
     train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
-    assert "warning: passed over: lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
+    assert "warning: skipped: lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
     assert read_checkpoint(folder / LAST)["global_step"] == 15
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_told(folder, capsys):
+def test_a_run_with_only_damaged_checkpoints_is_reported(folder, capsys):
     train(SHORT)
     for path in folder.glob("lightning_logs/version_0/checkpoints/*.ckpt"):
         path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="version_0: all its checkpoints are damaged"):
+    with pytest.raises(UserError, match="version_0: all checkpoints are damaged"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
 
 
-def test_a_damaged_best_checkpoint_is_never_taken_for_another(folder, capsys):
+def test_no_other_checkpoint_replaces_a_damaged_best_checkpoint(folder, capsys):
     train(SHORT)
     (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"best.ckpt: not a checkpoint of this project, or damaged: take another"):
+    with pytest.raises(UserError, match=r"best.ckpt: not a checkpoint of this project, or a damaged one; use another"):
         evaluate("last")
 
 
-def test_rows_that_changed_since_a_run_was_saved_are_refused(folder, table, capsys):
+def test_a_run_cannot_be_resumed_with_changed_features(folder, table, capsys):
     table(rows=100)
     train(TABLE)
     table(rows=100, _5_=",6,")
@@ -128,23 +128,23 @@ def test_rows_that_changed_since_a_run_was_saved_are_refused(folder, table, caps
 
 
 @pytest.mark.parametrize("flag", ["batch_size", "data.batch_size", "data"])
-def test_what_is_allowed_may_differ_in_a_resumed_run(folder, capsys, flag):
+def test_an_allowed_setting_can_change_in_a_resumed_run(folder, capsys, flag):
     train(SHORT)
     args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
-    with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, and 50 was given"):
+    with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, got 50"):
         train(args)
     train([*args, "--resume.allow", flag])
     assert read_checkpoint(folder / LAST)["global_step"] == 2 * 5 + 2 * 2
 
 
-def test_averages_that_cannot_be_resumed_exactly_are_refused(folder, capsys):
+def test_weight_averages_that_cannot_be_resumed_exactly_are_refused(folder, capsys):
     swa = ["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"]
     train([*SHORT, *swa, "--trainer.callbacks.swa_epoch_start", "1"])
     with pytest.raises(UserError, match="StochasticWeightAveraging: Lightning does not resume its averages exactly"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
 
 
-def test_a_found_learning_rate_is_kept_in_a_resumed_run(folder, capsys):
+def test_a_resumed_run_keeps_the_learning_rate_that_the_finder_found(folder, capsys):
     finder = ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"]
     train([*SHORT, *finder, "--trainer.callbacks.num_training_steps", "20"])
     [found] = {
@@ -156,7 +156,7 @@ def test_a_found_learning_rate_is_kept_in_a_resumed_run(folder, capsys):
     assert kept["global_step"] == 20
 
 
-def test_targets_that_changed_are_refused(folder, table, capsys):
+def test_a_run_cannot_be_resumed_with_changed_targets(folder, table, capsys):
     table(rows=100)
     train(TABLE)
     lines = (folder / "table.csv").read_text().splitlines()
@@ -166,7 +166,7 @@ def test_targets_that_changed_are_refused(folder, table, capsys):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
 
 
-def test_a_run_that_was_stopped_after_its_last_step_is_tested_and_reported(folder, capsys):
+def test_resuming_a_run_stopped_after_its_last_step_only_tests_it(folder, capsys):
     whole = train(SHORT)
     (folder / "lightning_logs/version_0/metrics.json").unlink()
     resumed = train(["--ckpt_path", "last"])
@@ -176,11 +176,11 @@ def test_a_run_that_was_stopped_after_its_last_step_is_tested_and_reported(folde
     }
 
 
-def test_a_run_that_stopped_early_is_not_trained_further(folder, capsys):
+def test_a_run_ended_by_early_stopping_is_not_trained_further(folder, capsys):
     early = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
     early += ["--trainer.callbacks.min_delta", "50", "--trainer.callbacks.patience", "1"]
     train([*SHORT, *early, "--trainer.max_epochs", "50"])
-    with pytest.raises(UserError, match="EarlyStopping has ended this run"):
+    with pytest.raises(UserError, match="EarlyStopping has ended training"):
         train(["--ckpt_path", "last"])
     step = read_checkpoint(folder / LAST)["global_step"]
     (folder / "lightning_logs/version_0/metrics.json").unlink()
@@ -188,15 +188,15 @@ def test_a_run_that_stopped_early_is_not_trained_further(folder, capsys):
     assert read_checkpoint(folder / LAST)["global_step"] == step
 
 
-def test_a_damaged_best_checkpoint_does_not_keep_a_run_from_going_on(folder, capsys):
+def test_a_run_with_a_damaged_best_checkpoint_can_be_resumed(folder, capsys):
     train(SHORT)
     (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match=r"passed over: .*best.ckpt: not a checkpoint"):
+    with pytest.warns(UserWarning, match=r"skipped: .*best.ckpt: not a checkpoint"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/best.ckpt")["global_step"] == 15
 
 
-def test_a_file_system_without_links_keeps_the_checkpoint_before_as_well(folder, capsys, monkeypatch):
+def test_the_previous_checkpoint_is_kept_on_a_file_system_without_links(folder, capsys, monkeypatch):
     def link(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -206,12 +206,12 @@ def test_a_file_system_without_links_keeps_the_checkpoint_before_as_well(folder,
     assert steps == [5, 10]
 
 
-def test_changes_are_allowed_to_a_resumed_run_alone(folder):
-    with pytest.raises(UserError, match="--resume.allow is for a run that is resumed"):
+def test_resume_allow_is_refused_for_a_new_run(folder):
+    with pytest.raises(UserError, match="--resume.allow: has no effect on a new run"):
         train([*SHORT, "--resume.allow", "lr"])
 
 
-def test_a_failed_run_removes_no_file_but_its_own(folder):
+def test_a_failed_run_removes_only_its_own_files(folder):
     (folder / "results").mkdir()
     (folder / "results/thesis.txt").write_text("precious")
     logger = [
@@ -227,21 +227,21 @@ def test_a_failed_run_removes_no_file_but_its_own(folder):
     assert [path.name for path in (folder / "results").iterdir()] == ["thesis.txt"]
 
 
-def test_runs_that_start_at_the_same_time_get_folders_of_their_own(folder):
+def test_runs_that_start_at_the_same_time_get_separate_folders(folder):
     runs = [Command(folder, "train", *SHORT) for _ in range(3)]
     assert [run.finish().returncode for run in runs] == [0, 0, 0]
     names = sorted(path.parent.name for path in folder.glob("lightning_logs/*/metrics.json"))
     assert names == ["version_0", "version_1", "version_2"]
 
 
-def test_a_name_that_is_no_setting_cannot_be_allowed(folder, capsys):
+def test_resume_allow_refuses_an_unknown_setting(folder, capsys):
     train(SHORT)
-    with pytest.raises(UserError, match="--resume.allow batchsize: no such setting: did you mean batch_size"):
+    with pytest.raises(UserError, match="--resume.allow: no setting 'batchsize'; did you mean batch_size"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "batchsize"])
 
 
 @pytest.mark.parametrize("callback", ["StochasticWeightAveraging", "Timer"])
-def test_defaults_that_yaml_has_no_word_for_are_written_as_text(folder, capsys, callback):
+def test_defaults_that_yaml_cannot_represent_are_written_as_text(folder, capsys, callback):
     args = ["--trainer.callbacks", callback]
     args += ["--trainer.callbacks.swa_lrs", "0.01"] if callback == "StochasticWeightAveraging" else []
     first = train([*SHORT, *args])
@@ -249,15 +249,15 @@ def test_defaults_that_yaml_has_no_word_for_are_written_as_text(folder, capsys, 
     assert again["test/mse"] == first["test/mse"]
 
 
-def test_weights_of_another_net_are_told_even_where_it_is_allowed(folder, capsys):
+def test_weights_of_another_net_are_refused_even_if_the_change_is_allowed(folder, capsys):
     train(SHORT)
     args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "model"]
-    with pytest.raises(UserError, match="weights are of another network"):
+    with pytest.raises(UserError, match="weights belong to another network"):
         train(args)
 
 
 @pytest.mark.slow
-def test_50_000_logged_steps_take_no_memory(folder, monkeypatch, capsys):
+def test_memory_does_not_grow_over_50_000_logged_steps(folder, monkeypatch, capsys):
     sizes = []
     before = LastCheckpoint.on_train_batch_start
 

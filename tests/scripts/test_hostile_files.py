@@ -1,4 +1,4 @@
-"""Files are data: whatever is in them, nothing of it runs, nothing hangs, and each ends in one line."""
+"""Hostile files run no code, do not hang a command, and each leads to an error of one line."""
 
 import pickle
 import zipfile
@@ -48,7 +48,7 @@ PATHS = [
 
 @pytest.fixture
 def marker(folder, monkeypatch):
-    """What hostile code would create; it does not exist when the test is over, and no run does."""
+    """A path that hostile code would create; after the test, neither it nor a run may exist."""
     path = folder / "marker"
     (folder / "planted.py").write_text(f"open({str(path)!r}, 'w')\nclass Net: ...\n")
     monkeypatch.syspath_prepend(str(folder))
@@ -62,8 +62,8 @@ def checkpoint(default_run):
     return torch.load(default_run[0] / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def refused(reference: Path | str, told: str = "") -> None:
-    """Every command that reads a checkpoint refuses it in one short line."""
+def refused(reference: Path | str, message: str = "") -> None:
+    """Check that every command that reads a checkpoint refuses it with one short line."""
     Path("rows.csv").write_text("x\n1\n2\n")
     for command in (
         lambda: evaluate(str(reference)),
@@ -72,21 +72,21 @@ def refused(reference: Path | str, told: str = "") -> None:
     ):
         with pytest.raises(UserError) as caught:
             command()
-        assert told in str(caught.value)
+        assert message in str(caught.value)
         assert len(str(caught.value)) < 1_000
     assert not Path("out.csv").exists()
 
 
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("shape", ["pickle", "zip", "legacy", "inside"])
-def test_no_pickle_runs(marker, checkpoint, default_run, name, shape, monkeypatch):
+def test_no_pickle_is_executed(marker, checkpoint, default_run, name, shape, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     bomb, path = bombs(marker)[name], marker.with_name("bomb.ckpt")
     if shape == "pickle":
         path.write_bytes(pickle.dumps(bomb))
     elif shape == "inside":
         save(checkpoint | {"hyper_parameters": {"net": bomb}}, path)
-    elif shape == "zip":  # the names of a genuine one, another pickle
+    elif shape == "zip":  # entry names of a genuine checkpoint, but another pickle
         genuine = default_run[0] / "checkpoints" / "last.ckpt"
         rewritten(genuine, path, lambda entry, old: pickle.dumps(bomb, 2) if entry.endswith("data.pkl") else old)
         sealed(path)
@@ -95,25 +95,25 @@ def test_no_pickle_runs(marker, checkpoint, default_run, name, shape, monkeypatc
     refused(path, "bomb.ckpt: not a checkpoint")
 
 
-def test_the_bombs_do_run_where_pickles_are_believed(folder):
+def test_the_pickles_would_run_code_if_they_were_loaded(folder):
     for name in ("system", "eval", "torch_load"):
         pickle.loads(pickle.dumps(bombs(folder / name)[name]))
         assert (folder / name).exists()
 
 
 @pytest.mark.parametrize("args", [["evaluate"], ["predict", "rows.csv", "out.csv"], ["train"]])
-def test_a_pickle_ends_a_command_in_one_line(marker, args):
+def test_a_command_refuses_a_pickle_with_one_line(marker, args):
     path = marker.with_name("bomb.ckpt")
     save(bombs(marker)["system"], path)
     script, *others = args
     given = ["--ckpt_path", path] if script == "train" else [path, *others]
     done = run_script(marker.parent, script, *given)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"error: {path}: not a checkpoint of plain data")
+    assert done.stderr.startswith(f"error: {path}: not a checkpoint of this project")
 
 
 def hostile_config(section: str, path: str, marker: Path) -> str:
-    """A configuration with a class path where a section expects one."""
+    """Return a configuration with a class path in a section."""
     value = {"class_path": path, "init_args": {"command": f"touch {marker}"}}
     *outer, last = section.split(".")
     if last == "0":
@@ -128,7 +128,7 @@ def hostile_config(section: str, path: str, marker: Path) -> str:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("section", SECTIONS)
-def test_no_class_path_reaches_beyond_known_modules(marker, section, path):
+def test_a_class_path_outside_known_modules_is_refused(marker, section, path):
     marker.with_name("config.yaml").write_text(hostile_config(section, path, marker))
     with pytest.raises(UserError) as caught:
         train(["--config", "config.yaml", *SHORT])
@@ -137,7 +137,7 @@ def test_no_class_path_reaches_beyond_known_modules(marker, section, path):
 
 @pytest.mark.parametrize("section", ["model", "model.net", "optimizer", "data", "trainer.plugins"])
 @pytest.mark.parametrize("path", ["os.system", "planted.Net", "torch.nn.functional.torch.hub.load"])
-def test_no_class_path_of_a_checkpoint_does(marker, checkpoint, section, path):
+def test_a_class_path_in_a_checkpoint_outside_known_modules_is_refused(marker, checkpoint, section, path):
     config = yaml.safe_load(checkpoint["config"])
     hostile = yaml.safe_load(hostile_config(section, path, marker))
     key = section.split(".")[0]
@@ -155,7 +155,7 @@ def test_no_class_path_of_a_checkpoint_does(marker, checkpoint, section, path):
             command()
 
 
-def test_what_a_checkpoint_says_about_building_itself_is_not_read(folder, checkpoint):
+def test_instantiation_hints_of_lightning_in_a_checkpoint_are_ignored(folder, checkpoint):
     gadget = {
         "_instantiator": "os.system",
         "_class_path": "os.system",
@@ -175,7 +175,7 @@ def test_what_a_checkpoint_says_about_building_itself_is_not_read(folder, checkp
     assert not (folder / "marker").exists()
 
 
-def test_evaluation_writes_nothing_where_a_checkpoint_says(folder, checkpoint):
+def test_evaluation_does_not_write_to_a_path_from_a_checkpoint(folder, checkpoint):
     config = yaml.safe_load(checkpoint["config"])
     written = {"dirpath": str(folder / "elsewhere"), "filename": "marker"}
     config["trainer"]["profiler"] = {"class_path": "lightning.pytorch.profilers.SimpleProfiler", "init_args": written}
@@ -202,25 +202,25 @@ YAMLS = {
     "digits": ("trainer: {max_epochs: " + "1" * 100_000 + "}\n", "limit"),
     "date": ("model: 2001-99-99\n", "month must be in 1..12"),
     "nul": ("model: \0\n", "control characters"),
-    "text": ("secret\nand more\n", "holds no settings"),
+    "text": ("secret\nand more\n", "no settings in it"),
     "trust": ("trust: [planted]\nmodel: {class_path: planted.Net}\n", "'trust' is not accepted"),
     "numbers as keys": ("1: 2\n", "Key must be a string"),
 }
 
 
 @pytest.mark.parametrize("name", YAMLS)
-def test_no_yaml_runs_or_hangs(marker, name):
-    text, told = YAMLS[name]
+def test_yaml_runs_no_code_and_does_not_hang(marker, name):
+    text, message = YAMLS[name]
     marker.with_name("hostile.yaml").write_text(text)
     for given in ("hostile.yaml", text if "\n" in text else text + "\n"):
         with pytest.raises(UserError) as caught:
             train(["--config", given, *SHORT])
-        assert told in str(caught.value) or "planted" in str(caught.value)
+        assert message in str(caught.value) or "planted" in str(caught.value)
         assert "and more" not in str(caught.value)
 
 
 @pytest.mark.parametrize("section", ["model", "trainer", "data"])
-def test_a_file_in_place_of_a_section_is_held_to_the_same(marker, section):
+def test_a_yaml_file_given_for_a_section_is_checked_too(marker, section):
     marker.with_name("hostile.yaml").write_text(LAUGHS)
     marker.with_name("outer.yaml").write_text(f"{section}: hostile.yaml\n")
     with pytest.raises(UserError, match="unfolds to more than"):
@@ -228,14 +228,14 @@ def test_a_file_in_place_of_a_section_is_held_to_the_same(marker, section):
 
 
 @pytest.mark.parametrize("name", ["tag", "laughs", "merges", "cycle", "deep", "digits", "text", "trust"])
-def test_no_yaml_of_a_checkpoint_does(marker, checkpoint, name):
+def test_yaml_in_a_checkpoint_runs_no_code_and_does_not_hang(marker, checkpoint, name):
     save(checkpoint | {"config": YAMLS[name][0]}, "hostile.ckpt")
     refused("hostile.ckpt")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("deflated", "unpacks to more than"),
         ("bomb", "unpacks to more than"),
@@ -246,14 +246,14 @@ def test_no_yaml_of_a_checkpoint_does(marker, checkpoint, name):
         ("many", "not a checkpoint"),
     ],
 )
-def test_a_zip_file_is_not_unpacked_beyond_its_size(marker, default_run, name, told):
+def test_a_zip_file_that_unpacks_to_more_than_its_size_is_refused(marker, default_run, name, message):
     genuine, path = default_run[0] / "checkpoints" / "last.ckpt", marker.with_name("hostile.ckpt")
     if name == "deflated":
         rewritten(genuine, path, lambda _, old: old, zipfile.ZIP_DEFLATED)
     elif name == "bomb":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("last/data.pkl", b"\0" * 300_000_000)
-    elif name == "overlapping":  # a directory that names the same bytes many times
+    elif name == "overlapping":  # many directory entries for the same bytes
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("0", b"\0" * 10_000)
             first = archive.infolist()[0]
@@ -270,14 +270,14 @@ def test_a_zip_file_is_not_unpacked_beyond_its_size(marker, default_run, name, t
         with zipfile.ZipFile(genuine) as archive:
             name = archive.namelist()[0] if name.endswith("data.pkl") else name
         with_entry(genuine, path, name)
-    refused(sealed(path), told)
+    refused(sealed(path), message)
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
-        (torch.zeros(1).expand(10**12), "larger than its numbers"),
-        (torch.zeros(1).as_strided((10**6, 10**6), (0, 0)), "larger than its numbers"),
+        (torch.zeros(1).expand(10**12), "larger than its storage"),
+        (torch.zeros(1).as_strided((10**6, 10**6), (0, 0)), "larger than its storage"),
         (torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (10**12,)), "not dense"),
         (torch.empty(10**12, device="meta"), "not dense"),
         (shared_lists(45), "more than"),
@@ -286,21 +286,21 @@ def test_a_zip_file_is_not_unpacked_beyond_its_size(marker, default_run, name, t
     ],
 )
 @pytest.mark.parametrize("place", ["state_dict", "optimizer_states", "hyper_parameters"])
-def test_a_checkpoint_stands_for_no_more_than_its_size(marker, checkpoint, value, told, place):
+def test_values_that_expand_to_more_than_the_file_are_refused(marker, checkpoint, value, message, place):
     save(checkpoint | {place: {"net.net.linear.weight": value}}, "hostile.ckpt")
-    refused("hostile.ckpt", told)
+    refused("hostile.ckpt", message)
 
 
 @pytest.mark.parametrize("key", ["config", "data", "state_dict"])
 @pytest.mark.parametrize("value", [None, 3, "text", [], {}, {1: 2}, {"model": 1, "data": 2, "trainer": 3}])
-def test_a_checkpoint_whose_parts_are_others_is_refused(marker, checkpoint, key, value):
+def test_a_checkpoint_with_parts_of_the_wrong_type_is_refused(marker, checkpoint, key, value):
     save(checkpoint | {key: value}, "hostile.ckpt")
     refused("hostile.ckpt")
 
 
 @pytest.mark.parametrize("key", ["loops", "epoch", "global_step", "callbacks", "pytorch-lightning_version"])
 @pytest.mark.parametrize("value", [None, "x", 0.5])
-def test_a_run_whose_progress_is_unknown_is_not_resumed(marker, checkpoint, key, value):
+def test_a_run_with_invalid_progress_is_not_resumed(marker, checkpoint, key, value):
     save(checkpoint | {key: value}, "hostile.ckpt")
     with pytest.raises(UserError):
         train(["--ckpt_path", "hostile.ckpt", "--trainer.max_epochs", "200"])
@@ -308,7 +308,7 @@ def test_a_run_whose_progress_is_unknown_is_not_resumed(marker, checkpoint, key,
 
 @pytest.mark.parametrize("name", ["runs/checkpoints/../../precious.ckpt", "s3://bucket/precious.ckpt", "runs/precious"])
 @pytest.mark.parametrize("key", ["kth_best_model_path", "best_model_path", "last_model_path", "best_k_models"])
-def test_a_checkpoint_claims_no_files_outside_its_folder(marker, checkpoint, key, name):
+def test_a_checkpoint_that_names_files_outside_its_folder_is_refused(marker, checkpoint, key, name):
     state = {"dirpath": "runs", key: {name: torch.tensor(1.0)} if key == "best_k_models" else name}
     save(checkpoint | {"callbacks": {"ModelCheckpoint{}": state}}, "hostile.ckpt")
     refused("hostile.ckpt", "outside their own folder")
@@ -317,7 +317,7 @@ def test_a_checkpoint_claims_no_files_outside_its_folder(marker, checkpoint, key
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:9/a.ckpt", "https://x.invalid/a.ckpt", "s3://b/a.ckpt", "gs://b/a"]
 )
-def test_no_address_is_fetched(marker, monkeypatch, address):
+def test_no_url_is_fetched(marker, monkeypatch, address):
     def connect(*_):
         marker.touch()
         raise AssertionError
@@ -344,7 +344,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_no_table_hangs_or_floods(marker, name):
+def test_a_hostile_table_leads_to_a_short_error(marker, name):
     Path("rows.csv").write_text(HEADERS[name])
     with pytest.raises(UserError) as caught:
         train(["--data", "TabularDataModule", "--data.path", "rows.csv", "--data.target", "y", *SHORT])
@@ -368,7 +368,7 @@ def test_a_forged_parquet_file_is_refused(marker, length):
 
 
 @pytest.mark.parametrize("path", ["loop.csv", "folder", "/etc/passwd", "/proc/self/mem", "../../../etc/shadow", "a\0b"])
-def test_paths_lead_to_one_line(marker, checkpoint, path):
+def test_unusual_paths_lead_to_an_error_without_file_contents(marker, checkpoint, path):
     Path("loop.csv").symlink_to("loop.csv")
     Path("folder").mkdir()
     Path("folder/self").symlink_to("../folder")
@@ -385,7 +385,7 @@ def test_paths_lead_to_one_line(marker, checkpoint, path):
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "\x1b[2J", "x" * 1_000_000, "a\nb\rc", "\u202egnp.exe"])
-def test_an_error_commands_no_terminal(capsys, text):
+def test_error_messages_contain_no_control_characters(capsys, text):
     with pytest.raises(SystemExit, match="2"), exit_on_user_error():
         raise UserError(f"rows.csv: there is no column {text}")
     line = capsys.readouterr().err
@@ -394,7 +394,7 @@ def test_an_error_commands_no_terminal(capsys, text):
     assert len(line) < 1_100
 
 
-def test_too_little_memory_is_told_in_one_line(capsys):
+def test_too_little_memory_is_reported_in_one_line(capsys):
     with pytest.raises(SystemExit, match="2"), exit_on_user_error():
         torch.empty(10**15)
     assert capsys.readouterr().err.startswith("error: not enough memory")

@@ -1,4 +1,4 @@
-"""What the commands import: start-up is most of the time that a small experiment takes."""
+"""Commands import no heavy library that they do not need, because start-up dominates small experiments."""
 
 import json
 import subprocess
@@ -54,19 +54,19 @@ def lightnings_own(tmp_path_factory) -> set[str]:
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
-def test_help_imports_nothing_heavy_beyond_lightning(folder, lightnings_own, script):
+def test_help_imports_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, script):
     allowed = lightnings_own if script == "train" else set()
     assert imported(folder, REPOSITORY / "scripts" / f"{script}.py", "--help") <= allowed
 
 
-def test_commands_on_a_run_import_nothing_heavy_beyond_lightning(folder, lightnings_own, default_run):
+def test_evaluate_and_predict_import_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, default_run):
     run, _ = default_run
     (folder / "rows.csv").write_text("x\n1\n2\n")
     assert imported(folder, REPOSITORY / "scripts" / "evaluate.py", run) <= lightnings_own
     assert imported(folder, REPOSITORY / "scripts" / "predict.py", run, "rows.csv", "out.csv") <= lightnings_own
 
 
-def test_training_imports_for_its_figures_and_curves_alone(folder, lightnings_own):
+def test_training_imports_only_what_figures_and_curves_need(folder, lightnings_own):
     args = ["--trainer.max_epochs", "1"]
     script = REPOSITORY / "scripts" / "train.py"
     assert imported(folder, script, *args) - lightnings_own <= {"matplotlib", "tensorboard"}

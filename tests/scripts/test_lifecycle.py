@@ -1,4 +1,4 @@
-"""scripts/lifecycle.py as a user types it."""
+"""`scripts/lifecycle.py` as a user runs it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ STAGES = ["train", "ensemble", "distill", "prune", "export", "quantize", "serve"
 ARGS = ["--model.net", "MLP", "--model.net.hidden", "[8]", "--data.features", "3", "--optimizer", "Adam"]
 ARGS += ["--trainer.max_epochs", "2", "--ensemble.members", "2"]
 CHAIN = "lightning_logs/lifecycle_0"
-# Of a report: times, what is said of them, and sizes of files, in which paths are written.
+# Prefixes of report fields that differ between runs: times, text about times, and sizes of files that contain paths.
 VARIES = ("seconds", "milliseconds", "requests", "told", "gain", "times_", "bytes")
 
 
@@ -25,7 +25,7 @@ def report_of(folder, chain=CHAIN):
 
 
 def lasting(value):
-    """A report, without what differs from one time to another."""
+    """Remove the fields of a report that differ between runs."""
     if isinstance(value, dict):
         return {key: lasting(part) for key, part in value.items() if not key.startswith(VARIES)}
     return [lasting(part) for part in value] if isinstance(value, list) else value
@@ -33,14 +33,14 @@ def lasting(value):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder with a chain of all stages, and what it printed."""
+    """The folder of a pipeline with all stages, and the finished command."""
     folder = tmp_path_factory.mktemp("lifecycle")
     done = run_script(folder, "lifecycle", *ARGS)
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
-def test_every_stage_leaves_what_it_made_in_one_folder(whole):
+def test_every_stage_writes_its_results_to_one_folder(whole):
     folder, done = whole
     assert done.stderr == ""
     names = [f"{number}_{stage}" for number, stage in enumerate(STAGES, start=1)]
@@ -56,16 +56,16 @@ def test_every_stage_leaves_what_it_made_in_one_folder(whole):
     assert "Epoch [" not in done.stdout
 
 
-def test_the_report_says_what_evaluate_says_of_each_model(whole):
+def test_the_report_agrees_with_evaluate_for_each_model(whole):
     folder, _ = whole
     for row in [row for row in report_of(folder)["rows"] if row["model"]]:
-        told = run_script(folder, "evaluate", f"{CHAIN}/{row['model']}", "--json")
-        assert json.loads(told.stdout)["test/mse"] == pytest.approx(row["metric"], rel=1e-5)
+        done = run_script(folder, "evaluate", f"{CHAIN}/{row['model']}", "--json")
+        assert json.loads(done.stdout)["test/mse"] == pytest.approx(row["metric"], rel=1e-5)
         low, high = row["interval"]
         assert low < row["metric"] < high
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_says_what_the_table_says(whole):
+def test_the_html_report_is_self_contained_and_agrees_with_the_table(whole):
     folder, _ = whole
     page, table = ((folder / CHAIN / f"report.{kind}").read_text() for kind in ("html", "md"))
     assert not re.search(r"https?:|<script|<link|src=|href=|url\(|@import", page)
@@ -79,7 +79,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_what_the_table_says(whol
             assert f"| {row['bytes']:,} |" in table
 
 
-def test_tensorboard_shows_the_table_beside_the_curves(whole):
+def test_tensorboard_shows_the_table_next_to_the_curves(whole):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder, _ = whole
@@ -89,7 +89,7 @@ def test_tensorboard_shows_the_table_beside_the_curves(whole):
     assert (folder / CHAIN / "report.md").read_text().startswith(text)
 
 
-def test_commands_of_the_report_do_the_same(whole):
+def test_the_commands_in_the_report_reproduce_its_metrics(whole):
     folder, _ = whole
     rows = {row["stage"]: row for row in report_of(folder)["rows"]}
     for number, stage in enumerate(["train", "distill"]):
@@ -101,7 +101,7 @@ def test_commands_of_the_report_do_the_same(whole):
         assert found["test/mse"] == pytest.approx(rows[stage]["metric"])
 
 
-def test_a_chain_that_is_killed_after_any_stage_comes_to_the_same(whole, tmp_path):
+def test_a_pipeline_killed_after_any_stage_and_resumed_has_the_same_report(whole, tmp_path):
     for count in range(len(STAGES)):
         args = ARGS if count == 0 else ["--folder", CHAIN]
         command = Command(tmp_path, "lifecycle", *args)
@@ -124,11 +124,11 @@ def wait(happened, command, seconds=100):
         time.sleep(0.02)
 
 
-def test_no_server_outlives_a_chain_that_is_killed(tmp_path):
+def test_a_killed_pipeline_leaves_no_server_running(tmp_path):
     def is_server(process):
         try:
             return (process / "cwd").readlink() == tmp_path and b"serve.py" in (process / "cmdline").read_bytes()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             return False
 
     def servers():
@@ -145,18 +145,18 @@ def test_no_server_outlives_a_chain_that_is_killed(tmp_path):
     assert not servers()
 
 
-def test_what_cannot_be_done_to_a_linear_net_is_said_and_no_failure(tmp_path):
+def test_stages_that_a_linear_net_cannot_take_are_skipped_with_a_reason(tmp_path):
     config = REPOSITORY / "scripts/experiments/hello.yaml"
     args = ["--stages", "train,distill,prune", "--trainer.max_epochs", 2]
     done = run_script(tmp_path, "lifecycle", "--config", config, *args)
     assert done.returncode == 0, done.stderr
     rows = report_of(tmp_path)["rows"]
     assert [row["gain"] for row in rows[1:3]] == [False, False]
-    assert done.stdout.count("no gain: Linear has no layer whose units could go") == 4  # as it goes, and in the end
+    assert done.stdout.count("no gain: Linear has no layer whose units could go") == 4  # when skipped and at the end
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (
             ["--folder", CHAIN, *ARGS, "--data.rows", "50"],
@@ -167,33 +167,33 @@ def test_what_cannot_be_done_to_a_linear_net_is_said_and_no_failure(tmp_path):
         (["--stages", "prune"], "prune needs a run to begin with"),
     ],
 )
-def test_mistakes_are_told_in_one_line(whole, args, told):
+def test_a_mistake_is_reported_in_one_line(whole, args, message):
     folder, _ = whole
     before = sorted(folder.rglob("*"))
     done = run_script(folder, "lifecycle", *args)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.slow
-def test_the_figures_of_digits(tmp_path, capsys):
-    """The last artifact is much smaller and faster than the teacher's, and hardly worse."""
+def test_the_last_artifact_of_digits_is_small_fast_and_accurate(tmp_path, capsys):
+    """It is at least 8 times smaller and 4 times faster than the teacher's, and loses at most 1.5 % of accuracy."""
     config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
     done = Command(tmp_path, "lifecycle", "--config", config).finish(timeout=1_500)
     assert done.returncode == 0, done.stderr
-    it = report_of(tmp_path)["summary"]
+    summary = report_of(tmp_path)["summary"]
     with capsys.disabled():
-        print(f"\n{it}")
-    assert it["times_smaller"] >= 8
-    assert it["times_faster_64"] >= 4
-    assert it["metric_last"] >= it["metric_first"] - 0.015
+        print(f"\n{summary}")
+    assert summary["times_smaller"] >= 8
+    assert summary["times_faster_64"] >= 4
+    assert summary["metric_last"] >= summary["metric_first"] - 0.015
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hello", "diabetes", "series_lstm"])
-def test_every_kind_of_experiment_has_a_life_cycle(tmp_path, name):
+def test_the_pipeline_runs_for_every_kind_of_experiment(tmp_path, name):
     config = REPOSITORY / f"scripts/experiments/{name}.yaml"
     if header := re.findall(r'python -c "(.*)"', config.read_text()):
         Command(tmp_path, "lifecycle", "--help").finish()

@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, and shows what it promises."""
+"""The notebook runs from start to end, and its outputs match its text."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from tests.command import REPOSITORY
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """What each cell shows, once all have run in a kernel of this environment; with it ends what it started."""
+    """Run all cells in a kernel of this environment, and return the outputs of each code cell."""
     notebook = nbformat.read(REPOSITORY / "scripts/first_hour.ipynb", as_version=4)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # %tensorboard looks for its command there
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where %tensorboard looks for its command
     resources = {"metadata": {"path": tmp_path_factory.mktemp("hour")}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
@@ -24,23 +24,23 @@ def outputs(tmp_path_factory):
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_no_cell_warns(outputs):
+def test_no_cell_prints_a_warning(outputs):
     assert not [shown for cell in outputs for shown in cell if shown.get("name") == "stderr"]
 
 
-def test_fits_and_comparisons_are_pictures(outputs):
+def test_fits_and_comparisons_are_shown_as_figures(outputs):
     pictures = [shown for cell in outputs for shown in cell if "image/png" in shown.get("data", {})]
     assert len(pictures) == 3
 
 
-def test_training_shows_a_bar_and_what_was_learned(outputs):
+def test_training_shows_a_progress_bar_and_the_learned_equation(outputs):
     assert any("application/vnd.jupyter.widget-view+json" in shown.get("data", {}) for shown in outputs[0])
     printed = "".join(shown.text for shown in outputs[0] if shown.output_type == "stream")
     assert "Epoch [100/100], Loss: 0.8373" in printed
     assert "│ x    │ 3.0000 │   2.8810 ± 0.090170 │  2.8792 │          2.8806 │" in printed
 
 
-def test_a_chain_shows_its_lines_and_its_page_and_no_more(outputs):
+def test_the_pipeline_shows_its_progress_and_its_report(outputs):
     shown = outputs[-1]
     printed = "".join(part.text for part in shown if part.output_type == "stream")
     assert re.findall(r"^\[(\d)/5\]", printed, re.MULTILINE) == ["1", "2", "3", "4", "5"]
@@ -49,5 +49,5 @@ def test_a_chain_shows_its_lines_and_its_page_and_no_more(outputs):
     assert "Life cycle: MLP on Friedman" in page
 
 
-def test_tensorboard_has_started(outputs):
+def test_tensorboard_is_shown(outputs):
     assert any("tensorboard-frame" in shown.get("data", {}).get("text/html", "") for shown in outputs[2])

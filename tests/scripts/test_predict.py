@@ -29,7 +29,7 @@ def expected(run, rows):
     return load_model(read_checkpoint(find_checkpoint(run)))(torch.tensor(rows)).flatten().tolist()
 
 
-def test_command_adds_a_column_and_changes_nothing_else(run, folder):
+def test_the_command_adds_a_column_and_keeps_all_others(run, folder):
     text = 'id,b,name,a\n007,1,"Smith, J",2\n008,3.50,,-1e1\n'
     (folder / "in.csv").write_text(text)
     done = run_script(folder, "predict", run, "in.csv", "out.csv")
@@ -40,7 +40,7 @@ def test_command_adds_a_column_and_changes_nothing_else(run, folder):
     assert found == pytest.approx(expected(run, [[2.0, 1.0], [-10.0, 3.5]]), rel=1e-6)
 
 
-def test_parquet_keeps_types_and_order_over_many_blocks(run, folder, monkeypatch):
+def test_parquet_keeps_types_and_order_across_blocks(run, folder, monkeypatch):
     monkeypatch.setattr("project.data.table.BLOCK_ROWS", 1_000)
     a, b = torch.randn(2, 10_000)
     rows = pa.table({"a": a.numpy(), "b": b.double().numpy(), "id": range(10_000)})
@@ -53,7 +53,7 @@ def test_parquet_keeps_types_and_order_over_many_blocks(run, folder, monkeypatch
     )
 
 
-def test_gaps_get_the_training_mean_also_without_standardisation(folder, capsys):
+def test_missing_values_get_the_training_mean_without_standardisation_too(folder, capsys):
     (folder / "t.csv").write_text("a,y\n" + "".join(f"{'' if i % 7 == 0 else 50 + i % 5},{i % 5}\n" for i in range(80)))
     flags = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.missing", "mean"]
     train([*flags, "--model.standardize", "false", "--optimizer", "Adam", *SHORT])
@@ -63,7 +63,7 @@ def test_gaps_get_the_training_mean_also_without_standardisation(folder, capsys)
     assert abs(gap - middle) < 0.1 * abs(gap - zero)
 
 
-def test_csv_becomes_parquet_with_every_other_value_as_it_was_spelled(run, folder):
+def test_csv_converted_to_parquet_keeps_the_spelling_of_other_columns(run, folder):
     rows = "".join(f"{i:06d},1,2\n" for i in range(200_000)) + "X9,1.5,2\n"
     (folder / "in.csv").write_text("id,a,b\n" + rows)
     assert predict(run, folder / "in.csv", folder / "out.parquet") == 200_001
@@ -72,7 +72,7 @@ def test_csv_becomes_parquet_with_every_other_value_as_it_was_spelled(run, folde
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a,c\n1,2\n", "in.csv: there is no column 'b'"),
         ("a,b\n1,2\n3,x\n", "in.csv: column 'b', row 2: 'x' is not a number"),
@@ -85,23 +85,23 @@ def test_csv_becomes_parquet_with_every_other_value_as_it_was_spelled(run, folde
         ("", "the file is empty"),
     ],
 )
-def test_a_mistake_is_named_and_leaves_no_output(run, folder, text, told):
+def test_a_mistake_is_reported_and_leaves_no_output(run, folder, text, message):
     (folder / "in.csv").write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         predict(run, folder / "in.csv", folder / "out.csv")
     assert not [path for path in folder.iterdir() if "out.csv" in path.name]
 
 
-def test_the_table_that_is_read_is_not_written_over(run, folder):
+def test_the_input_table_is_not_overwritten(run, folder):
     (folder / "in.csv").write_text("a,b\n1,2\n")
     (folder / "link.csv").symlink_to("in.csv")
     for name in ("in.csv", "link.csv"):
-        with pytest.raises(UserError, match=f"{name}: is the file that is read: give another name"):
+        with pytest.raises(UserError, match=f"{name}: is the input file; pass another name"):
             predict(run, folder / "in.csv", folder / name)
     assert (folder / "in.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_classes_come_with_their_names_and_probabilities(folder, capsys):
+def test_predicted_classes_have_names_and_probabilities(folder, capsys):
     lines = [f"{i % 2 + 0.1 * (i % 5)},{'ja' if i % 2 else 'nein'}" for i in range(60)]
     (folder / "t.csv").write_text("\n".join(["a,answer", *lines]))
     flags = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "answer"]
@@ -115,7 +115,7 @@ def test_classes_come_with_their_names_and_probabilities(folder, capsys):
         assert (ja > nein) == (row["answer"] == "ja")
 
 
-def test_a_series_is_forecast_from_every_full_window_across_blocks(folder, capsys, monkeypatch):
+def test_a_series_is_forecast_from_every_complete_window_across_blocks(folder, capsys, monkeypatch):
     values = torch.randn(300)
     pyarrow.parquet.write_table(pa.table({"y": values.numpy()}), "s.parquet")
     train(
@@ -131,7 +131,7 @@ def test_a_series_is_forecast_from_every_full_window_across_blocks(folder, capsy
     torch.testing.assert_close(torch.tensor([first[4:], second[4:]]).T, model(windows).detach())
 
 
-def test_a_failure_midway_leaves_the_old_output(run, folder, monkeypatch):
+def test_a_failure_midway_keeps_the_old_output(run, folder, monkeypatch):
     (folder / "in.csv").write_text("a,b\n1,2\n")
     (folder / "out.csv").write_text("old")
     monkeypatch.setattr(module, "numbers", lambda *_, **__: 1 / 0)
@@ -140,7 +140,7 @@ def test_a_failure_midway_leaves_the_old_output(run, folder, monkeypatch):
     assert (folder / "out.csv").read_text() == "old"
 
 
-def test_gaps_are_met_as_in_training(folder, table, capsys):
+def test_missing_values_are_handled_as_in_training(folder, table, capsys):
     path = table(**{"5_2_": "5,,"})
     for missing in ("mean", "drop"):
         train(

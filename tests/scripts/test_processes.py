@@ -1,4 +1,4 @@
-"""Several processes tell the same truth as one."""
+"""Training on several processes gives the same results as on one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.scripts.test_stops import wait_for
 
 
 def train_on(folder, processes, *args):
-    """One training on several processes, started as torchrun starts them; what each came to."""
+    """Train on several processes, started as torchrun starts them; return each finished process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -30,13 +30,13 @@ def train_on(folder, processes, *args):
 
 
 @pytest.mark.parametrize("rows", [3, 5, 51, 101])
-def test_test_metrics_are_those_of_one_process(folder, rows):
+def test_metrics_on_several_processes_equal_those_on_one(folder, rows):
     args = ["--data.rows", "60", "--data.test_rows", rows, "--trainer.max_epochs", "2", "--optimizer.lr", "0.1"]
     found = {}
     for processes in (1, 2, 3):
         done = train_on(folder, processes, *args, "--data.batch_size", 30 // processes)
         assert [rank.returncode for rank in done] == [0] * processes, done[0].stderr
-        assert [rank.stdout for rank in done[1:]] == [""] * (processes - 1), "there is one report"
+        assert [rank.stdout for rank in done[1:]] == [""] * (processes - 1), "only rank 0 prints a report"
         metrics = json.loads((folder / f"lightning_logs/version_{processes - 1}/metrics.json").read_text())
         found[processes] = {name: value for name, value in metrics.items() if name.startswith(("test/", "val/"))}
     assert sorted(path.name for path in (folder / "lightning_logs").iterdir()) == [
@@ -48,20 +48,20 @@ def test_test_metrics_are_those_of_one_process(folder, rows):
     assert found[3] == pytest.approx(found[1], rel=1e-6, abs=1e-6)
 
 
-def test_random_numbers_differ_by_process(folder):
+def test_random_numbers_differ_between_processes(folder):
     args = ["--data.rows", "40", "--trainer.max_epochs", "1", "--data.batch_size", "5"]
     args += ["--model.net", "MLP", "--model.net.dropout", "0.5"]
     done = train_on(folder, 2, *args)
     assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
     previous = folder / "lightning_logs/version_0/checkpoints/last.ckpt"
-    assert read_checkpoint(previous)["exact_resume"]["random_states"] == [], "between epochs they are sown anew"
+    assert read_checkpoint(previous)["exact_resume"]["random_states"] == [], "between epochs they are reseeded"
     done = train_on(folder, 2, *args, "--trainer.max_steps", "2")
     states = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["exact_resume"]["random_states"]
     assert len(states) == 2
     assert not states[0]["cpu"].equal(states[1]["cpu"])
 
 
-def test_torchrun_starts_a_job_again_from_its_last_checkpoint(folder):
+def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
     script = REPOSITORY / "scripts" / "train.py"
     args = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
     args += ["--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "100"]
@@ -80,10 +80,10 @@ def test_torchrun_starts_a_job_again_from_its_last_checkpoint(folder):
     assert printed.count("Epoch [10/100]") <= 2
 
 
-def test_strategies_that_lose_what_they_learn_are_refused(folder):
+def test_strategies_that_lose_the_trained_weights_are_refused(folder):
     from project.training.train import train
 
-    with pytest.raises(UserError, match=r"--trainer.strategy ddp_spawn: its processes keep what they learn: give ddp"):
+    with pytest.raises(UserError, match=r"--trainer.strategy: ddp_spawn loses what its processes learn; use ddp"):
         train(["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2", "--trainer.accelerator", "cpu"])
 
 

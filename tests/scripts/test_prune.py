@@ -1,4 +1,4 @@
-"""scripts/prune.py as a user types it."""
+"""`scripts/prune.py` as a user runs it."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def runs(folder):
     return sorted(path.name for path in (folder / "lightning_logs").iterdir())
 
 
-def test_zeros_are_told_with_what_they_do_not_gain(source):
+def test_the_report_of_masked_weights_says_that_no_file_gets_smaller(source):
     before = runs(source)
     done = run_script(source, "prune", "lightning_logs/version_0", "--sparsity", "0.75")
     assert done.returncode == 0, done.stderr
@@ -31,12 +31,12 @@ def test_zeros_are_told_with_what_they_do_not_gain(source):
     [new] = set(runs(source)) - set(before)
     metrics = json.loads((source / "lightning_logs" / new / "metrics.json").read_text())
     assert metrics["pruned/nonzero"] == metrics["pruned/parameters"] - 12
-    told = " ".join(done.stdout.split())
-    assert "parameters that are not 0 │ 25 │ 13 │" in told
-    assert "no file is smaller, and nothing is faster" in told
+    printed = " ".join(done.stdout.split())
+    assert "parameters that are not 0 │ 25 │ 13 │" in printed
+    assert "no file is smaller, and nothing is faster" in printed
 
 
-def test_fewer_units_are_told_before_and_after(source):
+def test_the_report_of_removed_units_shows_parameters_before_and_after(source):
     before = runs(source)
     args = ["--structured", "0.5", "--trainer.max_epochs", "2"]
     done = run_script(source, "prune", "lightning_logs/version_0", *args)
@@ -44,8 +44,8 @@ def test_fewer_units_are_told_before_and_after(source):
     assert "parameters │ 25 │ 13 │" in " ".join(done.stdout.split())
     [new] = set(runs(source)) - set(before)
     metrics = json.loads((source / "lightning_logs" / new / "metrics.json").read_text())
-    told = run_script(source, "evaluate", f"lightning_logs/{new}", "--json")
-    assert json.loads(told.stdout)["test/mse"] == pytest.approx(metrics["test/mse"])
+    done = run_script(source, "evaluate", f"lightning_logs/{new}", "--json")
+    assert json.loads(done.stdout)["test/mse"] == pytest.approx(metrics["test/mse"])
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_fewer_units_are_told_before_and_after(source):
             "did you mean --pruning.epochs?",
         ),
         (["lightning_logs/version_0", "--sparsity", "0.5", "--data.path", "no.csv"], "path"),
-        (["model.onnx", "--sparsity", "0.5"], "model.onnx: an artifact, and no run"),
+        (["model.onnx", "--sparsity", "0.5"], "model.onnx: expected a run, got an exported file"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_leave_no_run(source, args, message):
+def test_a_mistake_prints_one_line_and_leaves_no_run(source, args, message):
     Path(source / "model.onnx").write_bytes(b"no model")
     before = runs(source)
     done = run_script(source, "prune", *args)

@@ -1,4 +1,4 @@
-"""Signals, limits and lost processes: what was trained is kept, and the exit status says what happened."""
+"""After a signal, a time limit or a lost process, trained weights are kept and the exit status shows the cause."""
 
 import os
 import re
@@ -13,28 +13,35 @@ import pytest
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
 from project.training.train import train
-from tests.command import Command
+from tests.command import MAX_LENGTH, Command
 from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
 
 ENDLESS = ["--data.rows", "500", "--trainer.max_epochs", "1000000", "--epoch_line.every_n_epochs", "1"]
 DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=MAX_LENGTH):
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "it takes too long"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
     return found
 
 
 def trained(folder):
-    """Whether a run under a folder has been saved twice."""
+    """Return whether a run in a folder has been saved twice."""
     return list(folder.glob("lightning_logs/*/checkpoints/previous.ckpt"))
 
 
 def children(pid) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def catches(pid, number) -> bool:
+    """Whether a process has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def ended(pid) -> bool:
@@ -45,45 +52,45 @@ def ended(pid) -> bool:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
-def test_a_signal_ends_training_with_what_it_came_to(folder, name):
+def test_a_signal_stops_training_after_saving_a_checkpoint(folder, name):
     command = Command(folder, "train", *ENDLESS)
     wait_for(lambda: trained(folder))
     os.kill(command.pid, signal.Signals[name])
-    done = command.finish(20)
+    done = command.finish()
     assert done.returncode == 128 + signal.Signals[name]
     assert re.fullmatch(
-        rf"stopped by {name} after step \d+: go on with --ckpt_path lightning_logs/version_0\n", done.stderr
+        rf"stopped by {name} after step \d+; resume with --ckpt_path lightning_logs/version_0\n", done.stderr
     )
     step = int(re.search(r"step (\d+)", done.stderr)[1])
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] == step
 
 
-def test_a_second_interrupt_ends_at_once(folder, monkeypatch):
+def test_a_second_interrupt_stops_immediately(folder, monkeypatch):
     command = Command(folder, "train", *ENDLESS)
     wait_for(lambda: trained(folder))
-    os.kill(command.pid, signal.SIGSTOP)  # both arrive before a step can end
+    os.kill(command.pid, signal.SIGSTOP)  # both signals arrive before a step can finish
     os.kill(command.pid, signal.SIGINT)
     os.kill(command.pid, signal.SIGCONT)
     os.kill(command.pid, signal.SIGINT)
-    assert command.finish(20).returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert command.finish().returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch(folder):
+def test_a_killed_run_is_resumed_from_its_last_epoch(folder):
     args = [*BASE, "--trainer.max_epochs", "120"]
     train(args)
     command = Command(folder, "train", *args)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/previous.ckpt").exists())
     os.kill(command.pid, signal.SIGKILL)
-    assert command.finish(20).returncode == -signal.SIGKILL
+    assert command.finish().returncode == -signal.SIGKILL
     before = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"]
     assert 0 < before < 480
-    time.sleep(1)  # TensorBoard orders files by the second
+    time.sleep(1)  # TensorBoard sorts event files by second
     train(["--ckpt_path", "last"])
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
 @pytest.mark.parametrize("flags", ["max_time", "callbacks Timer --trainer.callbacks.duration"])
-def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, capsys, flags):
+def test_a_time_limit_stops_between_two_steps_without_ending_the_epoch(folder, capsys, flags):
     args = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
     metrics = train([*args, *f"--trainer.{flags} 00:00:00:01".split()])
     saved = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")
@@ -96,13 +103,13 @@ def test_a_time_limit_stops_between_two_steps_and_is_no_end_of_an_epoch(folder, 
         train(["--ckpt_path", "last"])
 
 
-def test_two_trainings_of_one_run_are_refused(folder):
+def test_a_run_cannot_be_trained_by_two_processes_at_once(folder):
     command = Command(folder, "train", *ENDLESS)
     wait_for(lambda: trained(folder))
     with pytest.raises(UserError, match="version_0: another process is training this run"):
         train(["--ckpt_path", "last"])
     os.kill(command.pid, signal.SIGTERM)
-    assert command.finish(20).returncode == 143
+    assert command.finish().returncode == 143
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] > 0
 
 
@@ -114,10 +121,10 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(fol
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/last.ckpt").exists())
     os.kill(command.pid, signal.SIGTERM)
     [other] = children(command.pid)
-    done = command.finish(20)
+    done = command.finish()
     assert done.returncode == 143, done.stderr
     assert done.stderr.count("stopped by SIGTERM") == 1
-    wait_for(lambda: ended(other), 5)
+    wait_for(lambda: ended(other))
     assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 160
     done = Command(folder, "train", "--ckpt_path", "last").finish()
     assert done.returncode == 0, done.stderr
@@ -125,37 +132,37 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(fol
 
 
 @pytest.mark.parametrize("lost", ["first", "other"])
-def test_a_lost_process_ends_the_job_within_5_seconds(folder, lost):
+def test_a_lost_process_ends_the_job(folder, lost):
     command = Command(folder, "train", *ENDLESS, *DDP)
     wait_for(lambda: trained(folder))
     [other] = children(command.pid)
     os.kill(command.pid if lost == "first" else other, signal.SIGKILL)
-    done = command.finish(5)
-    wait_for(lambda: ended(other), 5)
+    done = command.finish()
+    wait_for(lambda: ended(other))
     if lost == "other":
         assert done.returncode == 2
-        told = r"error: a process of the training was lost, or did not answer \(.*\): resume with --ckpt_path .*\n"
-        assert re.fullmatch(told, done.stderr)
+        message = r"error: a training process ended or does not answer \(.*\); resume with --ckpt_path .*\n"
+        assert re.fullmatch(message, done.stderr)
 
 
-def test_a_process_that_does_not_answer_ends_the_job_after_the_timeout(folder):
+def test_a_process_that_does_not_respond_ends_the_job_after_the_timeout(folder):
     args = [*ENDLESS, *DDP, "--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
     command = Command(folder, "train", *args)
     wait_for(lambda: trained(folder))
     [other] = children(command.pid)
     os.kill(other, signal.SIGSTOP)
-    done = command.finish(20)
+    done = command.finish()
     assert done.returncode == 2
     assert "did not answer" in done.stderr
-    wait_for(lambda: ended(other), 5)
+    wait_for(lambda: ended(other))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(folder, name):
+def test_a_signal_before_or_after_training_stops_the_command_without_a_traceback(folder, name):
     before = Command(folder, "train", "--data.rows", "20000000", "--data.features", "10", "--trainer.max_epochs", "1")
-    time.sleep(0.5)
+    wait_for(lambda: catches(before.pid, signal.SIGTERM))  # all handlers are set together
     os.kill(before.pid, signal.Signals[name])
-    done = before.finish(20)
+    done = before.finish()
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", f"stopped by {name}\n")
     assert list(folder.glob("lightning_logs/*")) == []
     tests = ["--data.test_rows", "20000000", "--data.features", "2", "--trainer.max_epochs", "1"]
@@ -163,11 +170,11 @@ def test_a_signal_before_or_after_training_ends_the_command_without_a_traceback(
     wait_for(lambda: (folder / "lightning_logs/version_0/checkpoints/last.ckpt").exists())
     time.sleep(0.3)
     os.kill(after.pid, signal.Signals[name])
-    done = after.finish(20)
+    done = after.finish()
     assert (done.returncode, done.stderr) == (128 + signal.Signals[name], f"stopped by {name}\n")
 
 
-def test_a_thread_that_loses_a_worker_as_the_process_ends_is_not_heard(folder):
+def test_a_thread_that_loses_a_worker_during_shutdown_prints_no_traceback(folder):
     code = """
 import os, signal, sys, threading
 from project.runtime.errors import exit_on_user_error
@@ -175,7 +182,7 @@ def lose():
     try:
         raise ConnectionResetError
     except ConnectionResetError:
-        sys.excepthook(*sys.exc_info())  # as multiprocessing does, which hands over what workers share
+        sys.excepthook(*sys.exc_info())  # as the resource-sharing threads of multiprocessing do
 with exit_on_user_error():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -188,7 +195,7 @@ with exit_on_user_error():
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
 
 
-def test_a_clean_up_that_fails_does_not_hide_the_signal(folder):
+def test_a_failing_cleanup_does_not_hide_the_signal(folder):
     code = """
 import os, signal
 from project.runtime.errors import exit_on_user_error
@@ -196,7 +203,7 @@ with exit_on_user_error():
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     except BaseException:
-        raise RuntimeError  # as Lightning does, whose loops are half torn down
+        raise RuntimeError  # as Lightning does when its loops are half torn down
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")

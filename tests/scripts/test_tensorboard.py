@@ -1,4 +1,4 @@
-"""What TensorBoard's own reader and its real server find in a run."""
+"""TensorBoard's reader and its server find curves, figures and hyperparameters in a run."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ def read_scalars(run):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_curves_have_a_point_an_epoch(default_run):
+def test_curves_have_one_point_per_epoch(default_run):
     run, done = default_run
     curves = read_scalars(run)
     steps = [5 * epoch for epoch in range(1, 101)]
@@ -34,19 +34,19 @@ def test_curves_have_a_point_an_epoch(default_run):
     assert f"Epoch [100/100], Loss: {curves['train/loss'][-1][1]:.4f}" in done.stdout
 
 
-def test_learned_weights_approach_the_exact_ones(default_run):
+def test_learned_weights_converge_to_the_exact_ones(default_run):
     curves = read_scalars(default_run[0])
     distances = [abs(a - b) for (_, a), (_, b) in zip(curves["equation/x"], curves["equation/x (exact)"], strict=True)]
     assert distances[-1] < 0.01 < 1 < distances[0]
 
 
-def test_figures_are_drawn_at_start_middle_and_end(default_run):
+def test_figures_are_drawn_at_the_start_the_middle_and_the_end(default_run):
     images = EventAccumulator(str(default_run[0])).Reload().Images("fit")
     assert [image.step for image in images] == [0, 250, 500]
     assert all(image.encoded_image_string.startswith(b"\x89PNG") and image.width > 500 for image in images)
 
 
-def test_a_real_server_serves_the_curves_and_compares_hyperparameters(default_run):
+def test_the_tensorboard_server_shows_curves_and_hyperparameters(default_run):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -22,15 +22,15 @@ def weights(run, name="last.ckpt"):
     return read_checkpoint(run / "checkpoints" / name)["state_dict"]
 
 
-def test_default_run_learns_3_and_2_and_says_so(default_run):
+def test_the_default_run_learns_3_and_2_and_prints_them(default_run):
     _, done = default_run
     assert len(re.findall(r"^Epoch \[\d+0/100\], Loss: \d\.\d{4}$", done.stdout, re.MULTILINE)) == 10
     assert re.search(r"x\s+│\s+3\.0000 │\s+2\.88\d+ ± 0\.09\d+ │\s+2\.8[78]", done.stdout)
     assert "tensorboard --logdir lightning_logs" in done.stdout
-    assert done.stderr == "", "a run without mistakes has nothing to warn of"
+    assert done.stderr == "", "a default run prints no warning"
 
 
-def test_run_folder_holds_what_it_promises(default_run):
+def test_the_run_folder_has_metrics_and_checkpoints(default_run):
     run, _ = default_run
     metrics = json.loads((run / "metrics.json").read_text())
     expected = {f"{s}/{m}" for s in ("train", "val", "test") for m in ("loss", "mse", "rmse", "mae", "r2")}
@@ -43,7 +43,7 @@ def test_run_folder_holds_what_it_promises(default_run):
     }
 
 
-def test_gap_in_metrics_is_the_excess_of_the_training_mse(default_run):
+def test_the_gap_is_the_relative_excess_of_the_training_mse(default_run):
     run, _ = default_run
     rows = SyntheticDataModule().splits.train
     design = torch.cat([torch.ones(100, 1), rows.x], dim=1).double()
@@ -57,7 +57,7 @@ def test_gap_in_metrics_is_the_excess_of_the_training_mse(default_run):
     assert gap == pytest.approx((mse / best - 1).item(), rel=0.05, abs=1e-7)
 
 
-def test_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys):
+def test_the_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys):
     for seed in range(20):
         metrics = train(
             [*QUIET, "--data.seed", str(seed), "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
@@ -65,7 +65,7 @@ def test_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys)
         assert 0 <= metrics["gap/train_mse"] < 1e-3
 
 
-def test_config_yaml_trains_the_same_run_again_whatever_the_threads(default_run, folder):
+def test_config_yaml_reproduces_the_run_with_any_number_of_threads(default_run, folder):
     run, _ = default_run
     for threads in ("1", "2"):
         again = run_script(folder, "train", "--config", run / "config.yaml", OMP_NUM_THREADS=threads)
@@ -103,7 +103,7 @@ def scalars(run):
     return read_scalars(run)
 
 
-def test_two_processes_end_with_the_weights_of_one_at_twice_the_batch_size(default_run, folder):
+def test_two_processes_learn_the_weights_of_one_with_twice_the_batch_size(default_run, folder):
     flags = [
         "--trainer.devices",
         2,
@@ -147,7 +147,7 @@ def test_other_optimizers_reach_the_exact_answer(folder, optimizer):
     assert metrics["gap/train_mse"] < 1e-3
 
 
-def test_a_class_put_in_a_defaults_place_keeps_its_own_defaults(folder, capsys):
+def test_a_class_that_replaces_the_default_class_has_its_own_defaults(folder, capsys):
     with pytest.raises(SystemExit):
         train(["--optimizer", "AdamW", "--print_config"])
     printed = capsys.readouterr().out
@@ -189,20 +189,20 @@ def no_warning():
     return nullcontext()
 
 
-def test_resume_goes_on_where_the_run_stopped(folder, capsys):
+def test_a_resumed_run_continues_after_its_last_epoch(folder, capsys):
     short = ["--trainer.max_epochs", "3", "--data.rows", "60"]
     train([*short, *QUIET])
     capsys.readouterr()
     train(["--ckpt_path", "last", "--trainer.max_epochs", "5", "--epoch_line.every_n_epochs", "1"])
     printed = capsys.readouterr().out
     assert re.findall(r"Epoch \[(\d)/5\]", printed) == ["4", "5"]
-    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "a resumed run stays one run"
-    assert "rows: 60" in (folder / "lightning_logs/version_0/config.yaml").read_text(), "its own flags still hold"
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "resuming creates no new run"
+    assert "rows: 60" in (folder / "lightning_logs/version_0/config.yaml").read_text(), "its flags still apply"
     with pytest.raises(UserError, match="5 of --trainer.max_epochs 5 are done"):
         train(["--ckpt_path", "last"])
 
 
-def test_a_resumed_run_ends_as_the_uninterrupted_one(folder, capsys):
+def test_a_resumed_run_equals_an_uninterrupted_one(folder, capsys):
     args = [*QUIET, "--data.batch_size", "7", "--optimizer.momentum", "0.9", "--trainer.max_epochs"]
     train([*args, "6"])
     train([*args, "3"])
@@ -217,21 +217,21 @@ def test_a_moved_run_that_is_resumed_keeps_its_best_checkpoint(folder, capsys):
     (folder / "lightning_logs/version_0").rename(folder / "lightning_logs/version_7")
     best = folder / "lightning_logs/version_7/checkpoints/best.ckpt"
     before = read_checkpoint(best)["epoch"]
-    assert before < 29, "the case needs a best epoch before the last"
+    assert before < 29, "this test needs a best epoch before the last one"
     train(["--ckpt_path", "lightning_logs/version_7", "--trainer.max_epochs", "31"])
     assert read_checkpoint(best)["epoch"] == before
 
 
 @pytest.mark.parametrize("change", ["--optimizer.lr=0.5", "--data.rows=50", "--seed_everything=3", "--model.net=MLP"])
-def test_a_resumed_run_refuses_to_become_another(folder, capsys, change):
+def test_a_resumed_run_refuses_changed_settings(folder, capsys, change):
     train([*QUIET, "--trainer.max_epochs", "2"])
     with pytest.raises(
-        UserError, match=rf"{change.split('=')[0]}: a resumed run keeps its \S+, and {change.split('=')[1]}"
+        UserError, match=rf"{change.split('=')[0]}: a resumed run keeps its \S+, got {change.split('=')[1]}"
     ):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "4", change])
 
 
-def test_a_diverging_run_ends_in_an_error_that_names_epoch_and_mend(folder, capsys):
+def test_the_error_of_a_diverging_run_shows_the_epoch_and_a_fix(folder, capsys):
     with pytest.raises(
         UserError, match=r"loss is (nan|inf) in epoch 1, batch 2: training diverges at --optimizer.lr 1e\+30"
     ):
@@ -239,20 +239,20 @@ def test_a_diverging_run_ends_in_an_error_that_names_epoch_and_mend(folder, caps
     assert not list(folder.glob("lightning_logs/*"))
 
 
-def test_a_run_of_a_few_steps_is_a_run(folder, capsys):
+def test_a_run_of_a_few_steps_is_complete(folder, capsys):
     metrics = train(["--trainer.max_steps", "3"])
     assert metrics["test/mse"] > 0
     with pytest.raises(UserError, match="3 of --trainer.max_steps 3 are done"):
         train(["--ckpt_path", "last"])
 
 
-def test_a_feature_may_be_called_bias(folder, capsys):
+def test_a_feature_can_be_named_bias(folder, capsys):
     (folder / "t.csv").write_text("bias,y\n" + "".join(f"{i},{2 * i}\n" for i in range(40)))
     train(["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--trainer.max_epochs", "2"])
     assert re.search(r"│ \(bias\)", capsys.readouterr().out)
 
 
-def test_yaml_may_set_single_arguments_of_the_default_classes(folder, capsys):
+def test_yaml_can_set_single_arguments_of_the_default_classes(folder, capsys):
     (folder / "part.yaml").write_text("model: {init_args: {l2: 0.5}}\ndata: {init_args: {rows: 40}}\n")
     train(["--config", "part.yaml", "--trainer.max_epochs", "2"])
     saved = (folder / "lightning_logs/version_0/config.yaml").read_text()
@@ -270,12 +270,12 @@ def test_a_run_can_be_used_from_any_folder(folder, table, capsys, monkeypatch):
     assert evaluate("../lightning_logs/version_0")[1] == 8
 
 
-def test_fast_dev_run_tries_one_batch_and_leaves_nothing(folder, capsys):
+def test_fast_dev_run_leaves_no_files(folder, capsys):
     train(["--trainer.fast_dev_run", "1"])
     assert list(folder.iterdir()) == []
 
 
-def test_other_loggers_and_callbacks_by_name(folder, capsys):
+def test_loggers_and_callbacks_can_be_chosen_by_name(folder, capsys):
     flags = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs", "--trainer.max_epochs", "50"]
     train([*flags, "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"])
     run = folder / "logs/lightning_logs/version_0"

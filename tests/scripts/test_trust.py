@@ -1,4 +1,4 @@
-"""A user's own classes: usable by every command with --trust, and by none without."""
+"""Every command accepts classes of a user's own module with --trust, and none does without."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
 
 @pytest.fixture
 def package(folder):
-    """A package of a net, in the working folder."""
+    """A package with a net, in the working folder."""
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "__init__.py").write_text("from mypackage.nets import Own\n")
     (folder / "mypackage" / "nets.py").write_text(
@@ -25,7 +25,7 @@ def package(folder):
     return folder
 
 
-def test_a_net_of_ones_own_takes_every_command_with_trust_and_none_without(package):
+def test_every_command_needs_trust_for_a_net_of_your_own(package):
     commands = [
         ("train", *SHORT, "--model.net", "mypackage.nets.Own"),
         ("train", "--ckpt_path", "last", "--trainer.max_epochs", "2"),
@@ -40,13 +40,13 @@ def test_a_net_of_ones_own_takes_every_command_with_trust_and_none_without(packa
 
         assert done.returncode == 2
 
-        assert "give --trust mypackage to allow it" in done.stderr
+        assert "pass --trust mypackage to allow it" in done.stderr
         done = run_script(package, script, *args, "--trust", "mypackage")
         assert done.returncode == 0, done.stderr
     assert "trust" not in (package / "lightning_logs" / "version_0" / "config.yaml").read_text()
 
 
-def test_a_trusted_module_gives_its_classes_by_name(package):
+def test_classes_of_a_trusted_module_can_be_chosen_by_name(package):
     done = run_script(package, "train", *SHORT, "--trust=mypackage", "--model.net", "Own")
     assert done.returncode == 0, done.stderr
 
@@ -61,32 +61,32 @@ def test_trust_ends_with_the_command(package, monkeypatch):
         lambda: predict("last", Path("rows.csv"), Path("out.csv")),
     ):
         evaluate("last", ["--trust", "mypackage"])
-        with pytest.raises(UserError, match="give --trust mypackage to allow it"):
+        with pytest.raises(UserError, match="pass --trust mypackage to allow it"):
             command()
 
 
 @pytest.mark.parametrize("key", ["trust: mypackage", "trust: [mypackage]", "--trust: mypackage"])
-def test_no_file_grants_trust(package, key):
+def test_a_configuration_cannot_grant_trust(package, key):
     (package / "config.yaml").write_text(f"{key}\nmodel:\n  class_path: project.models.Regression\n")
     with pytest.raises(UserError, match="trust"):
         train(["--config", "config.yaml", *SHORT])
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
-        (["--trust"], "--trust needs the name of a module"),
+        (["--trust"], "--trust: expected the name of a module"),
         (["--trust", "no_such_module"], "no_such_module"),
         (["--trust", "*"], r"--trust \*"),
         (["--trust", "a/b"], "--trust a/b"),
         (["--trust", "jsonargparse"], "--trust jsonargparse"),
     ],
 )
-def test_trust_in_nothing_is_told(folder, args, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_trust_is_reported(folder, args, message):
+    with pytest.raises(UserError, match=message):
         train([*SHORT, *args])
 
 
-def test_modules_within_known_ones_stay_known_when_trust_ends(folder):
+def test_submodules_of_known_modules_stay_known_after_trust_ends(folder):
     train([*SHORT, "--trust", "project.nets.mlp"])
     train([*SHORT, "--model.net", "project.nets.mlp.MLP"])
