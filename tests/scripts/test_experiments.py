@@ -16,6 +16,7 @@ from project.training.cli import ExperimentCLI
 from project.training.report import exact_metrics
 from project.training.train import train
 from tests.command import REPOSITORY, run_script
+from tests.scripts.test_stops import DDP
 
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
@@ -88,17 +89,7 @@ def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
 
 def test_a_net_with_batch_norm_trains_on_two_processes(folder):
     config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
-    flags = [
-        "--trainer.devices",
-        2,
-        "--trainer.strategy",
-        "ddp",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.max_epochs",
-        2,
-    ]
-    done = run_script(folder, "train", "--config", config, *flags)
+    done = run_script(folder, "train", "--config", config, *DDP, "--trainer.max_epochs", 2)
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "lightning_logs/version_0/metrics.json").read_text())["test/accuracy"] > 0.8
 

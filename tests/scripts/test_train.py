@@ -13,6 +13,7 @@ from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
 from project.training.train import train
 from tests.command import REPOSITORY, run_script
+from tests.scripts.test_stops import DDP
 
 HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]
 QUIET = ["--epoch_line.every_n_epochs", "0"]
@@ -104,17 +105,7 @@ def scalars(run):
 
 
 def test_two_processes_learn_the_weights_of_one_with_twice_the_batch_size(default_run, folder):
-    flags = [
-        "--trainer.devices",
-        2,
-        "--trainer.strategy",
-        "ddp",
-        "--trainer.accelerator",
-        "cpu",
-        "--data.batch_size",
-        10,
-    ]
-    done = run_script(folder, "train", *flags)
+    done = run_script(folder, "train", *DDP, "--data.batch_size", 10)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
     assert done.stdout.count("Learned equation") == 1
@@ -233,7 +224,7 @@ def test_a_resumed_run_refuses_changed_settings(folder, capsys, change):
 
 def test_the_error_of_a_diverging_run_shows_the_epoch_and_a_fix(folder, capsys):
     with pytest.raises(
-        UserError, match=r"loss is (nan|inf) in epoch 1, batch 2: training diverges at --optimizer.lr 1e\+30"
+        UserError, match=r"--optimizer.lr 1e\+30: training diverges, the loss is (nan|inf) in epoch 1, batch 2;"
     ):
         train(["--optimizer.lr", "1e30"])
     assert not list(folder.glob("lightning_logs/*"))
