@@ -1,4 +1,4 @@
-"""Where rows come from: data modules, and the batch loader they share."""
+"""Data modules, and the batch loader that they share."""
 
 from project.data.datamodule import RowsDataModule
 from project.data.digits import DigitsDataModule

@@ -1,4 +1,4 @@
-"""What every data module of the project shares: sizes, statistics, the exact answer, loaders."""
+"""Base class of the data modules: sizes, statistics, the exact least squares fit, and loaders."""
 
 import hashlib
 from abc import abstractmethod
@@ -11,16 +11,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
+from project.data.numbers import check_float32
 from project.data.sampling import Sampling, is_labelled
-from project.data.statistics import Statistics, statistics
+from project.data.split import check_not_empty
+from project.data.statistics import Statistics, check_resolution, statistics
 from project.least_squares import LeastSquares, LeastSquaresFit
 from project.runtime.errors import UserError
-
-FLOAT32_MAX = torch.finfo(torch.float32).max
+from project.runtime.ranges import NonNegativeInt, PositiveInt
 
 
 class Summary(NamedTuple):
-    """What is known of the training rows as they are read: statistics of x and of y, and the exact answer."""
+    """Statistics of the training rows (y: None for classes), and their exact least squares fit where it is known."""
 
     x: Statistics
     y: Statistics | None
@@ -28,7 +29,7 @@ class Summary(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Disjoint sets of rows."""
+    """Training, validation and test rows, disjoint."""
 
     train: Rows
     val: Rows
@@ -36,100 +37,79 @@ class Splits(NamedTuple):
 
 
 class RowsDataModule(LightningDataModule):
-    """Data that fits into memory, as rows of inputs and targets.
+    """Rows of inputs and targets, in memory.
 
-    A data module of your own says what its rows are by overriding `load`, and what they are called by
-    `feature_names` and `target_names`; everything else follows.
+    To write your own data module, override `load` and set `feature_names` and `target_names`.
 
     Args:
-        batch_size: Rows a batch and process.
-        num_workers: Worker processes that gather batches; 0 gathers them in the training process, which is fastest
-            for rows in memory.
-        seed: Seed of all that is random in the data: generated rows, splits, the order of batches.
+        batch_size: Rows per batch and process.
+        num_workers: Worker processes that load batches; 0 loads them in the training process, which is fastest for
+            rows in memory.
+        seed: Seed of generated rows, of splits and of the order of batches.
 
     Attributes:
-        feature_names: One name a column of x.
-        target_names: One name a column of y.
-        class_names: Where y is class numbers, a name for each; else None.
-        window: Where a row is a window of a series, its length in time steps; else 0.
-        summary: Set by a `load` that has checked and summarised the rows while it read them; else None.
-        sampling: Which rows of them are taken; set before the first use.
+        feature_names: One name for each column of x.
+        target_names: One name for each column of y.
+        class_names: One name for each class if y is class numbers, else None.
+        window: Number of time steps if a row is a window of a series, else 0.
+        source: Where the rows come from, for errors.
+        summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
+        sampling: Which of the rows to use; set it before the first use of the rows.
     """
 
     feature_names: list[str]
     target_names: list[str]
     class_names: list[str] | None = None
     window: int = 0
+    source: str = "--data"
     summary: Summary | None = None
     sampling: Sampling = Sampling()
 
-    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, batch_size: PositiveInt, num_workers: NonNegativeInt, seed: NonNegativeInt) -> None:
         super().__init__()
-        for flag, value, least in [("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)]:
-            if value < least:
-                raise UserError(f"--data.{flag} is {value}: give {least} or more")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self._moved: dict[str, Rows] = {}
+        self._on_gpu: dict[str, Rows] = {}
         self._position = {"epoch": 0, "rows": 0}
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read or make the rows, once: numbers in float32 or float64 and original units, or class numbers in int64."""
+        """Read or generate the rows: float32 or float64 in original units, or int64 for class numbers. Called once."""
 
     @cached_property
     def _loaded(self) -> tuple[Splits, Summary]:
         splits = self.load()
-        for name, rows in splits._asdict().items():
-            if len(rows) == 0:
-                raise UserError(f"the {name} split has no rows: give it more with --data")
-            if self.summary is None:
-                self._check_finite(name, rows)
+        check_not_empty(self.source, [len(rows) for rows in splits])
         numbers, summary = self.class_names is None, self.summary
+        if summary is None:
+            for name, rows in splits._asdict().items():
+                place = f"{self.source}, {name} split"
+                check_float32(place, rows.x, self.input_names, fix_missing="fill it or drop the row")
+                check_float32(place, rows.y, self.target_names, fix_missing="fill it or drop the row")
         if self.sampling.is_active:
             if summary is not None:
-                raise UserError("--sampling: rows are chosen one by one, in memory: leave --data.stream out")
-            splits = Splits(*self.sampling.choose(splits, self.feature_names, self.window))
+                raise UserError("--sampling: needs the rows in memory; remove --data.stream")
+            splits = Splits(*self.sampling.apply(splits, self.feature_names, self.window))
         if summary is None:
             labelled = splits.train.y[is_labelled(splits.train.y)] if self.sampling.has_unlabelled else splits.train.y
             summary = Summary(statistics(splits.train.x), statistics(labelled) if numbers else None)
         self._check_columns(summary.x, self.feature_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
-        # The statistics saw every digit; what is kept for training is float32, as the network is.
+        # Statistics are computed at full precision; training uses float32.
         kept = (Rows(r.x.float(), r.y.float() if numbers else r.y, block_rows=r.block_rows) for r in splits)
         return Splits(*kept), summary
 
-    def _check_finite(self, split: str, rows: Rows) -> None:
-        for values, names in [(rows.x, self.input_names), (rows.y, self.target_names)]:
-            lowest, highest = values.aminmax()  # both are NaN where any value is
-            if lowest >= -FLOAT32_MAX and highest <= FLOAT32_MAX:
-                continue
-            row, column = (~values.float().isfinite()).flatten(1).nonzero()[0].tolist()
-            value = values[row].flatten()[column].item()
-            raise UserError(f"{split} split, row {row + 1}, column {names[column]!r}: {value} is not a finite float32")
-
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
-        if len(names) != columns.mean.numel():  # of images, which have statistics by channel
+        if len(names) != columns.mean.numel():  # images have statistics per channel
             names = [f"channel {channel}" for channel in range(columns.mean.numel())]
         constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=True) if flag]
         if constant:
-            rank_zero_warn(f"constant in the training rows, so nothing can be learned from it: {', '.join(constant)}")
-        self.check_resolution(columns, names)
-
-    @staticmethod
-    def check_resolution(columns: Statistics, names: list[str]) -> None:
-        """Raise a UserError for a column whose values float32 cannot tell apart."""
-        resolution = columns.mean.abs() * torch.finfo(torch.float32).eps
-        lost = (columns.std < 16 * resolution) & ~columns.constant
-        for name, flag in zip(names, lost.flatten().tolist(), strict=True):
-            if flag:
-                raise UserError(
-                    f"column {name!r} varies less than float32 resolves at its size: subtract an offset from it"
-                )
+            rank_zero_warn(f"constant in the training rows, so the model cannot learn from them: {', '.join(constant)}")
+        check_resolution(self.source, columns, names)
 
     @property
     def splits(self) -> Splits:
-        """The rows, in float32."""
+        """The rows; numbers in float32."""
         return self._loaded[0]
 
     @property
@@ -139,12 +119,12 @@ class RowsDataModule(LightningDataModule):
 
     @property
     def row_counts(self) -> list[int]:
-        """Rows for training, validation and testing."""
+        """Number of training, validation and test rows."""
         return [len(rows) for rows in self.splits]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of up to 1,000 rows of each split, evenly spaced, inputs and targets."""
+        """SHA-256 of the inputs and targets of up to 1,000 evenly spaced rows of each split."""
         digest = hashlib.sha256()
         for rows in self.splits:
             count = min(len(rows), 1_000)
@@ -165,18 +145,18 @@ class RowsDataModule(LightningDataModule):
 
     @cached_property
     def least_squares(self) -> LeastSquaresFit:
-        """The exact least squares fit of the training split, on the float32 rows that a network is given."""
+        """The exact least squares fit of the training split, on the float32 rows that the network sees."""
         train, known = self.splits.train, self._loaded[1].fit
         if known is not None:
             return known
         metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
-        known_rows = is_labelled(train.y) if self.sampling.has_unlabelled else slice(None)
-        metric.update(train.x[known_rows], train.y[known_rows])
+        labelled = is_labelled(train.y) if self.sampling.has_unlabelled else slice(None)
+        metric.update(train.x[labelled], train.y[labelled])
         return metric.compute()
 
     @property
     def input_names(self) -> list[str]:
-        """A name for each number of a flattened row: features, or features at each time step of a window."""
+        """A name for each number of a flattened row: features, or the features at each time step of a window."""
         steps = range(self.window - 1, -1, -1)
         lagged = [f"{name}[t-{step}]" if step else f"{name}[t]" for step in steps for name in self.feature_names]
         return lagged or self.feature_names
@@ -188,28 +168,28 @@ class RowsDataModule(LightningDataModule):
 
     @property
     def out_features(self) -> int:
-        """Number of outputs that a network needs: classes, or columns of y."""
+        """Number of outputs of the network: classes, or columns of y."""
         return self.splits.train.y.shape[1] if self.class_names is None else len(self.class_names)
 
     def setup(self, stage: str) -> None:
-        """Read or make the rows, the first time."""
+        """Load the rows on the first call."""
         _ = self.splits
 
     def train_dataloader(self) -> DataLoader[Batch | Batches]:
-        """All training rows, in a new order each epoch."""
+        """Return a loader of all training rows, in a new order each epoch."""
         loader = self._loader("train", shuffle=True)
-        if self.trainer is not None:  # Lightning's own call of set_epoch comes too late for a resumed run's first epoch
+        if self.trainer is not None:  # Lightning calls set_epoch too late for the first epoch of a resumed run
             fit_loop: Any = self.trainer.fit_loop
             sampler = cast(BatchSampler, loader.sampler)
             sampler.set_epoch(fit_loop.epoch_progress.current.processed)
             if self._position["rows"] and self._position["epoch"] == sampler.epoch:
-                # What an item is may have changed since, so that Lightning's own count would not do.
+                # Lightning counts items; how many rows an item has may have changed since the run was saved.
                 done, progress = sampler.start_at(self._position["rows"]), fit_loop.epoch_loop.batch_progress.current
                 progress.ready = progress.started = progress.processed = progress.completed = done
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is within an epoch: rows that all processes together have seen of it."""
+        """Return the position within the epoch: rows that all processes together have seen of it."""
         trainer: Any = self.trainer
         fit_loop, loader = trainer.fit_loop, trainer.train_dataloader
         epochs = fit_loop.epoch_progress.current
@@ -219,19 +199,19 @@ class RowsDataModule(LightningDataModule):
         return position
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue at a saved position."""
         self._position = state_dict
 
     def val_dataloader(self) -> DataLoader[Batch | Batches]:
-        """All validation rows, in order."""
+        """Return a loader of all validation rows, in order."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch | Batches]:
-        """All test rows, in order."""
+        """Return a loader of all test rows, in order."""
         return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch | Batches]:
-        """All test rows, in order."""
+        """Return a loader of all test rows, in order."""
         return self._loader("test", steps=1)
 
     def _loader(self, split: str, shuffle: bool = False, steps: int | None = None) -> DataLoader[Batch | Batches]:
@@ -243,19 +223,19 @@ class RowsDataModule(LightningDataModule):
         return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
 
     def _on_device(self, split: str) -> Rows:
-        """A split's rows, on the GPU where they fit: they are moved once, and not once a batch."""
+        """Return a split, on the GPU if it fits there: one transfer instead of one per batch."""
         rows: Rows = getattr(self.splits, split)
         if split == "train" and self.trainer is not None:
             model = self.trainer.lightning_module
             if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
-                raise UserError("--sampling.unlabelled: only a distillation learns from rows without labels")
+                raise UserError("--sampling.unlabelled: only distillation learns from rows without labels; remove it")
             rows.weights = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if device.type != "cuda" or self.num_workers > 0:
             return rows
-        if split not in self._moved:
+        if split not in self._on_gpu:
             if rows.x.nbytes + rows.y.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
                 return rows
             weights = None if rows.weights is None else rows.weights.to(device)
-            self._moved[split] = Rows(rows.x.to(device), rows.y.to(device), weights=weights)
-        return self._moved[split]
+            self._on_gpu[split] = Rows(rows.x.to(device), rows.y.to(device), weights=weights)
+        return self._on_gpu[split]

@@ -1,4 +1,4 @@
-"""Handwritten digits: a real set of images that ships in a package."""
+"""Handwritten digits, a data set of real images that ships with scikit-learn."""
 
 import torch
 
@@ -7,6 +7,7 @@ from project.data.loader import Rows
 from project.data.split import check_fractions, random_split
 from project.data.statistics import Statistics
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeInt, OpenUnitInterval, PositiveInt
 
 
 class DigitsDataModule(RowsDataModule):
@@ -15,31 +16,35 @@ class DigitsDataModule(RowsDataModule):
     Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998).
 
     Args:
-        classes: Digits to keep, renumbered from 0 in ascending order; all unless given.
-        as_sequence: Whether an image is a sequence of its rows, (8, 8), and not (1, 8, 8).
-        val_fraction: Part of the rows to validate on.
-        test_fraction: Part of the rows to test on.
-        batch_size: Rows a batch and process.
-        num_workers: Worker processes that gather batches.
+        classes: Digits to keep, renumbered from 0 in ascending order; all digits by default.
+        as_sequence: Whether an image is a sequence of its rows, (8, 8), instead of (1, 8, 8).
+        val_fraction: Fraction of the rows to validate on.
+        test_fraction: Fraction of the rows to test on.
+        batch_size: Rows per batch and process.
+        num_workers: Worker processes that load batches.
         seed: Seed of the split and of the order of batches.
+
+    Raises:
+        UserError: If `classes` are not two or more digits.
     """
 
     def __init__(
         self,
         classes: list[int] | None = None,
         as_sequence: bool = False,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
+        val_fraction: OpenUnitInterval = 0.1,
+        test_fraction: OpenUnitInterval = 0.2,
+        batch_size: PositiveInt = 32,
+        num_workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         self.classes = sorted(set(range(10) if classes is None else classes))
         if len(self.classes) < 2 or not set(self.classes) <= set(range(10)):
-            raise UserError(f"--data.classes is {classes}: give two or more digits from 0 to 9")
+            raise UserError(f"--data.classes: must be two or more digits from 0 to 9, got {classes}")
         self.row_shape = (8, 8) if as_sequence else (1, 8, 8)
-        self.val_fraction, self.test_fraction = check_fractions(val_fraction, test_fraction)
+        check_fractions(val_fraction, test_fraction)
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.class_names = [str(digit) for digit in self.classes]
         self.feature_names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
         self.target_names = ["digit"]
@@ -49,7 +54,7 @@ class DigitsDataModule(RowsDataModule):
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
-            raise UserError('DigitsDataModule needs scikit-learn: pip install -e ".[data]"') from error
+            raise UserError('--data DigitsDataModule: needs scikit-learn; run pip install -e ".[data]"') from error
 
         images, digits = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
         kept = torch.isin(digits, torch.tensor(self.classes))
@@ -60,4 +65,4 @@ class DigitsDataModule(RowsDataModule):
         )
 
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
-        """Margins that are blank in every image are no mistake."""
+        """Accept constant columns: margins are blank in every image."""

@@ -1,10 +1,11 @@
-"""A smooth nonlinear function with known noise, the usual test of nonlinear regression."""
+"""A smooth nonlinear function with known noise, a common benchmark of nonlinear regression."""
 
 import torch
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
 class FriedmanDataModule(RowsDataModule):
@@ -15,40 +16,38 @@ class FriedmanDataModule(RowsDataModule):
 
     Args:
         rows: Number of training rows.
-        features: Columns of x, 5 or more; those after the fifth have no influence.
+        features: Columns of x, 5 or more; the columns after the fifth do not affect y.
         noise: Standard deviation of the noise.
         val_rows: Number of validation rows.
         test_rows: Number of test rows.
-        batch_size: Rows a batch and process.
-        num_workers: Worker processes that gather batches.
+        batch_size: Rows per batch and process.
+        num_workers: Worker processes that load batches.
         seed: Seed of the rows and of the order of batches.
+
+    Raises:
+        UserError: If there are fewer than 5 features.
     """
 
     def __init__(
         self,
-        rows: int = 2_000,
-        features: int = 10,
-        noise: float = 1.0,
-        val_rows: int = 500,
-        test_rows: int = 2_000,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
+        rows: PositiveInt = 2_000,
+        features: PositiveInt = 10,
+        noise: NonNegativeFloat = 1.0,
+        val_rows: PositiveInt = 500,
+        test_rows: PositiveInt = 2_000,
+        batch_size: PositiveInt = 32,
+        num_workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
-        for flag, value in {"rows": rows, "val_rows": val_rows, "test_rows": test_rows}.items():
-            if value < 1:
-                raise UserError(f"--data.{flag} is {value}: give 1 or more")
         if features < 5:
-            raise UserError(f"--data.features is {features}: the function needs 5 or more")
-        if noise < 0:
-            raise UserError(f"--data.noise is {noise}: a standard deviation is 0 or more")
+            raise UserError(f"--data.features: must be 5 or more, got {features}")
         self.sizes, self.features, self.noise = (rows, val_rows, test_rows), features, noise
         self.feature_names = [f"x{i}" for i in range(1, features + 1)]
         self.target_names = ["y"]
 
     def load(self) -> Splits:
-        """Draw the rows, each split from a stream of its own."""
+        """Generate the rows, each split with its own random generator."""
         return Splits(*(self._draw(rows, stream) for stream, rows in enumerate(self.sizes)))
 
     def _draw(self, rows: int, stream: int) -> Rows:

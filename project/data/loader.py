@@ -1,8 +1,7 @@
-"""Batches of rows at the speed of memory, through torch's own DataLoader.
+"""Fast batches through torch's own DataLoader.
 
-A stock `DataLoader(TensorDataset)` picks rows one by one and collates them again. Here the sampler yields a whole batch
-of indices at once, so that a batch is one `index_select`, and the rest of the machinery (worker processes, pinned
-memory, Lightning's `set_epoch`) stays as it is.
+`DataLoader(TensorDataset)` picks rows one by one and collates them. Here the sampler yields the indices of a whole
+batch, so that a batch is one `index_select`. Worker processes, pinned memory and Lightning's `set_epoch` work as usual.
 """
 
 from collections.abc import Iterator
@@ -16,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from project.runtime.errors import UserError
 from project.runtime.signals import silence_other_threads
 
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights where rows have any
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights if the rows have any
 
-# Up to so many rows an epoch's order is one random permutation. Beyond it, blocks of neighbouring rows come in random
-# order, and rows are permuted within a buffer of blocks: what is gathered lies closer together, and the order need not
-# be held in memory. A buffer's blocks are from all over the data: rows that are sorted by their target get mixed.
+# Up to this number of rows an epoch's order is one random permutation. With more rows, blocks of neighbouring rows come
+# in random order, and rows are permuted within a buffer of blocks: reads are more local, and the order takes no memory.
+# The blocks of a buffer come from all over the data, so that rows sorted by their target get mixed.
 PERMUTED_ROWS = 2**18
 BLOCK_ROWS = 64
 BUFFER_BLOCKS = 1_024
@@ -28,14 +27,14 @@ PIECE_BYTES = 2**21
 
 
 class Rows(Dataset["Batch | Batches"]):
-    """Inputs and targets, indexed by a batch of rows at once.
+    """Inputs and targets, indexed by the row numbers of a whole batch.
 
     Args:
         x: Inputs, shape (rows, *in_shape).
         y: Targets, shape (rows, out_features), or (rows,) for classes.
-        batch_size: Where given, an item is `Batches` of at most so many rows each.
-        block_rows: Neighbours that stay together in the first level of a shuffle.
-        weights: Where given, a batch has them as a third part: shape (rows, members of an ensemble).
+        batch_size: If set, an item is `Batches` of at most this many rows each.
+        block_rows: Number of neighbouring rows in a block, the unit of the first level of the shuffle.
+        weights: Optional third part of a batch, shape (rows, ensemble members).
     """
 
     def __init__(
@@ -54,13 +53,13 @@ class Rows(Dataset["Batch | Batches"]):
         return len(self.x)
 
     def __getitem__(self, index: Tensor | slice) -> "Batch | Batches":
-        if isinstance(index, int):  # Lightning has put a sampler of single rows in the place of batches
-            raise UserError("--trainer.overfit_batches would train on single rows: use --trainer.limit_train_batches")
+        if isinstance(index, int):  # with overfit_batches Lightning replaces the sampler by one of single rows
+            raise UserError("--trainer.overfit_batches: would train on single rows; use --trainer.limit_train_batches")
         return self.gather(index) if self.batch_size is None else Batches(self, index, self.batch_size)
 
     def gather(self, index: Tensor | slice) -> Batch:
-        """The rows of an index."""
-        if isinstance(index, slice):  # views: neighbouring rows need no copy
+        """Return the batch of the rows at an index."""
+        if isinstance(index, slice):  # views, without a copy
             x, y, weights = self.x[index], self.y[index], None if self.weights is None else self.weights[index]
         else:
             index = index.to(self.x.device)
@@ -70,13 +69,13 @@ class Rows(Dataset["Batch | Batches"]):
 
 
 class Batches:
-    """Several batches in one item of a loader, gathered on the way.
+    """Several batches as one item of a loader, gathered while they are iterated over.
 
     Args:
-        rows: What the index is of.
-        index: Row numbers, shape (n,), or a slice.
-        batch_size: Rows a batch.
-        device: Where batches are moved to; as `rows` unless given.
+        rows: All rows.
+        index: Row numbers of the batches, shape (n,), or a slice.
+        batch_size: Rows per batch.
+        device: Device of the batches; by default that of `rows`.
     """
 
     def __init__(self, rows: Rows, index: Tensor | slice, batch_size: int, device: torch.device | None = None) -> None:
@@ -84,13 +83,13 @@ class Batches:
 
     @property
     def count(self) -> int:
-        """How many batches there are."""
+        """Number of batches."""
         rows = self.index.stop - self.index.start if isinstance(self.index, slice) else len(self.index)
         return -(-rows // self.batch_size)
 
     @property
     def gathered(self) -> bool:
-        """Whether batches are copies of rows, and not views of them."""
+        """Whether batches are copies of the rows instead of views."""
         return not isinstance(self.index, slice)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -98,10 +97,10 @@ class Batches:
             yield from zip(*(part.split(self.batch_size) for part in piece), strict=True)
 
     def pieces(self) -> Iterator[Batch]:
-        """The same rows, a whole number of batches at a time."""
+        """Yield the same rows in larger pieces, each a whole number of batches."""
         if isinstance(self.index, slice):
             pieces = iter([self.index])
-        else:  # neither batch by batch, which costs a call each, nor all at once, which would not stay in the cache
+        else:  # a gather per batch has too much overhead, and one gather of all batches overflows the cache
             row_bytes = sum(values[:1].nbytes for values in (self.rows.x, self.rows.y))
             batches = max(1, PIECE_BYTES // (row_bytes * self.batch_size))
             pieces = iter(self.index.split(batches * self.batch_size))
@@ -110,27 +109,27 @@ class Batches:
             yield batch if self.device is None else tuple(part.to(self.device) for part in batch)  # type: ignore[misc]
 
     def to(self, device: torch.device, **_: Any) -> "Batches":
-        """The same batches on another device; Lightning calls it."""
+        """Return the same batches on another device; called by Lightning."""
         return Batches(self.rows, self.index, self.batch_size, device)
 
 
 class BatchSampler(DistributedSampler[Tensor | slice]):
-    """Yields one batch of row indices at a time: this process's share of each global batch.
+    """Yield the row numbers of one batch at a time: this process's share of each global batch.
 
-    It is a `DistributedSampler` so that Lightning leaves it in place and calls `set_epoch`. The order of rows depends
-    on (seed, epoch) alone, never on the number of processes: with W processes and batch size B each step takes the same
+    It is a `DistributedSampler` so that Lightning does not replace it and calls `set_epoch`. The order of rows depends
+    only on (seed, epoch), not on the number of processes: with W processes and batch size B, each step takes the same
     W * B rows as one process with batch size W * B.
 
-    Shuffled (training), shares are of equal size, so that averaged gradients weigh every row alike; the at most W - 1
-    rows by which an epoch's last batch cannot be divided are left out of that epoch, and differ from epoch to epoch.
-    Unshuffled (evaluation), every row comes exactly once, and no row is repeated to pad a share.
+    With shuffling (training), all shares have the same size, so that averaged gradients weigh all rows equally. If the
+    last batch of an epoch cannot be divided by W, up to W - 1 rows are skipped, different ones in each epoch.
+    Without shuffling (evaluation), every row comes exactly once, and no row is repeated to pad a share.
 
     Args:
         rows: Number of rows.
-        batch_size: Rows a batch and process.
+        batch_size: Rows per batch and process.
         shuffle: Whether rows come in a new random order each epoch.
         seed: Seed of the order.
-        block_rows: Neighbours that stay together in the first level of the shuffle.
+        block_rows: Number of neighbouring rows in a block, the unit of the first level of the shuffle.
 
     Raises:
         UserError: If there are fewer rows than processes.
@@ -147,11 +146,11 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         self.start, self.start_epoch = 0, -1
         if rows < self.num_replicas:
             raise UserError(
-                f"{rows} rows cannot be shared by {self.num_replicas} processes: lower --trainer.devices to {rows}"
+                f"--trainer.devices: {rows} rows cannot be shared by {self.num_replicas} processes; use at most {rows}"
             )
 
     def share(self, rows: int) -> slice:
-        """This process's part of a global batch of so many rows."""
+        """Return this process's share of a global batch with a number of rows."""
         if self.shuffle:
             rows -= rows % self.num_replicas
         return slice(rows * self.rank // self.num_replicas, rows * (self.rank + 1) // self.num_replicas)
@@ -166,9 +165,9 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         return (slice(start + part.start, start + part.stop) for start, part in starts if part.start < part.stop)
 
     def _order(self) -> Iterator[Tensor]:
-        """Every row number once, piece by piece."""
+        """Yield every row number once, in pieces."""
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
-        dtype = torch.int32 if self.rows < 2**31 else torch.int64  # a permutation of the shorter is made faster
+        dtype = torch.int32 if self.rows < 2**31 else torch.int64  # randperm is faster in int32
         if self.rows <= PERMUTED_ROWS:
             yield torch.randperm(self.rows, generator=generator, dtype=dtype)
             return
@@ -180,13 +179,13 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
             yield piece.index_select(0, torch.randperm(len(piece), generator=generator, dtype=torch.int32))
 
     def rows_in(self, items: int) -> int:
-        """Rows of all processes that the first items of this epoch hold."""
+        """Return the number of rows, of all processes, in the first items of this epoch."""
         return min(items * self.batch_size * self.num_replicas, self.rows)
 
     def start_at(self, rows: int) -> int:
-        """Leave out the first rows of this epoch, and return of how many items; another epoch is whole again.
+        """Skip the first rows of this epoch, and return the number of items skipped; other epochs are not affected.
 
-        Where an item is left out in part, the next one is its rest.
+        The first item may be shorter: the rest of an item that was partly skipped.
         """
         self.start, self.start_epoch = rows, self.epoch
         return rows // (self.batch_size * self.num_replicas) if rows < self.rows else len(self)
@@ -198,7 +197,7 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
 
 
 def _split(pieces: Iterator[Tensor], size: int, done: int) -> Iterator[Tensor]:
-    """The same numbers in pieces of one size, without the first few: the first piece may be shorter, and the last."""
+    """Regroup row numbers into batches of one size, without the first `done`; first and last may be shorter."""
     rest = torch.empty(0, dtype=torch.int32)
     first, skipped = -done % size, done
     for piece in pieces:
@@ -216,7 +215,7 @@ def _split(pieces: Iterator[Tensor], size: int, done: int) -> Iterator[Tensor]:
 def row_loader(
     rows: Rows, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0
 ) -> DataLoader[Batch | Batches]:
-    """A standard DataLoader whose items are whole batches `(x, y)`, or several, as `rows.batch_size` says."""
+    """Return a DataLoader whose items are batches `(x, y)`, or `Batches` if `rows.batch_size` is set."""
     return DataLoader(
         rows,
         batch_size=None,
@@ -224,15 +223,15 @@ def row_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available() and rows.x.device.type == "cpu",
-        collate_fn=_as_it_is,
-        worker_init_fn=_quiet_threads,
-        generator=torch.Generator().manual_seed(seed),  # else each pass would draw from, and so shift, torch's own
+        collate_fn=_identity,
+        worker_init_fn=_silence_worker,
+        generator=torch.Generator().manual_seed(seed),  # a pass must not advance torch's global one
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _quiet_threads(worker: int) -> None:
-    silence_other_threads()  # one of them hands batches over, to a process that may end meanwhile
+def _silence_worker(worker: int) -> None:
+    silence_other_threads()  # the thread that sends batches fails when the training process ends

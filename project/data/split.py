@@ -1,33 +1,43 @@
 """Random splits, seeded and disjoint."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from project.runtime.errors import UserError
 
 
-def check_fractions(val: float | None, test: float | None) -> tuple[float, float]:
-    """Parts of the rows to validate and to test on, as given by flags; None where they come from elsewhere.
-
-    Raises:
-        UserError: If one is not between 0 and 1, or nothing is left to train on.
-    """
-    for flag, value in [("val_fraction", val), ("test_fraction", test)]:
-        if value is not None and not 0 < value < 1:
-            raise UserError(f"--data.{flag} is {value}: give a number between 0 and 1")
-    if (val or 0.0) + (test or 0.0) >= 1:
+def check_fractions(val: float, test: float) -> None:
+    """Raise a UserError if the validation and test fractions leave no training rows."""
+    if val + test >= 1:
         raise UserError(
-            "--data.val_fraction and --data.test_fraction leave no training rows: their sum must be below 1"
+            f"--data.val_fraction, --data.test_fraction: leave no training rows; lower their sum to below 1, "
+            f"got {val + test:g}"
         )
-    return val or 0.0, test or 0.0
+
+
+def check_not_empty(place: str, counts: Sequence[int]) -> None:
+    """Raise a UserError that names the first split without rows.
+
+    Args:
+        place: Source of the rows, for the error.
+        counts: Rows of the training, validation and test split.
+    """
+    for name, count in zip(("training", "validation", "test"), counts, strict=True):
+        if count == 0:
+            raise UserError(
+                f"{place}: no rows in the {name} split, of {sum(counts)} rows in all; "
+                "add rows or change --data.val_fraction and --data.test_fraction"
+            )
 
 
 def sizes(rows: int, val: float, test: float) -> list[int]:
-    """Rows of the training, validation and test split."""
+    """Return the number of rows in the training, validation and test split."""
     return [rows - round(rows * val) - round(rows * test), round(rows * val), round(rows * test)]
 
 
 def random_split(rows: int, val: float, test: float, seed: int) -> tuple[Tensor, ...]:
-    """Row numbers of the training, validation and test split, each in ascending order."""
+    """Return the row numbers of the training, validation and test split, each in ascending order."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     return tuple(part.sort().values for part in order.split(sizes(rows, val, test)))

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a split's columns, in float64, in one sweep of blocks."""
+"""Mean and standard deviation of a split's columns, in float64, in one pass over blocks of rows."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from project.nets.scaling import column_shape
+from project.runtime.errors import UserError
 
 BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What standardisation needs to know of a set of rows; every tensor is float64 with one value a column or channel.
+    """Column statistics of a set of rows; every tensor is float64, with one value per column or channel.
 
     Attributes:
         mean: Arithmetic mean.
-        std: Population standard deviation (as scikit-learn's `StandardScaler`), and 1 where a column is constant.
+        std: Population standard deviation (like scikit-learn's `StandardScaler`), or 1 if the column is constant.
         constant: Whether the column has a single value.
     """
 
@@ -26,7 +27,7 @@ class Statistics:
 
 
 class RunningStatistics:
-    """Column statistics of rows that come in blocks; the means of blocks are merged without cancellation.
+    """Accumulate column statistics over blocks of rows, merging the blocks' means without cancellation.
 
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
 
@@ -43,7 +44,7 @@ class RunningStatistics:
         self.highest = torch.full(self.shape, -torch.inf).double()
 
     def update(self, rows: Tensor) -> None:
-        """Take in rows (n, *row_shape), n at least 1."""
+        """Add rows (n, *row_shape), n at least 1."""
         values = rows.double()
         var, mean = torch.var_mean(values, dim=self.axes, correction=0)
         mean, var = mean.view(self.shape), var.view(self.shape)
@@ -56,15 +57,33 @@ class RunningStatistics:
         self.highest = torch.maximum(self.highest, values.amax(dim=self.axes).view(self.shape))
 
     def compute(self) -> Statistics:
-        """The statistics of all rows so far."""
+        """Return the statistics of all rows so far."""
         constant = self.lowest == self.highest
         std = torch.where(constant, 1.0, (self.squares / self.count).sqrt())
         return Statistics(torch.where(constant, self.lowest, self.mean), std, constant)
 
 
 def statistics(rows: Tensor) -> Statistics:
-    """Column statistics of rows (n, *row_shape), block by block."""
+    """Return the column statistics of rows (n, *row_shape)."""
     running = RunningStatistics(tuple(rows.shape[1:]))
     for block in rows.split(BLOCK_ROWS):
         running.update(block)
     return running.compute()
+
+
+def check_resolution(place: str, columns: Statistics, names: list[str]) -> None:
+    """Raise a UserError for a column whose values differ by less than float32 can represent."""
+    resolution = columns.mean.abs() * torch.finfo(torch.float32).eps
+    lost = (columns.std < 16 * resolution) & ~columns.constant
+    _check_columns(place, lost, names, "varies less than float32 resolves at its size; subtract an offset from it")
+
+
+def check_means(place: str, means: Tensor, names: list[str]) -> None:
+    """Raise a UserError for a column whose gaps cannot be filled, because its mean is NaN."""
+    _check_columns(place, means.isnan(), names, "has no values in the training rows; exclude it by --data.features")
+
+
+def _check_columns(place: str, wrong: Tensor, names: list[str], message: str) -> None:
+    for name, flag in zip(names, wrong.flatten().tolist(), strict=True):
+        if flag:
+            raise UserError(f"{place}: column {name!r} {message}")

@@ -1,4 +1,4 @@
-"""A user's own table: CSV or Parquet, columns by name, values in their own units."""
+"""Rows of a table, CSV or Parquet, whose columns are chosen by name."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,14 +8,17 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from project.data.datamodule import FLOAT32_MAX, RowsDataModule, Splits
+from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Batch, Rows
-from project.data.split import check_fractions, random_split
-from project.data.spool import StreamedSplits
-from project.data.table import column_names, distinct_labels, first_repeated, number_blocks, require_columns
+from project.data.numbers import check_float32
+from project.data.split import check_fractions, check_not_empty, random_split
+from project.data.statistics import check_means
+from project.data.streaming import StreamedSplits
+from project.data.table import column_names, distinct_labels, number_blocks, require_columns
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeInt, PositiveInt, RightOpenUnitInterval
 
-MEND = "mend it, choose numeric columns with --data.features, or learn classes with --data.task classification"
+TEXT_HINT = "correct it, choose numeric columns with --data.features, or set --data.task classification"
 
 
 class TabularDataModule(RowsDataModule):
@@ -23,20 +26,23 @@ class TabularDataModule(RowsDataModule):
 
     Args:
         path: A CSV file, a Parquet file or a folder of Parquet files.
-        target: Name of the target column, or names.
-        features: Names of the feature columns; all that are not targets unless given.
-        task: Whether the target is numbers, or classes: labels of any spelling, in text or integers.
-        val_path: A table of validation rows; without it they are split from `path`.
-        test_path: A table of test rows; without it they are split from `path`.
-        val_fraction: Part of the rows of `path` to validate on, without `val_path`.
-        test_fraction: Part of the rows of `path` to test on, without `test_path`.
-        missing: What to do about missing values: stop with an error, drop their rows, or put the column's mean over the
-            training rows in their place. Rows without a target are dropped in either case.
+        target: Name of the target column, or a list of names.
+        features: Names of the feature columns; all columns that are not targets by default.
+        task: Whether the target is numbers, or classes: labels of any spelling, as text or integers.
+        val_path: A table of validation rows; by default they are split from `path`.
+        test_path: A table of test rows; by default they are split from `path`.
+        val_fraction: Fraction of the rows of `path` to validate on; unused with `val_path`.
+        test_fraction: Fraction of the rows of `path` to test on; unused with `test_path`.
+        missing: What to do about missing values: stop with an error, drop their rows, or replace them by the column's
+            mean over the training rows. Rows without a target are dropped in either case.
         stream: Whether to keep the rows on disk, for tables larger than memory: they are read once, block by block,
-            into a temporary file of float32 under $TMPDIR. Each row is then drawn into a split by itself.
-        batch_size: Rows a batch and process.
-        num_workers: Worker processes that gather batches.
+            and written to temporary files of float32 under $TMPDIR. Each row is assigned to a split independently.
+        batch_size: Rows per batch and process.
+        num_workers: Worker processes that load batches.
         seed: Seed of the split and of the order of batches.
+
+    Raises:
+        UserError: If a table is unreadable, a column is missing, or there are fewer than two classes.
     """
 
     def __init__(
@@ -47,38 +53,36 @@ class TabularDataModule(RowsDataModule):
         task: Literal["regression", "classification"] = "regression",
         val_path: str | None = None,
         test_path: str | None = None,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
+        val_fraction: RightOpenUnitInterval = 0.1,
+        test_fraction: RightOpenUnitInterval = 0.2,
         missing: Literal["error", "drop", "mean"] = "error",
         stream: bool = False,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
+        batch_size: PositiveInt = 32,
+        num_workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
-        self.task = task
-        self.path, self.val_path, self.test_path, self.missing = path, val_path, test_path, missing
-        self.stream = stream
-        self.val_fraction, self.test_fraction = check_fractions(
-            None if val_path else val_fraction, None if test_path else test_fraction
-        )
+        self.path, self.val_path, self.test_path = path, val_path, test_path
+        self.source, self.task, self.missing, self.stream = path, task, missing, stream
+        self.val_fraction = 0.0 if val_path else val_fraction
+        self.test_fraction = 0.0 if test_path else test_fraction
+        check_fractions(self.val_fraction, self.test_fraction)
         present = column_names(path)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
         others = [name for name in present if name not in self.target_names]
         self.feature_names = others if features is None else features
         require_columns(path, self.feature_names, present, "--data.features")
-        named = [*self.feature_names, *self.target_names]
-        if not self.feature_names or not self.target_names:
-            raise UserError("--data.features and --data.target: give at least one column each")
+        self._columns = self.feature_names + self.target_names
+        require_columns(path, self._columns, present, "--data.features, --data.target")
         if task == "classification":
             if len(self.target_names) != 1:
-                raise UserError("--data.target: classification takes one target column")
+                raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
             self.class_names = distinct_labels(path, self.target_names[0])
             if len(self.class_names) < 2:
-                raise UserError(f"{path}: column {self.target_names[0]!r} has no two classes: {self.class_names}")
-        if (twice := first_repeated(named)) is not None:
-            raise UserError(f"--data.features and --data.target: column {twice!r} is named twice")
+                raise UserError(
+                    f"{path}: column {self.target_names[0]!r} has fewer than two classes: {self.class_names}"
+                )
 
     def load(self) -> Splits:
         """Read the tables and split them."""
@@ -86,109 +90,91 @@ class TabularDataModule(RowsDataModule):
             return self._stream()
         try:
             return self._in_memory()
-        except (RuntimeError, MemoryError) as error:  # torch's own has no type
-            if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
-                raise
-            raise UserError(f"{self.path}: its rows do not fit into memory: give --data.stream true") from error
+        except (RuntimeError, MemoryError) as error:  # torch raises a plain RuntimeError
+            if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                raise UserError(f"{self.path}: its rows do not fit into memory; set --data.stream true") from error
+            raise
 
     def _in_memory(self) -> Splits:
-        train, val, test = self._split(self._read(self.path))
+        table = self._read(self.path)
+        parts = random_split(len(table), self.val_fraction, self.test_fraction, self.seed)
+        train, val, test = (table[part] for part in parts)
         val = self._read(self.val_path) if self.val_path else val
         test = self._read(self.test_path) if self.test_path else test
+        check_not_empty(self.path, [len(train), len(val), len(test)])
         if self.missing == "mean":
             means = train.nanmean(0)
+            check_means(self.path, means, self._columns)
             train, val, test = (torch.where(part.isnan(), means, part) for part in (train, val, test))
         return Splits(*(Rows(*self._x_and_y(part)) for part in (train, val, test)))
+
+    def _read(self, path: str) -> Tensor:
+        """Read features and targets, (rows, features + targets) in float64, with NaN only for gaps to be filled."""
+        table = torch.cat(list(self._blocks(path)))
+        counts = table.isnan().sum(0)
+        if self.missing == "error" and counts.any():
+            listed = ", ".join(f"{name} {n}" for name, n in zip(self._columns, counts.tolist(), strict=True) if n)
+            raise UserError(f"{path}: missing values ({listed}); set --data.missing drop or --data.missing mean")
+        kept = self._is_kept(table)
+        if not kept.any():
+            raise UserError(f"{path}: every row has missing values; set --data.missing mean")
+        return table if kept.all() else table[kept]
+
+    def _stream(self) -> Splits:
+        """Read the tables into temporary files, computing the summary in the same pass."""
+        targets = len(self.target_names) if self.class_names is None else 0
+        streamed = StreamedSplits(self.path, self.feature_names, targets, fill=self.missing == "mean")
+        generator = torch.Generator().manual_seed(self.seed)
+        for path, split in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
+            row = 1
+            for block in self._blocks(path) if path else ():
+                if self.missing == "error":
+                    check_float32(path, block, self._columns, row, "set --data.missing drop or --data.missing mean")
+                row += len(block)
+                for name, part in self._divide(block[self._is_kept(block)], split, generator):
+                    if len(part):
+                        streamed.append(name, *self._x_and_y(part))
+        splits, self.summary = streamed.splits(), streamed.summary()
+        return splits
+
+    def _divide(self, rows: Tensor, split: str | None, generator: torch.Generator) -> list[tuple[str, Tensor]]:
+        """Assign rows to a split, or each row to a random one."""
+        draws = torch.rand(len(rows), generator=generator)
+        if split is not None:
+            return [(split, rows)]
+        val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
+        return [("train", rows[~val & ~test]), ("val", rows[val]), ("test", rows[test])]
+
+    def _is_kept(self, rows: Tensor) -> Tensor:
+        """Whether each row has a target and, unless gaps are filled, all features: (rows,)."""
+        needed = rows[:, len(self.feature_names) :] if self.missing == "mean" else rows
+        return ~needed.isnan().any(1)
 
     def _x_and_y(self, rows: Tensor) -> Batch:
         x, y = rows[:, : len(self.feature_names)], rows[:, len(self.feature_names) :]
         return x, y if self.class_names is None else y[:, 0].long()
 
-    def _stream(self) -> Splits:
-        """Read the tables into temporary files, with the summary from the same pass."""
-        targets = len(self.target_names) if self.class_names is None else 0
-        tables = StreamedSplits(len(self.feature_names), targets, fill=self.missing == "mean")
-        generator = torch.Generator().manual_seed(self.seed)
-        for path, whole in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
-            for block in self._kept(path) if path else ():
-                draws = torch.rand(len(block), generator=generator)
-                val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
-                parts = (
-                    {whole: block} if whole else {"train": block[~val & ~test], "val": block[val], "test": block[test]}
-                )
-                for split, part in parts.items():
-                    if len(part):
-                        tables.append(split, *self._x_and_y(part))
-        splits, self.summary = tables.splits(), tables.summary()
-        return splits
-
-    def _kept(self, path: str) -> Iterator[Tensor]:
-        """Blocks of rows to learn from, and an error for what float32 cannot hold."""
-        columns, row = self.feature_names + self.target_names, 0
-        for block in self._blocks(path):
-            gaps = block.isnan()
-            wrong = (gaps if self.missing == "error" else torch.zeros_like(gaps)) | (block.abs() > FLOAT32_MAX)
-            if wrong.any():
-                at, column = wrong.nonzero()[0].tolist()
-                what = "a missing value: give --data.missing drop" if gaps[at, column] else "too large for float32"
-                raise UserError(f"{path}: column {columns[column]!r}, row {row + at + 1}: {what}")
-            row += len(block)
-            needed = gaps if self.missing == "drop" else gaps[:, len(self.feature_names) :]
-            yield block[~needed.any(1)]
-        if row == 0:
-            raise UserError(f"{path}: there are no rows under the header")
-
-    def _read(self, path: str) -> Tensor:
-        """The features and targets of a table, (rows, features + targets) in float64, NaN only in features to fill."""
-        columns = self.feature_names + self.target_names
-        blocks = list(self._blocks(path))
-        if not blocks:
-            raise UserError(f"{path}: there are no rows under the header")
-        table = torch.cat(blocks)
-        gaps = table.isnan()
-        counts = gaps.sum(0)
-        if counts.any() and self.missing == "error":
-            listed = ", ".join(f"{name} {n}" for name, n in zip(columns, counts.tolist(), strict=True) if n)
-            raise UserError(f"{path}: missing values ({listed}): give --data.missing drop or --data.missing mean")
-        if self.missing == "mean":
-            gaps = gaps[:, len(self.feature_names) :]
-            empty = next((n for n, c in zip(columns, counts.tolist(), strict=True) if c == len(table)), None)
-            if empty is not None:
-                raise UserError(f"{path}: column {empty!r} has no values at all: leave it out with --data.features")
-        kept = ~gaps.any(1)
-        if not kept.any():
-            raise UserError(f"{path}: no row is without missing values: try --data.missing mean")
-        return table if kept.all() else table[kept]
-
     def _blocks(self, path: str) -> Iterator[Tensor]:
-        """Features and targets, with class numbers for labels, block by block: (rows, features + targets), float64."""
+        """Read features and targets (class numbers for labels) in blocks (rows, features + targets), float64."""
         if path != self.path:
-            columns = self.feature_names + self.target_names
-            require_columns(path, columns, column_names(path), "the columns of --data.path")
-        if self.class_names is None:
-            yield from (block for block, _ in number_blocks(path, self.feature_names + self.target_names, MEND))
-            return
-        row, target = 0, self.target_names[0]
-        for block, labels in number_blocks(path, self.feature_names, MEND, labels=target):
-            assert labels is not None
-            codes = pc.index_in(labels, pa.array(self.class_names))
-            unknown = pc.and_(pc.is_null(codes), pc.is_valid(labels))
-            if pc.any(unknown).as_py():
-                at = pc.index(unknown, True).as_py()
-                raise UserError(
-                    f"{path}: column {target!r}, row {row + at + 1}: class {labels[at].as_py()!r} is not in {self.path}"
-                )
-            row += len(block)
-            numbers = codes.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
-            yield torch.cat([block, torch.tensor(numbers)[:, None]], dim=1)
+            require_columns(path, self._columns, column_names(path), "a column of --data.path")
+        numeric = self._columns if self.class_names is None else self.feature_names
+        target = None if self.class_names is None else self.target_names[0]
+        rows = 0
+        for block, labels in number_blocks(path, numeric, TEXT_HINT, labels=target):
+            if labels is not None:
+                block = torch.cat([block, self._class_numbers(path, labels, rows)], dim=1)
+            rows += len(block)
+            yield block
+        if rows == 0:
+            raise UserError(f"{path}: no rows below the header")
 
-    def _split(self, table: Tensor) -> tuple[Tensor, ...]:
-        parts = random_split(len(table), self.val_fraction, self.test_fraction, self.seed)
-        needed = [True, self.val_path is None, self.test_path is None]
-        for name, part, need in zip(("training", "validation", "test"), parts, needed, strict=True):
-            if need and not len(part):
-                raise UserError(
-                    f"{self.path}: {len(table)} rows leave none for the {name} split: "
-                    "give more rows or other --data.val_fraction and --data.test_fraction"
-                )
-        return tuple(table[part] for part in parts)
+    def _class_numbers(self, path: str, labels: pa.Array, done: int) -> Tensor:
+        """Convert labels to class numbers, (rows, 1) in float64, NaN where missing."""
+        codes = pc.index_in(labels, pa.array(self.class_names))
+        unknown = pc.and_(pc.is_null(codes), pc.is_valid(labels))
+        if pc.any(unknown).as_py():
+            row = pc.index(unknown, True).as_py()
+            place = f"{path}: column {self.target_names[0]!r}, row {done + row + 1}"
+            raise UserError(f"{place}: class {labels[row].as_py()!r} is not in {self.path}")
+        return torch.tensor(codes.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False))[:, None]

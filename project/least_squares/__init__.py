@@ -1,4 +1,4 @@
-"""The exact answer that learning is measured against: least squares with an intercept, of any number of rows."""
+"""Exact least squares with an intercept, for any number of rows: the reference that training is compared with."""
 
 from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.metric import LeastSquares

@@ -1,4 +1,4 @@
-"""The solution of a least squares problem, to the last digits of float64, and how sure it is.
+"""The solution of a least squares problem to full float64 precision, and its standard errors.
 
 Methods: Golub & Van Loan, *Matrix Computations*, 4th ed., sections 5.3 (least squares by QR), 5.3.8 (refinement), 5.5
 (rank deficiency, minimum norm).
@@ -13,7 +13,7 @@ from project.least_squares import error_free, rational, student_t
 
 EPSILON = torch.finfo(torch.float64).eps
 MAX_REFINEMENTS = 20
-# Where refinement does not converge, equations of at most so many features are solved in rational numbers.
+# If refinement does not converge, equations of at most this many features are solved in rational numbers.
 MAX_RATIONAL = 24
 
 
@@ -24,21 +24,21 @@ class LeastSquaresFit:
         triangle: The factor R of the columns [1, x, y], shape (1 + in + out, 1 + in + out).
         products: [1, x, y]'[1, x, y] in the three parts of `error_free`, shape (3, 1 + in + out, 1 + in + out).
         in_features: Columns of x.
-        rows: Number of rows that R stands for.
-        alpha: Ridge penalty on squared weights, one number a column of x, shape (in_features,); none unless given.
+        rows: Number of rows that R summarises.
+        alpha: Ridge penalty on squared weights for each column of x, shape (in_features,); by default no penalty.
 
     Attributes:
-        weights: Coefficients, shape (in_features, out_features); of minimum norm where columns are collinear.
+        weights: Coefficients, shape (in_features, out_features); of minimum norm if columns are collinear.
         bias: Intercepts, shape (out_features,).
-        standard_errors: Of the weights, shape (in_features, out_features); NaN for a coefficient that the rows do not
-            determine, and for all where no degree of freedom is left. Under a ridge penalty they are of the estimate as
-            it is, its bias apart (Hoerl & Kennard, "Ridge Regression", 1970).
-        bias_standard_errors: Of the intercepts, shape (out_features,).
+        standard_errors: Standard errors of the weights, shape (in_features, out_features); NaN for a coefficient that
+            the rows do not determine, and for all if no degree of freedom is left. With a ridge penalty they do not
+            include the bias of the estimate (Hoerl & Kennard, "Ridge Regression", 1970).
+        bias_standard_errors: Standard errors of the intercepts, shape (out_features,).
         squared_error: Sum of squared residuals, shape (out_features,).
-        freedom: Degrees of freedom that are left for the residuals.
+        freedom: Residual degrees of freedom.
         residual_std: Estimated standard deviation of the noise, shape (out_features,), in target units.
         r2: Coefficient of determination on the training rows, shape (out_features,); NaN for a constant target.
-        rank: Number of linearly independent columns of x, constant ones apart.
+        rank: Number of linearly independent columns of x, not counting constant columns.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class LeastSquaresFit:
         self.triangle, self.products, self.in_features, self.rows = triangle, products, in_features, rows
         self._alpha = torch.zeros(in_features, dtype=torch.float64) if alpha is None else alpha
         x, y = slice(1, 1 + in_features), slice(1 + in_features, None)
-        # Without its first row and column, R is the factor of the centred columns: the intercept is eliminated.
+        # R without its first row and column is the factor of the centred columns: the intercept is eliminated.
         design, projected = triangle[x, x], triangle[x, y]  # (in, in), (in, out)
         penalised = triangle_of(design, self._alpha.sqrt().diag()) if self._alpha.any() else design
         inverse, undetermined, determined = _pseudo_inverse(penalised, triangle[0, x], rows)
-        hat = design @ inverse  # its square sums to the trace of the hat matrix: the rank, without a penalty
+        hat = design @ inverse  # its squares sum to the trace of the hat matrix: without a penalty, the rank
         means = triangle[0, x] / triangle[0, 0]
         self.rank = in_features - undetermined.shape[1]
         self.weights = inverse @ (hat.T @ projected)
@@ -59,7 +59,7 @@ class LeastSquaresFit:
         spread = inverse @ hat.T
         variance = torch.cat([1 / rows + (means @ spread).square().sum()[None], spread.square().sum(1)])
         if not self._refine(inverse, means) and self.rank == in_features <= MAX_RATIONAL:
-            with suppress(ZeroDivisionError):  # singular, if by less than float64 can tell
+            with suppress(ZeroDivisionError):  # singular, which float64 did not show
                 variance = self._solve_in_rationals()
 
         products_with_residuals = self._products_with_residuals()
@@ -77,7 +77,7 @@ class LeastSquaresFit:
         self.bias_standard_errors = errors[0]
 
     def _refine(self, inverse: Tensor, means: Tensor) -> bool:
-        """Newton steps on the exact normal equations, each less than half of the one before; whether they converge."""
+        """Refine by Newton steps on the exact normal equations while they halve; return whether they converge."""
         before = torch.full_like(self.bias, torch.inf)
         for _ in range(MAX_REFINEMENTS):
             gradient = self._first_parts(self._products_with_residuals())  # (1 + in, out)
@@ -93,7 +93,7 @@ class LeastSquaresFit:
         return bool((before <= EPSILON * self.weights.norm(dim=0)).all())
 
     def _solve_in_rationals(self) -> Tensor:
-        """Solve without rounding; the coefficients' variances at noise of variance 1, (1 + in,)."""
+        """Solve without rounding, and return the coefficients' variances for noise of variance 1, (1 + in,)."""
         size, out = self.in_features, len(self.bias)
         penalty = torch.nn.functional.pad(self._alpha.diag(), (1, out, 1, out))
         solution, inverse = rational.solve(torch.cat([self.products, penalty[None]]), 1 + size)
@@ -102,23 +102,23 @@ class LeastSquaresFit:
         return (inverse @ plain @ inverse).diagonal() if self._alpha.any() else inverse.diagonal()
 
     def _products_with_residuals(self) -> list[Tensor]:
-        """For each target, [1, x, y]'r of its residuals r = x @ weights + bias - y, in two parts: (2, 1 + in + out)."""
+        """For each target, return [1, x, y]'r, r = x @ weights + bias - y, in two parts: (2, 1 + in + out)."""
         return [error_free.matmul(self.products, c) for c in self._coefficients.T]
 
     def _first_parts(self, products: list[Tensor]) -> Tensor:
-        """Of `_products_with_residuals`, half the gradient of the squared error, rounded: (1 + in, out)."""
+        """Return half the gradient of the squared error, rounded, from `_products_with_residuals`: (1 + in, out)."""
         return torch.stack([product[0, : 1 + self.in_features] for product in products], dim=1)
 
     @property
     def _coefficients(self) -> Tensor:
-        """What [1, x, y] is multiplied with for residuals: (1 + in + out, out)."""
+        """The matrix that turns [1, x, y] into residuals: (1 + in + out, out)."""
         return torch.cat([self.bias[None], self.weights, -torch.eye(len(self.bias), dtype=torch.float64)])
 
     def ridge(self, alpha: Tensor | float) -> "LeastSquaresFit":
-        """The minimum of squared errors + alpha * squared weights, the intercept not penalised.
+        """Return the fit that minimises squared errors + alpha * squared weights; the intercept is not penalised.
 
         Args:
-            alpha: At least 0, for all columns of x, or one a column, shape (in_features,); in units of the sum of
+            alpha: 0 or more, one for all columns of x or one for each, shape (in_features,); in units of the sum of
                 squared errors, as in `sklearn.linear_model.Ridge`.
 
         Raises:
@@ -126,46 +126,49 @@ class LeastSquaresFit:
         """
         alpha = torch.as_tensor(alpha).double().expand(self.in_features)
         if not (alpha.isfinite() & (alpha >= 0)).all():
-            raise ValueError(f"alpha is {alpha.tolist()}: a penalty is 0 or more")
+            raise ValueError(f"alpha must be 0 or more, got {alpha.tolist()}")
         return LeastSquaresFit(self.triangle, self.products, self.in_features, self.rows, alpha)
 
     @property
     def collinear(self) -> bool:
-        """Whether some columns are constant or a combination of others, so that the weights are not unique."""
+        """Whether a column is constant or a linear combination of others, so that the weights are not unique."""
         return self.rank < len(self.weights)
 
     @property
     def mse(self) -> float:
-        """Mean squared error on the training rows, the least that a linear model can have (without a penalty)."""
+        """Mean squared error on the training rows; without a penalty, the minimum for a linear model."""
         return self.squared_error.sum().item() / (self.rows * len(self.bias))
 
     @property
     def mean_square_target(self) -> float:
-        """Mean of the squared targets: what errors that are but rounding are small beside."""
+        """Mean of the squared targets: the scale at which an MSE is rounding error."""
         squares = self.products.sum(0).diagonal()[1 + self.in_features :]
         return squares.sum().item() / (self.rows * len(self.bias))
 
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
-        """Exact training MSE of another linear model, without another look at the rows.
+        """Return the exact training MSE of another linear model, without reading the rows again.
 
         Args:
             weights: Shape (in_features, out_features).
             bias: Shape (out_features,).
         """
-        # Around this fit, whose squared error is known to all digits: nothing cancels where the other is close to it.
+        # Expanded around this fit, whose squared error is exact: nothing cancels if the other model is close to it.
         change = torch.cat([bias[None] - self.bias, weights - self.weights]).double()  # (1 + in, out)
         size = 1 + self.in_features
         more = (self.triangle[:size, :size] @ change).square().sum() + 2 * (change * self._gradient).sum()
         return self.mse + more.item() / (self.rows * len(self.bias))
 
     def confidence_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """The ends of the intervals that hold each coefficient with a probability, for normal noise.
+        """Return confidence intervals of the coefficients, for normally distributed noise.
 
         Returns:
-            Of the weights, shape (2, in_features, out_features), and of the intercepts, (2, out_features).
+            Ends for the weights, shape (2, in_features, out_features), and for the intercepts, (2, out_features).
+
+        Raises:
+            ValueError: If the level is not above 0 and below 1.
         """
         if not 0 < level < 1:
-            raise ValueError(f"a confidence level of {level}: give one between 0 and 1")
+            raise ValueError(f"level must be above 0 and below 1, got {level}")
         reach = student_t.quantile((1 + level) / 2, self.freedom) if self.freedom > 0 else torch.nan
         ends = torch.tensor([-reach, reach]).double()
         return (
@@ -174,31 +177,31 @@ class LeastSquaresFit:
         )
 
     def predict(self, x: Tensor) -> Tensor:
-        """x (rows, in_features) -> (rows, out_features), in float64."""
+        """Predict x (rows, in_features) -> (rows, out_features), in float64."""
         return x.double() @ self.weights + self.bias
 
 
 def triangle_of(*blocks: Tensor) -> Tensor:
-    """The factor R of blocks stacked on one another, square."""
+    """Return the square factor R of vertically stacked blocks."""
     stacked = torch.cat(blocks)
     return torch.linalg.qr(stacked, mode="r").R[: stacked.shape[1]]
 
 
 def _pseudo_inverse(design: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The pseudo-inverse (in, in) of the centred design's factor, a basis (in, in - rank) of what it cannot tell, and
-    for each column whether its coefficient is determined (in,).
+    """Return the pseudo-inverse (in, in) of the centred design's factor, a basis (in, in - rank) of its null space, and
+    whether each column's coefficient is determined (in,).
 
-    Rank is decided on columns scaled to length 1, so that units of measurement have no say in it; the solution of
-    minimum norm is the one in the columns' own units, as in `numpy.linalg.lstsq`.
+    Rank is decided on columns scaled to length 1, so that it does not depend on units of measurement; the solution of
+    minimum norm is in the columns' own units, as in `numpy.linalg.lstsq`.
     """
     lengths = design.norm(dim=0)
-    # A column that varies by no more than the rounding of its mean is constant.
+    # A column is constant if it varies by no more than the rounding error of its mean.
     constant = lengths <= 4 * EPSILON * rows**0.5 * offsets.abs()
     scale = torch.where(constant, 1.0, lengths)
     u, singular, vt = torch.linalg.svd(torch.where(constant, 0.0, design / scale))
     farthest = torch.where(constant, 1.0, offsets.abs() / scale).clamp(min=1).amax()
-    rank = int((singular > 8 * EPSILON * len(design) * farthest).sum())  # a column far from zero has fewer digits
+    rank = int((singular > 8 * EPSILON * len(design) * farthest).sum())  # a column with a large mean has fewer digits
     inverse = (vt[:rank].T / singular[:rank] @ u[:, :rank].T) / scale[:, None]
     undetermined = torch.linalg.qr((vt[rank:] / scale).T).Q  # directions of the weights that change no prediction
-    determined = vt[rank:].square().sum(0) < 1e-12  # in the scaled columns, so that units have no say here either
+    determined = vt[rank:].square().sum(0) < 1e-12  # in scaled columns: independent of units
     return inverse - undetermined @ (undetermined.T @ inverse), undetermined, determined

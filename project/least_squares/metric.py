@@ -1,14 +1,14 @@
-"""One pass over rows: what of them least squares needs, in memory that does not grow with their number.
+"""Least squares as a torchmetrics metric: one pass over the rows, in memory that does not grow with their number.
 
-Rows are kept as square matrices of (1 + features + targets)^2 numbers:
+The rows are summarised by square matrices of (1 + features + targets)^2 numbers:
 
-- the triangular factor R of a QR decomposition, which tells rank and standard errors. Orthogonal triangularisation
-  squares no condition number, which forming X'X would.
-- the products X'X and X'y without rounding errors, against which the solution from R is refined.
+- the triangular factor R of a QR decomposition, from which rank and standard errors follow. Unlike forming X'X,
+  orthogonal triangularisation does not square the condition number.
+- the products X'X and X'y without rounding errors, for refining the solution from R.
 
-A block of rows is compressed to a triangle first, by the Cholesky factor of its X'X, where its condition proves that
-this costs no digits: that is several times faster. It is enough that the block alone is well conditioned: the error is
-small beside the block's own X'X, and other rows only add to that.
+A well conditioned block of rows is first compressed to a triangle, the Cholesky factor of its X'X, which is several
+times faster and loses no digits. Only the block's own condition matters: the error is small relative to the block's
+own X'X, and other rows only add to that.
 
 Methods: Golub & Van Loan, *Matrix Computations*, 4th ed., sections 5.3 (least squares by QR), 6.5.3 (adding rows).
 """
@@ -23,20 +23,20 @@ from project.least_squares import error_free
 from project.least_squares.fit import LeastSquaresFit, triangle_of
 
 BLOCK_ROWS = 16_384
-# A block is compressed if its scaled columns have an inverse of at most this trace, which bounds their condition, and
-# lie within so many standard deviations of zero.
+# A block is compressed if the inverse of its scaled columns' products has at most this trace, which bounds the
+# condition, and its columns' means are within this many standard deviations of zero.
 MAX_TRACE = 1e4
 MAX_OFFSET = 256.0
 SHIFT_ROWS = 64
 
 
 class LeastSquares(Metric):
-    """Exact least squares over all rows that pass through `update`, on any number of processes.
+    """Exact least squares over all rows passed to `update`, on any number of processes.
 
     Args:
         in_features: Columns of x.
         out_features: Columns of y.
-        **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
+        **options: Options of `torchmetrics.Metric`, such as `sync_on_compute=False` if each process has seen all rows.
 
     Example:
         >>> import torch
@@ -65,20 +65,20 @@ class LeastSquares(Metric):
         self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, x: Tensor, y: Tensor) -> None:
-        """Take in a block of rows.
+        """Add a block of rows.
 
         Args:
-            x: Shape (rows, *in_shape) with in_features values a row; any dtype, 1e-140 to 1e140 in size.
+            x: Shape (rows, *in_shape) with in_features values per row; any dtype, magnitudes from 1e-140 to 1e140.
             y: Shape (rows, out_features).
 
         Raises:
-            ValueError: If the shapes are others, or a value is not finite.
+            ValueError: If a shape is wrong, or a value is not finite.
         """
         x, y = (part.to(torch.uint8) if part.dtype == torch.bool else part for part in (x.flatten(1), y))
         if x.shape[1:] != (self.in_features,) or y.shape != (len(x), self.out_features):
             raise ValueError(
-                f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: "
-                f"give (rows, {self.in_features}) and (rows, {self.out_features})"
+                f"x and y must have shapes (rows, {self.in_features}) and (rows, {self.out_features}), "
+                f"got {tuple(x.shape)} and {tuple(y.shape)}"
             )
         for start in range(0, len(x), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
@@ -99,7 +99,7 @@ class LeastSquares(Metric):
         """Solve for the coefficients.
 
         Raises:
-            ValueError: If no row was seen.
+            ValueError: If there are no rows.
         """
         rows = int(self.rows)
         if rows == 0:
@@ -110,7 +110,7 @@ class LeastSquares(Metric):
 
 
 def _compressed(x: Tensor, y: Tensor) -> Tensor | None:
-    """The triangle of a block [1, x, y] of rows, by Cholesky; None where that would cost digits."""
+    """Return the triangle of a block [1, x, y] of rows, by Cholesky; None if that would lose digits."""
     shift = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
     centred = torch.empty(len(x), 1 + len(shift), dtype=torch.float64, device=x.device)
     centred[:, 0] = 1
@@ -124,19 +124,18 @@ def _compressed(x: Tensor, y: Tensor) -> Tensor | None:
     if failed or torch.cholesky_inverse(factor).trace() > MAX_TRACE:
         return None
     compressed = factor.T * lengths
-    compressed[0, 1:] += (
-        compressed[0, 0] * shift
-    )  # the block is `centred` times the identity with `shift` in its first row
+    # The block is `centred` times the identity matrix with `shift` in its first row.
+    compressed[0, 1:] += compressed[0, 0] * shift
     return compressed
 
 
 def _merge_triangles(triangles: Tensor) -> Tensor:
-    """One factor R for the rows of all processes: (processes, size, size) -> (size, size)."""
+    """Merge the factors R of all processes: (processes, size, size) -> (size, size)."""
     return triangle_of(*triangles)
 
 
 def _merge_products(products: Tensor) -> Tensor:
-    """The sum over all processes: (processes, 3, size, size) -> (3, size, size)."""
+    """Sum over all processes: (processes, 3, size, size) -> (3, size, size)."""
     merged = products[0]
     for part in products[1:].flatten(0, 1):
         merged = error_free.add(merged, part)

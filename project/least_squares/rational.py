@@ -1,4 +1,4 @@
-"""Linear equations in rational numbers: for the few that float64 cannot factorise."""
+"""Solve linear equations in rational numbers, for matrices that float64 cannot factorise."""
 
 from fractions import Fraction
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def solve(parts: Tensor, unknowns: int) -> tuple[Tensor, Tensor]:
-    """Gauss-Jordan elimination without any rounding of the first rows of a positive semidefinite matrix.
+    """Solve A X = B by Gauss-Jordan elimination without rounding, A positive semidefinite.
 
     Args:
         parts: Matrices (parts, size, size) whose sum is [[A, B], [B', C]], with A of `unknowns` rows and columns.
-        unknowns: Rows of A; the time it takes grows with more than their third power.
+        unknowns: Rows of A; the time grows faster than their third power.
 
     Returns:
-        A^-1 B, shape (unknowns, size - unknowns), and A^-1, each number rounded once.
+        A^-1 B, shape (unknowns, size - unknowns), and A^-1, (unknowns, unknowns); each number is rounded once.
 
     Raises:
         ZeroDivisionError: If A is singular.

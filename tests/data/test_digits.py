@@ -21,7 +21,7 @@ def test_rows_of_an_image_are_the_steps_of_a_sequence(recwarn):
     images, sequences = DigitsDataModule(), DigitsDataModule(as_sequence=True)
     assert sequences.in_shape == (8, 8)
     assert sequences.splits.test.x.equal(images.splits.test.x[:, 0])
-    assert not recwarn.list  # of the margins that are blank in every image
+    assert not recwarn.list  # no warning about the margins, which are blank in every image
 
 
 def test_some_classes_are_renumbered_in_order():
@@ -36,6 +36,6 @@ def test_fractions_that_leave_nothing_are_named():
         DigitsDataModule(val_fraction=0.6, test_fraction=0.5)
 
 
-def test_classes_that_are_no_digits_are_named():
-    with pytest.raises(UserError, match="--data.classes is"):
+def test_invalid_classes_are_named():
+    with pytest.raises(UserError, match="--data.classes: must be two or more digits"):
         DigitsDataModule(classes=[3, 12])

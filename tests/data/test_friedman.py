@@ -14,5 +14,5 @@ def test_without_noise_rows_follow_friedmans_formula():
 
 
 def test_too_few_features_are_named():
-    with pytest.raises(UserError, match="--data.features is 4"):
+    with pytest.raises(UserError, match="--data.features: must be 5 or more, got 4"):
         FriedmanDataModule(features=4)

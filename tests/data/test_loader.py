@@ -116,27 +116,27 @@ def test_fewer_rows_than_processes_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
-    with pytest.raises(UserError, match=r"3 rows cannot be shared by 4 processes"):
+    with pytest.raises(UserError, match="--trainer.devices: 3 rows cannot be shared by 4 processes; use at most 3"):
         BatchSampler(3, 1, shuffle=False)
 
 
-class Losing(Rows):
-    """Rows whose worker loses the process that takes them, each time."""
+class BrokenPipeRows(Rows):
+    """Rows whose worker fails to send each batch."""
 
     def __getitem__(self, index):
-        def lose() -> None:
+        def fail() -> None:
             try:
                 raise BrokenPipeError
             except BrokenPipeError:
-                sys.excepthook(*sys.exc_info())  # as multiprocessing does, in the thread that hands batches over
+                sys.excepthook(*sys.exc_info())  # as multiprocessing does in the thread that sends batches
 
-        thread = threading.Thread(target=lose)
+        thread = threading.Thread(target=fail)
         thread.start()
         thread.join()
         return super().__getitem__(index)
 
 
-def test_a_worker_whose_process_has_ended_is_not_heard(capfd):
+def test_a_worker_prints_no_traceback_after_its_main_process_has_ended(capfd):
     x = torch.arange(16.0)[:, None]
-    assert len(list(row_loader(Losing(x, x), batch_size=8, shuffle=False, num_workers=1))) == 2
+    assert len(list(row_loader(BrokenPipeRows(x, x), batch_size=8, shuffle=False, num_workers=1))) == 2
     assert capfd.readouterr().err == ""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from project.data import DigitsDataModule, SeriesDataModule, SyntheticDataModule, TabularDataModule
 from project.data.sampling import Sampling, balanced_order
 from project.runtime.errors import UserError
+from project.stages.base import parse
 
 
 def sampled(data, **choice):
@@ -20,7 +21,7 @@ def rows(data):
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 99), st.data())
-def test_every_stretch_from_the_start_has_classes_alike(classes, seed, data):
+def test_every_prefix_is_balanced_over_classes(classes, seed, data):
     y = torch.tensor(classes)
     order = balanced_order(y, seed)
     assert sorted(order.tolist()) == list(range(len(y)))
@@ -30,13 +31,13 @@ def test_every_stretch_from_the_start_has_classes_alike(classes, seed, data):
     assert not len(unfinished) or unfinished.min() >= counts.max() - 1
 
 
-def test_few_labels_are_of_all_classes_alike():
+def test_few_labels_are_balanced_over_classes():
     data = sampled(DigitsDataModule(), labels=50)
     assert data.splits.train.y.bincount().tolist() == [5] * 10
     assert [len(split) for split in data.splits[1:]] == [len(split) for split in DigitsDataModule().splits[1:]]
 
 
-def test_rows_without_labels_stay_where_a_teacher_is_to_label_them():
+def test_rows_without_labels_are_kept_for_distillation():
     data, whole = sampled(DigitsDataModule(), labels=50, unlabelled=True), DigitsDataModule()
     y = data.splits.train.y
     assert data.splits.train.x.equal(whole.splits.train.x)
@@ -44,7 +45,7 @@ def test_rows_without_labels_stay_where_a_teacher_is_to_label_them():
     assert y[y >= 0].equal(whole.splits.train.y[y >= 0])
 
 
-def test_targets_are_standardised_by_labelled_rows_and_features_by_all():
+def test_target_statistics_are_of_labelled_rows_and_feature_statistics_of_all():
     data = sampled(SyntheticDataModule(rows=200), labels=20, unlabelled=True)
     train = data.splits.train
     known = ~train.y[:, 0].isnan()
@@ -64,7 +65,7 @@ def test_unlabelled_rows_come_from_a_table_of_their_own(folder, table):
     assert data.splits.train.y[alone:].isnan().all()
 
 
-def test_folds_test_every_row_once_and_leave_no_row_out():
+def test_folds_test_every_row_once():
     whole = sorted(row for split in rows(DigitsDataModule()) for row in split)
     tested, sizes = [], []
     for fold in range(3):
@@ -75,40 +76,47 @@ def test_folds_test_every_row_once_and_leave_no_row_out():
         sizes.append(data.splits.test.y.bincount())
     assert sorted(tested) == whole
     spread = torch.stack(sizes).amax(0) - torch.stack(sizes).amin(0)
-    assert spread.max() <= 1  # of each class, as of scikit-learn's StratifiedKFold
+    assert spread.max() <= 1  # per class, like scikit-learn's StratifiedKFold
 
 
-def test_bootstrap_weights_are_counts_of_draws_and_a_members_own():
+def test_bootstrap_weights_are_counts_of_draws_by_member():
     weights = Sampling(bootstrap=4).bootstrap_weights(1_000, 3)
     assert weights.sum(0).tolist() == [1_000.0] * 3
     assert weights[:, 1:2].equal(Sampling(bootstrap=5).bootstrap_weights(1_000, 1))
-    assert (weights == 0).float().mean().item() == pytest.approx(np.exp(-1), abs=0.02)  # of rows that were not drawn
+    assert (weights == 0).float().mean().item() == pytest.approx(
+        np.exp(-1), abs=0.02
+    )  # share of rows that were not drawn
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("args", "message"),
     [
-        ({"labels": 0}, "--sampling.labels is 0"),
-        ({"unlabelled": True}, "with --sampling.labels"),
-        ({"folds": 1}, "--sampling.folds is 1"),
-        ({"folds": 3, "fold": 3}, "--sampling.fold is 3"),
-        ({"bootstrap": -1}, "--sampling.bootstrap is -1"),
+        ("--sampling.labels 0", "--sampling.labels: must be an integer, 1 or more, got 0"),
+        ("--sampling.unlabelled true", "--sampling.unlabelled: set --sampling.labels"),
+        ("--sampling.folds 1", "--sampling.folds: must be an integer, 2 or more, got 1"),
+        ("--sampling.folds 3 --sampling.fold 3", r"--sampling.fold: must be below --sampling.folds \(3\), got 3"),
+        ("--sampling.fold 1", r"--sampling.fold: must be below --sampling.folds \(not set\), got 1"),
+        ("--sampling.bootstrap -1", "--sampling.bootstrap: must be an integer, 0 or more, got -1"),
     ],
 )
-def test_numbers_out_of_range_are_named(choice, told):
-    with pytest.raises(UserError, match=told):
-        Sampling(**choice)
+def test_numbers_out_of_range_are_named(args, message):
+    with pytest.raises(UserError, match=message):
+        Sampling(**parse(args.split())["sampling"])
 
 
 @pytest.mark.parametrize(
-    ("data", "choice", "told"),
+    ("data", "choice", "message"),
     [
-        (SyntheticDataModule(), {"labels": 101}, "there are 100 training rows"),
-        (SyntheticDataModule(rows=2, val_rows=1, test_rows=1), {"folds": 3}, "4 rows are too few, give at most 2"),
-        (SeriesDataModule(rows=200), {"folds": 3}, "windows of one series overlap"),
+        (SyntheticDataModule(), {"labels": 101}, "--sampling.labels: there are only 100 training rows, got 101"),
+        (
+            SyntheticDataModule(rows=2, val_rows=1, test_rows=1),
+            {"folds": 3},
+            "--sampling.folds: must be at most 2 for 4 rows, got 3",
+        ),
+        (SeriesDataModule(rows=200), {"folds": 3}, "--sampling.folds: is not possible with overlapping windows"),
         (SyntheticDataModule(), {"unlabelled_path": "no.csv"}, "no.csv: no such file"),
     ],
 )
-def test_what_the_rows_do_not_allow_is_told(folder, data, choice, told):
-    with pytest.raises(UserError, match=told):
+def test_choices_that_the_rows_do_not_allow_are_named(folder, data, choice, message):
+    with pytest.raises(UserError, match=message):
         _ = sampled(data, **choice).splits

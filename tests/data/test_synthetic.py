@@ -3,6 +3,7 @@ import torch
 
 from project.data import SyntheticDataModule
 from project.runtime.errors import UserError
+from project.stages.base import parse
 
 
 def test_defaults_are_the_tutorials_problem():
@@ -33,15 +34,19 @@ def test_noise_has_the_standard_deviation_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("name", "value", "message"),
     [
-        ({"rows": 0}, "--data.rows is 0"),
-        ({"batch_size": 0}, "--data.batch_size is 0"),
-        ({"noise": -1.0}, "--data.noise is -1.0"),
-        ({"weight": [1.0, 2.0]}, "--data.weight has 2 numbers"),
-        ({"num_workers": -1}, "--data.num_workers is -1"),
+        ("rows", "0", "must be an integer, 1 or more, got 0"),
+        ("batch_size", "0", "must be an integer, 1 or more, got 0"),
+        ("noise", "-1.0", "must be a number, 0 or more, got -1.0"),
+        ("num_workers", "-1", "must be an integer, 0 or more, got -1"),
     ],
 )
-def test_impossible_arguments_are_named(arguments, told):
-    with pytest.raises(UserError, match=told):
-        SyntheticDataModule(**arguments)
+def test_numbers_out_of_range_are_named(name, value, message):
+    with pytest.raises(UserError, match=f"--data.{name}: {message}"):
+        parse([f"--data.{name}", value])
+
+
+def test_a_weight_of_the_wrong_size_is_named():
+    with pytest.raises(UserError, match="--data.weight: must have 1 or 6 numbers, got 2"):
+        SyntheticDataModule(features=3, outputs=2, weight=[1.0, 2.0])

@@ -6,6 +6,7 @@ import torch
 
 from project.data import TabularDataModule
 from project.runtime.errors import UserError
+from project.stages.base import parse
 
 
 def load(path, target="y", **arguments):
@@ -30,7 +31,7 @@ def test_splits_are_disjoint_complete_and_seeded(table):
     assert not load(path, seed=1)[1].test.x.equal(splits.test.x)
 
 
-def test_separate_files_are_taken_whole(table):
+def test_separate_files_are_used_whole(table):
     train, other = table(), table(rows=7, name="other.csv")
     _, splits = load(train, val_path=str(other), test_path=str(other))
     assert [len(split) for split in splits] == [40, 7, 7]
@@ -82,41 +83,57 @@ def test_constant_feature_is_kept_with_one_warning(table, folder):
 
 
 @pytest.mark.parametrize(
-    ("replaced", "arguments", "told"),
+    ("replaced", "arguments", "message"),
     [
-        ({}, {"target": "z"}, r"table.csv: there is no column 'z' \(for --data.target\); the columns are: a, b, y"),
-        ({}, {"features": ["q"]}, r"no column 'q' \(for --data.features\)"),
+        ({}, {"target": "z"}, r"table.csv: no column 'z' \(--data.target\); the columns are: a, b, y"),
+        ({}, {"features": ["q"]}, r"no column 'q' \(--data.features\)"),
         ({}, {"features": ["y"]}, "column 'y' is named twice"),
+        ({}, {"features": []}, r"no column is selected \(--data.features\)"),
         ({"5_2_": "5,abc,"}, {}, "table.csv: column 'b', row 6: 'abc' is not a number"),
-        ({"5_2_": "5,,"}, {}, r"missing values \(b 1\): give --data.missing drop or --data.missing mean"),
-        ({"5_2_": "5,inf,"}, {}, "column 'b', row 6: an infinite value"),
-        ({"5_2_": "5,1e300,"}, {}, "column 'b': 1e\\+300 is not a finite float32"),
+        ({"5_2_": "5,,"}, {}, r"missing values \(b 1\); set --data.missing drop or --data.missing mean"),
+        ({"5_2_": "5,inf,"}, {}, "column 'b', row 6: inf is not a finite float32"),
+        ({"5_2_": "5,1e300,"}, {}, "table.csv: column 'b', row 6: 1e\\+300 is not a finite float32"),
         ({"5_2_": "5,2,3,"}, {}, "Row #7: Expected 3 columns, got 4"),
-        ({"a_b_y\n": ""}, {}, "the first line .* holds numbers, not names"),
-        ({"a_b_y": "a,a,y"}, {}, "column 'a' comes twice"),
+        ({"a_b_y\n": ""}, {}, "the first line holds numbers .*; add a line of column names"),
+        ({"a_b_y": "a,a,y"}, {}, "two columns are named 'a'"),
         ({}, {"target": ["y", "y"]}, "column 'y' is named twice"),
         ({}, {"val_fraction": 0.6, "test_fraction": 0.6}, "leave no training rows"),
-        ({}, {"test_fraction": 1.5}, "--data.test_fraction is 1.5"),
         ({}, {"test_path": "nowhere.csv"}, "nowhere.csv: no such file"),
     ],
 )
-def test_a_mistake_is_named_with_file_column_and_row(table, replaced, arguments, told):
-    with pytest.raises(UserError, match=told):
+def test_a_mistake_is_named_with_file_column_and_row(table, replaced, arguments, message):
+    with pytest.raises(UserError, match=message):
         load(table(**replaced), **arguments)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "the file is empty"),
-        ("a,y\n", "no rows under the header"),
-        ("a,y\n1,2\n", "1 rows leave none for the validation"),
+        ("a,y\n", "no rows below the header"),
+        ("a,y\n1,2\n", "t.csv: no rows in the validation split, of 1 rows in all"),
     ],
 )
-def test_a_table_too_small_is_an_error(folder, text, told):
+def test_a_table_too_small_is_an_error(folder, text, message):
     (folder / "t.csv").write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         load("t.csv")
+
+
+@pytest.mark.parametrize("value", ["1", "1.5", "-0.1"])
+def test_fractions_outside_0_to_1_are_named(value):
+    with pytest.raises(UserError, match=f"--data.test_fraction: must be a number from 0 to below 1, got {value}"):
+        parse(
+            [
+                "--data",
+                "TabularDataModule",
+                "--data.path",
+                "t.csv",
+                "--data.target",
+                "y",
+                f"--data.test_fraction={value}",
+            ]
+        )
 
 
 def classes(path, **arguments):
@@ -135,7 +152,7 @@ def test_labels_are_trimmed_and_missing_ones_are_missing_in_every_format(folder)
         assert classes(name, missing="drop") == (expected, 30)
 
 
-def test_class_numbers_follow_numbers_or_text_and_nothing_else(folder):
+def test_labels_are_sorted_as_numbers_or_as_text(folder):
     from project.data.table import sorted_labels
 
     assert sorted_labels(["10", "9", "1.0", "1", None]) == ["1", "1.0", "9", "10"]
@@ -143,11 +160,11 @@ def test_class_numbers_follow_numbers_or_text_and_nothing_else(folder):
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"), [(["k"], "has no two classes"), ([[1], [2]], "classes are text or integers")]
+    ("labels", "message"), [(["k"], "has fewer than two classes"), ([[1], [2]], "classes must be text or integers")]
 )
-def test_labels_that_are_no_classes_are_named(folder, labels, told):
+def test_labels_that_cannot_be_classes_are_named(folder, labels, message):
     pyarrow.parquet.write_table(pa.table({"a": range(30), "c": (labels * 30)[:30]}), "t.parquet")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         classes("t.parquet")
 
 

@@ -1,4 +1,4 @@
-"""The last digits, against rational arithmetic."""
+"""The last digits, compared with rational arithmetic."""
 
 from fractions import Fraction
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from project.least_squares import LeastSquares, error_free
 
 
-def rational_answer(x: list[list[float]], y: list[float]) -> list[Fraction]:
-    """Intercept and coefficients, by elimination on the normal equations."""
+def rational_solution(x: list[list[float]], y: list[float]) -> list[Fraction]:
+    """Intercept and coefficients, by Gaussian elimination on the normal equations."""
     rows = [[Fraction(1), *map(Fraction, row)] for row in x]
     size = len(rows[0])
     equations = [
@@ -38,13 +38,13 @@ def rational_answer(x: list[list[float]], y: list[float]) -> list[Fraction]:
     ],
     ids=["0 to 20", "0 to 20, tenth degree", "-8.8 to -3.1", "0 to 1"],
 )
-def test_polynomials_have_the_digits_of_rational_arithmetic(points, degree, noise):
+def test_polynomial_fits_equal_rational_arithmetic(points, degree, noise):
     x = torch.stack([points.double() ** power for power in range(1, degree + 1)], dim=1)
     y = 1 + x.sum(1) + noise * x.sum(1).std() * torch.randn(len(x), generator=torch.Generator().manual_seed(0)).double()
     metric = LeastSquares(degree, 1)
     metric.update(x, y[:, None])
     fit = metric.compute()
-    expected = rational_answer(x.tolist(), y.tolist())
+    expected = rational_solution(x.tolist(), y.tolist())
     found = [fit.bias.item(), *fit.weights[:, 0].tolist()]
     assert found == pytest.approx([float(number) for number in expected], rel=1e-15)
 
@@ -75,14 +75,14 @@ def test_a_product_with_a_vector_is_rounded_once(rows):
         assert found == float(sum(Fraction(a) * Fraction(b) for a, b in zip(row, vector.tolist(), strict=True)))
 
 
-def test_blocks_that_are_compressed_lose_no_digits():
+def test_compressed_blocks_lose_no_digits():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40_000, 6, generator=generator) * torch.logspace(-1, 3, 6) + 20
     y = torch.randn(40_000, 2, generator=generator)
     compressed, exact = LeastSquares(6, 2), LeastSquares(6, 2)
     compressed.update(x, y)
-    assert not compressed.products.any(), "no block needed more than its triangle"
-    for start in range(0, len(x), 6):  # too few rows for a triangle of their own
+    assert not compressed.products.any(), "every block was compressed"
+    for start in range(0, len(x), 6):  # too few rows to be compressed
         exact.update(x[start : start + 6], y[start : start + 6])
     assert not exact.compressed.any()
     fast, slow = compressed.compute(), exact.compute()
@@ -90,7 +90,7 @@ def test_blocks_that_are_compressed_lose_no_digits():
     assert fast.mse == pytest.approx(slow.mse, rel=1e-13)
 
 
-def test_the_order_of_rows_leaves_every_digit():
+def test_the_order_of_rows_changes_no_digit():
     x = torch.arange(40.0)[:, None] ** torch.arange(1, 7)
     y = x.sum(1, keepdim=True) + torch.arange(40.0)[:, None].sin()
     fits = []

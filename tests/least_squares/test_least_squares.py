@@ -59,7 +59,7 @@ def test_r2_equals_scikit_learns():
     assert fit(x, y).r2.item() == pytest.approx(expected)
 
 
-def test_collinear_columns_get_the_minimum_norm_answer_and_say_so():
+def test_collinear_columns_get_the_minimum_norm_solution():
     x, y = draw(100, 1, 1, seed=3)
     x = torch.cat([x, 2 * x, torch.full_like(x, 7.0), torch.randn_like(x)], dim=1)
     found = fit(x, y)
@@ -71,13 +71,13 @@ def test_collinear_columns_get_the_minimum_norm_answer_and_say_so():
     assert found.standard_errors[:, 0].isnan().tolist() == [True, True, True, False]
 
 
-def test_a_far_offset_costs_no_digits():
+def test_a_large_offset_loses_no_digits():
     x, y = draw(500, 2, 1, seed=4)
     near, far = fit(x, y), fit(x + 1e7, y)
     torch.testing.assert_close(far.weights, near.weights, rtol=1e-6, atol=1e-9)
 
 
-def test_mse_of_any_other_weights_is_their_mse_on_the_rows():
+def test_mse_of_other_weights_is_their_mse_on_the_rows():
     x, y = draw(80, 3, 2, seed=5)
     weights, bias = torch.randn(3, 2).double(), torch.randn(2).double()
     expected = (x @ weights + bias - y).square().mean().item()
@@ -97,7 +97,7 @@ def test_ridge_equals_scikit_learns(alpha):
     assert found.mse_of(weights, bias) == pytest.approx((x @ weights + bias - y).square().mean().item())
 
 
-def test_ridge_spreads_as_its_linear_formula_says():
+def test_standard_errors_of_ridge_equal_the_textbook_formula():
     x, y = draw(50, 3, 1, seed=7)
     x = x / x.std(0)
     found = fit(x, y).ridge(20.0)
@@ -111,7 +111,7 @@ def test_ridge_spreads_as_its_linear_formula_says():
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e5, 1e8, 1e-8])
-def test_whether_a_coefficient_is_determined_is_no_matter_of_units(unit):
+def test_whether_a_coefficient_is_determined_does_not_depend_on_units(unit):
     x, y = draw(100, 2, 1, seed=9)
     found = fit(torch.cat([x, unit * x[:, :1]], dim=1), y)
     assert found.standard_errors[:, 0].isnan().tolist() == [True, False, True]
@@ -134,21 +134,21 @@ def test_a_constant_target_has_no_r2(value):
         (torch.ones(10, 2), torch.full((10, 1), torch.inf)),
     ],
 )
-def test_rows_that_do_not_match_or_are_not_finite_are_an_error(x, y):
-    with pytest.raises(ValueError, match=r"give \(rows, 2\) and \(rows, 1\)|finite"):
+def test_rows_of_wrong_shapes_or_with_infinite_values_are_an_error(x, y):
+    with pytest.raises(ValueError, match=r"shapes \(rows, 2\) and \(rows, 1\), got|finite"):
         LeastSquares(2, 1).update(x, y)
 
 
-def test_columns_of_truth_values_are_taken_as_0_and_1():
+def test_boolean_columns_are_0_and_1():
     x, y = draw(50, 2, 1, seed=11)
     torch.testing.assert_close(fit(x > 10, y).weights, fit((x > 10).double(), y).weights)
 
 
-def test_a_negative_penalty_and_an_impossible_level_are_errors():
+def test_a_negative_penalty_and_an_invalid_level_are_errors():
     x, y = draw(20, 2, 1, seed=12)
-    with pytest.raises(ValueError, match="a penalty is 0 or more"):
+    with pytest.raises(ValueError, match="alpha must be 0 or more"):
         fit(x, y).ridge(-1.0)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="level must be above 0 and below 1, got 1.0"):
         fit(x, y).confidence_interval(1.0)
 
 

@@ -1,4 +1,4 @@
-"""StreamedSplits larger than memory."""
+"""Tables larger than memory."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from sklearn.linear_model import LinearRegression
 
 from project.data import TabularDataModule
-from project.data.location import locate
+from project.data.table import column_names
 from project.models import Regression
 from project.runtime.errors import UserError
 from tests.command import REPOSITORY, run_script
@@ -38,7 +38,7 @@ def parquet(folder):
     return write
 
 
-def test_every_row_is_in_one_split_as_it_is_in_the_table(parquet):
+def test_every_row_is_in_one_split_unchanged(parquet):
     path, x, y = parquet()
     data = TabularDataModule(path, "y", stream=True)
     taken = torch.cat([rows.x for rows in data.splits]), torch.cat([rows.y for rows in data.splits])
@@ -67,7 +67,7 @@ def test_the_same_seed_draws_the_same_splits(parquet):
 
 
 @pytest.mark.parametrize("name", ["table.csv", "file"])
-def test_csv_files_and_addresses_stream_as_folders_do(table, folder, name):
+def test_csv_files_and_addresses_stream_like_folders(table, folder, name):
     path = str(table(rows=300)) if name == "table.csv" else f"file://{table(rows=300)}"
     data = TabularDataModule(path, "y", stream=True)
     taken = torch.cat([torch.cat([rows.x, rows.y], dim=1) for rows in data.splits])
@@ -77,13 +77,13 @@ def test_csv_files_and_addresses_stream_as_folders_do(table, folder, name):
 
 
 def test_an_unknown_file_system_is_an_error():
-    with pytest.raises(UserError, match="nowhere"):
-        locate("nowhere://folder/table.csv")
+    with pytest.raises(UserError, match="nowhere://folder/table.csv: .*nowhere"):
+        column_names("nowhere://folder/table.csv")
 
 
 def test_gaps_are_dropped_or_filled_with_the_training_mean(table):
     path = table(rows=300, **{"7_5_12": "7,,12"})
-    with pytest.raises(UserError, match="column 'b', row 8: a missing value"):
+    with pytest.raises(UserError, match="column 'b', row 8: missing value; set --data.missing drop"):
         _ = TabularDataModule(str(path), "y", stream=True).splits
     dropped = TabularDataModule(str(path), "y", stream=True, missing="drop")
     assert sum(map(len, dropped.splits)) == 299
@@ -96,12 +96,14 @@ def test_gaps_are_dropped_or_filled_with_the_training_mean(table):
     assert filled.feature_statistics.mean[1].item() == pytest.approx(train[:, 1].double().mean().item())
 
 
-def test_what_a_stream_cannot_learn_from_is_an_error(folder):
+def test_a_column_or_a_split_without_values_is_an_error(folder):
     (folder / "gap.csv").write_text("a,b,y\n" + "\n".join(f"{i},,{i}" for i in range(50)))
-    with pytest.raises(UserError, match="feature 2 has no values at all"):
+    with pytest.raises(UserError, match="gap.csv: column 'b' has no values in the training rows"):
         _ = TabularDataModule("gap.csv", "y", stream=True, missing="mean").splits
     (folder / "tiny.csv").write_text("a,y\n1,2\n2,3\n")
-    with pytest.raises(UserError, match="no rows for the .* split: give more rows or other --data.val_fraction"):
+    with pytest.raises(
+        UserError, match="tiny.csv: no rows in the .* split, of 2 rows in all; add rows or change --data.val_fraction"
+    ):
         _ = TabularDataModule("tiny.csv", "y", stream=True).splits
 
 
@@ -136,7 +138,7 @@ def fit(data):
     Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(model, data)
     return data
 
-fit(SyntheticDataModule(rows=100_000, features=16, batch_size=4_096))  # all libraries have what they need
+fit(SyntheticDataModule(rows=100_000, features=16, batch_size=4_096))  # the libraries have allocated their memory
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = int(status["VmData"].split()[0]) * 1024 + int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -146,7 +148,7 @@ with exit_on_user_error():
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit works on Linux only")
 def test_rows_beyond_the_memory_limit_stream_and_do_not_fit(folder):
     (folder / "rows").mkdir()
     columns = {f"x{i}": np.random.default_rng(i).standard_normal(200_000).astype(np.float32) for i in range(16)}
@@ -165,7 +167,7 @@ def test_rows_beyond_the_memory_limit_stream_and_do_not_fit(folder):
     assert streamed.returncode == 0, streamed.stderr
     assert int(streamed.stdout.split()[-1]) > 1.5 * limit
     assert whole.returncode == 2
-    assert "rows: its rows do not fit into memory: give --data.stream true" in whole.stderr
+    assert "rows: its rows do not fit into memory; set --data.stream true" in whole.stderr
 
 
 def test_a_streamed_run_is_evaluated_as_it_was_trained(table, folder):

@@ -1,0 +1,115 @@
+"""Rows on disk, for tables larger than memory: written once as float32, then mapped into memory."""
+
+import tempfile
+from math import prod
+from typing import IO
+
+import torch
+from torch import Tensor
+
+from project.data.datamodule import Splits, Summary
+from project.data.loader import BLOCK_ROWS, Rows
+from project.data.split import check_not_empty
+from project.data.statistics import RunningStatistics, check_means
+from project.least_squares import LeastSquares
+from project.runtime.errors import UserError
+
+BLOCK_BYTES = 2**18  # disks read contiguous blocks of this size fast
+FILLED_ROWS = 65_536
+# With more features the exact fit takes longer than reading the table; it is then computed only on request.
+MAX_SOLVED = 256
+
+
+class MemmapWriter:
+    """Write rows to temporary files under $TMPDIR; the files disappear when the process ends, however it ends."""
+
+    def __init__(self) -> None:
+        # The files have names only until they are mapped: an unlinked file is freed together with its last mapping.
+        self._files: list[IO[bytes]] = [tempfile.NamedTemporaryFile(buffering=2**20) for _ in range(2)]  # noqa: SIM115
+        self._parts: list[Tensor] = []
+        self.count = 0
+
+    def append(self, x: Tensor, y: Tensor) -> None:
+        """Write rows x (n, *in_shape) as float32, and y (n, out_features) as float32 or (n,) as int64.
+
+        Raises:
+            UserError: If the disk is full.
+        """
+        self._parts = [x[:0].float(), y[:0].float() if y.is_floating_point() else y[:0]]
+        self.count += len(x)
+        try:
+            for file, values, part in zip(self._files, (x, y), self._parts, strict=True):
+                file.write(values.to(part.dtype).contiguous().numpy().data)
+        except OSError as error:
+            raise UserError(
+                f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to a folder with room for the table"
+            ) from error
+
+    def rows(self) -> Rows:
+        """Return all rows, memory-mapped: the operating system keeps the most recently used ones in memory."""
+        mapped: list[Tensor] = []
+        for file, part in zip(self._files, self._parts, strict=True):
+            file.flush()
+            shape = (self.count, *part.shape[1:])
+            mapped.append(torch.from_file(file.name, shared=True, size=prod(shape), dtype=part.dtype).view(shape))
+            file.close()
+        x, y = mapped
+        row_bytes = x[:1].nbytes + y[:1].nbytes
+        return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
+
+
+class StreamedSplits:
+    """The three splits of a table on disk, with statistics of the training rows computed while they are written.
+
+    Args:
+        path: File of the table, for errors.
+        features: Names of the columns of x.
+        targets: Columns of y, (n, targets); 0 for classes, (n,).
+        fill: Whether to replace NaN in x by the mean of its column over the training rows.
+    """
+
+    def __init__(self, path: str, features: list[str], targets: int, fill: bool) -> None:
+        self.path, self.features, self.fill = path, features, fill
+        self.writers = {split: MemmapWriter() for split in ("train", "val", "test")}
+        size = len(features)
+        self.sums, self.counts = torch.zeros(2, size).double()
+        self.x, self.y = RunningStatistics((size,)), RunningStatistics((targets,)) if targets else None
+        solved = targets and size <= MAX_SOLVED and not fill
+        self.metric = LeastSquares(size, targets, sync_on_compute=False) if solved else None
+
+    def append(self, split: str, x: Tensor, y: Tensor) -> None:
+        """Add rows x (n, features) and y, in float64 or class numbers, to a split."""
+        self.writers[split].append(x, y)
+        if split != "train":
+            return
+        if self.fill:
+            self.sums += x.nansum(0)
+            self.counts += (~x.isnan()).sum(0)
+            return
+        self.x.update(x)
+        if self.y is not None:
+            self.y.update(y)
+        if self.metric is not None:
+            self.metric.update(x.float(), y.float())
+
+    def splits(self) -> Splits:
+        """Return all rows, memory-mapped.
+
+        Raises:
+            UserError: If a split has no rows, or a column to fill has no values.
+        """
+        check_not_empty(self.path, [writer.count for writer in self.writers.values()])
+        splits = Splits(*(writer.rows() for writer in self.writers.values()))
+        if self.fill:
+            means = (self.sums / self.counts).float()
+            check_means(self.path, means, self.features)
+            for block in (block for split in splits for block in split.x.split(FILLED_ROWS)):
+                block.copy_(torch.where(block.isnan(), means, block))
+        return splits
+
+    def summary(self) -> Summary | None:
+        """Return what is known of the training rows; None if gaps were filled, which changes the statistics."""
+        if self.fill:
+            return None
+        y = None if self.y is None else self.y.compute()
+        return Summary(self.x.compute(), y, None if self.metric is None else self.metric.compute())
