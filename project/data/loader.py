@@ -59,13 +59,11 @@ class Rows(Dataset["Batch | Batches"]):
 
     def gather(self, index: Tensor | slice) -> Batch:
         """Return the batch of the rows at an index."""
+        parts = (self.x, self.y) if self.weights is None else (self.x, self.y, self.weights)
         if isinstance(index, slice):  # views, without a copy
-            x, y, weights = self.x[index], self.y[index], None if self.weights is None else self.weights[index]
-        else:
-            index = index.to(self.x.device)
-            x, y = self.x.index_select(0, index), self.y.index_select(0, index)
-            weights = None if self.weights is None else self.weights.index_select(0, index)
-        return (x, y) if weights is None else (x, y, weights)
+            return tuple(part[index] for part in parts)  # type: ignore[return-value]
+        index = index.to(self.x.device)
+        return tuple(part.index_select(0, index) for part in parts)  # type: ignore[return-value]
 
 
 class Batches:
