@@ -1,4 +1,4 @@
-"""The best checkpoint, known as such also after its run has been moved."""
+"""Keep the best checkpoint of a run, also after its folder has been moved."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from project.runtime.errors import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """One checkpoint file of a run, written at the end of an epoch and replaced by a better one.
+    """Write `best.ckpt` at the end of an epoch whose monitored metric is the lowest so far.
 
-    Lightning forgets the best score where a resumed run lies at another path than before, and then replaces the best
-    checkpoint by any. Here the score goes with the file.
+    Lightning drops the best score when a run is resumed at another path, and then overwrites the best checkpoint with
+    any other. This callback keeps the score as long as the file is in the run's folder.
 
     Args:
-        monitor: The metric whose lowest value is kept.
+        monitor: Name of the logged metric to minimise.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -26,19 +26,19 @@ class BestCheckpoint(ModelCheckpoint):
         self._resumed_step = -1
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note where the run is resumed."""
+        """Remember the step from which the run is resumed."""
         self._resumed_step = checkpoint["global_step"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best score if its file lies in this run's folder."""
+        """Restore the best score if its file is in this run's folder."""
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if not best.is_file():
             return
         try:
             if read_checkpoint(best)["global_step"] > self._resumed_step:
-                return  # of steps that the resumed run has not taken
+                return  # the file comes from steps that the resumed run has not taken yet
         except UserError as error:
-            rank_zero_warn(f"passed over: {error}")
+            rank_zero_warn(f"skipped: {error}")
             return
         score = state_dict["best_model_score"]
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": str(best), "last_model_path": ""}

@@ -1,29 +1,27 @@
-"""One printed line every few epochs, on a terminal or without one."""
+"""Print the training loss every few epochs, also where there is no progress bar."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeInt
 
 
 class EpochLine(Callback):
-    """Prints `Epoch [10/100], Loss: 1.0123` at every tenth epoch, with the epoch's mean training loss.
+    """Print `Epoch [10/100], Loss: 1.0123`, the mean training loss of an epoch, every tenth epoch.
 
     Args:
-        every_n_epochs: Print at epochs that this number divides; 0 prints none.
+        every_n_epochs: Print at epochs that are a multiple of this number; 0 prints nothing.
     """
 
-    def __init__(self, every_n_epochs: int = 10) -> None:
-        if every_n_epochs < 0:
-            raise UserError(f"--epoch_line.every_n_epochs is {every_n_epochs}: give 0 or more")
+    def __init__(self, every_n_epochs: NonNegativeInt = 10) -> None:
         self.every_n_epochs = every_n_epochs
-        self._ended = 0
+        self._finished_epoch = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch; its loss is logged by the model, whose hook comes after those of callbacks."""
-        self._ended = trainer.current_epoch + 1
+        """Remember the epoch: the model logs its loss after the hooks of callbacks have run."""
+        self._finished_epoch = trainer.current_epoch + 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the epoch before."""
+        """Print the line of the previous epoch."""
         self._print(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -31,7 +29,7 @@ class EpochLine(Callback):
         self._print(trainer)
 
     def _print(self, trainer: Trainer) -> None:
-        epoch, self._ended = self._ended, 0
+        epoch, self._finished_epoch = self._finished_epoch, 0
         if epoch and self.every_n_epochs and epoch % self.every_n_epochs == 0:
-            of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-            trainer.print(f"Epoch [{epoch}{of}], Loss: {trainer.callback_metrics['train/loss'].item():.4f}")
+            total = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            trainer.print(f"Epoch [{epoch}{total}], Loss: {trainer.callback_metrics['train/loss'].item():.4f}")

@@ -1,13 +1,13 @@
-"""Random numbers that a resumed run draws as the uninterrupted one does."""
+"""Seed each epoch, so that a resumed run draws the same random numbers as an uninterrupted one."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EpochSeed(Callback):
-    """Seeds torch at the start of each training epoch, by (seed, epoch, process) alone.
+    """Seed torch at the start of each training epoch with a function of (seed, epoch, rank) alone.
 
-    Lightning restores no random state: dropout in a resumed run would differ from the run that was not interrupted.
+    Lightning does not restore random states: without this, dropout in a resumed run differs from the uninterrupted run.
 
     Args:
         seed: Seed of the run.

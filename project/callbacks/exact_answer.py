@@ -1,4 +1,4 @@
-"""Learned weights beside the exact ones, as curves."""
+"""Log the learned weights of a linear model together with the exact least squares solution."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -7,20 +7,20 @@ from project.data.datamodule import RowsDataModule
 from project.models.regression import Equation, Regression
 
 MAX_CURVES = 20
-# Multiplications that the exact answer may take before training; beyond it is left to those who ask for it.
+# Multiplications that computing the exact solution may take during training.
 MAX_WORK = 1e11
 
 
 class ExactAnswer(Callback):
-    """For linear nets: each weight and bias after each epoch, the exact least squares answer beside it, and the gap.
+    """After each epoch of a linear model, log each weight and bias, its exact value, and the gap in training MSE.
 
     Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
-    `gap/train_mse`: the training MSE of the weights at the epoch's end over the least that a linear model has, minus 1;
-    left out where the least is but the rounding of float32.
+    `gap/train_mse`: the training MSE of the current weights divided by the minimum of any linear model, minus 1. The
+    gap is left out where the minimum is no larger than the rounding error of float32.
 
     Attributes:
-        equation: What was learned by the end of the last epoch.
-        gap: `gap/train_mse` at the end of the last epoch; None where there is no exact answer.
+        equation: The equation learned by the end of the last epoch.
+        gap: `gap/train_mse` at the end of the last epoch; None without an exact solution.
     """
 
     def __init__(self) -> None:
@@ -42,23 +42,23 @@ class ExactAnswer(Callback):
             if exact.mse > (4 * torch.finfo(torch.float32).eps) ** 2 * exact.mean_square_target:
                 self.gap = exact.mse_of(*self.equation) / exact.mse - 1
                 curves["gap/train_mse"] = self.gap
-        for logger in trainer.loggers:  # at the step of Lightning's own points of this epoch
+        for logger in trainer.loggers:  # at the step at which Lightning logs the metrics of this epoch
             logger.log_metrics(curves, step=trainer.global_step - 1)
 
 
 def coefficient_names(data: RowsDataModule) -> list[str]:
-    """A name a coefficient: features and `bias`, behind the target's name where there are several targets."""
+    """Return one name per coefficient: the features and `bias`, prefixed by the target if there are several targets."""
     names = [*data.input_names, "(bias)" if "bias" in data.input_names else "bias"]
     targets = data.target_names
     return names if len(targets) == 1 else [f"{target}/{name}" for target in targets for name in names]
 
 
 def coefficients(equation: Equation) -> list[float]:
-    """Weights and bias as numbers, target by target, in the order of `coefficient_names`."""
+    """Return weights and bias target by target, in the order of `coefficient_names`."""
     return torch.cat([equation.weights, equation.bias[None]]).T.flatten().tolist()
 
 
 def is_affordable(data: RowsDataModule) -> bool:
-    """Whether the exact answer is computed unasked: it is of the rows as they are, and a matter of a second or two."""
+    """Whether the exact solution is of the unweighted rows and takes no more than a second or two."""
     train = data.splits.train
     return data.sampling.bootstrap is None and len(train) * train.x[0].numel() ** 2 <= MAX_WORK

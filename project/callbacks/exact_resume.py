@@ -1,7 +1,7 @@
-"""A resumed run that ends as the uninterrupted one does, to the last bit.
+"""Make a resumed run end bit for bit as an uninterrupted one.
 
-Lightning's checkpoints lack the state of random numbers, and their loops mix up what is done with what is about to be
-done, depending on the hook that saves. The order of rows is the data module's, and running metrics are the model's.
+Lightning's checkpoints lack random states, and the progress of its loops at the time of saving depends on the hook that
+saves. The data module is responsible for the order of rows, the model for its running metrics.
 """
 
 from collections.abc import Mapping
@@ -11,27 +11,27 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from project.models.supervised import Supervised
+from project.models.learning_rate import set_learning_rate
 from project.runtime.distributed import gather
 
 KEY = "exact_resume"
 
 
 class ExactResume(Callback):
-    """Keeps in every checkpoint what Lightning leaves out, and takes it over when a run is resumed.
+    """Save in every checkpoint what Lightning leaves out, and restore it when a run is resumed.
 
     Args:
-        optimizer_changes: Arguments of the optimizer that hold from now on, in the place of those in the checkpoint.
+        optimizer_changes: Arguments of the optimizer that replace those of the checkpoint.
     """
 
-    watches_items = True
+    allows_grouped_steps = True
 
     def __init__(self, optimizer_changes: Mapping[str, Any]) -> None:
         self.optimizer_changes = optimizer_changes
         self._saved: dict[str, Any] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add random states, by process, and metrics; and say of each loop what is done, and nothing else."""
+        """Add the random states of each process and the metrics; set the progress of the loops to finished steps."""
         metrics = {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
         device = trainer.strategy.root_device
         loops = checkpoint["loops"]["fit_loop"]
@@ -50,44 +50,47 @@ class ExactResume(Callback):
         if not within_epoch:
             batches["current"] = dict.fromkeys(batches["current"], 0)
         if batches["current"]["ready"] > batches["current"]["processed"] or not within_epoch:
-            batches["is_last_batch"] = False  # it says so of the batch that is about to come
+            batches["is_last_batch"] = False  # Lightning has set it for the batch that comes next
         for counts in (batches["total"], batches["current"]):
             counts["ready"] = counts["started"] = counts["completed"] = counts["processed"]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what was saved until training starts."""
+        """Keep the saved state until training starts."""
         self._saved = checkpoint.get(KEY, {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the metrics of the last validation, which checkpoints are chosen by, and what may have changed."""
-        trainer.callback_metrics.update(self._saved.get("metrics", {}))
+        """Restore the metrics of the last validation, by which checkpoints are chosen, and change the optimizer."""
+        self._restore_metrics(trainer)
         for name, value in self.optimizer_changes.items():
             for group in trainer.optimizers[0].param_groups:
                 group[name] = value
-        if "lr" in self.optimizer_changes and isinstance(pl_module, Supervised):
-            pl_module.lr = self.optimizer_changes["lr"]  # for schedules, too
+        if "lr" in self.optimizer_changes:
+            set_learning_rate(trainer, self.optimizer_changes["lr"])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the metrics of a run that had nothing left to train."""
-        trainer.callback_metrics.update(self._saved.get("metrics", {}))
+        """Restore the metrics of a run that had no epochs left to train."""
+        self._restore_metrics(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Take over random states and the count of steps, before the first batch."""
+        """Restore random states and the number of steps before the first batch."""
         if not self._saved:
             return
-        if self._saved["accumulate_grad_batches"]:  # set at the start of the epoch, which was not started again
+        if self._saved["accumulate_grad_batches"]:  # GradientAccumulationScheduler sets it when an epoch starts
             trainer.accumulate_grad_batches = self._saved["accumulate_grad_batches"]
         states = self._saved["random_states"]
-        if len(states) == trainer.world_size:  # and between epochs `EpochSeed` sows anew
+        if len(states) == trainer.world_size:  # between epochs there are none, and EpochSeed has seeded
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
-        # Where loggers place points; Lightning counts a step too many after some hooks, and one too few after others.
+        # The step at which loggers log; Lightning restores it one too high or too low, depending on the saving hook.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        trainer.fit_loop._restarting = False  # else it would leave out ReduceLROnPlateau at the end of the epoch
+        trainer.fit_loop._restarting = False  # otherwise ReduceLROnPlateau is skipped at the end of the epoch
         self._saved = {}
+
+    def _restore_metrics(self, trainer: Trainer) -> None:
+        trainer.callback_metrics.update(self._saved.get("metrics", {}))
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's generators that training draws from."""
+    """Return the states of the generators that training draws from."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -95,7 +98,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """Go on with the numbers that would have come next."""
+    """Restore what `random_states` returned."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,81 +1,83 @@
-"""What of a net is trained, and how fast: frozen parts, gradual unfreezing, rates by depth."""
+"""Choose which parts of a net are trained and how fast: freezing, gradual unfreezing, learning rates by depth."""
 
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
-from project.callbacks.pretrained import new_parameters
+from project.callbacks.pretrained import reinitialized_names
 from project.models.supervised import Supervised
 from project.nets.net import Net, within
 from project.runtime.errors import UserError
+from project.runtime.ranges import LeftOpenUnitInterval, NonNegativeInt
 
 BACKBONE = "backbone"
 
 
 class Finetuning(BaseFinetuning):
-    """Freezes parts of a net, thaws them from the head down, and lets deeper layers learn slower.
+    """Freeze parts of a net, unfreeze its layers from the head down, and train deeper layers with lower learning rates.
 
-    Frozen batch norms keep their statistics and normalise by them, as in evaluation.
+    Frozen batch norms keep their running statistics and normalise with them, as in evaluation.
 
     Source: Howard & Ruder, "Universal Language Model Fine-tuning for Text Classification" (2018).
 
     Args:
-        freeze: What is not trained: names of the net's modules, or `backbone`, which is all but the head.
-        unfreeze_every: Thaw one more layer each time that so many epochs have passed; 0 thaws none.
+        freeze: Names of modules or parameters of the net to freeze, or `backbone` for everything but the head.
+        unfreeze_every: Unfreeze one more layer each time this number of epochs has passed; 0 unfreezes none.
         layer_decay: Factor on the learning rate from each layer to the one below it.
 
     Attributes:
-        anew: Names of what starts anew, which is trained in any case; set by whoever knows.
+        reinitialized: Names of the parts with new weights, which are always trained; the command line sets it.
 
     Raises:
-        UserError: If a number is out of range.
+        UserError: If layers are to be unfrozen but none is frozen.
     """
 
-    def __init__(self, freeze: list[str] | None = None, unfreeze_every: int = 0, layer_decay: float = 1.0) -> None:
+    def __init__(
+        self,
+        freeze: list[str] | None = None,
+        unfreeze_every: NonNegativeInt = 0,
+        layer_decay: LeftOpenUnitInterval = 1.0,
+    ) -> None:
         super().__init__()
-        if unfreeze_every < 0:
-            raise UserError(f"--finetuning.unfreeze_every is {unfreeze_every}: give 0 or more epochs")
-        if not 0 < layer_decay <= 1:
-            raise UserError(f"--finetuning.layer_decay is {layer_decay}: give a number above 0, at most 1")
         if unfreeze_every and not freeze:
-            raise UserError('--finetuning.unfreeze_every: nothing is frozen: give --finetuning.freeze "[backbone]"')
-        self.anew: list[str] = []
+            raise UserError('--finetuning.unfreeze_every: nothing is frozen; set --finetuning.freeze "[backbone]"')
+        self.reinitialized: list[str] = []
         self.frozen, self.unfreeze_every, self.layer_decay = freeze or [], unfreeze_every, layer_decay
-        self._first = True  # Lightning sets up again for the test
-        self._layers: list[list[nn.Parameter]] = []  # from the head down
-        self._thawed = 0
+        self._is_first_setup = True  # Lightning calls `setup` again for the test
+        self._layers: list[list[nn.Parameter]] = []  # frozen parameters by layer, from the head down
+        self._unfrozen = 0  # number of layers unfrozen so far
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:
-        """Freeze, before processes agree on what they share."""
+        """Freeze the chosen parts; Lightning calls this before DDP registers the parameters."""
         if not self.frozen or not isinstance(pl_module, Supervised):
             return
-        net, (first, self._first) = pl_module.net.net, (self._first, False)
+        net, (first, self._is_first_setup) = pl_module.net.net, (self._is_first_setup, False)
         names = frozen_names(net, self.frozen)
-        anew = new_parameters(net, self.anew)
+        reinitialized = reinitialized_names(net, self.reinitialized)
         parameters = dict(net.named_parameters())
         self._layers = [
             [parameters[name] for name in layer if within(name, names)] for layer in reversed(net.backbone_names())
         ]
-        chosen = [name for name in parameters if within(name, names) and not within(name, anew)]
-        if first and not any(parameters[name].requires_grad for name in chosen):
+        chosen = [p for name, p in parameters.items() if within(name, names) and not within(name, reinitialized)]
+        if first and not any(parameter.requires_grad for parameter in chosen):
             name = type(net).__name__
-            raise UserError(f"--finetuning.freeze {self.frozen}: {name} trains nothing there: leave it out")
-        for name in chosen:
-            parameters[name].requires_grad_(False)
+            raise UserError(f"--finetuning.freeze {self.frozen}: {name} has no trainable parameters there; remove it")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in parameters.values()):
-            raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train: leave the head out")
+            raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train; do not freeze the head")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Thaw what is due, and keep frozen batch norms in evaluation mode."""
-        before, self._thawed = self._thawed, trainer.current_epoch // self.unfreeze_every if self.unfreeze_every else 0
+        """Unfreeze the layers that are due, and keep frozen batch norms in evaluation mode."""
+        before = self._unfrozen
+        self._unfrozen = trainer.current_epoch // self.unfreeze_every if self.unfreeze_every else 0
         super().on_train_epoch_start(trainer, pl_module)
-        if before != self._thawed and isinstance(trainer.strategy, DDPStrategy):
-            # Its buckets of gradients are those of the parameters that were trained when it was made.
+        if before != self._unfrozen and isinstance(trainer.strategy, DDPStrategy):
+            # DDP's gradient buckets are of the parameters that required gradients when it was built: build it again.
             trainer.strategy.model = trainer.strategy.lightning_module
             trainer.strategy.configure_ddp()
         for module in pl_module.modules() if self.frozen else ():
@@ -85,43 +87,43 @@ class Finetuning(BaseFinetuning):
                 module.eval()
 
     def finetune_function(self, pl_module: LightningModule, epoch: int, optimizer: Optimizer) -> None:
-        """Thaw layers; the optimizer has them all from the start, so that schedules do."""
-        for layer in self._layers[: self._thawed]:
+        """Unfreeze layers. The optimizer has all parameters from the start, so that schedulers apply to all of them."""
+        for layer in self._layers[: self._unfrozen]:
             for parameter in layer:
                 parameter.requires_grad_()
 
 
 def frozen_names(net: Net, wanted: list[str]) -> list[str]:
-    """Names of the modules and parameters that are frozen.
+    """Return the names of the modules and parameters to freeze, with `backbone` replaced by what belongs to it.
 
     Raises:
-        UserError: If the net has none of a name.
+        UserError: If the net has no module or parameter of a name.
     """
     known = [name for name, _ in (*net.named_modules(), *net.named_parameters()) if name]
     for name in wanted:
         if name != BACKBONE and name not in known:
             parts = ", ".join(name for name, child in net.named_children() if any(True for _ in child.parameters()))
-            raise UserError(f"--finetuning.freeze {name}: {type(net).__name__} has none: give {BACKBONE}, {parts}")
+            raise UserError(
+                f"--finetuning.freeze: {type(net).__name__} has no part {name!r}; use one of {BACKBONE}, {parts}"
+            )
     backbone = [name for layer in net.backbone_names() for name in layer]
     return [name for part in wanted for name in (backbone if part == BACKBONE else [part])]
 
 
 def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[str, Any]]:
-    """Parameters by depth, each layer with a lower learning rate than the one above it.
+    """Return the optimizer's parameter groups, one per layer, each with a lower learning rate than the layer above it.
 
     Args:
-        model: Whose net's parameters they are.
+        model: The model whose net is trained.
         rate: Learning rate of the head.
-        decay: Factor on it from layer to layer.
+        decay: Factor on the learning rate from each layer to the one below it.
     """
     net = model.net.net
     parameters = dict(net.named_parameters())
     head = [name for name in parameters if within(name, net.head_names())]
     layers = [head, *reversed(net.backbone_names())]
-    groups: list[dict[str, Any]] = []
-    for depth, layer in enumerate(layers):
-        factor = decay**depth
-        group: list[torch.nn.Parameter] = [parameters[name] for name in layer]
-        if group:
-            groups.append({"params": group, "lr": rate * factor, "lr_factor": factor})
-    return groups
+    return [
+        {"params": [parameters[name] for name in layer], "lr": rate * decay**depth, "lr_factor": decay**depth}
+        for depth, layer in enumerate(layers)
+        if layer
+    ]

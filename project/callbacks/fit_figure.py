@@ -1,4 +1,4 @@
-"""A picture of the fit at the start, in the middle and at the end of training."""
+"""Draw the fit at the start, in the middle and at the end of training."""
 
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ MAX_STEPS = 200
 
 
 class FitFigure(Callback):
-    """Draws the fit into TensorBoard, as `fit`.
+    """Log a figure of the fit to TensorBoard, as `fit`.
 
-    For one feature and one target: points, the learned line and the exact one. For series: forecasts beside the truth.
-    For classes: the confusion matrix. Otherwise: predicted against actual values. All but the first are of validation
-    rows.
+    For one feature and one target: the training rows with the learned and the exact line. For series: forecasts and
+    actual values. For classes: the confusion matrix. Otherwise: predicted against actual values. All but the first
+    show validation rows.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,7 +32,7 @@ class FitFigure(Callback):
             self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw in the middle."""
+        """Draw the model halfway through training."""
         epochs = trainer.max_epochs or 0
         if epochs > 2 and trainer.current_epoch + 1 == epochs // 2:
             self._log(trainer, pl_module)
@@ -44,12 +44,9 @@ class FitFigure(Callback):
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if (
-            loggers
-            and trainer.is_global_zero
-            and isinstance(pl_module, Supervised)
-            and isinstance(data, RowsDataModule)
-        ):
+        if not loggers or not trainer.is_global_zero:
+            return
+        if isinstance(pl_module, Supervised) and isinstance(data, RowsDataModule):
             was_training = pl_module.training
             figure = fit_figure(pl_module.eval(), data, title=f"after {trainer.global_step} steps")
             pl_module.train(was_training)
@@ -59,7 +56,7 @@ class FitFigure(Callback):
 
 @torch.no_grad()
 def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
-    """How well a model fits, as a picture that its kind of data asks for."""
+    """Return a figure of how well a model fits, of a kind that suits its data."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
@@ -109,11 +106,11 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
 def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     x, y = (part[:MAX_STEPS] for part in (data.splits.val.x, data.splits.val.y))
     outputs, horizon = model(x.to(model.device)).cpu(), y.shape[1]
-    axes.plot(y[:, 0].numpy(), color="tab:gray", lw=1.5, label="truth")
+    axes.plot(y[:, 0].numpy(), color="tab:gray", lw=1.5, label="actual")
     if horizon == 1:
-        axes.plot(outputs[:, 0].numpy(), color="tab:orange", lw=1.2, label="forecast, one step ahead of each")
+        axes.plot(outputs[:, 0].numpy(), color="tab:orange", lw=1.2, label="forecast, one step ahead")
     for start in range(0, len(y) - horizon + 1, 2 * horizon) if horizon > 1 else ():
-        label = f"forecast, {horizon} steps from one place" if start == 0 else None
+        label = f"forecasts of {horizon} steps" if start == 0 else None
         axes.plot(range(start, start + horizon), outputs[start].numpy(), color="tab:orange", lw=2, label=label)
     axes.set(xlabel="time step (of the validation rows)", ylabel=data.target_names[0].split("+")[0])
     axes.legend(frameon=False, loc="upper right")

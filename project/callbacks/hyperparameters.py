@@ -1,4 +1,4 @@
-"""Hyperparameters in every logger, and beside the test metrics in TensorBoard's HParams tab, where runs compare."""
+"""Log hyperparameters to every logger, and next to the test metrics in TensorBoard's HParams tab."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,23 +10,23 @@ from project.config.yaml import SECTIONS, flatten
 
 
 class Hyperparameters(Callback):
-    """Logs what a run was made of.
+    """Log the configuration of a run.
 
     Args:
-        config: The configuration, nested; of it all is logged but the Trainer and what belongs to a single fit.
+        config: The nested configuration. Everything is logged except the Trainer's section and those of a single fit.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.values = flatten({section: config.get(section) for section in SECTIONS})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell every logger."""
+        """Log the hyperparameters to every logger."""
         if stage == "fit":
             for logger in trainer.loggers:
                 logger.log_hyperparams(self.values)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tie the values to the test metrics; the points themselves have been logged, and are not logged again."""
+        """Link the hyperparameters to the test metrics, whose values Lightning has logged already."""
         metrics = [name for name in trainer.callback_metrics if name.startswith("test/")]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:

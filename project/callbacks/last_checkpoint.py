@@ -1,4 +1,4 @@
-"""The checkpoint to resume from, and stops that lose no step."""
+"""Write the checkpoint to resume from, and stop training without losing a step."""
 
 import os
 import shutil
@@ -19,19 +19,18 @@ SAVE_SECONDS = 300
 
 
 class LastCheckpoint(Callback):
-    """Saves `last.ckpt` after each epoch, within long ones every five minutes, and where training is stopped.
+    """Save `last.ckpt` after each epoch, every five minutes within an epoch, and when training is stopped.
 
-    What is saved lies between two optimizer steps, with nothing left to do for what came before: not at the hooks named
-    after an end, where validation, metrics and schedulers may still be to come. The file before is kept as
-    `previous.ckpt`.
+    Checkpoints are saved at the start of an epoch or batch, between two optimizer steps: the `…_end` hooks may run
+    before validation, metrics and schedulers have finished. The previous file is kept as `previous.ckpt`.
 
-    Signals, a time limit and a limit of steps within an epoch end training by `Stopped`.
+    A signal, a time limit and a step limit within an epoch end training by raising `Stopped`.
 
     Attributes:
-        folder: Where the files lie; None where nothing is to be saved.
+        folder: Folder of the files; None saves nothing.
     """
 
-    watches_items = True  # of several steps; a limit of steps has Lightning take single ones
+    allows_grouped_steps = True  # a limit of steps turns grouping off by itself
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -40,25 +39,25 @@ class LastCheckpoint(Callback):
         self._stop_after_validation = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals."""
+        """Start to listen for signals."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self.listener.start()
         if trainer.received_sigterm:
             self.listener.received = signal.SIGTERM
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what the epoch before has left."""
+        """Save the state at the end of the previous epoch."""
         if trainer.global_step > self._saved_step:
             self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop where that is asked for; save now and then."""
+        """Stop if a signal or a time limit asks for it; save if the last checkpoint is too old."""
         if batch_idx % trainer.accumulate_grad_batches:
-            return  # half a step's gradients are in no checkpoint
+            return  # checkpoints do not contain accumulated gradients
         signum, due = self.listener.received, int(time.monotonic() - self._saved_at > SAVE_SECONDS)
-        over = int(any(_is_over(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
+        over = int(any(_time_is_up(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
         if trainer.world_size > 1:
-            signum, over, due = agree(trainer, signum, over, due)
+            signum, over, due = max_over_processes(trainer, signum, over, due)
         if signum or over:
             self.stop(trainer, signum)
         if due and trainer.global_step > self._saved_step:
@@ -67,7 +66,7 @@ class LastCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop at the last step asked for, unless it ends an epoch."""
+        """Stop at `max_steps`, unless that step ends an epoch."""
         loop = trainer.fit_loop.epoch_loop
         if not 0 <= trainer.max_steps <= trainer.global_step or loop.batch_progress.is_last_batch:
             return
@@ -78,53 +77,55 @@ class LastCheckpoint(Callback):
             self.stop(trainer, 0)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if the validation was all that was left to do."""
+        """Stop if `max_steps` was reached just before this validation."""
         if self._stop_after_validation:
             self.stop(trainer, 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what training has come to."""
+        """Save the final state."""
         self.listener.stop()
         if trainer.global_step > self._saved_step:
             self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave signals alone."""
+        """Stop listening for signals."""
         self.listener.stop()
 
     def stop(self, trainer: Trainer, signum: int) -> None:
-        """Save, and leave training."""
+        """Save, and end training by raising `Stopped`."""
         if trainer.global_step > self._saved_step:
             self.save(trainer)
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # where test metrics are placed
+        trainer.fit_loop.epoch_loop._batches_that_stepped = (
+            trainer.global_step
+        )  # the step at which test metrics are logged
         raise Stopped(signum)
 
     def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt`, and keep the one before."""
+        """Write `last.ckpt`, and keep the previous one as `previous.ckpt`."""
         if self.folder is None:
             return
-        for logger in trainer.loggers:  # a point that is logged must not be lost to a kill that this save survives
+        for logger in trainer.loggers:  # after a kill, the curves must reach as far as the checkpoint
             getattr(getattr(logger, "experiment", None), "flush", logger.save)()
         path = self.folder / LAST
         if trainer.is_global_zero and path.exists():
-            twin = path.with_name(f"{PREVIOUS}.link")
-            twin.unlink(missing_ok=True)
+            link = path.with_name(f"{PREVIOUS}.link")
+            link.unlink(missing_ok=True)
             try:
-                os.link(path, twin)
-            except OSError:  # not every file system has links
-                shutil.copyfile(path, twin)
-            twin.replace(path.with_name(PREVIOUS))
+                os.link(path, link)
+            except OSError:  # not every file system supports links
+                shutil.copyfile(path, link)
+            link.replace(path.with_name(PREVIOUS))
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
-def agree(trainer: Trainer, *values: int) -> list[int]:
-    """The largest of each value over all processes."""
+def max_over_processes(trainer: Trainer, *values: int) -> list[int]:
+    """Return the maximum of each value over all processes."""
     largest = torch.tensor(values, device=trainer.strategy.root_device)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return largest.tolist()
 
 
-def _is_over(callback: Callback) -> bool:
+def _time_is_up(callback: Callback) -> bool:
     remaining = callback.time_remaining() if isinstance(callback, Timer) else None
     return remaining is not None and remaining <= 0

@@ -1,4 +1,4 @@
-"""A training that starts from weights of another, and tells what it moved."""
+"""Initialise from pretrained weights and report the change per part."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,17 +16,17 @@ from project.runs.weights import Weights, read_weights
 from project.runtime.errors import UserError
 
 MAX_NAMES = 3
-STANDARDIZATION = ("features.", "targets.")  # a net may do without, and so may a file
+STANDARDIZATION = ("features.", "targets.")  # optional in a net and in a file
 
 
 class WeightChange(NamedTuple):
-    """What training did to a part of a net.
+    """How training changed a part of a net.
 
     Attributes:
-        parameters: How many numbers it has.
-        trained: How many of them were trained.
-        change: The largest change of any, in absolute value; NaN where it started anew.
-        frozen_change: The same among those that were not trained; 0 where there are none.
+        parameters: Number of parameters.
+        trained: Number of parameters that were trained.
+        change: Largest absolute change of a parameter; NaN for a part that was reinitialised.
+        frozen_change: Largest absolute change of a parameter that was not trained; 0 if all were trained.
     """
 
     parameters: int
@@ -36,15 +36,20 @@ class WeightChange(NamedTuple):
 
 
 class Pretrained(Callback):
-    """Starts from trained weights, standardisation included.
+    """Initialise from pretrained weights and report the change per part.
+
+    Standardisation is part of the weights.
 
     Args:
-        path: A run, a checkpoint, `last` or a safetensors file; a list of them for an ensemble, one a member.
-        reinitialize: Parts of the net that start anew, and are trained in any case: `head`, `input`, or names of its
-            modules. Unless given: the head where the data has other targets or classes than the weights were trained
-            on. What standardises targets goes with the head, and features with the input.
-        strict: Whether weights that are missing in the file, or that the net has no place for, are an error.
-        narrow: Whether the run's net has more units, of which the least important are left out.
+        path: A run, a checkpoint, `last` or a safetensors file; for an ensemble, a list with one of them per member.
+        reinitialize: Parts of the net that keep their initial weights, and are always trained: `head`, `input`, or
+            names of modules. By default the head, if the data has other targets or classes than the pretrained model.
+            The standardisation of targets belongs to the head, that of features to the input.
+        strict: Whether missing and unexpected weights are an error.
+        narrow: Whether to remove the least important units of the pretrained net until it has the widths of this one.
+
+    Raises:
+        UserError: If there is no path for the other arguments to apply to.
     """
 
     def __init__(
@@ -54,23 +59,23 @@ class Pretrained(Callback):
         strict: bool = True,
         narrow: bool = False,
     ) -> None:
-        idle = {"reinitialize": reinitialize is not None, "strict": not strict, "narrow": narrow}
-        for name in idle if path is None else ():
-            if idle[name]:
-                raise UserError(f"--weights.{name}: there are no weights: give --weights.path")
+        set_flags = {"reinitialize": reinitialize is not None, "strict": not strict, "narrow": narrow}
+        if path is None and any(set_flags.values()):
+            name = next(name for name, is_set in set_flags.items() if is_set)
+            raise UserError(f"--weights.{name}: has no effect without --weights.path; set that, too")
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
-        self._like: Net | None = None
+        self._narrow_to: Net | None = None
         self._start: dict[str, Tensor] = {}
         self.weight_changes: dict[str, WeightChange] = {}
 
     @cached_property
     def weights(self) -> list[Weights]:
-        """The weights of every path."""
+        """The weights of each path."""
         paths = [self.path] if isinstance(self.path, str) else self.path or []
-        return [read_weights(path, self._like) for path in paths]
+        return [read_weights(path, self._narrow_to) for path in paths]
 
     def choose_parts(self, data: Any) -> None:
-        """Settle which parts start anew, where the user has not.
+        """Choose which parts to reinitialise, unless the user has done so.
 
         Args:
             data: The data module.
@@ -79,16 +84,16 @@ class Pretrained(Callback):
             return
         known = [weights.data for weights in self.weights if weights.data]
         names = ("target_names", "class_names")
-        other = any(facts.get(name) != getattr(data, name, None) for facts in known for name in names)
-        self.reinitialize = ["head"] if other else []
+        differs = any(facts.get(name) != getattr(data, name, None) for facts in known for name in names)
+        self.reinitialize = ["head"] if differs else []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have what starts anew be trained, also beside adapters."""
+        """Make the reinitialised parts trainable, also if LoRA has frozen them."""
         if self.path is not None and isinstance(pl_module, Supervised):
-            net = inner(pl_module.net.net)
-            anew = new_parameters(net, self.reinitialize or [])
+            net = without_adapters(pl_module.net.net)
+            reinitialized = reinitialized_names(net, self.reinitialize or [])
             for name, parameter in net.named_parameters():
-                if within(name, anew):
+                if within(name, reinitialized):
                     parameter.requires_grad_()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,8 +101,8 @@ class Pretrained(Callback):
         if self.path is None or not isinstance(pl_module, Supervised):
             return
         if self.narrow:
-            self._like = inner(pl_module.net.net)
-            vars(self).pop("weights", None)  # those of all units
+            self._narrow_to = without_adapters(pl_module.net.net)
+            vars(self).pop("weights", None)  # read before with all units
         if trainer.ckpt_path is None:
             self.load(pl_module)
         try:
@@ -106,25 +111,26 @@ class Pretrained(Callback):
                 for k, weights in enumerate(self.weights)
                 for name, value in ((name.removeprefix("net."), value) for name, value in weights.state.items())
             }
-        except UserError as error:  # a run goes on also where the file that it began with is gone
-            rank_zero_warn(f"what has moved is not told: {error}")
+        except UserError as error:  # a resumed run does not need its pretrained weights any more
+            rank_zero_warn(f"changes of the weights are not reported: {error}")
         vars(self).pop("weights", None)
 
     @torch.no_grad()
     def load(self, model: Supervised) -> None:
-        """Fill a model with the weights.
+        """Copy the weights into a model.
 
         Raises:
-            UserError: If names are missing or unexpected, or a shape differs outside of what starts anew; they are
-                named.
+            UserError: If names are missing or unexpected, or a shape outside of the reinitialised parts differs.
         """
-        net, parts = inner(model.net.net), self.reinitialize or []
+        net, parts = without_adapters(model.net.net), self.reinitialize or []
         if isinstance(self.path, list):
             members = list(net.members) if isinstance(net, Ensemble) else []
             if len(members) != len(self.weights):
-                raise UserError(f"--weights.path: {len(self.weights)} runs for a net of {len(members)} members")
+                raise UserError(
+                    f"--weights.path: {len(self.weights)} runs for a net of {len(members)} members; pass one for each"
+                )
             for member, weights in zip(members, self.weights, strict=True):
-                self._fill(member, weights.state, [])
+                self._copy(weights.state, member, [])
             return
         [weights] = self.weights
         target = nn.ModuleDict({"net": net})
@@ -132,37 +138,37 @@ class Pretrained(Callback):
             target["targets"] = model.net.targets
         if "input" not in parts:
             target["features"] = model.net.features
-        self._fill(target, weights.state, [f"net.{name}" for name in new_parameters(net, parts)])
+        self._copy(weights.state, target, [f"net.{name}" for name in reinitialized_names(net, parts)])
 
-    def _fill(self, target: nn.Module, state: Mapping[str, Tensor], anew: list[str]) -> None:
+    def _copy(self, state: Mapping[str, Tensor], target: nn.Module, reinitialized: list[str]) -> None:
         source = {name.removeprefix("net."): value for name, value in state.items()}
-        places = {name: value for name, value in target.state_dict().items() if not within(name, anew)}
+        places = {name: value for name, value in target.state_dict().items() if not within(name, reinitialized)}
         needed = [name for name in places if not name.startswith(STANDARDIZATION)]
-        extra = [name for name in source if not name.startswith(STANDARDIZATION) and not within(name, anew)]
-        mismatch = _told({"missing": set(needed) - source.keys(), "unexpected": set(extra) - places.keys()})
+        extra = [name for name in source if not name.startswith(STANDARDIZATION) and not within(name, reinitialized)]
+        mismatch = _list_names({"missing": set(needed) - source.keys(), "unexpected": set(extra) - places.keys()})
         if mismatch and self.strict:
             raise UserError(
-                f"--weights.path {self.path}: weights are of another net ({mismatch}): give the same --model.net, or "
-                "--weights.strict false to take what fits"
+                f"--weights.path {self.path}: the weights are of another net ({mismatch}); use the same --model.net, "
+                "or --weights.strict false to load those that fit"
             )
         if mismatch:
             rank_zero_warn(f"--weights.path {self.path}: {mismatch}")
         for name in [name for name in places if name in source]:
             if source[name].ndim and source[name].shape != places[name].shape:
                 raise UserError(
-                    f"--weights.path {self.path}: {name} has shape {tuple(source[name].shape)}, and the net's is "
-                    f'{tuple(places[name].shape)}: give --weights.reinitialize "[head]" or "[head, input]" if that '
-                    "part is to start anew"
+                    f"--weights.path {self.path}: {name} has shape {tuple(source[name].shape)}, but the net needs "
+                    f'{tuple(places[name].shape)}; use --weights.reinitialize "[head]" or "[head, input]" if that part '
+                    "is to be trained from new weights"
                 )
             places[name].copy_(source[name])
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what has moved."""
+        """Compute the changes."""
         if self._start and isinstance(pl_module, Supervised):
             self.weight_changes = weight_changes(pl_module.net.net, self._start, self.reinitialize or [])
 
     def metrics(self) -> dict[str, float]:
-        """What metrics.json says of it."""
+        """Return the entries of metrics.json about the weights."""
         if not self.weight_changes:
             return {}
         parts = self.weight_changes.values()
@@ -173,51 +179,54 @@ class Pretrained(Callback):
         }
 
 
-def _told(names: Mapping[str, set[str]]) -> str:
-    """The first few names of each kind."""
+def _list_names(names: Mapping[str, set[str]]) -> str:
+    """Return the first few names of each kind, as text."""
     return "; ".join(
-        f"{kind} {', '.join(sorted(found)[:MAX_NAMES])}" + (f" and {rest} more" if rest > 0 else "")
+        f"{kind} {', '.join(sorted(found)[:MAX_NAMES])}"
+        + (f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else "")
         for kind, found in names.items()
-        if found and (rest := len(found) - MAX_NAMES) is not None
+        if found
     )
 
 
-def inner(net: Net) -> Net:
-    """The net that adapters are laid around."""
+def without_adapters(net: Net) -> Net:
+    """Return the net inside of LoRA, or the net itself."""
     return net.net if isinstance(net, LoRA) else net
 
 
-def new_parameters(net: Net, parts: list[str]) -> list[str]:
-    """Names of the modules and parameters of parts that start anew.
+def reinitialized_names(net: Net, parts: list[str]) -> list[str]:
+    """Return the names of the modules and parameters that belong to reinitialised parts.
 
     Raises:
         UserError: If the net has no such part.
     """
     layers = net.backbone_names()
-    known = {"head": net.head_names(), "input": layers[0] if layers else net.head_names()}  # a net may be all head
+    known = {"head": net.head_names(), "input": layers[0] if layers else net.head_names()}  # Linear has only a head
     modules = {name for name, _ in net.named_modules()}
     for part in parts:
         if part not in known and part not in modules:
             names = ", ".join(dict.fromkeys(["head", "input", *(name for name, _ in net.named_children())]))
-            raise UserError(f"--weights.reinitialize {part}: {type(net).__name__} has none: give one of {names}")
+            raise UserError(f"--weights.reinitialize: {type(net).__name__} has no part {part!r}; use one of {names}")
     return [name for part in parts for name in known.get(part, [part])]
 
 
-def weight_changes(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> dict[str, WeightChange]:
-    """What became of each part of a net: its children, and adapters.
+def weight_changes(net: Net, start: Mapping[str, Tensor], parts: list[str]) -> dict[str, WeightChange]:
+    """Return how much each part of a net has changed; the parts are its children, and its adapters.
 
     Args:
-        net: After training.
-        start: Parameters by name, before.
-        anew: Parts that started anew, of which no change is told.
+        net: The trained net.
+        start: The parameters before training, by name.
+        parts: Reinitialised parts, for which no change is given.
     """
-    found: dict[str, list[tuple[nn.Parameter, float]]] = {}
-    fresh = new_parameters(inner(net), anew)
-    for name, parameter in inner(net).named_parameters():
-        change = (parameter.detach() - start[name]).abs().max().item() if name in start else torch.nan
-        found.setdefault(name.split(".")[0], []).append((parameter, torch.nan if within(name, fresh) else change))
+    changes: dict[str, list[tuple[nn.Parameter, float]]] = {}
+    base = without_adapters(net)
+    reinitialized = reinitialized_names(base, parts)
+    for name, parameter in base.named_parameters():
+        has_start = name in start and not within(name, reinitialized)
+        change = (parameter.detach() - start[name]).abs().max().item() if has_start else torch.nan
+        changes.setdefault(name.split(".")[0], []).append((parameter, change))
     if isinstance(net, LoRA):
-        found["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]
+        changes["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]
     return {
         part: WeightChange(
             sum(parameter.numel() for parameter, _ in pairs),
@@ -225,5 +234,5 @@ def weight_changes(net: Net, start: Mapping[str, Tensor], anew: list[str]) -> di
             max(change for _, change in pairs),
             max((change for parameter, change in pairs if not parameter.requires_grad), default=0.0),
         )
-        for part, pairs in found.items()
+        for part, pairs in changes.items()
     }

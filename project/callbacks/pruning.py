@@ -1,4 +1,4 @@
-"""Weights that are zero: more of them with each epoch, until there are as many as wanted."""
+"""Set the smallest weights to zero, more of them each epoch, until the net has the wanted sparsity."""
 
 from typing import Any
 
@@ -14,37 +14,34 @@ from project.nets.ensemble import Ensemble
 from project.nets.lora import LoRA, matrices
 from project.nets.net import Net
 from project.runtime.errors import UserError
+from project.runtime.ranges import PositiveInt, RightOpenUnitInterval
 
 
 class Pruning(Callback):
-    """Sets the smallest weights of a net to zero, over all its weight matrices together, and keeps them there.
+    """Set the smallest weights of a net to zero, over all its weight matrices together, and keep them at zero.
 
-    Which ones is settled at the start of each epoch, and holds after each optimizer step. There are no masks in
-    checkpoints: weights are as of any net, and some of them exact zeros.
+    The set of pruned weights is chosen at the start of each epoch and applied after each optimizer step. Checkpoints
+    contain no masks: the weights have the same names and shapes as those of any net, and some are exactly zero.
 
     Source: Zhu & Gupta, "To prune, or not to prune" (2017), with its cubic schedule.
 
     Args:
-        sparsity: Part of the weights that is zero in the end; 0 prunes nothing.
-        epochs: How many epochs it takes to get there; half of all unless given.
+        sparsity: Fraction of the weights that is zero at the end; 0 turns pruning off.
+        epochs: Number of epochs until the sparsity is reached; by default half of `max_epochs`.
 
     Raises:
-        UserError: If a number is out of range.
+        UserError: If `epochs` is set without `sparsity`.
     """
 
-    def __init__(self, sparsity: float = 0.0, epochs: int | None = None) -> None:
-        if not 0 <= sparsity < 1:
-            raise UserError(f"--pruning.sparsity is {sparsity}: give a number above 0 and below 1")
-        if epochs is not None and epochs < 1:
-            raise UserError(f"--pruning.epochs is {epochs}: give 1 or more")
+    def __init__(self, sparsity: RightOpenUnitInterval = 0.0, epochs: PositiveInt | None = None) -> None:
         if epochs is not None and not sparsity:
-            raise UserError("--pruning.epochs: nothing is pruned: give --pruning.sparsity")
+            raise UserError("--pruning.epochs: has no effect without --pruning.sparsity; set that, too")
         self.sparsity, self.epochs = sparsity, epochs
-        self._start: float | None = None
-        self._pruned: list[tuple[nn.Parameter, Tensor]] = []  # weights, and which of them are zero
+        self._start: float | None = None  # sparsity before the first epoch
+        self._pruned: list[tuple[nn.Parameter, Tensor]] = []  # each weight matrix with the mask of its zeros
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what does not go together; prune at once where weights are taken over and not trained."""
+        """Refuse nets and callbacks that cannot be pruned; without any epochs to train, prune at once."""
         if not self.sparsity or not isinstance(pl_module, Supervised):
             return
         require_prunable(pl_module.net.net, self.sparsity)
@@ -52,27 +49,27 @@ class Pruning(Callback):
             if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
                 name = type(callback).__name__
                 raise UserError(
-                    f"--trainer.callbacks {name}: averages do not become zero: give --trainer.callbacks null"
+                    f"--trainer.callbacks {name}: averaged weights are not zero; set --trainer.callbacks null"
                 )
         if trainer.max_epochs == 0:
             self._prune(pl_module.net.net, self.sparsity)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have zeros stay after each step, in an epoch that is resumed, too."""
+        """Set pruned weights to zero again after each optimizer step, also in an epoch that is resumed."""
         if not self.sparsity or not isinstance(pl_module, Supervised):
             return
         net = pl_module.net.net
         if self._start is None:
-            zero, count = zeros(net)
-            self._start = zero / count if zero / count <= self.sparsity else 0.0  # some nets start with nothing else
+            zeros, count = count_zeros(net)
+            self._start = zeros / count if zeros / count <= self.sparsity else 0.0  # Linear starts with zeros only
             limit = max(trainer.max_epochs or 1, 1)
             self.epochs = min(self.epochs or max(limit // 2, 1), limit)
         self._prune(net, self._scheduled(trainer.current_epoch))
         for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(lambda *_: self._fill())
+            optimizer.register_step_post_hook(lambda *_: self._apply_masks())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prune what is due; the scores of a net that was pruned less are none to be beaten."""
+        """Prune to the sparsity of this epoch; reset the best scores, which are those of a less sparse net."""
         if not self._pruned or not isinstance(pl_module, Supervised):
             return
         before, now = (self._scheduled(trainer.current_epoch - back) for back in (1, 0))
@@ -85,60 +82,65 @@ class Pruning(Callback):
                 callback.best_score = torch.tensor(torch.inf if callback.mode == "min" else -torch.inf)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise a UserError where training has ended before the net was as sparse as wanted."""
+        """Raise a UserError if training ended before the net reached its sparsity."""
         if not self._pruned or not isinstance(pl_module, Supervised):
             return
-        zero, count = zeros(pl_module.net.net)
-        if zero < round(self.sparsity * count):
+        zeros, count = count_zeros(pl_module.net.net)
+        if zeros < round(self.sparsity * count):
             raise UserError(
-                f"--pruning.sparsity {self.sparsity}: training ended at {zero / count:.3f}, before its "
-                f"{self.epochs} epochs were over: train longer, or give fewer --pruning.epochs"
+                f"--pruning.sparsity {self.sparsity}: training ended at a sparsity of {zeros / count:.3f}, before "
+                f"epoch {self.epochs}; train longer, or reduce --pruning.epochs"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule began, and how long it is."""
+        """Return the start and the length of the schedule."""
         return {"start": self._start, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the schedule."""
+        """Continue the schedule."""
         self._start, self.epochs = state_dict["start"], state_dict["epochs"]
 
     def _scheduled(self, epoch: int) -> float:
-        """The sparsity of an epoch."""
+        """Return the sparsity of an epoch."""
         start, left = self._start or 0.0, max(1 - (epoch + 1) / (self.epochs or 1), 0.0)
         return self.sparsity + (start - self.sparsity) * left**3
 
     @torch.no_grad()
     def _prune(self, net: Net, sparsity: float) -> None:
-        weights = [net.get_parameter(name) for name in matrices(net)]
+        weights = weight_matrices(net)
         flat = torch.cat([weight.flatten() for weight in weights])
         mask = L1Unstructured(round(sparsity * len(flat))).compute_mask(flat, torch.ones_like(flat))
         parts = mask.split([weight.numel() for weight in weights])
         self._pruned = [(weight, part.view_as(weight) == 0) for weight, part in zip(weights, parts, strict=True)]
-        self._fill()
+        self._apply_masks()
 
     @torch.no_grad()
-    def _fill(self) -> None:
-        for weight, zero in self._pruned:
-            weight.masked_fill_(zero, 0)
+    def _apply_masks(self) -> None:
+        for weight, mask in self._pruned:
+            weight.masked_fill_(mask, 0)
 
 
-def zeros(net: Net) -> tuple[int, int]:
-    """How many of a net's weights are zero, and how many it has, biases and norms apart."""
-    weights = [net.get_parameter(name) for name in matrices(net)]
+def weight_matrices(net: Net) -> list[nn.Parameter]:
+    """Return the weights that can be pruned: all but biases and norms."""
+    return [net.get_parameter(name) for name in matrices(net)]
+
+
+def count_zeros(net: Net) -> tuple[int, int]:
+    """Return how many of the prunable weights are zero, and how many there are."""
+    weights = weight_matrices(net)
     count = sum(weight.numel() for weight in weights)
     return count - sum(int(weight.count_nonzero()) for weight in weights), count
 
 
 def require_prunable(net: Net, sparsity: float) -> None:
-    """Raise a UserError unless a net has weights to be zero, and others that are left."""
-    name, count = type(net).__name__, sum(net.get_parameter(name).numel() for name in matrices(net))
+    """Raise a UserError unless pruning a net leaves some of its weights at zero and others not."""
     if isinstance(net, LoRA):
-        raise UserError("sparsity: adapters fill what is zero: train without LoRA")
-    if not count:
-        mend = ": give --model.net.vectorize false" if isinstance(net, Ensemble) else ""
-        raise UserError(f"sparsity: {name} has no linear, convolutional or recurrent layer to prune{mend}")
-    if not 0 < round(sparsity * count) < count:
+        raise UserError("sparsity: LoRA adapters would make pruned weights nonzero again; train without LoRA")
+    count = sum(weight.numel() for weight in weight_matrices(net))
+    pruned = round(sparsity * count)
+    if not 0 < pruned < count:
+        hint = "another sparsity" if count or not isinstance(net, Ensemble) else "--model.net.vectorize false"
         raise UserError(
-            f"sparsity {sparsity}: of the {count} weights of {name}, that is all or none: give another part"
+            f"sparsity {sparsity}: prunes {pruned} of the {count} weights that the linear, convolutional and recurrent "
+            f"layers of {type(net).__name__} have; use {hint}"
         )

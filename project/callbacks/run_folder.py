@@ -1,4 +1,4 @@
-"""The folder that a run leaves, whatever the loggers: its configuration, its checkpoints, its metrics."""
+"""Create the folder of a run, with its configuration and checkpoints, for any choice of loggers."""
 
 import shutil
 import time
@@ -19,24 +19,24 @@ from project.runs.folder import LOCK, next_version, remove_own_files
 from project.runs.resume import refuse_other_data
 from project.runtime.errors import UserError
 
-# Of a checkpoint, beside weights: an optimizer's two moments, and what does not grow with the network.
+# Size of a checkpoint in addition to the weights: Adam's two moments of each weight, and a constant part.
 MOMENTS, OTHER_BYTES = 2, 2**18
 
 
 class RunFolder(Callback):
-    """Keeps config.yaml and the checkpoints of a run in one folder, and times the fit.
+    """Keep config.yaml and the checkpoints of a run in one folder, and measure the time of the fit.
 
-    The folder is the logger's where that has one a run (TensorBoard, CSV), else the next `lightning_logs/version_N`.
-    A run that fails before its first checkpoint leaves no folder behind.
+    The folder is the logger's if it has one per run (TensorBoard, CSV), otherwise the next `lightning_logs/version_N`.
+    The folder of a run that fails before its first checkpoint is removed.
 
     Args:
         config: The run's configuration, as YAML; also stored in every checkpoint.
-        allowed: What may differ from the run that is resumed.
+        allowed: Names of the settings that may differ from those of the resumed run.
 
     Attributes:
         path: The folder; None before training.
         seconds: Wall time of the fit.
-        rows: Training rows that went through the net, counted on this process.
+        rows: Number of training rows that this process has passed through the net.
     """
 
     def __init__(self, config: str, allowed: Sequence[str] = ()) -> None:
@@ -47,15 +47,15 @@ class RunFolder(Callback):
         self._started = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the folder, and write config.yaml into it."""
+        """Choose and lock the folder, and write config.yaml into it."""
         if stage != "fit":
             return
         root = Path(trainer.default_root_dir) / "lightning_logs"
-        own = isinstance(trainer.logger, TensorBoardLogger | CSVLogger)
-        path = Path(str(trainer.log_dir)) if own else trainer.strategy.broadcast(next_version(root))
+        has_folder = isinstance(trainer.logger, TensorBoardLogger | CSVLogger)
+        path = Path(str(trainer.log_dir)) if has_folder else trainer.strategy.broadcast(next_version(root))
         if trainer.is_global_zero:
             path.mkdir(parents=True, exist_ok=True)
-            self._claim(path)
+            self._lock_folder(path)
             self.path = path
             self._check_space(path, pl_module)
             (path / "config.yaml").write_text(self.config)
@@ -67,25 +67,25 @@ class RunFolder(Callback):
             if isinstance(callback, LastCheckpoint):
                 callback.folder = path / "checkpoints"
 
-    def _claim(self, path: Path) -> None:
-        """Lock the folder, and remove what a killed process has left in it."""
+    def _lock_folder(self, path: Path) -> None:
+        """Lock the folder, and remove unfinished files that a killed process has left in it."""
         lock = FileLock(path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
-            raise UserError(f"{path}: another process is training this run: wait for its end, or stop it") from None
+            raise UserError(f"{path}: locked by another process that trains this run; wait or stop it") from None
         self._lock = lock
         sweep(path / "checkpoints")
 
     def _check_space(self, path: Path, pl_module: LightningModule) -> None:
-        """Raise a UserError unless there is room for three checkpoints."""
+        """Raise a UserError unless the disk has room for three checkpoints."""
         weights = sum(value.nbytes for value in pl_module.state_dict().values())
         needed = 3 * (weights * (1 + MOMENTS) + OTHER_BYTES)
         free = shutil.disk_usage(path).free
         if free < needed:
             raise UserError(
-                f"{path}: {free / 2**20:.1f} MiB are free, and three checkpoints take {needed / 2**20:.1f}: make room, "
-                "or give --trainer.default_root_dir a folder on another disk"
+                f"{path}: {free / 2**20:.1f} MiB are free, but three checkpoints need {needed / 2**20:.1f} MiB; "
+                "free some space, or set --trainer.default_root_dir to a folder on another disk"
             )
 
     def release(self) -> None:
@@ -94,15 +94,15 @@ class RunFolder(Callback):
             self._lock.release()
 
     def state_dict(self) -> dict[str, Any]:
-        """How long the run has been trained so far."""
+        """Return the time that the run has been trained so far."""
         return {"seconds": self.seconds + (time.perf_counter() - self._started if self._started else 0.0)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the clock."""
+        """Restore the time that the run was trained before."""
         self.seconds = state_dict["seconds"]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with other data."""
+        """Refuse to resume with other data."""
         refuse_other_data(checkpoint[DATA_KEY], trainer.datamodule, self.allowed)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -110,17 +110,17 @@ class RunFolder(Callback):
         self._started = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock, and count rows."""
+        """Stop the clock, and read the number of rows."""
         self._stop_clock(pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Store in the checkpoint what is needed to use it without its folder and without its data."""
+        """Add the configuration and a description of the data, so that the checkpoint can be used by itself."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[CONFIG_KEY] = self.config
         checkpoint[DATA_KEY] = {name: getattr(data, name, None) for name in DATA_ATTRIBUTES}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop the clock; remove the folder of a run that has nothing to show."""
+        """Stop the clock; remove the folder if it has no checkpoint."""
         self._stop_clock(pl_module)
         self.discard(trainer)
 
@@ -131,7 +131,7 @@ class RunFolder(Callback):
             self._started = 0.0
 
     def discard(self, trainer: Trainer) -> None:
-        """Remove the run's files, and its folder with them if it holds nothing else, unless there is a checkpoint."""
+        """Remove the run's files, and the folder if it contains nothing else, unless there is a checkpoint."""
         if self.path is None or self._lock is None:
             return
         if not any(self.path.glob("checkpoints/*.ckpt")):

@@ -1,4 +1,4 @@
-"""How it is learned: LightningModules, each a net with its loss, metrics and optimizer."""
+"""LightningModules, each a net with its loss, metrics and training step."""
 
 from project.models.classification import Classification
 from project.models.distillation import DistilledClassification, DistilledRegression

@@ -1,4 +1,4 @@
-"""Classification: a net whose outputs are the classes' logits."""
+"""Classification: the outputs of the net are logits of the classes."""
 
 from collections.abc import Callable
 
@@ -13,22 +13,26 @@ from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import Net
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeFloat
 
 
 class Classification(Supervised):
-    """Learns classes. With the linear net it is logistic regression.
+    """Train a classifier. With the linear net it is logistic regression.
 
-    Targets are class numbers, int64 (B,). Logged beside the loss: `accuracy`, and `f1` averaged over classes.
+    Targets are class numbers, int64 (B,). Besides the loss, `accuracy` and `f1` (averaged over classes) are logged.
 
     Args:
-        in_shape: Shape of one row of x; comes from the data.
-        out_features: Number of classes; comes from the data.
+        in_shape: Shape of one row of x; set by the data.
+        out_features: Number of classes; set by the data.
         net: The network.
-        loss: The loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
-        l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
-        l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
-        standardize: Whether to standardise inputs inside the net, by the training rows.
+        loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
+        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
+        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
+        standardize: Whether to standardise inputs inside the net, with the statistics of the training rows.
         compile: Whether to compile the net with `torch.compile`.
+
+    Raises:
+        UserError: If the data has no classes, or the loss does not take logits and class numbers.
     """
 
     def __init__(
@@ -37,20 +41,20 @@ class Classification(Supervised):
         out_features: int,
         net: Callable[[tuple[int, ...], int], Net] = Linear,
         loss: Callable[[], nn.modules.loss._Loss] = nn.CrossEntropyLoss,
-        l1: float = 0.0,
-        l2: float = 0.0,
+        l1: NonNegativeFloat = 0.0,
+        l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
         compile: bool = False,
     ) -> None:
         if out_features < 2:
             raise UserError(
-                f"the data has {out_features} target{'s' * (out_features != 1)} and no classes: "
-                "classify with --data DigitsDataModule, or --data TabularDataModule --data.task classification"
+                f"--model Classification: the data has no classes ({out_features} target{'s' * (out_features != 1)}); "
+                "use --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
         criterion = loss()
         if not isinstance(criterion, nn.CrossEntropyLoss | nn.MultiMarginLoss):
             raise UserError(
-                f"--model.loss {type(criterion).__name__} takes no logits and class numbers: give CrossEntropyLoss"
+                f"--model.loss {type(criterion).__name__}: does not take logits and class numbers; use CrossEntropyLoss"
             )
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
@@ -62,20 +66,20 @@ class Classification(Supervised):
         super().__init__(built, criterion, metrics, standardize, (), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a ValueError unless targets are class numbers, one a row."""
+        """Raise a UserError unless targets are class numbers, one per row."""
         if y.shape != outputs.shape[:1] or y.is_floating_point():
             raise UserError(
-                f"targets have shape {tuple(y.shape)} and type {y.dtype}, and predictions {tuple(outputs.shape)}: "
-                "give class numbers as (rows,) int64, from --data.task classification or --data DigitsDataModule"
+                f"targets have shape {tuple(y.shape)} and type {y.dtype}, predictions {tuple(outputs.shape)}; the data "
+                "must have class numbers (rows,) int64, as with --data.task classification or --data DigitsDataModule"
             )
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """A batch `(x, y)`, or x alone (B, *in_shape) -> class probabilities (B, out_features)."""
+        """Return class probabilities (B, out_features) for a batch `(x, y)`, or for x alone (B, *in_shape)."""
         return super().predict_step(batch, batch_idx).softmax(1)
 
     @torch.no_grad()
     def confusion_matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        """Counts (classes, classes) of rows by true class and by predicted class."""
+        """Return the number of rows by true class and predicted class, shape (classes, classes)."""
         metric = MulticlassConfusionMatrix(self.net.net.out_features, sync_on_compute=False).to(self.device)
         for rows, classes in zip(x.split(1_024), y.split(1_024), strict=True):
             metric.update(self(rows.to(self.device)), classes.to(self.device))

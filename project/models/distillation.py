@@ -1,7 +1,7 @@
-"""Distillation: a net learns from labels, and from what a trained teacher says.
+"""Distillation: train a student from labels and from the outputs of a trained teacher.
 
-Sources: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network" (2015); of both learning together, Zhang
-et al., "Deep Mutual Learning" (2018).
+Sources: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network" (2015); for `mutual`, Zhang et al.,
+"Deep Mutual Learning" (2018).
 """
 
 from abc import abstractmethod
@@ -17,53 +17,46 @@ from project.models.prepared import PreparedBatch
 from project.models.regression import Regression
 from project.models.supervised import Supervised
 from project.nets.scaling import Standardized
-from project.runtime.errors import UserError
+from project.runtime.ranges import ClosedUnitInterval, PositiveFloat
 
 PEER = "peer"
 
 
 class Distillation(Supervised):
-    """What learning from a teacher is, whatever the task.
+    """Base class of distillation for any task.
 
-    The objective is `labels_weight` times the loss of the labels, over rows that have one, plus the rest times the
-    distance to the teacher, over all rows. The run that is left is the student's alone, and needs no teacher.
+    The objective is `labels_weight` times the loss on rows that have a label, plus `1 - labels_weight` times the
+    distance to the teacher on all rows. The resulting run contains only the student and does not need the teacher.
 
     Args:
-        teacher: A run folder or a checkpoint, on the same targets or classes.
-        labels_weight: Weight of the labels; 0 learns from the teacher alone.
-        mutual: Whether the teacher goes on learning, too, from the labels and from the student.
-        **kwargs: As of the task without a teacher.
-
-    Raises:
-        UserError: If a number is out of range.
+        teacher: A run folder or a checkpoint with the same targets or classes.
+        labels_weight: Weight of the labels; with 0 the student learns from the teacher alone.
+        mutual: Whether the teacher is trained, too, from the labels and from the student.
+        **kwargs: Arguments of the model without a teacher.
     """
 
     learns_unlabelled = True
 
-    def __init__(self, teacher: str, labels_weight: float = 0.5, mutual: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, teacher: str, labels_weight: ClosedUnitInterval = 0.5, mutual: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= labels_weight <= 1:
-            raise UserError(f"--model.labels_weight is {labels_weight}: give a number from 0 to 1")
         self.labels_weight, self.mutual = labels_weight, mutual
-        self._teacher: tuple[Standardized, ...] = ()  # a tuple, so that it is no part of what is saved
+        self._teacher: tuple[Standardized, ...] = ()  # a tuple, so that it is not registered as a submodule and saved
 
     @abstractmethod
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """How far outputs are from what they are to be like, both (B, out_features) in standard units -> a scalar."""
+        """Return the mean distance (a scalar) of outputs to the teacher's, both (B, out_features) in standard units."""
 
-    def teach(self, teacher: Standardized) -> None:
-        """Take a teacher.
-
-        Args:
-            teacher: Computes what the student is to say, in target units.
-        """
+    def set_teacher(self, teacher: Standardized) -> None:
+        """Set the trained net to learn from; its outputs are in target units."""
         if self.mutual:
             self.peer = teacher.train()
         else:
             self._teacher = (teacher.eval().requires_grad_(False),)
 
     def on_train_start(self) -> None:
-        """Have the teacher where the rows are."""
+        """Move the teacher to the device of the student."""
         super().on_train_start()
         for teacher in self._teacher:
             teacher.to(self.device)
@@ -71,29 +64,18 @@ class Distillation(Supervised):
     def _prepare(
         self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
     ) -> PreparedBatch:
-        teacher_outputs = None if self.mutual else self._teacher_outputs(self._teacher[0], x)
+        with torch.no_grad():
+            teacher_outputs = None if self.mutual else self._standardize_targets(self._teacher[0](x))
         return super()._prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
 
-    @torch.no_grad()
-    def _teacher_outputs(self, teacher: Standardized, x: Tensor) -> Tensor:
-        return self._standard(teacher(x))
-
-    def _standard(self, outputs: Tensor) -> Tensor:
-        """A teacher's outputs in the student's standard units."""
-        return self.net.targets(outputs) if self.net.targets.mean.ndim else outputs
-
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
-        """Outputs (B, out_features) in standard units and their batch -> a scalar."""
+        """Return the loss to minimise, a scalar; outputs (B, out_features) are in standard units."""
         if not self.mutual:
             assert batch.teacher_outputs is not None
             return self._blend(outputs, batch.teacher_outputs, batch)
-        teacher_outputs = self._standard(self.peer(self.net.features.inverse(batch.inputs)))
-        teacher_outputs = teacher_outputs.repeat(
-            len(outputs) // len(teacher_outputs), 1
-        )  # for each member of an ensemble
-        return self._blend(outputs, teacher_outputs.detach(), batch) + self._blend(
-            teacher_outputs, outputs.detach(), batch
-        )
+        peer_outputs = self._standardize_targets(self.peer(self.net.features.inverse(batch.inputs)))
+        peer_outputs = peer_outputs.repeat(len(outputs) // len(peer_outputs), 1)  # once for each member of an ensemble
+        return self._blend(outputs, peer_outputs.detach(), batch) + self._blend(peer_outputs, outputs.detach(), batch)
 
     def _blend(self, outputs: Tensor, teacher_outputs: Tensor, batch: PreparedBatch) -> Tensor:
         distance = self.distance(outputs, teacher_outputs)
@@ -104,61 +86,59 @@ class Distillation(Supervised):
         labelled = PreparedBatch(batch.inputs, batch.targets[known], batch.y[known], weights)
         return self.labels_weight * super().objective(outputs[known], labelled) + (1 - self.labels_weight) * distance
 
-    def keep(self, outputs: Tensor, y: Tensor) -> None:
-        """Take rows that have a label into the training metrics."""
+    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+        """Update the training metrics with the rows that have a label."""
         known = is_labelled(y)
         if known.any():
-            super().keep(outputs[known], y[known])
+            super().update_train_metrics(outputs[known], y[known])
         self.running.rows += int((~known).sum())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep a teacher that learns apart from the student's weights."""
+        """Save a teacher that is trained, too, separately from the weights of the student."""
         super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
         checkpoint[PEER] = {name: state.pop(name) for name in list(state) if name.startswith(f"{PEER}.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give a teacher that learns what it had learned."""
+        """Restore a teacher that is trained, too."""
         super().on_load_checkpoint(checkpoint)
         if self.mutual:
             checkpoint["state_dict"] |= checkpoint[PEER]
 
     def on_fit_end(self) -> None:
-        """Part with the teacher."""
+        """Release the teacher."""
         if self.mutual:
             del self.peer
 
 
 class DistilledClassification(Distillation, Classification):
-    """Learns classes from labels and from a teacher's probabilities.
+    """Train a classifier from labels and from the probabilities of a teacher.
 
     Args:
-        temperature: Divides logits, so that the teacher's lesser probabilities count for more.
-        **kwargs: As of Distillation and of Classification.
+        temperature: Divides the logits; above 1, the small probabilities of the teacher have more influence.
+        **kwargs: Arguments of `Distillation` and `Classification`.
     """
 
-    def __init__(self, temperature: float = 2.0, **kwargs: Any) -> None:
+    def __init__(self, temperature: PositiveFloat = 2.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if temperature <= 0:
-            raise UserError(f"--model.temperature is {temperature}: give a number above 0")
         self.temperature = temperature
 
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Kullback-Leibler divergence at the temperature, times its square, which keeps gradients at their size."""
+        """Return the Kullback-Leibler divergence times temperature², which keeps the size of the gradients."""
         learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, teacher_outputs))
         return kl_div(learned, known, reduction="batchmean", log_target=True) * self.temperature**2
 
 
 class DistilledRegression(Distillation, Regression):
-    """Learns numbers from labels and from a teacher's predictions.
+    """Train a regression model from labels and from the predictions of a teacher.
 
     Args:
-        **kwargs: As of Distillation and of Regression.
+        **kwargs: Arguments of `Distillation` and `Regression`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Mean squared difference, in standard units."""
+        """Return the mean squared difference."""
         return mse_loss(outputs, teacher_outputs)

@@ -1,4 +1,6 @@
-"""A loss that says that training is beyond help stops it, before anything of it is saved."""
+"""Stop a training that diverges, before its weights are saved."""
+
+from collections.abc import Mapping
 
 import torch
 from lightning.pytorch import LightningModule
@@ -6,68 +8,67 @@ from torch import Tensor
 
 from project.runtime.errors import UserError
 
-# A loss that has grown so much since the first step (and beyond so much) does not come back.
+# A loss that is this many times the loss of the first step (or 1, if that is larger) does not recover.
 MAX_GROWTH = 1e8
 
 
 class LossWatch:
-    """Looks at the loss of every step.
+    """Check the loss of every step.
 
-    On a device other than the CPU, looking would wait for the device: there losses are looked at together, at the end
+    Reading a loss from a GPU would make each step wait for it: there, losses are collected and read together at the end
     of a `training_step`.
 
     Args:
-        module: Whose loss it is.
+        module: The model whose loss is checked.
     """
 
     def __init__(self, module: LightningModule) -> None:
         self.module = module
         self._losses: list[Tensor] = []
-        self._most: float | None = None
+        self._limit: float | None = None
 
     def reset(self) -> None:
-        """Forget what is usual."""
+        """Reset the baseline loss."""
         self._losses.clear()
-        self._most = None
+        self._limit = None
 
-    def see(self, loss: Tensor, batch: int, now: bool = False) -> None:
-        """Take in the loss of a batch.
+    def check(self, loss: Tensor, batch: int, wait: bool = False) -> None:
+        """Check the loss of a batch.
 
         Args:
             loss: A scalar.
             batch: Number of the batch within the epoch, from 1.
-            now: Whether to wait for the device.
+            wait: Whether to wait for the device and check all losses collected so far.
 
         Raises:
-            UserError: If it is not finite, or has grown beyond any use.
+            UserError: If a loss is not finite, or has grown by more than `MAX_GROWTH`.
         """
         if loss.device.type == "cpu":
             values = [loss.item()]
         else:
             self._losses.append(loss.detach())
-            if not now:
+            if not wait:
                 return
             values = torch.stack(self._losses).tolist()
             self._losses.clear()
-        if self._most is None:
-            self._most = MAX_GROWTH * max(1.0, abs(values[0]))
+        if self._limit is None:
+            self._limit = MAX_GROWTH * max(1.0, abs(values[0]))
         for number, value in enumerate(values, start=batch - len(values) + 1):
-            if not value <= self._most:  # as NaN is not
-                epoch = self.module.current_epoch + 1
-                raise divergence(self.module, f"loss is {value:g}", f"epoch {epoch}, batch {number}")
+            if not value <= self._limit:  # true for NaN
+                raise _divergence_error(self.module, "the loss", value, f", batch {number}")
 
 
-def divergence(module: LightningModule, what: str, where: str) -> UserError:
-    """The error of a training that diverges, with its likely cause and what to do.
+def require_finite(module: LightningModule, values: Mapping[str, Tensor]) -> None:
+    """Raise a UserError if one of the values of a model, such as its weights, is not finite."""
+    for name, value in values.items():
+        if not value.isfinite().all():
+            raise _divergence_error(module, name, value[~value.isfinite()][0].item())
 
-    Args:
-        module: What is trained.
-        what: Is not finite, or too large.
-        where: It was found.
-    """
+
+def _divergence_error(module: LightningModule, name: str, value: float, batch: str = "") -> UserError:
     rate = module.trainer.optimizers[0].param_groups[0].get("lr") if module.trainer.optimizers else None
     scaling = "" if getattr(module, "standardize", True) else ", or standardise with --model.standardize true"
     return UserError(
-        f"the {what} in {where}: training diverges at --optimizer.lr {rate}: lower it, or clip gradients with "
-        f"--trainer.gradient_clip_val{scaling}"
+        f"--optimizer.lr {rate}: training diverges, {name} is {value:g} in epoch {module.current_epoch + 1}{batch}; "
+        f"lower the learning rate, or clip gradients with --trainer.gradient_clip_val{scaling}"
     )

@@ -1,4 +1,4 @@
-"""Loss and metrics of regression, weighted by rows, from sums that any number of batches and processes can share."""
+"""Loss and regression metrics, weighted by rows, for batches of any size and any number of processes."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torchmetrics import Metric
 
 
 class MeanLoss(Metric):
-    """Mean over rows of a loss that averages over the rows of a batch.
+    """Mean of a loss over the rows of all batches.
 
     Args:
-        criterion: Such as `torch.nn.MSELoss()`.
+        criterion: A loss that averages over the rows of a batch, such as `torch.nn.MSELoss()`.
     """
 
     full_state_update = False
@@ -25,27 +25,27 @@ class MeanLoss(Metric):
         self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Take in a batch: outputs (B, out_features), targets as the criterion takes them."""
-        high = _high(outputs)
-        target = target.to(high) if target.is_floating_point() else target
-        self.total = self.total + self.criterion(outputs.to(high), target) * len(target)
+        """Add a batch: outputs (B, out_features), and targets of the shape that the criterion takes."""
+        dtype = _sum_dtype(outputs)
+        target = target.to(dtype) if target.is_floating_point() else target
+        self.total = self.total + self.criterion(outputs.to(dtype), target) * len(target)
         self.rows = self.rows + len(target)
 
     def compute(self) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return self.total / self.rows
 
 
 class RegressionMetrics(Metric):
     """mse, rmse, mae and r2 of predictions, each averaged over targets.
 
-    Sums are float64 (float32 on devices without it), and the targets' variance is kept as means and squared deviations,
-    so that r2 holds for targets far from zero, where sums of squares cancel.
-    Source of the merge: Chan, Golub & LeVeque (1979).
+    Sums are float64 (float32 on devices without it). The variance of the targets is accumulated as means and squared
+    deviations, so that r2 is accurate for targets far from zero, where sums of squares cancel; batches are merged as in
+    Chan, Golub & LeVeque (1979).
 
     Args:
         out_features: Number of targets.
-        **options: Of `torchmetrics.Metric`; `sync_on_compute=False` where each process has seen all rows.
+        **options: Arguments of `torchmetrics.Metric`, such as `sync_on_compute=False` if each process has all rows.
     """
 
     full_state_update = False
@@ -62,23 +62,23 @@ class RegressionMetrics(Metric):
             self.add_state(state, torch.zeros(out_features), dist_reduce_fx=None)
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take in a batch, both (B, out_features) in target units."""
-        high = _high(target)
-        prediction, target = prediction.to(high), target.to(high)
+        """Add a batch: predictions and targets, both (B, out_features) in target units."""
+        dtype = _sum_dtype(target)
+        prediction, target = prediction.to(dtype), target.to(dtype)
         rows = len(target)
         error = prediction - target
         self.squared = self.squared + error.square().sum(0)
         self.absolute = self.absolute + error.abs().sum(0)
         mean = target.mean(0)
         deviation = (target - mean).square().sum(0)  # several times faster than torch.var_mean
-        count = self.count.to(high) + rows
+        count = self.count.to(dtype) + rows
         delta = mean - self.mean
         self.deviation = self.deviation + deviation + delta.square() * (rows * self.count / count)
         self.mean = self.mean + delta * (rows / count)
         self.count = count
 
     def compute(self) -> dict[str, Tensor]:
-        """Each metric over all rows of all processes; r2 is NaN where a target is constant."""
+        """Return each metric over all rows of all processes; r2 is NaN if a target is constant."""
         count = self.count.view(-1, 1)  # (processes, 1)
         rows = count.sum()
         means = self.mean.view(len(count), -1)  # (processes, out)
@@ -94,6 +94,6 @@ class RegressionMetrics(Metric):
         }
 
 
-def _high(values: Tensor) -> torch.dtype:
-    """The precision of sums: float64 where the device has it."""
+def _sum_dtype(values: Tensor) -> torch.dtype:
+    """Return the precision of sums: float64 if the device supports it."""
     return torch.float32 if values.device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""A batch on its way from a loader to an objective."""
+"""A batch in the units and shapes that the objective takes."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class PreparedBatch(NamedTuple):
-    """A batch as the objective takes it.
+    """A batch whose inputs and targets are standardised, with what else the objective needs.
 
     Attributes:
         inputs: In standard units, (B, *in_shape).
-        targets: In standard units, or classes.
-        y: Targets in original units.
-        weights: Of rows, a column for each member of an ensemble, (B, members).
-        teacher_outputs: What a teacher says of the rows, as outputs in standard units, (B, out_features).
+        targets: In standard units (B, out_features), or classes (B,).
+        y: Targets in original units, of the same shape.
+        weights: Row weights, one column for each member of an ensemble, (B, members).
+        teacher_outputs: Outputs of the teacher in standard units, (B, out_features).
     """
 
     inputs: Tensor
@@ -25,18 +25,19 @@ class PreparedBatch(NamedTuple):
     teacher_outputs: Tensor | None = None
 
     def split(self, rows: int) -> Iterator["PreparedBatch"]:
-        """Batches of so many rows."""
+        """Split into batches of `rows` rows each."""
         parts = [repeat(None) if part is None else part.split(rows) for part in self]
         return (PreparedBatch(*batch) for batch in zip(*parts, strict=False))
 
     def repeated(self, members: int) -> "PreparedBatch":
-        """The same rows for each member, one after another; of weights each has its own, (members * B,)."""
-        targets, y, teacher_outputs = (
-            None if part is None else part.repeat(members, *[1] * (part.ndim - 1))
-            for part in (self.targets, self.y, self.teacher_outputs)
+        """Repeat the rows once for each member of an ensemble, with weights (members * B,); inputs stay (B, …)."""
+        return self._replace(
+            targets=_repeat(self.targets, members),
+            y=_repeat(self.y, members),
+            weights=None if self.weights is None else self.weights.T.flatten(),
+            teacher_outputs=None if self.teacher_outputs is None else _repeat(self.teacher_outputs, members),
         )
-        assert targets is not None
-        assert y is not None
-        return PreparedBatch(
-            self.inputs, targets, y, None if self.weights is None else self.weights.T.flatten(), teacher_outputs
-        )
+
+
+def _repeat(part: Tensor, members: int) -> Tensor:
+    return part.repeat(members, *[1] * (part.ndim - 1))

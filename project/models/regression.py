@@ -1,4 +1,4 @@
-"""Regression: a net, a loss, and what it has learned in the user's own units."""
+"""Regression: the outputs of the net are numbers in target units."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import Net
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeFloat
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
 
@@ -23,20 +24,23 @@ class Equation(NamedTuple):
 
 
 class Regression(Supervised):
-    """Learns numbers.
+    """Train a regression model.
 
-    The loss is minimised in standard units, so that a learning rate means the same whatever the units of the data, and
-    logged in target units.
+    The loss is minimised in standard units, so that the effect of a learning rate does not depend on the units of the
+    data, and logged in target units.
 
     Args:
-        in_shape: Shape of one row of x; comes from the data.
-        out_features: Number of targets; comes from the data.
+        in_shape: Shape of one row of x; set by the data.
+        out_features: Number of targets; set by the data.
         net: The network.
-        loss: The loss, any of `torch.nn` that averages over rows.
-        l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
-        l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
-        standardize: Whether to standardise inputs and targets inside the net, by the training rows.
+        loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
+        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
+        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
+        standardize: Whether to standardise inputs and targets inside the net, with the statistics of the training rows.
         compile: Whether to compile the net with `torch.compile`.
+
+    Raises:
+        UserError: If the loss is for classes.
     """
 
     def __init__(
@@ -45,31 +49,30 @@ class Regression(Supervised):
         out_features: int,
         net: Callable[[tuple[int, ...], int], Net] = Linear,
         loss: Callable[[], nn.modules.loss._Loss] = nn.MSELoss,
-        l1: float = 0.0,
-        l2: float = 0.0,
+        l1: NonNegativeFloat = 0.0,
+        l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
         compile: bool = False,
     ) -> None:
         criterion = loss()
         if isinstance(criterion, CLASS_LOSSES):
-            raise UserError(
-                f"--model.loss: {type(criterion).__name__} is for classes: use it with --model Classification"
-            )
+            name = type(criterion).__name__
+            raise UserError(f"--model.loss {name}: is for classes; use it with --model Classification")
         metrics: dict[str, Metric] = {"regression": RegressionMetrics(out_features)}
         built = net(in_shape, out_features)
         super().__init__(built, criterion, metrics, standardize, (out_features,), l1, l2, compile)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a ValueError unless outputs and targets have the same shape, which a loss would otherwise broadcast."""
+        """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""
         if outputs.shape != y.shape:
             raise UserError(
-                f"targets have shape {tuple(y.shape)} and predictions {tuple(outputs.shape)}: "
-                "give targets as (rows, out_features), or learn classes with --model Classification"
+                f"targets have shape {tuple(y.shape)}, predictions {tuple(outputs.shape)}; the data must have targets "
+                "(rows, out_features), or use --model Classification for classes"
             )
 
     @property
     def equation(self) -> Equation | None:
-        """The learned equation in original units; None unless the net is linear."""
+        """The learned equation in original units; None unless the net is `Linear`."""
         if not isinstance(self.net.net, Linear):
             return None
         layer, features, targets = self.net.net.linear, self.net.features, self.net.targets

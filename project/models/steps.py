@@ -1,7 +1,7 @@
-"""Several optimizer steps in one `training_step`, where nobody looks at single ones.
+"""Decide whether one `training_step` may take several optimizer steps.
 
-Lightning's loop costs about a millisecond a step, for the hooks of every callback: many times what a small model's step
-takes. Keras has `steps_per_execution` for the same reason.
+Lightning's loop takes about a millisecond per step for the hooks of all callbacks: many times as long as the step of a
+small model. Keras has `steps_per_execution` for the same reason.
 """
 
 from lightning.pytorch import Callback, Trainer
@@ -29,7 +29,7 @@ STEP_HOOKS = (
 
 
 def watches_steps(trainer: Trainer) -> bool:
-    """Whether a Trainer's settings, schedules or callbacks are about single steps, or processes meet at each."""
+    """Whether settings, schedulers or callbacks of a Trainer need single steps, or processes synchronise at each."""
     limits = (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches)
     return (
         trainer.world_size > 1
@@ -45,21 +45,21 @@ def watches_steps(trainer: Trainer) -> bool:
 
 
 def _watches_steps(callback: Callback) -> bool:
-    if isinstance(callback, ProgressBar) or getattr(callback, "watches_items", False):
+    if isinstance(callback, ProgressBar) or getattr(callback, "allows_grouped_steps", False):
         return False
     if isinstance(callback, LearningRateMonitor):
         return callback.logging_interval != "epoch"
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
-    if isinstance(callback, GradientAccumulationScheduler | StochasticWeightAveraging):  # they hold steps back
+    if isinstance(callback, GradientAccumulationScheduler | StochasticWeightAveraging):  # they accumulate gradients
         return True
     return any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
 def count_step(trainer: Trainer) -> None:
-    """Count an optimizer step that Lightning's loop has not taken itself."""
+    """Count an optimizer step that was taken outside of Lightning's loop."""
     loop = trainer.fit_loop.epoch_loop
     progress = loop.automatic_optimization.optim_progress.optimizer.step
     progress.increment_ready()
     progress.increment_completed()
-    loop._batches_that_stepped += 1  # where loggers place what is logged
+    loop._batches_that_stepped += 1  # the step at which loggers log

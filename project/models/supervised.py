@@ -1,8 +1,8 @@
-"""What every supervised model shares: standardisation, checked shapes, row-weighted metrics, the steps."""
+"""Base class of supervised models: standardisation, checked shapes, row-weighted metrics, training steps."""
 
 import copy
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,7 +12,9 @@ from torchmetrics import Metric, MetricCollection
 from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
 from project.data.statistics import Statistics
-from project.models.loss_watch import LossWatch, divergence
+from project.models.evaluation import evaluate_batch, log_metrics
+from project.models.learning_rate import set_learning_rate
+from project.models.loss_watch import LossWatch, require_finite
 from project.models.metrics import MeanLoss
 from project.models.prepared import PreparedBatch
 from project.models.running_metrics import RunningMetrics
@@ -22,32 +24,32 @@ from project.nets.net import Net
 from project.nets.scaling import Standardized, column_shape
 from project.runtime.distributed import gather
 from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeFloat
 
-Split = Literal["train", "val", "test"]
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
 MAX_STEPS = 64
-EVALUATED_ROWS = 1_024
 METRICS_KEY = "running_metrics"
 
 
 class Supervised(LightningModule):
-    """A net that learns targets from inputs; a subclass says by which loss and metrics.
+    """Base class of supervised models; a subclass chooses the loss and the metrics.
 
-    Batches are `(x, y)` with x float32 (B, *in_shape). Logged for every split, once an epoch and weighted by rows:
-    `train/loss`, `val/loss`, `test/loss` and the metrics of the subclass; and `train/penalty` where there is one.
+    Batches are `(x, y)` with x float32 (B, *in_shape). `train/loss`, `val/loss`, `test/loss` and the metrics of the
+    subclass are logged once per epoch and weighted by rows, `train/penalty` if there is a penalty.
 
     Args:
         net: Computes outputs from inputs.
         criterion: The loss, which must average over rows.
-        metrics: Turn outputs and targets into named numbers.
-        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, by the training rows.
-        target_shape: Shape of the target statistics; `()` where targets have none.
-        l1: Weight of the sum of absolute weights, added to the loss; biases are never penalised.
-        l2: Weight of the sum of squared weights, added to the loss; biases are never penalised.
+        metrics: Metrics of outputs and targets, by name.
+        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
+            the training rows.
+        target_shape: Shape of the target statistics; `()` for targets without statistics.
+        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
+        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
         compile: Whether to compile the net with `torch.compile`.
 
     Raises:
-        UserError: If a penalty is negative, or the loss does not average.
+        UserError: If the loss does not average over rows.
     """
 
     def __init__(
@@ -57,16 +59,13 @@ class Supervised(LightningModule):
         metrics: dict[str, Metric],
         standardize: bool,
         target_shape: tuple[int, ...],
-        l1: float,
-        l2: float,
+        l1: NonNegativeFloat,
+        l2: NonNegativeFloat,
         compile: bool,
     ) -> None:
         super().__init__()
         if getattr(criterion, "reduction", "mean") != "mean":
-            raise UserError("--model.loss: reduction must be mean, so that batches of any size weigh every row alike")
-        for flag, value in [("l1", l1), ("l2", l2)]:
-            if value < 0:
-                raise UserError(f"--model.{flag} is {value}: a penalty is 0 or more")
+            raise UserError("--model.loss: reduction must be mean, so that all rows have the same weight")
         self.net = Standardized(net, column_shape(net.in_shape), target_shape)
         if compile:
             self.net.net.compile()
@@ -74,18 +73,18 @@ class Supervised(LightningModule):
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
-        self._last: PreparedBatch
-        self._stepped = -1
-        self._evaluated: Batch | None = None
+        self._last_batch: PreparedBatch
+        self._last_batch_idx = -1
+        self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
         self._loss_watch = LossWatch(self)
-        self._resumed: list[dict[str, Any]] = []
+        self._resumed_metrics: list[dict[str, Any]] = []  # of each process
 
     @abstractmethod
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a ValueError where y is not what outputs (B, out_features) are to be compared with."""
+        """Raise a UserError unless y can be compared with outputs (B, out_features)."""
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
-        """What is minimised, penalties apart: outputs (B, out_features) in standard units -> a scalar."""
+        """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
         if batch.weights is None:
             return self.criterion(outputs, batch.targets)
         by_row: Any = copy.copy(self.criterion)
@@ -93,23 +92,21 @@ class Supervised(LightningModule):
         return (by_row(outputs, batch.targets).flatten(1).mean(1) * batch.weights.flatten()).mean()
 
     def penalty(self) -> Tensor:
-        """l1 * sum |w| + l2 * sum w^2 over weights in standard units, biases apart."""
+        """Return l1 * sum |w| + l2 * sum w^2 over weights in standard units, without biases."""
         weights = torch.cat([p.flatten() for p in self.net.parameters() if p.ndim > 1])
         return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def setup(self, stage: str) -> None:
-        """Standardise by the training rows' statistics (a checkpoint, if any, is loaded over them)."""
+        """Set the statistics of the training rows in the net; those of a checkpoint replace them later."""
         if stage != "fit" or not self.standardize:
             return
         data: Any = getattr(self.trainer, "datamodule", None)
         if not isinstance(getattr(data, "feature_statistics", None), Statistics):
-            raise UserError(
-                "standardisation needs a data module with statistics: give one, or --model.standardize false"
-            )
+            raise UserError("--model.standardize: the data module has no feature_statistics; set it to false")
         self.net.features.fill(data.feature_statistics.mean, data.feature_statistics.std)
         if self.net.targets.mean.ndim:
             if data.target_statistics is None:
-                raise UserError("the data has classes and no numbers to learn: give --model Classification")
+                raise UserError("--model: the targets of the data are classes; use --model Classification")
             self.net.targets.fill(data.target_statistics.mean, data.target_statistics.std)
 
     @property
@@ -119,67 +116,63 @@ class Supervised(LightningModule):
 
     @lr.setter
     def lr(self, rate: float) -> None:
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] = rate * group.get("lr_factor", 1.0)
-        for config in self.trainer.lr_scheduler_configs:  # what schedules multiply
-            config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
+        set_learning_rate(self.trainer, rate)
 
     def on_train_start(self) -> None:
-        """Forget what a search for a learning rate has left; go on from what a checkpoint has brought."""
-        net, data = self.net.net, getattr(self.trainer, "datamodule", None)
-        sampling = getattr(data, "sampling", Sampling())
+        """Reset what LearningRateFinder has left; restore the metrics of a checkpoint."""
+        net, sampling = self.net.net, getattr(getattr(self.trainer, "datamodule", None), "sampling", Sampling())
         if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.members_identical():
             raise UserError(
-                "the members of the ensemble start alike, and would stay so: give each a sample of its own, "
-                "with --sampling.bootstrap 0"
+                "--model.net Ensemble: all members have the same initial weights and would stay identical; set "
+                "--sampling.bootstrap 0 to train each on a sample of its own"
             )
         self.running.reset()
         self._loss_watch.reset()
-        self._evaluated = None
-        if len(self._resumed) == self.trainer.world_size:
-            self.running.load_state_dict(self._resumed[self.global_rank], self.device)
-        self._resumed = []
+        self._pending = None
+        if len(self._resumed_metrics) == self.trainer.world_size:
+            self.running.load_state_dict(self._resumed_metrics[self.global_rank], self.device)
+        self._resumed_metrics = []
 
     def on_train_epoch_start(self) -> None:
-        """Begin with the first batch."""
-        self._stepped = -1
+        """Start with the first batch again."""
+        self._last_batch_idx = -1
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, *in_shape) in original units -> (B, out_features) in target units."""
+        """Return outputs (B, out_features) in target units for x (B, *in_shape) in original units."""
         return self.net(x)
 
     @property
     def steps_per_execution(self) -> int:
-        """How many batches a loader may put into one item: several where nobody looks at single steps."""
-        own = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
-        return MAX_STEPS if own and not watches_steps(self.trainer) else 1
+        """Maximum number of batches in one item of a loader: 1 if a callback or a setting needs single steps."""
+        inherited = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
+        return MAX_STEPS if inherited and not watches_steps(self.trainer) else 1
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor:
-        """The objective of a batch; of several batches, that of the last one, with a step taken on each other."""
-        first = batch_idx != self._stepped  # an optimizer may evaluate an objective several times, as LBFGS does
+        """Return the loss of the last batch of an item, after taking an optimizer step on each other batch."""
+        first = batch_idx != self._last_batch_idx  # LBFGS evaluates the loss of a batch several times
         if first:
-            self._keep_evaluated()
-            self._stepped = batch_idx
-            if isinstance(batch, Batches):
-                self._last = self._step_on_all_but_the_last(batch, batch_idx)
-            else:
-                self._last = self._prepare(*batch)
-        loss, outputs = self._evaluate_objective(self._last)
-        self._evaluated = (outputs, self._last.y)
+            self._flush_pending()
+            self._last_batch_idx = batch_idx
+            self._last_batch = (
+                self._step_on_all_but_last(batch, batch_idx) if isinstance(batch, Batches) else self._prepare(*batch)
+            )
+        loss, outputs = self._compute_loss(self._last_batch)
+        self._pending = (outputs, self._last_batch.y)
         if first:
             number = batch_idx * MAX_STEPS + batch.count if isinstance(batch, Batches) else batch_idx + 1
-            self._loss_watch.see(loss, number, now=True)
+            self._loss_watch.check(loss, number, wait=True)
         return loss
 
     def _prepare(
         self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
     ) -> PreparedBatch:
-        targets = self.net.targets(y) if self.net.targets.mean.ndim else y
-        return PreparedBatch(self.net.inputs(x, overwrite), targets, y, weights)
+        return PreparedBatch(self.net.inputs(x, overwrite), self._standardize_targets(y), y, weights)
 
-    def _step_on_all_but_the_last(self, batches: Batches, batch_idx: int) -> PreparedBatch:
-        # At once, where batches are small; and in place, as what was gathered is a copy.
+    def _standardize_targets(self, y: Tensor) -> Tensor:
+        return self.net.targets(y) if self.net.targets.mean.ndim else y
+
+    def _step_on_all_but_last(self, batches: Batches, batch_idx: int) -> PreparedBatch:
+        # Small batches are prepared together, and in place if they are copies of the rows.
         pieces = (self._prepare(*piece, overwrite=batches.gathered) for piece in batches.pieces())
         remaining = (batch for piece in pieces for batch in piece.split(batches.batch_size))
         batch = next(remaining)
@@ -189,28 +182,28 @@ class Supervised(LightningModule):
         return batch
 
     def _step(self, batch: PreparedBatch, number: int) -> None:
-        """What Lightning's loop does to a batch, without its hooks."""
+        """Take an optimizer step as Lightning's loop does, without the hooks."""
         outputs, optimizer = batch.y, self.trainer.optimizers[0]
 
         def closure() -> Any:
             nonlocal outputs
             optimizer.zero_grad()
-            loss, outputs = self._evaluate_objective(batch)
+            loss, outputs = self._compute_loss(batch)
             loss.backward()
             return loss
 
         loss: Any = optimizer.step(closure)
-        self._loss_watch.see(loss, number)
+        self._loss_watch.check(loss, number)
         count_step(self.trainer)
-        self.keep(outputs, batch.y)
+        self.update_train_metrics(outputs, batch.y)
 
-    def keep(self, outputs: Tensor, y: Tensor) -> None:
-        """Take a batch into the training metrics: outputs (B, out_features) in standard units, and its targets."""
-        self.running.keep(outputs, y)
+    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+        """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
+        self.running.update(outputs, y)
 
-    def _evaluate_objective(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
-        """The objective with penalties, and the outputs (B, out_features) in standard units."""
-        if isinstance(net := self.net.net, Ensemble):  # each member learns as if it were alone
+    def _compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+        """Return the loss with penalties, and the outputs (B, out_features) in standard units."""
+        if isinstance(net := self.net.net, Ensemble):  # each member is trained as if it were alone
             each = net.each(batch.inputs)  # (members, B, out)
             outputs = net.combine(each)
             self.check_targets(outputs, batch.targets)
@@ -222,80 +215,66 @@ class Supervised(LightningModule):
         return loss + self.penalty() if self.l1 or self.l2 else loss, outputs.detach()
 
     def spread(self, x: Tensor) -> Tensor | None:
-        """x (B, *in_shape) -> standard deviation over an ensemble's members (B, out_features), in target units or of
-        probabilities; None where the net is no ensemble.
+        """Return the standard deviation over an ensemble's members, (B, out_features) for x (B, *in_shape).
+
+        It is in target units, or of probabilities; None if the net is not an ensemble.
         """
         net = self.net.net
         return net.spread(self.net.inputs(x)) * self.net.targets.std if isinstance(net, Ensemble) else None
 
     @property
     def members(self) -> int:
-        """How many nets learn side by side."""
-        net = self.net.net
-        return net.count if isinstance(net, Ensemble) else 1
+        """Number of members of an ensemble; 1 for other nets."""
+        return self.net.net.count if isinstance(self.net.net, Ensemble) else 1
 
-    def _keep_evaluated(self) -> None:
-        """Take the last batch's outputs into the metrics: those of its last evaluation."""
-        if self._evaluated is not None:
-            self.keep(*self._evaluated)
-            self._evaluated = None
+    def _flush_pending(self) -> None:
+        """Update the training metrics with the outputs of the last evaluation of the last batch."""
+        if self._pending is not None:
+            self.update_train_metrics(*self._pending)
+            self._pending = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add metrics of an epoch that is under way, by process; never save weights that are not finite."""
-        self._keep_evaluated()
+        """Add the running metrics of each process; raise a UserError if a weight is not finite."""
+        self._flush_pending()
         checkpoint[METRICS_KEY] = gather(self.running.state_dict())
-        bad = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
-        if bad:
-            raise divergence(self, f"weights {bad[0]} are no longer finite", f"epoch {self.current_epoch + 1}")
+        require_finite(self, checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep metrics of an epoch that was under way until training starts."""
-        self._resumed = checkpoint.get(METRICS_KEY, [])
+        """Keep the running metrics until training starts."""
+        self._resumed_metrics = checkpoint.get(METRICS_KEY, [])
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics, and the penalty apart from the loss."""
-        self._keep_evaluated()
+        """Log the training metrics, and the penalty separately from the loss."""
+        self._flush_pending()
         self.running.flush()
-        self._log("train", self.train_metrics)
+        log_metrics(self, "train", self.train_metrics)
         if self.l1 or self.l2:
             self.log("train/penalty", self.penalty())
 
     def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
-        """Take a batch into the validation metrics."""
-        self._evaluate(self.val_metrics, batch, batch_idx)
+        """Update the validation metrics with a batch."""
+        self._update_metrics(self.val_metrics, batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log("val", self.val_metrics)
+        log_metrics(self, "val", self.val_metrics)
 
     def test_step(self, batch: Batch | Batches, batch_idx: int) -> None:
-        """Take a batch into the test metrics."""
-        self._evaluate(self.test_metrics, batch, batch_idx)
+        """Update the test metrics with a batch."""
+        self._update_metrics(self.test_metrics, batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
-        self._log("test", self.test_metrics)
+        log_metrics(self, "test", self.test_metrics)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """A batch `(x, y)`, or x alone (B, *in_shape) -> (B, out_features) in target units."""
+        """Return outputs (B, out_features) in target units for a batch `(x, y)`, or for x alone (B, *in_shape)."""
         return self(batch if isinstance(batch, Tensor) else batch[0])
 
-    def _evaluate(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
-        """Take a batch into metrics, and return its number of rows."""
-        if isinstance(batch, Batches):  # metrics are weighted by rows: they may come in any number
-            batch.batch_size = max(batch.batch_size, EVALUATED_ROWS)
-        pairs = [(self(x), y) for x, y, *_ in (batch if isinstance(batch, Batches) else [batch])]
+    def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
+        """Update metrics with a batch, and return its number of rows."""
+        outputs, targets = evaluate_batch(self, batch)
         if batch_idx == 0:
-            self.check_targets(*pairs[0])
-        outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+            self.check_targets(outputs, targets)
         metrics.update(outputs, targets)
         return len(targets)
-
-    def _log(self, split: Split, metrics: MetricCollection) -> None:
-        # compute() has merged the processes already; sync_dist says so to Lightning, and averages equal values.
-        values = metrics.compute()
-        if not values["loss"].isfinite():
-            raise divergence(self, f"{split} loss is {values['loss'].item()}", f"epoch {self.current_epoch + 1}")
-        self.log(f"{split}/loss", values.pop("loss"), prog_bar=True, sync_dist=True)
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
-        metrics.reset()
