@@ -1,11 +1,12 @@
-"""Train and test an experiment on every fold of its rows; mean and spread of each metric."""
+"""Train and test an experiment on every fold of its rows, and print the mean and spread of each metric."""
 
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
+from project.runtime.ranges import IntFromTwo
 
 if __name__ == "__main__":
-    parser = ArgumentParser(description=__doc__, epilog="Further flags are those of train.py.")
-    parser.add_argument("--folds", type=int, default=5, help="how many parts the rows are cut into; 5 unless given")
+    parser = ArgumentParser(description=__doc__, epilog="All other flags are those of train.py.")
+    parser.add_argument("--folds", type=IntFromTwo, default=5, help="number of folds (default: 5)")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.stages.crossvalidate import crossvalidate, summary

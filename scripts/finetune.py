@@ -1,17 +1,18 @@
-"""Train a run further: on other data, with a new head where the targets are others, wholly, in part, or by adapters."""
+"""Train a run further: on other data, with a new head where the targets differ, in whole, in part, or with adapters."""
 
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
+from project.runtime.ranges import PositiveInt
 
 if __name__ == "__main__":
     parser = ArgumentParser(
         description=__doc__,
-        epilog="Further flags are those of train.py, and override the run's own: --data.path new.csv, "
+        epilog="All other flags are those of train.py and override those of the run: --data.path new.csv, "
         '--finetuning.freeze "[backbone]", --finetuning.unfreeze_every 2, --finetuning.layer_decay 0.5, '
         "--optimizer.lr 0.001, --trainer.max_epochs 20.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
-    parser.add_argument("--lora", type=int, metavar="RANK", help="train adapters of low rank, and the head, alone")
+    parser.add_argument("--lora", type=PositiveInt, metavar="RANK", help="train only low-rank adapters and the head")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.stages.finetune import finetune

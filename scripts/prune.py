@@ -1,17 +1,16 @@
-"""Prune a run: set its smallest weights to zero, or leave out whole neurons, channels and heads; then train on."""
+"""Prune a run: set its smallest weights to zero, or remove whole neurons, channels and heads; then train it further."""
 
-from project.runtime.arguments import ArgumentParser
+from project.pipeline.stage import script_parser
+from project.pipeline.stages import STAGES
 from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
-    parser = ArgumentParser(
-        description=__doc__,
-        epilog="Further flags are those of train.py, and override the run's own: --trainer.max_epochs 20, "
-        "--optimizer.lr 0.001, --pruning.epochs 5 (how long zeros take to become as many as wanted).",
+    parser = script_parser(
+        STAGES["prune"],
+        __doc__,
+        "--trainer.max_epochs 20, --optimizer.lr 0.001, --pruning.epochs 5 (epochs until the sparsity is reached)",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
-    parser.add_argument("--sparsity", type=float, help="part of the weights to be zero, over all layers together")
-    parser.add_argument("--structured", type=float, metavar="PART", help="part of the units of each layer to go")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.stages.prune import print_pruning, prune

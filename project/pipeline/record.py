@@ -1,37 +1,56 @@
-"""A chain on disk: what it is to be, and which of its stages are done."""
+"""A pipeline on disk: its plan, and the results of the stages that have run."""
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from filelock import FileLock, Timeout
 
+from project.config.changes import refuse_changes
+from project.config.yaml import flatten
 from project.export.export import export
-from project.pipeline.plan import EXPERIMENT, Plan, refuse_changes
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_folder
 
-STATE, LOCK, ONNX = "state.json", ".lock", "model.onnx"
+STATE, EXPERIMENT, LOCK, ONNX = "state.json", "experiment.yaml", ".lock", "model.onnx"
+
+
+class Plan(NamedTuple):
+    """What a pipeline runs.
+
+    Attributes:
+        stages: Names in order; the last one is `evaluate`.
+        flags: Command line flags of each stage, with their values: `{"prune": [["--structured", "0.5"]]}`.
+        config: Complete settings of the experiment.
+    """
+
+    stages: list[str]
+    flags: dict[str, list[list[str]]]
+    config: dict[str, Any]
+
+    def args(self, stage: str) -> list[str]:
+        """The flags of a stage as command line arguments."""
+        return [arg for flag in self.flags.get(stage, []) for arg in flag]
 
 
 @dataclass
 class StageResult:
-    """A stage that has ended.
+    """The result of a stage.
 
     Attributes:
-        stage: Its kind, one of `STAGES`.
-        name: Number and kind, which is also its folder's name.
-        command: What does the same by itself.
-        source: Name of the stage whose model it took.
-        model: The run or the artifact that it left, within the chain's folder; empty of none.
-        finding: Why it could not do anything; empty where it did.
+        stage: Name of the stage.
+        name: Number and name of the stage, which is also the name of its folder.
+        command: Command line that runs the stage by itself.
+        source: Name of the result whose model it took.
+        model: Run folder or ONNX file that it wrote, relative to the pipeline's folder; empty without one.
+        skipped: Why it had nothing to do; empty if it ran.
         seconds: How long it took.
-        figures: What else it measured.
+        figures: What it measured.
     """
 
     stage: str
@@ -39,56 +58,58 @@ class StageResult:
     command: str = ""
     source: str = ""
     model: str = ""
-    finding: str = ""
+    skipped: str = ""
     seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
 
 
 class Pipeline(NamedTuple):
-    """A chain that is under way.
+    """A pipeline that is running.
 
     Attributes:
-        folder: Where it lies.
-        plan: What it is to be.
-        done: Its stages so far.
-        trust: Flags that let configurations name a module's classes.
+        folder: Its folder.
+        plan: Its plan.
+        results: Results of the stages so far.
+        trust: `--trust` flags for the modules whose classes configurations may name.
     """
 
     folder: Path
     plan: Plan
-    done: list[StageResult]
+    results: list[StageResult]
     trust: list[str]
 
-    def newest(self, *kinds: str) -> StageResult | None:
-        """The last stage of some kinds that left a model."""
-        return next((done for done in reversed(self.done) if done.stage in kinds and done.model), None)
+    @property
+    def experiment(self) -> Path:
+        """The YAML file with the settings of the experiment."""
+        return self.folder / EXPERIMENT
+
+    def newest(self, *stages: str) -> StageResult:
+        """The newest result of the given stages that has a model; else the newest of an ensemble."""
+        models = [result for result in reversed(self.results) if result.model]
+        return next(result for names in (stages, ("ensemble",)) for result in models if result.stage in names)
 
     def run(self) -> StageResult:
-        """The run that is to be made smaller and to be served; an ensemble only where there is nothing else."""
-        found = self.newest("train", "distill", "prune") or self.newest("ensemble")
-        assert found is not None
-        return found
+        """The run to compress and to serve."""
+        return self.newest("train", "distill", "prune")
 
     def last(self) -> StageResult:
-        """What all stages so far have led to: an artifact, or a run."""
-        found = self.newest("train", "distill", "prune", "quantize") or self.newest("ensemble")
-        assert found is not None
-        return found
+        """The model that the stages so far lead to: a run, or an ONNX file."""
+        return self.newest("train", "distill", "prune", "quantize")
 
-    def path(self, done: StageResult) -> Path:
-        """Where the model of a stage lies."""
-        return self.folder / done.model
+    def path(self, result: StageResult) -> Path:
+        """Path of the model of a result."""
+        return self.folder / result.model
 
-    def artifact(self, done: StageResult) -> Path:
-        """The ONNX file of a stage, which is exported where there is none."""
-        path = self.path(done)
+    def artifact(self, result: StageResult) -> Path:
+        """The ONNX file of a result; it is exported if it does not exist yet."""
+        path = self.path(result)
         if path.suffix == ".onnx":
             return path
         return path / ONNX if (path / ONNX).exists() else export(str(path), args=self.trust).path
 
 
 def read_record(folder: Path) -> tuple[Plan, list[StageResult]] | None:
-    """What a folder says of its chain; None where there is none."""
+    """Read the plan and the results of a folder; None if it holds no pipeline."""
     try:
         text, config = ((folder / name).read_text(encoding="utf-8") for name in (STATE, EXPERIMENT))
     except (FileNotFoundError, NotADirectoryError):
@@ -96,66 +117,75 @@ def read_record(folder: Path) -> tuple[Plan, list[StageResult]] | None:
     try:
         state = json.loads(text)
         plan = Plan(state["stages"], state["flags"], yaml.safe_load(config))
-        return plan, [StageResult(**done) for done in state["done"]]
+        return plan, [StageResult(**result) for result in state["results"]]
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / STATE}: damaged ({error}): begin another --folder") from error
+        raise UserError(f"{folder / STATE}: damaged ({error}); start a pipeline in another --folder") from error
 
 
-def write_record(folder: Path, plan: Plan, done: list[StageResult]) -> None:
-    """Write it, each file whole."""
+def write_record(folder: Path, plan: Plan, results: list[StageResult]) -> None:
+    """Write the plan and the results of a pipeline."""
     if not (folder / EXPERIMENT).exists():
         with atomic_write(folder / EXPERIMENT) as path:
             path.write_text(yaml.safe_dump(plan.config, sort_keys=False), encoding="utf-8")
-    state = {"stages": plan.stages, "flags": plan.flags, "done": [asdict(each) for each in done]}
+    state = {"stages": plan.stages, "flags": plan.flags, "results": [asdict(result) for result in results]}
     with atomic_write(folder / STATE) as path:
         path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
-def _next(plan: Plan, done: list[StageResult]) -> tuple[str, list[str]] | None:
-    """The stage that is to be done next, with its flags."""
-    return (stage := plan.stages[len(done)], plan.flags[stage]) if len(done) < len(plan.stages) else None
-
-
 @contextmanager
-def opened(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[StageResult]]]:
-    """The chain of a folder, which no other process works on meanwhile; a new one where there is none.
+def open_record(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[StageResult]]]:
+    """Open the pipeline of a folder, or start a new one, and lock the folder meanwhile.
 
     Args:
-        folder: Of the chain; made where it is missing.
-        plan: What it is to be; None where that is what it was begun as.
+        folder: Folder of the pipeline; created if it does not exist.
+        plan: What to run; None to continue with the pipeline's own plan.
 
     Raises:
-        UserError: If what is done is not of that plan, the folder holds something else, another process works on it, or
-            there is neither a chain nor a plan.
+        UserError: If stages that have run differ in the new plan, the folder is locked or holds something else, or
+            there is neither a pipeline nor a plan.
     """
     check_folder(folder, "a life cycle", STATE, EXPERIMENT)
     if plan is None and read_record(folder) is None:
-        raise UserError(f"{folder}: no life cycle was begun there: give --config or other flags to begin one")
+        raise UserError(f"{folder}: holds no life cycle; pass --config or other flags to start one")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"{folder}: another process works on it: wait for its end, or stop it") from None
+        raise UserError(f"{folder}: locked by another process; wait until it ends, or stop it") from None
     try:
-        found = read_record(folder)
-        if found is None:
-            assert plan is not None
-            write_record(folder, plan, [])
-            found = plan, []
-        elif plan is not None:
-            before, done = found
-            refuse_changes(folder, before, plan, len(done))
-            if _next(before, done) != _next(plan, done):  # what it was begun with is of no use
-                for path in folder.glob(f"{len(done) + 1}_*"):
-                    shutil.rmtree(path)
-            found = plan, done
-            write_record(folder, *found)
-        yield found
+        yield _resume(folder, plan)
     finally:
         lock.release()
         own = {folder / name for name in (STATE, EXPERIMENT, LOCK)}
-        if own >= set(folder.iterdir()):  # nothing has come of it
+        if own >= set(folder.iterdir()):  # no stage has written anything
             for path in own:
                 path.unlink(missing_ok=True)
             folder.rmdir()
+
+
+def _resume(folder: Path, plan: Plan | None) -> tuple[Plan, list[StageResult]]:
+    """Return the plan and the results to continue with, after writing a plan that is new."""
+    found = read_record(folder)
+    if plan is None:
+        assert found is not None
+        return found
+    before, results = found or (plan, [])
+    refuse_changes(folder, finished_settings(before, len(results)), finished_settings(plan, len(results)))
+    if _next_stage(before, results) != _next_stage(plan, results):  # what it has left was made with other flags
+        for path in folder.glob(f"{len(results) + 1}_*"):
+            shutil.rmtree(path)
+    write_record(folder, plan, results)
+    return plan, results
+
+
+def finished_settings(plan: Plan, finished: int) -> Mapping[str, Any]:
+    """Settings that may not change once so many stages have run, by flag."""
+    flags = {stage: " ".join(map(" ".join, sorted(plan.flags.get(stage, [])))) for stage in plan.stages[:finished]}
+    stages = {"stages": ",".join(plan.stages[:finished])}
+    return stages | {stage: text for stage, text in flags.items() if text} | flatten(plan.config)
+
+
+def _next_stage(plan: Plan, results: list[StageResult]) -> tuple[str, list[str]] | None:
+    """The stage to run next, with its flags."""
+    return (stage := plan.stages[len(results)], plan.args(stage)) if len(results) < len(plan.stages) else None

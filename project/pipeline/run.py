@@ -1,4 +1,4 @@
-"""A chain from its command line to its report."""
+"""Run a pipeline, from its command line to its report."""
 
 import contextlib
 import io
@@ -14,81 +14,92 @@ from rich.table import Table
 
 from project.config.trust import with_trust
 from project.pipeline.plan import make_plan
-from project.pipeline.record import Pipeline, StageResult, opened, read_record, write_record
+from project.pipeline.record import Pipeline, StageResult, open_record, read_record, write_record
 from project.pipeline.report.report import PAGE, read_report
-from project.pipeline.report.table import cell, headings, quality, told
-from project.pipeline.stages import do
+from project.pipeline.report.table import cell, format_metric, headings, summary_line
+from project.pipeline.stages import STAGES
 from project.runs.folder import ROOT, claim_version
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
+from project.stages.base import StageSkipped
 
-SHOWN = ("name", "metric", "interval", "parameters", "bytes", "milliseconds_64", "seconds")
+COLUMNS = ("name", "metric", "interval", "parameters", "bytes", "milliseconds_64", "seconds")
 
 
-def run_pipeline(folder: Path | None, stages: str | None, args: Sequence[str], trust: Sequence[str] = ()) -> Path:
-    """Do every stage that is not done yet, and print what each has come to.
+def run_pipeline(folder: Path | None, stages: str | None, args: Sequence[str], trusted: Sequence[str] = ()) -> Path:
+    """Run every stage that has not run yet, and print what each achieved.
 
     Args:
-        folder: Of a chain to go on with, or of a new one; `lightning_logs/lifecycle_N` unless given.
-        stages: Names with commas between them.
-        args: Flags of scripts/train.py, and those of stages.
-        trust: Modules whose classes configurations may name.
+        folder: Folder of the pipeline to resume or to start; `lightning_logs/lifecycle_N` by default.
+        stages: Names separated by commas.
+        args: Flags of scripts/train.py, and of stages as `--STAGE.FLAG`.
+        trusted: Modules whose classes configurations may name.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: If a stage fails; those before it are kept.
+        UserError: If a stage fails; the results of the stages before it are kept.
     """
-    trusted = [f"--trust={module}" for module in trust]
-    with_trust(trusted)
+    trust = [f"--trust={module}" for module in trusted]
+    with_trust(trust)
     before = read_record(folder) if folder is not None else None
-    goes_on = folder is not None and not args and stages is None
-    plan = None if goes_on else make_plan(stages, args, trusted, before[0] if before else None)
+    resumes = folder is not None and not args and stages is None
+    plan = None if resumes else make_plan(stages, args, trust, before[0] if before else None)
     if folder is None:
         assert plan is not None
         folder = claim_version(Path(plan.config["trainer"]["default_root_dir"] or ".") / ROOT, "lifecycle")
     console = open_console()
-    with opened(folder, plan) as (plan, done):
-        chain = Pipeline(folder, plan, done, trusted)
-        for stage in plan.stages[len(done) :]:
-            with suggest_resume(chain, f"{len(done) + 1}_{stage}"), progress(console, chain, stage) as show:
-                began = time.perf_counter()
+    with open_record(folder, plan) as (plan, results):
+        pipeline = Pipeline(folder, plan, results, trust)
+        for stage in plan.stages[len(results) :]:
+            with suggest_resume(pipeline, f"{len(results) + 1}_{stage}"), progress(console, pipeline, stage) as show:
+                started = time.perf_counter()
                 with contextlib.redirect_stdout(LastEpoch(show)):
-                    ended = do(chain, stage)
-                ended.seconds = time.perf_counter() - began
-            done.append(ended)
-            write_record(folder, plan, done)
-            console.print(line(chain, ended), markup=False, highlight=False, soft_wrap=True)
+                    result = run_stage(pipeline, stage)
+                result.seconds = time.perf_counter() - started
+            results.append(result)
+            write_record(folder, plan, results)
+            console.print(result_line(pipeline, result), markup=False, highlight=False, soft_wrap=True)
     print_report(console, folder)
     return folder
 
 
+def run_stage(pipeline: Pipeline, name: str) -> StageResult:
+    """Run the next stage; the caller measures its seconds."""
+    stage, result = STAGES[name], StageResult(name, f"{len(pipeline.results) + 1}_{name}")
+    try:
+        stage.run(pipeline, result, *stage.parse(pipeline.plan.args(name)))
+    except StageSkipped as reason:
+        result.skipped, result.model = str(reason), ""
+    return result
+
+
 @contextlib.contextmanager
-def suggest_resume(chain: Pipeline, name: str) -> Iterator[None]:
-    """Have who stops or fails say which stage it was, and how to go on where there is something to go on with."""
-    mend = f"python scripts/lifecycle.py --folder {os.path.relpath(chain.folder)}"
+def suggest_resume(pipeline: Pipeline, name: str) -> Iterator[None]:
+    """When a stage fails or is stopped, say which one, and how to continue."""
+    command = f"python scripts/lifecycle.py --folder {os.path.relpath(pipeline.folder)}"
     try:
         yield
     except (UserError, OSError) as error:
-        kept = chain.done or (chain.folder / name).exists()
-        told = f" (what is done is kept; once mended, go on with {mend})" if kept else ""
-        raise UserError(f"{name}: {error}{told}") from error
+        kept = pipeline.results or (pipeline.folder / name).exists()
+        hint = f" (finished stages are kept; after fixing it, continue with {command})" if kept else ""
+        raise UserError(f"{name}: {error}{hint}") from error
     except SystemExit:
-        print(f"{name} is not done: go on with {mend}", file=sys.stderr)
+        print(f"{name} was stopped; continue with {command}", file=sys.stderr)
         raise
 
 
 @contextlib.contextmanager
-def progress(console: Console, chain: Pipeline, stage: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is under way, and for how long."""
-    label = f"[{len(chain.done) + 1}/{len(chain.plan.stages)}] {stage}"
+def progress(console: Console, pipeline: Pipeline, stage: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal which stage is running."""
+    label = f"[{len(pipeline.results) + 1}/{len(pipeline.plan.stages)}] {stage}"
     with console.status(escape(label)) as status:
         yield lambda text: status.update(escape(f"{label}: {text}"))
 
 
 class LastEpoch(io.TextIOBase):
-    """Takes what a training prints, and shows its last line about an epoch.
+    """Swallows the output of a training, and shows its newest line about an epoch.
 
     Args:
         show: Shows a line.
@@ -98,34 +109,34 @@ class LastEpoch(io.TextIOBase):
         self.show = show
 
     def write(self, text: str) -> int:
-        """Look for such a line."""
+        """Show the text if it is such a line."""
         if text.startswith("Epoch ["):
             self.show(text.strip())
         return len(text)
 
 
-def line(chain: Pipeline, done: StageResult) -> str:
+def result_line(pipeline: Pipeline, result: StageResult) -> str:
     """One line about a stage that has ended."""
-    source = next((each for each in chain.done if each.name == done.source), StageResult("", ""))
-    before = {name: f" ({source.name}: {quality(value)})" for name, value in source.figures.items()}
-    told = [
-        f"{name} {quality(value) if name.startswith('test/') else format(value, '.3g')}{before.get(name, '')}"
-        for name, value in done.figures.items()
+    source = next((each for each in pipeline.results if each.name == result.source), StageResult("", ""))
+    before = {name: f" ({source.name}: {format_metric(value)})" for name, value in source.figures.items()}
+    figures = [
+        f"{name} {format_metric(value) if name.startswith('test/') else format(value, '.3g')}{before.get(name, '')}"
+        for name, value in result.figures.items()
     ]
-    came_to = f"no gain: {done.finding}" if done.finding else ", ".join(told) or "done"
-    return f"[{len(chain.done)}/{len(chain.plan.stages)}] {done.name}, {done.seconds:.1f} s: {came_to}"
+    outcome = f"skipped: {result.skipped}" if result.skipped else ", ".join(figures) or "finished"
+    return f"[{len(pipeline.results)}/{len(pipeline.plan.stages)}] {result.name}, {result.seconds:.1f} s: {outcome}"
 
 
 def print_report(console: Console, folder: Path) -> None:
-    """The table of a chain, and where its page lies."""
-    found = read_report(folder)
-    titles, table = headings(found["metric"]), Table()
-    for key in SHOWN:
+    """Print the table of a pipeline, and where to find its report."""
+    report = read_report(folder)
+    titles, table = headings(report["metric"]), Table()
+    for key in COLUMNS:
         table.add_column(titles[key], justify="left" if key == "name" else "right")
-    for row in found["rows"]:
-        table.add_row(*(escape(cell(row, key)) for key in SHOWN))
+    for row in report["rows"]:
+        table.add_row(*(escape(cell(row, key)) for key in COLUMNS))
     console.print(table)
-    where = os.path.relpath(folder)
-    lines = [f"{row['name']}: {cell(row, 'told')}" for row in found["rows"]]
-    lines += [told(found), f"Report:      {where}/{PAGE}", f"TensorBoard: tensorboard --logdir {where}"]
+    path = os.path.relpath(folder)
+    lines = [f"{row['name']}: {row['verdict']}" for row in report["rows"]]
+    lines += [summary_line(report), f"Report:      {path}/{PAGE}", f"TensorBoard: tensorboard --logdir {path}"]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,6 @@
-"""What a stage begins with: the settings of a finished run, and its weights."""
+"""What stages start from: the settings of a finished run, and its weights."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,30 +15,36 @@ from project.training.train import train
 
 Config = dict[str, Any]
 LINEAR = {"class_path": "project.nets.Linear"}
-# What was about one training, and not about what it was a training of.
+SOLVER = "project.models.LinearRegression"
+# Sections that belong to a single training and that a stage does not inherit.
 PER_RUN_SECTIONS = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
-NO_RESUME = {"ckpt_path": "it begins a run of its own: leave it out; scripts/train.py resumes"}
-NO_WEIGHTS = NO_RESUME | {"weights.path": "it takes the weights of the run that it is given: leave it out"}
+# Flags that a stage refuses, with the reason.
+NO_RESUME = {"ckpt_path": "a stage starts a new run; remove it, or resume a run with scripts/train.py"}
+NO_WEIGHTS = NO_RESUME | {"weights.path": "a stage takes the weights of the run that you pass; remove it"}
 
 
-def stage_config(reference: str, *kept: str) -> Config:
-    """The settings of a run as a stage takes them over: what is learned from what, by which net, how.
+class StageSkipped(UserError):  # noqa: N818
+    """The stage has nothing to do for this model. A pipeline reports the reason and continues."""
 
-    Adapters are merged into the net, members of an ensemble have modules of their own, and a student has no teacher.
+
+def stage_config(reference: str, *inherited: str) -> Config:
+    """Return the settings of a run as a stage takes them over: model, data, optimizer and Trainer.
+
+    Adapters are merged into the net, members of an ensemble become separate modules, and a student loses its teacher.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
-        kept: Sections about the run's training that go on in the stage.
+        inherited: Names of `PER_RUN_SECTIONS` to keep.
     """
     config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
-    for section in set(PER_RUN_SECTIONS) - set(kept):
+    for section in set(PER_RUN_SECTIONS) - set(inherited):
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:
-        config["trainer"]["logger"] = None  # a new run has a folder of its own
-    if config["trainer"]["max_epochs"] == 0:  # of a run that took weights over
+        config["trainer"]["logger"] = None  # the logger would write into the folder of the earlier run
+    if config["trainer"]["max_epochs"] == 0:  # the run only took weights over
         del config["trainer"]["max_epochs"]
     config["model"] = without_teacher(config["model"])
-    if config["model"]["class_path"] == "project.models.LinearRegression":  # which solves, and trains nothing
+    if config["model"]["class_path"] == SOLVER:  # it cannot be trained further
         config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")
     if net is not None and net["class_path"] == "project.nets.LoRA":
@@ -51,56 +56,50 @@ def stage_config(reference: str, *kept: str) -> Config:
 
 
 class _Settings(ExperimentCLI):
-    """Parses, and builds nothing."""
+    """Parses settings without building anything."""
 
     def instantiate_classes(self) -> None:
-        """Leave everything as it is written."""
+        """Build nothing."""
 
 
-def parse(args: Sequence[str]) -> Config:
-    """The complete settings that flags of scripts/train.py stand for."""
+def parse(args: Sequence[str], config: Config | None = None) -> Config:
+    """Return the complete settings that flags of scripts/train.py stand for, on top of a configuration."""
     quiet_lightning()
-    settings: Config = yaml.safe_load(_Settings(args).yaml())
+    settings: Config = yaml.safe_load(_Settings(args, config=config).yaml())
     return settings
 
 
 def require_run(trainer: Mapping[str, Any]) -> None:
-    """Raise a UserError where a Trainer's settings leave no run to go on with or to compare."""
-    for name, usual in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
-        if trainer[name] not in (usual, None):
-            raise UserError(f"--trainer.{name}: each training is to be a run with curves and checkpoints: leave it out")
+    """Raise a UserError if the Trainer's settings would leave no curves or checkpoints."""
+    for name, default in {"logger": True, "enable_checkpointing": True, "fast_dev_run": False}.items():
+        if trainer[name] not in (default, None):
+            raise UserError(f"--trainer.{name}: the stage needs runs with curves and checkpoints; remove it")
 
 
 def trust_flags() -> list[str]:
-    """Flags that trust the modules which the args parsed last have trusted; a configuration cannot."""
+    """Return `--trust` flags for the modules that are trusted now; a configuration cannot hold them."""
     return [f"--trust={module}" for module in granted()]
 
 
 def train_on(config: Config, references: str | list[str], args: Sequence[str]) -> dict[str, float]:
-    """Train as a configuration says, from the weights of a run.
+    """Train with the given settings, starting from the weights of a run.
 
     Args:
         config: From `stage_config`.
         references: The run, or the runs of an ensemble's members.
-        args: Flags of scripts/train.py that go beyond it.
+        args: Flags of scripts/train.py that override the settings.
 
     Returns:
-        What metrics.json holds.
+        The contents of metrics.json.
     """
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
     config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}
     require_weights(config, args)
-    return train_as(config, args)
+    return train(args, config=config)
 
 
 def require_weights(config: Config, args: Sequence[str]) -> None:
-    """Raise a UserError where a YAML among flags of scripts/train.py takes the place of a stage's weights."""
-    path = config["weights"]["path"]
-    if parse(["--config", yaml.safe_dump(config), *args])["weights"]["path"] != path:
-        raise UserError("--config: it says weights.path, and weights are those of the run: leave `weights` out of it")
-
-
-def train_as(config: Config, args: Sequence[str] = (), folder: Path | None = None) -> dict[str, float]:
-    """Train as a configuration says, but for what flags of scripts/train.py say; in a folder of its own where given."""
-    return train(["--config", yaml.safe_dump(config), *args], folder=folder)
+    """Raise a UserError if a YAML file among the flags replaces the weights of the stage."""
+    if parse(args, config)["weights"]["path"] != config["weights"]["path"]:
+        raise UserError("--config: it sets weights.path, but a stage takes the weights of the run; remove `weights`")

@@ -1,4 +1,4 @@
-"""Cross-validation: one experiment on every fold of its rows.
+"""Cross-validation: train and test an experiment on every fold of its rows.
 
 Source: Stone, "Cross-Validatory Choice and Assessment of Statistical Predictions" (1974).
 """
@@ -12,31 +12,30 @@ from pathlib import Path
 from project.config.flag_errors import refuse_flags
 from project.runs.folder import ROOT, claim_version, write_metrics
 from project.runtime.errors import UserError
-from project.stages.base import NO_RESUME, parse, require_run, train_as, trust_flags
+from project.stages.base import NO_RESUME, parse, require_run, trust_flags
+from project.training.train import train
 
 
 def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[str, float]]]:
-    """Train and test an experiment as often as there are folds, each time tested on another part of all rows.
+    """Train and test an experiment once per fold; each row is tested exactly once.
 
-    Folds are of equal size, and of classes have each in its share. `crossvalidation_N` of the folder of runs has a run
-    for each, and `metrics.json` with the mean and the standard deviation of each metric.
+    Folds have equal size, and classes have equal shares in each. The runs are in `lightning_logs/crossvalidation_N`,
+    whose metrics.json has the mean and the standard deviation of each metric.
 
     Args:
-        folds: How many parts the rows are cut into.
+        folds: Number of folds, 2 or more.
         args: Flags of scripts/train.py.
 
     Yields:
-        Each fold's run, with its test metrics.
+        The run of each fold, with its test metrics.
     """
-    if folds < 2:
-        raise UserError(f"--folds is {folds}: give 2 or more")
-    turns = "every fold has its turn: leave it out, and give --folds"
-    refuse_flags(args, NO_RESUME | {"sampling.fold": turns, "sampling.folds": turns})
+    reason = "cross-validation sets the fold of each run; remove it, and set the number with --folds"
+    refuse_flags(args, NO_RESUME | {"sampling.fold": reason, "sampling.folds": reason})
     config = parse([*args, "--sampling.folds", str(folds)])
     trust = trust_flags()
     require_run(config["trainer"])
     if config["trainer"]["limit_test_batches"] == 0:
-        raise UserError("--trainer.limit_test_batches is 0: folds are there to be tested on: leave it out")
+        raise UserError("--trainer.limit_test_batches: must not be 0, because every fold is tested; remove it")
     root = Path(config["trainer"]["default_root_dir"] or ".") / ROOT
     folder, found = claim_version(root, "crossvalidation"), []
     try:
@@ -44,17 +43,17 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
             config["sampling"]["fold"] = fold
             run = folder / f"fold_{fold}"
             with contextlib.redirect_stdout(io.StringIO()):
-                metrics = train_as(config, trust, run)
+                metrics = train(trust, folder=run, config=config)
             found.append({name: value for name, value in metrics.items() if name.startswith("test/")})
             yield run, found[-1]
     finally:
-        with contextlib.suppress(OSError):  # a folder without runs says nothing
+        with contextlib.suppress(OSError):  # it holds runs
             folder.rmdir()
     write_metrics(folder, summary(found))
 
 
 def summary(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean and sample standard deviation of each metric over folds, as `NAME` and `NAME/std`."""
+    """Return the mean and sample standard deviation of each metric over folds, as `NAME` and `NAME/std`."""
     columns = {name: [metrics[name] for metrics in found] for name in found[0]}
     means = {name: statistics.mean(values) for name, values in columns.items()}
     return means | {f"{name}/std": statistics.stdev(values) for name, values in columns.items()}

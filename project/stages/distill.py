@@ -1,70 +1,79 @@
-"""Distillation: a run teaches another net, which becomes a run of its own."""
+"""Distillation: train a new network on the labels and on the outputs of a run, its teacher."""
 
 import json
 from collections.abc import Sequence
-
-import yaml
 
 from project.config.flag_errors import refuse_flags
 from project.inference.evaluate import evaluate
 from project.runs.checkpoint import without_teacher
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
-from project.stages.base import NO_RESUME, Config, parse, stage_config, train_as, trust_flags
+from project.stages.base import NO_RESUME, SOLVER, Config, parse, stage_config, trust_flags
 from project.training.cli import ExperimentCLI
+from project.training.train import train
 
 DISTILLED = {
     "project.models.Classification": "project.models.DistilledClassification",
     "project.models.Regression": "project.models.DistilledRegression",
 }
-NO_TEACHER = NO_RESUME | {"model.teacher": "the teacher is the run that was given: leave it out"}
+NO_TEACHER = NO_RESUME | {"model.teacher": "the teacher is the run that you pass; remove it"}
 
 
 def student_config(reference: str, args: Sequence[str] = ()) -> Config:
-    """The settings of a net that learns from a run: the teacher's own, with what the args say in their place.
+    """Return the settings of a student: those of its teacher, overridden by flags.
 
     Args:
         reference: The teacher: a run folder, a checkpoint, or `last`.
         args: Flags of scripts/train.py, such as `--model.net MLP`.
     """
+    return check_student(stage_config(reference), args, str(find_checkpoint(reference).resolve()))
+
+
+def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Config:
+    """Return the settings of a student whose teacher has the given settings.
+
+    Args:
+        config: Settings of the teacher.
+        args: Flags of scripts/train.py for the student.
+        teacher: The teacher's checkpoint; empty if it is not trained yet.
+
+    Raises:
+        UserError: If a flag has no place here, or the flags choose a model that learns from no teacher.
+    """
     refuse_flags(args, NO_TEACHER)
-    config = stage_config(reference)
     model = config["model"]
-    model["class_path"] = DISTILLED.get(model["class_path"], model["class_path"])
-    model["init_args"]["teacher"] = str(find_checkpoint(reference).resolve())
-    parsed = parse(["--config", yaml.safe_dump(config), *args])
-    require_teacher(parsed)
+    arguments, path = model["init_args"], DISTILLED.get(model["class_path"], model["class_path"])
+    if path == SOLVER:  # the student is trained like a linear net
+        arguments, path = {}, DISTILLED["project.models.Regression"]
+    model = {"class_path": path, "init_args": arguments | {"teacher": teacher}}
+    parsed = parse(args, config | {"model": model})
+    if "teacher" not in parsed["model"]["init_args"]:
+        name = parsed["model"]["class_path"].rpartition(".")[2]
+        raise UserError(f"--model {name}: it learns from no teacher; remove it, and choose the net with --model.net")
     return parsed
 
 
-def require_teacher(config: Config) -> None:
-    """Raise a UserError unless a student's settings are of one that learns from a teacher."""
-    if "teacher" not in config["model"]["init_args"]:
-        name = config["model"]["class_path"].rpartition(".")[2]
-        raise UserError(f"--model {name} learns from no teacher: leave it out, and name the net with --model.net")
-
-
 def distill(reference: str, baseline: bool = False, args: Sequence[str] = ()) -> dict[str, dict[str, float]]:
-    """Have a run teach a net.
+    """Train a student of a run.
 
     Args:
         reference: The teacher: a run folder, a checkpoint, or `last`.
-        baseline: Whether to train the same net on the labels alone, too, as a run before it.
-        args: Flags of scripts/train.py that differ from the teacher's own: those of the student.
+        baseline: Whether to train the same net on the labels alone first, as another run.
+        args: Flags of scripts/train.py for the student, which override the settings of the teacher.
 
     Returns:
-        Test metrics on the student's test rows, by who was tested: `teacher`, `student`, and `labels alone`.
+        Metrics on the student's test rows, by model: `teacher`, `student`, and `labels alone`.
     """
-    reference = str(find_checkpoint(reference))  # `last` would be another one once there is a student
+    reference = str(find_checkpoint(reference))  # `last` will be the student
     config = student_config(reference, args)
     trust, metrics = trust_flags(), {}
     if baseline:
-        student = ExperimentCLI(["--config", yaml.safe_dump(config), *trust, "--trainer.fast_dev_run=1"])
-        _ = student.datamodule.splits  # what is wrong with the student is told before
+        student = ExperimentCLI([*trust, "--trainer.fast_dev_run=1"], config=config)
+        _ = student.datamodule.splits  # so that mistakes about the student are found before the baseline is trained
         alone = config | {"model": without_teacher(config["model"])}
         alone["sampling"] = config["sampling"] | {"unlabelled": False, "unlabelled_path": None}
-        metrics["labels alone"] = train_as(alone, trust)
-    metrics["student"] = train_as(config, trust)
+        metrics["labels alone"] = train(trust, config=alone)
+    metrics["student"] = train(trust, config=config)
     rows = [arg for name in ("data", "sampling") for arg in (f"--{name}", json.dumps(config[name]))]
     metrics["teacher"], _ = evaluate(reference, [*rows, *trust])
     return metrics

@@ -1,4 +1,4 @@
-"""Several nets as one run: of runs that are there, or trained side by side."""
+"""Ensembles: several networks as one run, either of finished runs or trained side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +11,19 @@ from project.stages.base import (
     LINEAR,
     NO_RESUME,
     NO_WEIGHTS,
+    SOLVER,
     Config,
+    StageSkipped,
     parse,
     stage_config,
-    train_as,
     train_on,
     trust_flags,
 )
+from project.training.train import train
 
 ENSEMBLE = "project.nets.Ensemble"
-SAME = {
+# What the members must have in common, as their checkpoints describe it.
+COMMON = {
     "in_shape": "shape of a row",
     "out_features": "number of outputs",
     "feature_names": "features",
@@ -30,68 +33,61 @@ SAME = {
 
 
 def combine(references: Sequence[str], args: Sequence[str] = ()) -> dict[str, float]:
-    """Make one run of several: its prediction is the mean of theirs, its settings are those of the first.
+    """Combine runs into one, which predicts the mean of their predictions and takes its settings from the first.
 
     Args:
-        references: Run folders or checkpoints, of two runs or more on the same features and targets.
+        references: Run folders or checkpoints of two or more runs with the same features and targets.
         args: Flags of scripts/train.py; with `--trainer.max_epochs` above 0 the members are trained further.
 
     Returns:
-        What metrics.json holds.
+        The contents of metrics.json.
 
     Raises:
-        UserError: If runs are of different tasks, or of other features, targets or classes.
+        UserError: If a run is passed twice, or the runs differ in features, targets or classes.
     """
     refuse_flags(args, NO_WEIGHTS)
     paths = [find_checkpoint(reference).resolve() for reference in references]
-    for place, reference in enumerate(references):
-        if paths[place] in paths[:place]:
-            raise UserError(f"{reference}: is a member already: give runs that differ")
     first, *others = (read_checkpoint(find_checkpoint(reference))[DATA_KEY] for reference in references)
-    for reference, facts in zip(references[1:], others, strict=True):
-        for name, what in SAME.items():
+    for place, (reference, facts) in enumerate(zip(references[1:], others, strict=True), start=1):
+        problem = "is already a member; pass different runs" if paths[place] in paths[:place] else ""
+        for name, label in COMMON.items():
             if facts[name] != first[name]:
-                raise UserError(
-                    f"{reference}: its {what}: {facts[name]}; of {references[0]}: {first[name]}: give runs of one task"
-                )
+                problem = f"its {label}: {facts[name]}, of {references[0]}: {first[name]}; pass runs of one task"
+        if problem:
+            raise UserError(f"{reference}: {problem}")
     configs = [stage_config(reference) for reference in references]
     config = configs[0]
-    nets = [_net(each) for each in configs]
-    arguments = {"nets": nets, "standardized": True, "vectorize": False}
+    arguments = {"nets": [_net(each) for each in configs], "standardized": True, "vectorize": False}
     config["model"]["init_args"] |= {"net": {"class_path": ENSEMBLE, "init_args": arguments}, "standardize": False}
     config["trainer"]["max_epochs"] = 0
     return train_on(config, list(references), args)
 
 
 def train_jointly(members: int, bootstrap: bool, args: Sequence[str], folder: Path | None = None) -> dict[str, float]:
-    """Train copies of one net in one fit, from different seeds.
+    """Train copies of one net in one fit, each from its own seed.
 
     Args:
-        members: How many.
-        bootstrap: Whether each learns from a bootstrap sample of its own.
+        members: Number of copies, 2 or more.
+        bootstrap: Whether each copy learns from its own bootstrap sample.
         args: Flags of scripts/train.py for one of them.
-        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
+        folder: Folder of the run; the next `lightning_logs/version_N` by default.
 
     Returns:
-        What metrics.json holds.
+        The contents of metrics.json.
+
+    Raises:
+        StageSkipped: If the model has a closed form.
     """
-    require_several(members)
     refuse_flags(args, NO_RESUME)
     config = parse(args)
-    if config["model"]["class_path"] == "project.models.LinearRegression":
-        raise UserError("--model LinearRegression solves, and every member would be the same: leave it out")
+    if config["model"]["class_path"] == SOLVER:
+        raise StageSkipped("LinearRegression has a closed form, so all members would be identical")
     trust = trust_flags()
     arguments = {"nets": [_net(config)], "copies": members}
     config["model"]["init_args"]["net"] = {"class_path": ENSEMBLE, "init_args": arguments}
     if bootstrap and config["sampling"]["bootstrap"] is None:
         config["sampling"]["bootstrap"] = config["seed_everything"]
-    return train_as(config, trust, folder)
-
-
-def require_several(members: int) -> None:
-    """Raise a UserError unless there are two members or more."""
-    if members < 2:
-        raise UserError(f"--members is {members}: give 2 or more")
+    return train(trust, folder=folder, config=config)
 
 
 def _net(config: Config) -> dict[str, object]:

@@ -1,29 +1,26 @@
-"""Fine-tuning: a run goes on with other data, another head, or adapters."""
+"""Fine-tuning: train a run further, on other data, with another head, or through adapters."""
 
 from collections.abc import Sequence
 
 from project.config.flag_errors import refuse_flags
-from project.runtime.errors import UserError
 from project.stages.base import LINEAR, NO_WEIGHTS, stage_config, train_on
 
 
 def finetune(reference: str, lora: int | None = None, args: Sequence[str] = ()) -> dict[str, float]:
-    """Train a run's net further, as a run of its own.
+    """Train a run's net further, as a new run.
 
-    The head starts anew where the targets or classes are others than those of the run.
+    The head is reinitialised if the targets or classes differ from those of the run.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
-        lora: Rank of adapters that are trained in the place of the backbone; None trains what is not frozen.
-        args: Flags of scripts/train.py that differ from the run's own.
+        lora: Rank of low-rank adapters that are trained instead of the backbone; None trains all that is not frozen.
+        args: Flags of scripts/train.py that override the settings of the run.
 
     Returns:
-        What metrics.json holds.
+        The contents of metrics.json.
     """
     refuse_flags(args, NO_WEIGHTS)
-    if lora is not None and lora < 1:
-        raise UserError(f"--lora is {lora}: give a rank, 1 or more")
-    config = stage_config(reference, *(["pruning"] if lora is None else []))  # adapters fill what is zero
+    config = stage_config(reference, *(["pruning"] if lora is None else []))  # merged adapters fill pruned weights
     if lora is not None:
         arguments = config["model"]["init_args"]
         net = arguments.get("net", LINEAR)

@@ -1,7 +1,11 @@
-"""What the models of a chain are worth: quality on the same test rows, size, and speed, side by side."""
+"""Measure the models of a pipeline on the same test rows: quality, size and speed.
 
+Source of the interval: Efron, "Bootstrap Methods: Another Look at the Jackknife" (1979); the percentile interval, Efron
+& Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3.
+"""
+
+import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,26 +15,25 @@ from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import evaluate
 from project.inference.open_run import open_run
 from project.pipeline.record import Pipeline, StageResult
-from project.pipeline.report.bootstrap import interval
-from project.runs.checkpoint import load_model, read_checkpoint
-from project.runs.folder import find_checkpoint
+from project.runs.checkpoint import load_run
 from project.serving.artifact import Array, Artifact
 
 THREADS = 1
+RESAMPLES, SEED, LEVEL = 1_000, 0, 95
 Numbers = NDArray[np.float64]
 
 
 class Measured(NamedTuple):
-    """A model of a chain.
+    """Measurements of a model.
 
     Attributes:
-        metrics: What scripts/evaluate.py says of it.
-        scores: What its quality is the mean of: of each test row, its squared error, or whether its class is right.
-        interval: Ends of the 95 % interval of that mean.
-        parameters: Of the net.
-        nonzero: Those of them that are not 0.
-        bytes: Of the ONNX file.
-        milliseconds: Of ONNX Runtime for a batch, by its rows.
+        metrics: Test metrics, as scripts/evaluate.py prints them.
+        scores: For each test row, its squared error, or 1 if its class is right; their mean is the quality.
+        interval: 95 % interval of that mean.
+        parameters: Number of parameters of the net.
+        nonzero: Number of them that are not 0.
+        bytes: Size of the ONNX file.
+        milliseconds: Time of ONNX Runtime for a batch, by number of rows.
     """
 
     metrics: dict[str, float]
@@ -43,14 +46,14 @@ class Measured(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What all models of a chain are to do.
+    """The task that all models of a pipeline share.
 
     Attributes:
-        metric: Its name, without `test/`.
-        rises: Whether more of it is better.
+        metric: Name of the metric that models are compared by, without `test/`.
+        rises: Whether a higher value is better.
         x: Test rows (n, *in_shape).
         y: Their targets (n, out_features), or classes (n,).
-        naive: The metric of always the same answer: the commonest class, or the mean of the training rows.
+        naive: The metric of a constant answer: the most frequent class, or the mean of the training rows.
     """
 
     metric: str
@@ -60,34 +63,32 @@ class Task(NamedTuple):
     naive: float
 
 
-def read_task(chain: Pipeline) -> Task:
-    """What the chain is about, from the data of its first run."""
-    first = next(done for done in chain.done if done.model)
-    data = open_run(str(chain.path(first)), chain.trust).datamodule
+def read_task(pipeline: Pipeline) -> Task:
+    """Read the task from the data of the first run."""
+    first = next(result for result in pipeline.results if result.model)
+    data = open_run(str(pipeline.path(first)), pipeline.trust).datamodule
     x, y = data.splits.test.x.numpy(), data.splits.test.y.numpy()
     known = data.splits.train.y.numpy()
     if data.class_names is None:
         known = known[~np.isnan(known).any(1)].astype(np.float64)
         return Task("mse", False, x, y, float(((y - known.mean(0)) ** 2).mean()))
-    commonest = np.bincount(known[known >= 0]).argmax()
-    return Task("accuracy", True, x, y, float((y == commonest).mean()))
+    most_frequent = np.bincount(known[known >= 0]).argmax()
+    return Task("accuracy", True, x, y, float((y == most_frequent).mean()))
 
 
-def measure(chain: Pipeline, task: Task) -> dict[str, Measured]:
-    """All models of a chain by the name of their stage."""
-    models = [done for done in chain.done if done.model]
-    artifacts = [Artifact(chain.artifact(done), THREADS) for done in models]
+def measure(pipeline: Pipeline, task: Task) -> dict[str, Measured]:
+    """Measure all models of a pipeline; keys are the names of their results."""
+    models = [result for result in pipeline.results if result.model]
+    artifacts = [Artifact(pipeline.artifact(result), THREADS) for result in models]
     speeds = {rows: _milliseconds(artifacts, task.x, rows) for rows in LATENCY_ROWS}
     found = {}
-    for place, (done, artifact) in enumerate(zip(models, artifacts, strict=True)):
+    for place, (result, artifact) in enumerate(zip(models, artifacts, strict=True)):
         scores = row_scores(artifact.predict(task.x)["outputs"], task)
-        parameters, nonzero = _weights(chain, done)
-        found[done.name] = Measured(
-            evaluate(str(chain.path(done)), chain.trust)[0],
+        found[result.name] = Measured(
+            evaluate(str(pipeline.path(result)), pipeline.trust)[0],
             scores,
-            interval(scores),
-            parameters,
-            nonzero,
+            bootstrap_interval(scores),
+            *_count_parameters(pipeline, result),
             artifact.path.stat().st_size,
             {rows: speeds[rows][place] for rows in LATENCY_ROWS},
         )
@@ -95,10 +96,32 @@ def measure(chain: Pipeline, task: Task) -> dict[str, Measured]:
 
 
 def row_scores(outputs: Array, task: Task) -> Numbers:
-    """What the metric is the mean of, one a test row; outputs (n, out_features)."""
+    """Return the score of each test row for outputs (n, out_features)."""
     if task.rises:
         return (outputs.argmax(1) == task.y).astype(np.float64)
     return ((outputs.astype(np.float64) - task.y) ** 2).mean(1)
+
+
+def bootstrap_interval(values: Numbers) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean of values (rows,)."""
+    rng, rows = np.random.default_rng(SEED), len(values)
+    means = [values[rng.integers(rows, size=rows)].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def learning_curves(pipeline: Pipeline) -> dict[str, list[float]]:
+    """Return the validation loss after each epoch, from TensorBoard's files, of each run that logged it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns about the repeated points of a resumed run
+    curves = {}
+    for result in pipeline.results:
+        if result.model and pipeline.path(result).is_dir():
+            events = EventAccumulator(str(pipeline.path(result)), size_guidance={"scalars": 0}).Reload()
+            if "val/loss" in events.Tags()["scalars"]:
+                curves[result.name] = [point.value for point in events.Scalars("val/loss")]
+    return curves
 
 
 def _milliseconds(artifacts: Sequence[Artifact], x: Array, rows: int) -> list[float]:
@@ -106,10 +129,9 @@ def _milliseconds(artifacts: Sequence[Artifact], x: Array, rows: int) -> list[fl
     return latencies([artifact.predict for artifact in artifacts], [batch] * len(artifacts))
 
 
-def _weights(chain: Pipeline, done: StageResult) -> tuple[int, int]:
-    """Parameters of a model's net, and those that are not 0; of an artifact, those of the run that it was made of."""
-    path: Path = chain.path(done)
-    if not path.is_dir():
-        path = chain.path(next(each for each in chain.done if each.name == done.source))
-    weights = list(load_model(read_checkpoint(find_checkpoint(str(path))), trusted=None).net.parameters())
-    return sum(each.numel() for each in weights), sum(int(each.count_nonzero()) for each in weights)
+def _count_parameters(pipeline: Pipeline, result: StageResult) -> tuple[int, int]:
+    """Count the parameters of a net, and those that are not 0; for an ONNX file, of the run it was made from."""
+    while not pipeline.path(result).is_dir():
+        result = next(each for each in pipeline.results if each.name == result.source)
+    parameters = list(load_run(str(pipeline.path(result))).net.parameters())
+    return sum(each.numel() for each in parameters), sum(int(each.count_nonzero()) for each in parameters)

@@ -1,32 +1,34 @@
-"""A report as one page that opens from disk: no script, and nothing from elsewhere."""
+"""The report as one HTML page, which opens from disk: without scripts, and without anything from elsewhere."""
 
 from html import escape
 from typing import Any
 
-from project.pipeline.report.bootstrap import LEVEL, RESAMPLES
-from project.pipeline.report.drawing import Point, lines, trade_off
-from project.pipeline.report.style import STYLE
-from project.pipeline.report.table import cell, headings, quality, told
+from project.pipeline.report.figures import Point, curves_figure, trade_off
+from project.pipeline.report.measure import LEVEL, RESAMPLES
+from project.pipeline.report.style import STYLE, THEME
+from project.pipeline.report.table import cell, format_metric, headings, summary_line
+
+SERIES = sum(name.startswith("c") and name[1:].isdigit() for name in THEME)
 
 
-def page(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
-    """The whole page.
+def page(report: dict[str, Any], curves: dict[str, list[float]]) -> str:
+    """Return the whole page.
 
     Args:
-        found: What report.json holds.
-        curves: Of each run, the validation loss after each epoch.
+        report: The contents of report.json.
+        curves: Validation loss after each epoch, by run.
     """
-    title = f"Life cycle: {escape(found['title'])}"
+    title = f"Life cycle: {escape(report['title'])}"
     body = [
-        f"<h1>{title}</h1><p>{escape(told(found))}</p>",
-        _tiles(found),
+        f"<h1>{title}</h1><p>{escape(summary_line(report))}</p>",
+        _tiles(report),
         "<h2>Stages</h2>",
-        _table(found),
-        "<h2>What is paid, and what is got</h2>",
-        _pictures(found, curves),
-        "<h2>Stage by stage</h2><p>Each line does one stage by itself.</p>",
-        _commands(found),
-        f"<h2>How it was measured</h2>{_method(found)}",
+        _table(report),
+        "<h2>Quality against cost</h2>",
+        _pictures(report, curves),
+        "<h2>Commands</h2><p>Each command runs one stage by itself.</p>",
+        _commands(report),
+        f"<h2>Method</h2>{_method(report)}",
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
@@ -35,90 +37,91 @@ def page(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
     )
 
 
-def number(name: str) -> str:
-    """What a stage is called in pictures: the number that its name begins with."""
-    return name.split("_")[0]
-
-
-def _tiles(found: dict[str, Any]) -> str:
-    it = found["summary"]
+def _tiles(report: dict[str, Any]) -> str:
+    summary = report["summary"]
     tiles = {
-        f"test {found['metric']}, from {quality(it['metric_first'])}": quality(it["metric_last"]),
-        "times smaller": f"{it['times_smaller']:.1f}",
-        "times as fast, batches of 64": f"{it['times_faster_64']:.1f}",
-        "seconds for all of it": f"{it['seconds']:.0f}",
+        f"test {report['metric']}, from {format_metric(summary['metric_first'])}": format_metric(
+            summary["metric_last"]
+        ),
+        "times smaller": f"{summary['times_smaller']:.1f}",
+        "times as fast, batches of 64": f"{summary['times_faster_64']:.1f}",
+        "seconds for all stages": f"{summary['seconds']:.0f}",
     }
     return '<div class="tiles">' + "".join(f"<p><b>{b}</b>{escape(name)}</p>" for name, b in tiles.items()) + "</div>"
 
 
-def _table(found: dict[str, Any]) -> str:
-    titles = headings(found["metric"])
-    del titles["interval"]  # stands below the metric
-    lines_ = []
-    for row in found["rows"]:
-        kind = {True: "gain", False: "none", None: ""}[row["gain"]]
+def _table(report: dict[str, Any]) -> str:
+    titles = headings(report["metric"])
+    del titles["interval"]  # it is shown below the metric
+    lines = []
+    for row in report["rows"]:
         cells = []
         for key, title in titles.items():
             text, below = escape(cell(row, key)), ""
             if key == "name":
-                text, below = _named(row), f"of {row['source'].partition('_')[2]}" if row["source"] else ""
+                text, below = _marked(row), f"of {row['source'].partition('_')[2]}" if row["source"] else ""
             elif key == "metric":
                 below = cell(row, "interval")
             text += f"<small>{escape(below)}</small>" if below else ""
             cells.append(
                 f'<td class="{key}{"" if text else " empty"}" data-title="{escape(title)}"><span>{text}</span></td>'
             )
-        lines_.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
+        kind = {True: "gain", False: "loss", None: ""}[row["gain"]]
+        lines.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
     head = "".join(f'<th class="{key}">{escape(title)}</th>' for key, title in titles.items())
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines_)}</tbody></table></div>'
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def _named(row: dict[str, Any]) -> str:
-    """A stage's mark, and its kind."""
-    return _mark(row) + escape(row["stage"])
+def _number(name: str) -> str:
+    """The number that the name of a result begins with; it stands for the stage in figures."""
+    return name.partition("_")[0]
 
 
-def _mark(row: dict[str, Any]) -> str:
-    return f'<i class="mark m{number(row["name"])}">{number(row["name"])}</i>'
+def _marked(row: dict[str, Any]) -> str:
+    """The number of a stage in its colour, and its name."""
+    number = _number(row["name"])
+    color = f"var(--c{(int(number) - 1) % SERIES + 1})"
+    return f'<i class="mark" style="background:{color}">{number}</i>{escape(row["stage"])}'
 
 
-def _pictures(found: dict[str, Any], curves: dict[str, list[float]]) -> str:
-    models, metric = [row for row in found["rows"] if "bytes" in row], found["metric"]
-    y_title = f"test {metric} ({'more' if found['rises'] else 'less'} is better)"
+def _pictures(report: dict[str, Any], curves: dict[str, list[float]]) -> str:
+    models, metric = [row for row in report["rows"] if "bytes" in row], report["metric"]
+    y_title = f"test {metric} ({'higher' if report['rises'] else 'lower'} is better)"
     pictures = []
     for key, x_title in {"bytes": "bytes of the ONNX file", "milliseconds_64": "ms for 64 rows, one thread"}.items():
-        points = [Point(number(row["name"]), row[key], row["metric"], *row["interval"]) for row in models]
-        pictures.append((trade_off(points, x_title, y_title, found["rises"]), models))
+        points = [Point(_number(row["name"]), row[key], row["metric"], *row["interval"]) for row in models]
+        pictures.append((trade_off(points, x_title, y_title, report["rises"]), x_title, models))
     if curves:
-        named = {number(name): curve for name, curve in curves.items()}
         runs = [row for row in models if row["name"] in curves]
-        pictures.append((lines(named, "epoch", "validation loss"), runs))
-    figures = []
-    for picture, shown in pictures:
-        legend = "".join(f"<span>{_named(row)}</span>" for row in shown)
-        figures.append(f"<figure>{picture}<figcaption>{legend}</figcaption></figure>")
+        numbered = {_number(name): curve for name, curve in curves.items()}
+        pictures.append((curves_figure(numbered, "epoch", "validation loss"), "epoch", runs))
+    figures = [
+        f'<figure role="img" aria-label="{escape(name)}">{picture}'
+        f"<figcaption>{''.join(f'<span>{_marked(row)}</span>' for row in shown)}</figcaption></figure>"
+        for picture, name, shown in pictures
+    ]
     return (
-        f'<div class="pictures">{"".join(figures)}</div><p class="note">The line joins the models that no other one '
-        "beats at no more cost (Pareto front); bars are 95 % intervals.</p>"
+        f'<div class="pictures">{"".join(figures)}</div><p class="note">The dashed line joins the models that no other '
+        "model beats at no more cost (Pareto front); bars are 95 % intervals.</p>"
     )
 
 
-def _commands(found: dict[str, Any]) -> str:
+def _commands(report: dict[str, Any]) -> str:
     return "".join(
-        f'<p class="what">{_named(row)}</p><pre>{escape(row["command"])}</pre>'
-        for row in found["rows"]
+        f'<p class="what">{_marked(row)}</p><pre>{escape(row["command"])}</pre>'
+        for row in report["rows"]
         if row["command"]
     )
 
 
-def _method(found: dict[str, Any]) -> str:
-    score = "whether the class is right" if found["rises"] else "the squared error, averaged over targets"
+def _method(report: dict[str, Any]) -> str:
+    score = "whether the class is right" if report["rises"] else "the squared error, averaged over targets"
     return (
-        f"<p>All models answered the same {found['test_rows']:,} test rows. Intervals are {LEVEL} % percentile "
+        f"<p>All models predict the same {report['test_rows']:,} test rows. Intervals are {LEVEL} % percentile "
         "bootstrap intervals (Efron 1979; Efron &amp; Tibshirani 1993, section 13.3) of the mean over rows of "
-        f"{score}, from {RESAMPLES:,} resamples of the rows with a fixed seed. They tell of the choice of test rows, "
-        "and not of that of the training's seed. Two models are compared row by row: where the interval of their "
-        "difference holds 0, it is within chance. Bytes are those of the ONNX file. Milliseconds are medians of ONNX "
-        "Runtime on one thread of this machine's CPU, all models in turn. Requests were of one row each, by one "
-        "client, one after another.</p>"
+        f"{score}, from {RESAMPLES:,} resamples of the rows with a fixed seed. They cover the choice of the test "
+        "rows, not the choice of the training seed. Two models are compared row by row: if the interval of their "
+        "difference contains 0, the difference may be due to chance. Bytes are those of the ONNX file. Milliseconds "
+        "are medians of ONNX Runtime on one thread of this machine's CPU, measured for all models in turn. Requests "
+        "have one row each and are sent by one client, one after another.</p>"
     )

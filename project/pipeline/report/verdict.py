@@ -1,67 +1,70 @@
-"""What a stage has gained, said so that it is true: no difference is named that chance may have made."""
+"""Verdicts on stages: better, worse or no difference first, then the numbers."""
 
 from typing import NamedTuple
 
-from project.inference.compare import LATENCY_ROWS
-from project.pipeline.report.bootstrap import interval
-from project.pipeline.report.measure import Measured, Task
-from project.pipeline.report.table import quality
+from project.inference.compare import LATENCY_ROWS, NOTICEABLE
+from project.pipeline.report.measure import Measured, Task, bootstrap_interval
+from project.pipeline.report.table import format_metric
 
-NOTHING = 1e-6  # of a difference, as part of the metric of a model that knows nothing
-GAIN = 1.1  # below it, a difference in size or speed is none worth naming
+ZERO = 1e-6  # a smaller difference, as a fraction of the metric of a constant answer, is none
 
 
 class Verdict(NamedTuple):
-    """Whether a stage has gained anything, and what.
+    """What a stage gained.
 
     Attributes:
-        gain: Whether; None where the stage is not there to gain.
-        told: In a sentence.
+        gain: True for a gain, False for none or a loss, None for a trade-off or a stage without a model of its own.
+        text: The same in words.
     """
 
     gain: bool | None
-    told: str
+    text: str
 
 
 def of_training(now: Measured, task: Task) -> Verdict:
-    """Of the first net, beside one that always gives the same answer."""
+    """Compare the first model with one that always gives the same answer."""
     value = now.metrics[f"test/{task.metric}"]
     better = now.interval[0] > task.naive if task.rises else now.interval[1] < task.naive
-    naive = "the commonest class" if task.rises else "the training mean"
-    return Verdict(better, f"{task.metric} {quality(value)}, and {quality(task.naive)} of always answering {naive}")
+    constant = "the most frequent class" if task.rises else "the training mean"
+    numbers = f"{task.metric} {format_metric(value)} against {format_metric(task.naive)}"
+    return Verdict(better, f"{'better' if better else 'no better'} than always predicting {constant}: {numbers}")
 
 
-def of_ensemble(now: Measured, before: Measured, name: str, task: Task) -> Verdict:
-    """Of several nets as one, which cost more: quality alone counts."""
-    direction, told = compared(now, before, name, task)
-    return Verdict(direction > 0, told)
+def of_quality(now: Measured, before: Measured, name: str, task: Task) -> Verdict:
+    """Compare the quality alone."""
+    direction, text = compare_quality(now, before, name, task)
+    return Verdict(direction > 0, text)
 
 
 def of_compression(now: Measured, before: Measured, name: str, task: Task) -> Verdict:
-    """Of what is to make a model smaller or faster."""
+    """Compare quality, size and speed. Worse quality for a smaller or faster model is a trade-off, and no gain."""
+    direction, text = compare_quality(now, before, name, task)
     smaller = before.bytes / now.bytes
     faster = {rows: before.milliseconds[rows] / now.milliseconds[rows] for rows in LATENCY_ROWS}
-    parts = [f"{smaller:.1f} times smaller" if smaller >= GAIN else _worse(smaller, "larger", "no smaller")]
-    for rows, ratio in faster.items():
-        told = f"{ratio:.1f} times faster" if ratio >= GAIN else _worse(ratio, "slower", "no faster")
-        parts.append(f"{told} at {rows} row{'s' * (rows > 1)}")
-    parts[-1] += f"; {compared(now, before, name, task)[1]}"
-    return Verdict(max(smaller, *faster.values()) >= GAIN, ", ".join(parts))
+    parts = [_ratio(smaller, "smaller", "larger")]
+    parts += [f"{_ratio(speed, 'faster', 'slower')} at {n} row{'s' * (n > 1)}" for n, speed in faster.items()]
+    saves = max(smaller, *faster.values()) >= NOTICEABLE
+    gain = (direction > 0 or saves) if direction >= 0 else (None if saves else False)
+    return Verdict(gain, f"{text}; {', '.join(parts)}")
 
 
-def _worse(ratio: float, arg: str, neither: str) -> str:
-    return f"{1 / ratio:.1f} times {arg}" if ratio <= 1 / GAIN else neither
+def _ratio(ratio: float, gain: str, loss: str) -> str:
+    if ratio >= NOTICEABLE:
+        return f"{ratio:.1f} times {gain}"
+    return f"{1 / ratio:.1f} times {loss}" if ratio <= 1 / NOTICEABLE else f"no {gain}"
 
 
-def compared(now: Measured, before: Measured, name: str, task: Task) -> tuple[int, str]:
-    """Whether quality is better (1), worse (-1) or neither beyond chance (0), row by row, and the same in args."""
-    low, high = interval(now.scores - before.scores)
+def compare_quality(now: Measured, before: Measured, name: str, task: Task) -> tuple[int, str]:
+    """Compare two models row by row.
+
+    Returns:
+        1 if quality is better beyond chance, -1 if it is worse, 0 otherwise; and the same in words.
+    """
+    low, high = bootstrap_interval(now.scores - before.scores)
     difference = now.metrics[f"test/{task.metric}"] - before.metrics[f"test/{task.metric}"]
+    if max(abs(low), abs(high), abs(difference)) < ZERO * task.naive:
+        return 0, f"no difference from {name} in {task.metric}"
     direction = (low > 0) - (high < 0) if task.rises else (high < 0) - (low > 0)
-    meaning = {1: "better", -1: "worse", 0: "within chance"}[direction]
-    beside, *ends = (_signed(value, task) for value in (difference, low, high))
-    return direction, f"{task.metric} {beside} ({' to '.join(ends)}) beside {name}: {meaning}"
-
-
-def _signed(difference: float, task: Task) -> str:
-    return "0" if abs(difference) < NOTHING * task.naive else f"{difference:+.2g}"
+    relation = {1: "better than", -1: "worse than", 0: "no difference beyond chance from"}[direction]
+    numbers = f"{task.metric} {difference:+.2g} (95 % interval {low:+.2g} to {high:+.2g})"
+    return direction, f"{relation} {name}: {numbers}"

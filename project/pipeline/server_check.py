@@ -1,0 +1,128 @@
+"""Check a server: its answers, its start-up time, its requests per second, and how it stops."""
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from project.inference.open_run import open_run
+from project.runtime.errors import UserError
+from project.serving.artifact import Array, Artifact
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "serve.py"
+TOLERANCE = 1e-5, 1e-6  # the server may use more threads, which changes the order of sums
+CHECKED_ROWS, REQUEST_SECONDS, STOP_SECONDS = 256, 2.0, 30.0
+
+
+def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Sequence[str]) -> dict[str, float]:
+    """Start a server, compare its answers with the file's own, count requests, and stop it with SIGTERM.
+
+    Args:
+        path: The ONNX file.
+        flags: Flags of scripts/serve.py.
+        reference: The run whose test rows are sent.
+        trust: `--trust` flags for the run.
+
+    Returns:
+        `start_seconds` until the first answer; `requests_per_second` with one row each, sent by one client one after
+        another; `rows_checked`.
+
+    Raises:
+        UserError: If the server does not start, answers differently, or does not exit with status 0.
+    """
+    rows = open_run(str(reference), trust).datamodule.splits.test.x[:CHECKED_ROWS].numpy()
+    artifact = Artifact(path)
+    started = time.perf_counter()
+    with _server(path, flags) as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STOP_SECONDS)
+        first = _numbers(_ask(connection, rows[:1]), artifact)
+        start_seconds = time.perf_counter() - started
+        # Batch by batch: with dynamic quantization, an answer depends on the other rows of its batch.
+        for found, batch in ((first, rows[:1]), (_numbers(_ask(connection, rows), artifact), rows)):
+            expected = _expected(artifact, batch)
+            if found.shape != expected.shape or not np.allclose(found, expected, *TOLERANCE):
+                raise UserError(f"{path}: the server's predictions for test rows differ from the file's own")
+        rate = _requests_per_second(lambda body: _post(connection, body), rows)
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{path}: the server did not stop within {STOP_SECONDS:.0f} s after SIGTERM") from None
+    if status:
+        raise UserError(f"{path}: the server exited with status {status} after SIGTERM, expected 0")
+    return {"start_seconds": start_seconds, "requests_per_second": rate, "rows_checked": len(rows)}
+
+
+@contextmanager
+def _server(path: Path, flags: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A running server and its port."""
+    args = [sys.executable, str(SCRIPT), str(path), "--port", "0", *flags]
+    with subprocess.Popen(
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_exit_with_parent()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            found = re.search(r"http://.*:(\d+)$", process.stdout.readline().strip())
+            if found is None:
+                raise UserError(f"{path}: the server did not start: {' '.join(process.stderr.read().split())}")
+            yield process, int(found[1])
+        finally:
+            process.kill()
+
+
+def _exit_with_parent() -> Callable[[], None] | None:
+    """Send the child SIGTERM when its parent process ends in any way; only Linux can."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    library, death_signal = ctypes.CDLL(None), 1  # PR_SET_PDEATHSIG of prctl(2)
+    return lambda: library.prctl(death_signal, signal.SIGTERM)
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes) -> bytes:
+    connection.request("POST", "/predict", body, {"content-type": "application/json"})
+    response = connection.getresponse()
+    text = response.read()
+    if response.status != 200:
+        raise UserError(f"the server answered a test row with {response.status}: {text[:200].decode(errors='replace')}")
+    return text
+
+
+def _body(rows: Array) -> bytes:
+    return json.dumps({"rows": rows.tolist()}).encode()
+
+
+def _ask(connection: http.client.HTTPConnection, rows: Array) -> list[Any]:
+    return json.loads(_post(connection, _body(rows)))["predictions"]
+
+
+def _numbers(predictions: list[Any], artifact: Artifact) -> Array:
+    """Predictions (rows, targets), or probabilities (rows, classes)."""
+    if artifact.metadata["class_names"] is not None:
+        predictions = [prediction["probabilities"] for prediction in predictions]
+    return np.array([list(prediction.values()) for prediction in predictions], np.float32)
+
+
+def _expected(artifact: Artifact, rows: Array) -> Array:
+    return artifact.predict(rows)["outputs" if artifact.metadata["class_names"] is None else "probabilities"]
+
+
+def _requests_per_second(post: Callable[[bytes], bytes], rows: Array) -> float:
+    bodies = [_body(rows[number : number + 1]) for number in range(len(rows))]
+    count, started = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - started) < REQUEST_SECONDS:
+        post(bodies[count % len(bodies)])
+        count += 1
+    return count / seconds

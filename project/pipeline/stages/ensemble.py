@@ -1,0 +1,59 @@
+"""Train several copies of the experiment's network in one fit; their mean is one model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from project.pipeline.stage import Options, Stage, fit
+from project.runtime.arguments import boolean
+from project.runtime.ranges import IntFromTwo
+
+if TYPE_CHECKING:
+    from project.pipeline.record import Pipeline, StageResult
+    from project.pipeline.report.measure import Measured, Task
+    from project.pipeline.report.verdict import Verdict
+
+MEMBERS = 3  # in a pipeline, unless given
+
+
+class Ensemble(Stage):
+    """Trains members side by side."""
+
+    name = "ensemble"
+    options: ClassVar[dict[str, Options]] = {
+        "members": {
+            "type": IntFromTwo,
+            "help": "number of copies of one network to train jointly, each from its own seed",
+        },
+        "bootstrap": {
+            "type": boolean,
+            "nargs": "?",
+            "const": True,
+            "metavar": "true|false",
+            "help": "train each member on its own bootstrap sample of the rows",
+        },
+    }
+    trains = True
+    needs_run = False
+
+    def run(self, pipeline: Pipeline, result: StageResult, options: Options, flags: list[str]) -> None:
+        """Train the members in the stage's folder."""
+        from project.stages.base import LINEAR
+        from project.stages.ensemble import train_jointly
+
+        model = pipeline.plan.config["model"]
+        # Copies of a linear net all start at zero: without samples of their own they would stay identical.
+        linear = model["init_args"].get("net", LINEAR)["class_path"] == LINEAR["class_path"]
+        members, bootstrap = options.get("members", MEMBERS), options.get("bootstrap", linear)
+        args = ["--config", str(pipeline.experiment), *flags, *pipeline.trust]
+        result.command = self.command("--members", members, *["--bootstrap"] * bootstrap, *args)
+        fit(pipeline, result, lambda run: train_jointly(members, bootstrap, args, run))
+
+    def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
+        """Compare with one network: an ensemble costs more, so only its quality counts."""
+        from project.pipeline.report.verdict import of_quality, of_training
+
+        single = next((each for each in pipeline.results if each.stage == "train" and each.model), None)
+        if single is None:
+            return of_training(measured[result.name], task)
+        return of_quality(measured[result.name], measured[single.name], single.name, task)

@@ -1,0 +1,34 @@
+"""Train the experiment; the first run of a pipeline, from which the other stages start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from project.pipeline.stage import Options, Stage, fit
+
+if TYPE_CHECKING:
+    from project.pipeline.record import Pipeline, StageResult
+    from project.pipeline.report.measure import Measured, Task
+    from project.pipeline.report.verdict import Verdict
+
+
+class Train(Stage):
+    """Trains the network of the experiment."""
+
+    name = "train"
+    trains = True
+    needs_run = False
+
+    def run(self, pipeline: Pipeline, result: StageResult, options: Options, flags: list[str]) -> None:
+        """Train in the stage's folder."""
+        from project.training.train import train
+
+        args = ["--config", str(pipeline.experiment), *flags, *pipeline.trust]
+        result.command = self.command(*args)
+        fit(pipeline, result, lambda run: train(args, folder=run))
+
+    def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
+        """Compare with a model that always gives the same answer."""
+        from project.pipeline.report.verdict import of_training
+
+        return of_training(measured[result.name], task)
