@@ -1,3 +1,3 @@
-"""Settings as YAML and as flags: parsing, trust, and errors about flags."""
+"""The configuration as YAML and flags: parsing, trust, and errors about flags."""
 
-import project.config.ranges  # noqa: F401  (parsers know these types from here on)
+import project.config.ranges  # noqa: F401  (registers the range types)

@@ -1,4 +1,4 @@
-"""Teach jsonargparse the types of `project.runtime.ranges`, so that signatures may use them."""
+"""Registration of the types of `project.runtime.ranges` with jsonargparse, for use in signatures."""
 
 from argparse import ArgumentTypeError
 from typing import Any

@@ -1,4 +1,4 @@
-"""The configuration of a run, as YAML and as flags."""
+"""Reading and writing configurations as YAML."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ SECTIONS = (
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Plain data out of YAML.
+    """Parse YAML into plain data.
 
     Args:
         text: YAML.
-        name: Where it comes from, for errors.
+        name: Name of the source, for the message.
 
     Raises:
-        UserError: If it is not YAML, makes other than plain data, or is nested too deep or unfolds to too much.
+        UserError: If the text is not YAML of plain data, is nested too deep, or its aliases unfold to too much.
     """
     try:
         check_yaml(text)
@@ -46,11 +46,11 @@ def read_yaml(text: str, name: str) -> Any:
 
 
 def check_yaml(text: str) -> None:
-    """Raise a YAMLError where YAML is nested too deep, or its aliases make it stand for far more than its text.
+    """Raise a YAMLError if YAML is nested too deep, or if its aliases unfold to far more than the text.
 
-    Events are followed without building anything: parsers of YAML recurse, and references to references multiply.
+    Only events are read, and nothing is built: parsers recurse, and aliases of aliases grow exponentially.
     """
-    open_sizes: list[tuple[str | None, int]] = []  # anchors and sizes of the collections around an event
+    open_sizes: list[tuple[str | None, int]] = []  # anchor and size of each collection that is open
     sizes: dict[str, int] = {}  # by anchor
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -62,7 +62,7 @@ def check_yaml(text: str) -> None:
             anchor, size = open_sizes.pop()
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise yaml.YAMLError(f"there is no *{event.anchor} before its use")
+                raise yaml.YAMLError(f"alias *{event.anchor} has no anchor before it")
             anchor, size = None, sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
@@ -82,12 +82,12 @@ def _load_checked(text: str) -> Any:
 
 
 _load_yaml = get_loader("yaml")
-# Files that a configuration names in place of a section are read by jsonargparse alone.
+# A configuration may name a file in place of a section, which only jsonargparse reads.
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
 def yaml_of(args: Sequence[str]) -> dict[str, Any]:
-    """What the YAML files (or texts) among flags hold at their top level."""
+    """Return the top-level sections of the YAML files (or texts) among flags."""
     found: dict[str, Any] = {}
     for flag, value in pairwise([*args, ""]):
         if not flag.startswith(("--config", "-c")):
@@ -96,7 +96,7 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
         name, text = ("--config", value) if "\n" in value else (value, _text_of(value))
         sections = read_yaml(text, name)
         if not isinstance(sections, dict | None):
-            raise UserError(f"{name}: holds no settings")
+            raise UserError(f"{name}: no settings in it; expected sections such as model and data")
         found |= sections or {}
     return found
 
@@ -105,11 +105,11 @@ def _text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path[:200]}: not a file of text: {error}") from error
+        raise UserError(f"{path[:200]}: not a text file: {error}") from error
 
 
 def with_plain_values(config: Namespace) -> Namespace:
-    """A configuration whose defaults are as YAML can say them: Lightning has some that are devices or enumerations."""
+    """Replace values that YAML cannot express: some of Lightning's defaults are devices or enumerations."""
     config = config.clone()
     for key, value in config.items():
         if isinstance(value, Enum):
@@ -122,7 +122,7 @@ def with_plain_values(config: Namespace) -> Namespace:
 
 
 def with_full_paths(config: Namespace) -> Namespace:
-    """A configuration whose files are found from any folder."""
+    """Make the paths in a configuration absolute."""
     config = config.clone()
     places = [(config.data.init_args, name) for name in ("path", "val_path", "test_path")]
     places += [(config.model.init_args, "teacher")]
@@ -131,12 +131,12 @@ def with_full_paths(config: Namespace) -> Namespace:
         if isinstance(paths := section.get(name), list):
             section[name] = [os.path.realpath(path) for path in paths]
         elif paths:
-            section[name] = os.path.realpath(paths)  # Path.resolve dislikes loops
+            section[name] = os.path.realpath(paths)  # Path.resolve raises an error at a loop of links
     return config
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Nested settings as one level of dotted names; classes by their short name, None left out."""
+    """Flatten nested settings to dotted names, with classes by their short name and without None."""
     flat: dict[str, Value] = {}
     for key, value in config.items():
         name = prefix if key == "class_path" else f"{prefix}.{key}".lstrip(".").removesuffix(".init_args")

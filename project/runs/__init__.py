@@ -1,1 +1,1 @@
-"""A run on disk: read, write, resume, and checkpoint files that survive."""
+"""A run on disk: reading, writing, resuming, and atomic checkpoint files."""

@@ -1,4 +1,4 @@
-"""A run on disk: `lightning_logs/version_N/` with config.yaml, metrics.json and checkpoints/{best,last}.ckpt."""
+"""Checkpoints: reading one, and loading the model in it."""
 
 import pickle
 import zipfile
@@ -19,11 +19,12 @@ from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA
 from project.runs.checkpoint_checks import check_entries, check_files, check_plain
 from project.runs.checkpoint_io import verify
+from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 
-# Models that learn from a teacher, and the arguments that are about it.
+# Prefix of the models that learn from a teacher, and their arguments about it.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
-# A checkpoint carries its run's configuration, and what its data looked like, so that it is enough by itself.
+# A checkpoint is self-contained: it holds the configuration of its run and facts about the data.
 CONFIG_KEY, DATA_KEY = "config", "data"
 DATA_ATTRIBUTES = (
     "in_shape",
@@ -42,44 +43,44 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint as plain data, on the CPU.
 
     Raises:
-        UserError: If it is missing, damaged, not a checkpoint, or not one of this project.
+        UserError: If the file is missing or damaged, or is not a checkpoint of this project.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
+    verify(path)
     try:
-        verify(path)
         with zipfile.ZipFile(path) as archive:
-            check_entries(path, archive)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            check_entries(archive, path.stat().st_size)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        check_plain(checkpoint, path.stat().st_size)
+        check_files(checkpoint)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: not a checkpoint of plain data: {str(error).splitlines()[0]}") from error
-    if not isinstance(checkpoint, dict) or not {CONFIG_KEY, DATA_KEY, "state_dict"} <= checkpoint.keys():
-        raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
-    check_plain(path, checkpoint)
-    check_files(path, checkpoint)
-    check_sections(path, checkpoint)
+        raise UserError(f"{path}: not a checkpoint of this project: {str(error).splitlines()[0]}") from error
+    if not _is_complete(path, checkpoint):
+        raise UserError(f"{path}: not a checkpoint of this project; train with scripts/train.py to get one")
     return checkpoint
 
 
-def check_sections(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Raise a UserError unless a checkpoint's own parts are there and of their types."""
-    config = read_yaml(str(checkpoint[CONFIG_KEY]), f"{path}: its configuration")
-    sections = [config.get(name) for name in ("model", "data", "trainer")] if isinstance(config, dict) else [None]
-    parts = [*sections, *(part.get("init_args", {}) for part in sections[:2] if isinstance(part, dict))]
-    data, state = checkpoint[DATA_KEY], checkpoint["state_dict"]
-    if (
-        not all(isinstance(part, dict) for part in (*parts, data, state))
-        or not all(isinstance(config[name].get("class_path"), str) for name in ("model", "data"))
-        or not set(DATA_ATTRIBUTES) <= data.keys()
-        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
-    ):
-        raise UserError(f"{path}: not a checkpoint of this project: train with scripts/train.py to get one")
+def _is_complete(path: Path, checkpoint: Any) -> bool:
+    """Whether the project's own parts of a checkpoint are there and have the right types."""
+    if not isinstance(checkpoint, dict):
+        return False
+    config = read_yaml(str(checkpoint.get(CONFIG_KEY)), f"{path}: its configuration")
+    data, state = checkpoint.get(DATA_KEY), checkpoint.get("state_dict")
+    if not all(isinstance(part, dict) for part in (config, data, state)):
+        return False
+    classes, trainer = [config.get("model"), config.get("data")], config.get("trainer")
+    return (
+        all(isinstance(part, dict) for part in (*classes, trainer))
+        and all(isinstance(part.get("class_path"), str) for part in classes)
+        and all(isinstance(part.get("init_args", {}), dict) for part in classes)
+        and set(DATA_ATTRIBUTES) <= data.keys()
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
+    )
 
 
 def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
-    """The `model` section of a configuration, of what has been learned and not of how: a student's needs no teacher."""
+    """Return the `model` section of a configuration without distillation: a trained student needs no teacher."""
     if not model["class_path"].startswith(DISTILLED):
         return model
     arguments = {name: value for name, value in model["init_args"].items() if name not in DISTILLATION}
@@ -87,16 +88,17 @@ def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> Supervised:
-    """The trained model of a checkpoint, in evaluation mode; its data is not needed.
+    """Return the trained model of a checkpoint, in evaluation mode; its data is not needed.
 
-    Adapters are merged into the weights that they are for, and members of an ensemble are modules of their own.
+    Adapters are merged into the weights of the net, and the members of an ensemble become separate modules.
 
     Args:
         checkpoint: From `read_checkpoint`.
-        trusted: Modules whose classes it may name, beside the known ones; None leaves them as they were granted.
+        trusted: Modules whose classes the checkpoint may name, in addition to the known ones; None keeps the modules
+            that are trusted now.
 
     Raises:
-        UserError: If it names other classes, or arguments that they do not take.
+        UserError: If it names other classes, or arguments that they do not have.
     """
     if trusted is not None:
         allow_imports(trusted)
@@ -118,16 +120,21 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     return model.eval()
 
 
+def load_run(reference: str) -> Supervised:
+    """Return the trained model of a run folder, a checkpoint, or `last`, in evaluation mode."""
+    return load_model(read_checkpoint(find_checkpoint(reference)), trusted=None)
+
+
 def load_weights(model: Supervised, state: Mapping[str, Tensor]) -> None:
-    """Fill a model with weights.
+    """Load weights into a model.
 
     Raises:
-        UserError: If the weights are of another network; the first few that differ are named.
+        UserError: If the weights belong to another network; the message names the first few that differ.
     """
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found:
         names = sorted(name for name in expected | found if expected.get(name) != found.get(name))
         listed = "; ".join(f"{n}: model {expected.get(n)}, checkpoint {found.get(n)}" for n in names[:3])
-        raise UserError(f"the checkpoint's weights are of another network or other data ({listed})")
+        raise UserError(f"the checkpoint's weights belong to another network or other data ({listed})")
     model.load_state_dict(state)

@@ -1,8 +1,8 @@
-"""Checkpoint files that are whole or not there, and that notice damage.
+"""Atomic checkpoint files with a checksum.
 
-A file is written beside its target, flushed to the disk, and only then put in the target's place. At its end, as the
-comment of the zip archive that `torch.save` writes, stands the SHA-256 of all that comes before: a zip's own checksums
-cover neither its headers nor its padding.
+A checkpoint is written to a temporary file in the same folder and flushed to disk, and then replaces its target. The
+comment of the zip archive that `torch.save` writes holds the SHA-256 of everything before it: the checksums of a zip
+archive cover neither its headers nor its padding.
 """
 
 import os
@@ -21,10 +21,10 @@ COMMENT_BYTES = 32  # of a SHA-256
 
 
 class VerifiedCheckpointIO(CheckpointIO):
-    """Writes checkpoints atomically and durably, and reads none that is damaged or holds more than plain data."""
+    """Writes checkpoints atomically and durably, and refuses to read damaged ones or other than plain data."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; until all of it is on the disk, the file before it stays as it is.
+        """Write a checkpoint; the previous file is unchanged until all of the new one is on disk.
 
         Raises:
             UserError: If the file cannot be written, as on a full disk.
@@ -42,14 +42,14 @@ class VerifiedCheckpointIO(CheckpointIO):
             free = shutil.disk_usage(path.parent).free / 2**20
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise UserError(
-                f"{path}: could not be written, with {free:.0f} MiB free on its disk ({reason}): "
-                "what was saved before is intact; make room, and resume it"
+                f"{path}: could not be written, with {free:.0f} MiB free on its disk ({reason}); "
+                "earlier checkpoints are intact: free some space, then resume"
             ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint of plain data, whatever the caller or the environment would allow.
+        """Read a checkpoint of plain data, whatever `weights_only` the caller or the environment sets.
 
         Raises:
             UserError: If it is damaged.
@@ -63,7 +63,7 @@ class VerifiedCheckpointIO(CheckpointIO):
 
 
 def seal(path: Path) -> None:
-    """Write the checksum of a zip archive into its comment, and bring the file to the disk."""
+    """Write the checksum of a zip archive into its comment, and flush the file to disk."""
     with path.open("r+b") as file:
         digest = sha256(file, path.stat().st_size - 2)
         file.write(COMMENT_BYTES.to_bytes(2, "little") + digest)  # replaces the length of the comment, 0 so far
@@ -72,29 +72,31 @@ def seal(path: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Read a file to its end, and compare it with the checksum that stands there.
+    """Compare a file with the checksum at its end.
 
     Raises:
-        UserError: If one bit of it is not as it was written, or it was not written by `VerifiedCheckpointIO`.
+        UserError: If a single bit has changed, or the file was not written by `VerifiedCheckpointIO`.
     """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size - 2 - COMMENT_BYTES
         digest = sha256(file, length) if length > 0 else b""
         if file.read() != COMMENT_BYTES.to_bytes(2, "little") + digest:
-            raise UserError(f"{path}: not a checkpoint of this project, or damaged: take another one of the run")
+            raise UserError(
+                f"{path}: not a checkpoint of this project, or a damaged one; use another checkpoint of the run"
+            )
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left; nobody else may be writing there."""
+    """Remove the temporary files of a process that was killed while writing; no other process may be writing there."""
     for leftover in folder.glob(f"*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of files to the disk, where the system can."""
+    """Flush a folder's list of files to disk, if the operating system can."""
     if os.name == "posix":
-        number = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(number)
+            os.fsync(descriptor)
         finally:
-            os.close(number)
+            os.close(descriptor)

@@ -13,24 +13,24 @@ from project.runtime.files import atomic_write
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-LATEST = "last"  # what users call the newest run
+LATEST = "last"  # as a reference: the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
 LOCK = ".lock"
 OWN_FILES = (LOCK, "config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", "checkpoints/*.unfinished")
 
 
 def remove_own_files(run: Path) -> None:
-    """Remove what a run without checkpoints has written, and folders that are then empty; nobody else's files."""
+    """Remove the files of a run without checkpoints, and its folders if they are then empty."""
     for pattern in OWN_FILES:
         for path in run.glob(pattern):
             path.unlink(missing_ok=True)
     for folder in (run / "checkpoints", run):
-        with contextlib.suppress(OSError):  # it holds something else, or was never there
+        with contextlib.suppress(OSError):  # not empty, or missing
             folder.rmdir()
 
 
 def claim_version(root: Path, kind: str = "version") -> Path:
-    """Make the first unused `version_N` under a folder; another process that asks at the same time gets another."""
+    """Make the first unused `version_N` under a folder; each of several concurrent processes gets its own."""
     while True:
         path = next_version(root, kind)
         with contextlib.suppress(FileExistsError):
@@ -39,20 +39,20 @@ def claim_version(root: Path, kind: str = "version") -> Path:
 
 
 def next_version(root: Path, kind: str = "version") -> Path:
-    """The first unused `version_N`, or `KIND_N`, under a folder."""
+    """Return the first unused `version_N`, or `KIND_N`, under a folder."""
     numbers = [path.name.removeprefix(f"{kind}_") for path in root.glob(f"{kind}_*")]
     return root / f"{kind}_{max((int(number) for number in numbers if number.isdigit()), default=-1) + 1}"
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write metrics.json: one flat object, sorted by name; what is not a finite number becomes null."""
+    """Write metrics.json: one flat object, sorted by name; infinite numbers and NaN become null."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
     with atomic_write(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(finite, indent=2) + "\n")
 
 
 def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]]) -> None:
-    """Write coefficients.csv: one line a coefficient, every number with all its digits."""
+    """Write coefficients.csv: one line per coefficient, with all digits of every number."""
     with (folder / "coefficients.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -60,40 +60,41 @@ def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]
 
 
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
-    """The checkpoint that a user's args mean.
+    """Return the checkpoint file of a run.
 
-    Where `last.ckpt` of a run folder is damaged, the one before it is taken, and the damage told.
+    If `last.ckpt` is damaged, print a warning and return the one before it.
 
     Args:
         reference: A run folder, a checkpoint file, or `last`: the newest run that has a checkpoint.
-        name: Which checkpoint of a run folder; another one is taken where it is missing.
-        root: Where `last` looks for runs.
+        name: Which checkpoint of a run folder; if it is missing, another one is returned.
+        root: Folder of the runs for `last`.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no checkpoint.
     """
     if reference == LATEST:
         found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
         if not found:
-            raise UserError(f"last: no run under {root} has a checkpoint: train one with python scripts/train.py")
+            raise UserError(f"last: no run in {root} has a checkpoint; train one with python scripts/train.py")
         reference = str(max(found, key=lambda path: path.stat().st_mtime_ns).parents[1])
     path = Path(reference)
-    if path.is_file() and path.suffix in ARTIFACTS:
-        raise UserError(f"{path}: an artifact, and no run: give the run that it was made of")
-    if path.is_file():
+    if path.is_file() and path.suffix not in ARTIFACTS:
         return path
-    if not path.exists():
-        raise UserError(f"{path}: no such run or checkpoint")
-    folder = path / "checkpoints"
-    candidates = [folder / file for file in dict.fromkeys([name, LAST, PREVIOUS, BEST]) if (folder / file).is_file()]
-    if not candidates:
-        raise UserError(f"{path}: no checkpoints/{BEST} or {LAST} in it: give the folder of a finished run")
-    if name == BEST:  # another one would be another model
-        return candidates[0]
-    for candidate in candidates:
+    problem = "no such run or checkpoint"
+    if path.is_file():
+        problem = "expected a run, got an exported file; pass the run it was exported from"
+    elif path.exists():
+        problem = f"no checkpoints/{BEST} or {LAST}; pass the folder of a run"
+    for file in dict.fromkeys([name, LAST, PREVIOUS, BEST]):
+        candidate = path / "checkpoints" / file
+        if not candidate.is_file():
+            continue
+        if name == BEST:  # the other checkpoints are different models
+            return candidate
         try:
             verify(candidate)
             return candidate
         except UserError as error:
-            print(f"warning: passed over: {error}", file=sys.stderr)
-    raise UserError(f"{path}: all its checkpoints are damaged: train again")
+            print(f"warning: skipped: {error}", file=sys.stderr)
+            problem = "all checkpoints are damaged; train the run again"
+    raise UserError(f"{path}: {problem}")

@@ -1,10 +1,10 @@
-"""Going on with a run: which one, and that it stays the same run."""
+"""Resuming a run: from which checkpoint, and with which settings and data."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
@@ -13,91 +13,115 @@ from project.runs.folder import LAST, find_checkpoint
 from project.runtime.errors import UserError
 
 DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
+MAX_SHOWN = 80
+
+
+class ResumePoint(NamedTuple):
+    """The point from which training continues; by default the start of a new run.
+
+    Attributes:
+        checkpoint: The checkpoint of a resumed run.
+        epochs: Number of complete epochs.
+        steps: Number of optimizer steps.
+        is_finished: Whether all that is left is to test the model and write the report.
+        optimizer_changes: Arguments of the optimizer that differ from the checkpoint's, with their new values.
+    """
+
+    checkpoint: Path | None = None
+    epochs: int = 0
+    steps: int = 0
+    is_finished: bool = False
+    optimizer_changes: Mapping[str, Any] = {}
+
+
+def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, config: Namespace) -> ResumePoint:
+    """Return the point from which a run is resumed.
+
+    Args:
+        path: Where the checkpoint is.
+        checkpoint: From `read_checkpoint`.
+        saved: The run's own configuration.
+        config: The same, overridden by the args of the command line.
+
+    Raises:
+        UserError: If training is complete, or if a setting changes that may not.
+    """
+    changes = permitted_changes(saved, config, config.resume.allow)
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps = checkpoint["global_step"]
+    complete = _completion(checkpoint, epochs, steps, config.trainer)
+    if complete and (path.parent.name != "checkpoints" or (path.parents[1] / "metrics.json").exists()):
+        raise UserError(f"{path}: {complete}")
+    optimizer = {name.split(".", 1)[1]: value for name, value in changes.items() if name.startswith("optimizer.")}
+    return ResumePoint(path, epochs, steps, complete is not None, optimizer)
+
+
+def _completion(checkpoint: Mapping[str, Any], epochs: int, steps: int, trainer: Namespace) -> str | None:
+    """Return why a run has nothing left to train, and what to do about it; None if it has."""
+    states = [state for state in checkpoint["callbacks"].values() if isinstance(state, dict)]
+    if any(state.get("stopped_epoch") for state in states):
+        return "EarlyStopping has ended training; evaluate the run, or train a new one without EarlyStopping"
+    for unit, done, limit in (("epochs", epochs, trainer.max_epochs), ("steps", steps, trainer.max_steps)):
+        if limit is not None and 0 <= limit <= done:
+            return f"training is complete ({done}/{limit} {unit}); raise --trainer.max_{unit}"
+    return None
 
 
 def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> dict[str, Any]:
-    """Settings in which a resumed run differs from what it was, by name, with their new values.
+    """Return the settings that differ between a run and its continuation, by name, with their new values.
 
     Args:
         before: The run's own configuration.
-        after: The same with the args of the command line.
-        allowed: Settings that may change, such as `batch_size`, or `data` for all of the data's.
+        after: The same, overridden by the args of the command line.
+        allowed: Settings that may change, such as `batch_size`, or `data` for the whole section.
 
     Raises:
-        UserError: If one of them is not allowed, or cannot change: it is named.
+        UserError: If a setting changes that is not allowed to, or that cannot change.
     """
-    changes: dict[str, Any] = {}
     settings = flatten({key: after.as_dict().get(key) for key in SECTIONS})
     names = {part for name in settings for part in (name, *name.split("."))}
     for unknown in set(allowed) - names - {"data"}:
         near = get_close_matches(unknown, names, n=1)
-        raise UserError(f"--resume.allow {unknown}: no such setting" + (f": did you mean {near[0]}?" if near else ""))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"--resume.allow: no setting {unknown!r}{hint}")
     old, new = ({key: with_full_paths(config).as_dict().get(key) for key in SECTIONS} for config in (before, after))
     was, now = flatten(old), flatten(new)
-    for name in sorted(was.keys() | now.keys()):
-        if was.get(name) == now.get(name):
-            continue
-        fixed = name == "optimizer" or name.startswith("lr_scheduler")  # what the state in the checkpoint is of
+    changes = {name: now.get(name) for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)}
+    for name, value in changes.items():
+        fixed = name == "optimizer" or name.startswith("lr_scheduler")  # the checkpoint has their state
         if fixed or not {name, *name.split(".")} & set(allowed):
-            mend = "train anew" if fixed else f"train anew, or give --resume.allow {name}"
-            raise UserError(f"--{name}: a resumed run keeps its {was.get(name)}, and {now.get(name)} was given: {mend}")
-        changes[name] = now.get(name)
+            hint = "train a new run" + ("" if fixed else f", or pass --resume.allow {name}")
+            raise UserError(f"--{name}: a resumed run keeps its {was.get(name)}, got {value}; {hint}")
     return changes
 
 
 def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
-    """Raise a UserError where rows are not those that a run was trained on, though they have the same address.
+    """Raise a UserError if the data has changed since a run was saved, although it has the same path.
 
     Args:
-        saved: What a checkpoint says of its data.
+        saved: Facts about the data, from the checkpoint.
         data: The data module.
         allowed: See `permitted_changes`.
     """
     for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
         was, now = saved.get(name), getattr(data, name, None)
-        if name == "feature_means" and _close(was, now):
+        if name == "feature_means" and _means_equal(was, now):
             continue
         if was != now:
             raise UserError(
-                f"the data has changed since the run was saved: its {name} were {_short(was)} and are {_short(now)}: "
-                "train anew, or give --resume.allow data"
+                f"the data has changed since the run was saved: its {name} were {_short(was)}, now {_short(now)}; "
+                "train a new run, or pass --resume.allow data"
             )
 
 
-def is_finished(checkpoint: Mapping[str, Any], trainer: Namespace, path: Path) -> bool:
-    """Whether a run has nothing left but to be tested and reported, as one that was stopped after its last step.
-
-    Args:
-        checkpoint: From `read_checkpoint`.
-        trainer: The Trainer's arguments.
-        path: Where the checkpoint lies.
-
-    Raises:
-        UserError: If it has nothing left at all.
-    """
-    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    limits = [("max_epochs", epochs, trainer.max_epochs), ("max_steps", checkpoint["global_step"], trainer.max_steps)]
-    reached = [(flag, done, most) for flag, done, most in limits if most is not None and 0 <= most <= done]
-    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict)]
-    early = any(state.get("stopped_epoch") for state in states)
-    if not reached and not early:
-        return False
-    if path.parent.name == "checkpoints" and not (path.parents[1] / "metrics.json").exists():
-        return True
-    if early:
-        raise UserError(f"{path}: EarlyStopping has ended this run: evaluate it, or train anew without it")
-    flag, done, most = reached[0]
-    raise UserError(f"{path}: {done} of --trainer.{flag} {most} are done: give more to go on")
-
-
 def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
-    """The checkpoint that a job goes on from which torchrun has started again; None where there is none.
+    """Return the last checkpoint of the run that torchrun has just restarted; None if it has not.
 
-    It is of the newest run of the same configuration.
+    It is the newest run with the same configuration.
 
     Args:
         root: Folder of runs.
-        config: Gives the job's configuration, as YAML.
+        config: Returns the configuration as YAML.
     """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
@@ -110,8 +134,8 @@ def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
     return find_checkpoint(str(newest), LAST)
 
 
-def _close(was: Any, now: Any) -> bool:
-    """Whether means are the same but for the order of additions."""
+def _means_equal(was: Any, now: Any) -> bool:
+    """Whether means are equal up to rounding, which depends on the order of additions."""
     if not was or not now or len(was) != len(now):
         return bool(was == now)
     return all(abs(a - b) <= 1e-6 * max(abs(a), abs(b)) + 1e-9 for a, b in zip(was, now, strict=True))
@@ -119,4 +143,4 @@ def _close(was: Any, now: Any) -> bool:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) < 80 else f"{text[:77]}…"
+    return text if len(text) < MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}…"

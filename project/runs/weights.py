@@ -1,4 +1,4 @@
-"""Trained weights, from wherever they lie: a run, a checkpoint or a safetensors file."""
+"""Trained weights from a run, a checkpoint or a safetensors file."""
 
 import hashlib
 import json
@@ -17,17 +17,17 @@ from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import LATEST, find_checkpoint
 from project.runtime.errors import UserError
 
-# Of a file of adapters: what its weights are beside, and the names of the two factors of a change.
+# Metadata of a file of adapters, and the names of the two factors of a change of weights.
 BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
 
 
 class Weights(NamedTuple):
-    """What a training can start from.
+    """Pretrained weights.
 
     Attributes:
         state: Tensors by name, as in a model's `state_dict`: `net.net.…` of the network, `net.features.…` and
-            `net.targets.…` of standardisation. Adapters are merged, and members of an ensemble apart.
-        data: What the weights were trained on, as checkpoints keep it; empty where that is not known.
+            `net.targets.…` of standardisation. Adapters are merged, and the members of an ensemble separated.
+        data: Facts about the training data, as in a checkpoint; empty if they are not known.
     """
 
     state: dict[str, Tensor]
@@ -35,14 +35,14 @@ class Weights(NamedTuple):
 
 
 def read_weights(reference: str, like: Net | None = None) -> Weights:
-    """Weights by a user's args.
+    """Read weights.
 
     Args:
-        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file, of all weights or of adapters.
-        like: The same net with fewer units: the least important ones of a run's are left out.
+        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
+        like: The same net with fewer units; the least important units of the run are removed.
 
     Raises:
-        UserError: If there are none, or the net is not the same.
+        UserError: If there are no weights, or they belong to a different net.
     """
     if reference.endswith(".safetensors"):
         return _read_safetensors(Path(reference))
@@ -57,53 +57,48 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
 
 
 def resolve_last(config: Namespace, root: Path) -> None:
-    """Name the run that `last` means now, among those that a configuration learns from: later it means another one.
+    """Replace `last` in a configuration by the run that it means now.
 
     Args:
-        config: Of a training; changed in place.
+        config: Configuration of a training; changed in place.
         root: Folder of runs.
     """
     for section, key in ((config.weights, "path"), (config.model.init_args, "teacher")):
         if value := section.get(key):
-            many = isinstance(value, list)
-            named = [_latest(root) if each == LATEST else each for each in (value if many else [value])]
-            section[key] = named if many else named[0]
-
-
-def _latest(root: Path) -> str:
-    return str(find_checkpoint(LATEST, root=root).parents[1])
+            runs = value if isinstance(value, list) else [value]
+            if LATEST in runs:
+                latest = str(find_checkpoint(LATEST, root=root).parents[1])
+                runs = [latest if run == LATEST else run for run in runs]
+                section[key] = runs if isinstance(value, list) else runs[0]
 
 
 def load_teacher(reference: str, data: Any) -> Standardized:
-    """The net of a run, to learn from it.
+    """Load the net of a run as a teacher.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
-        data: The data module of who learns.
+        data: The student's data module.
 
     Raises:
-        UserError: If it computes something else, or from something else.
+        UserError: If the teacher's inputs or outputs differ from the student's.
     """
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    for name in ("target_names", "class_names"):
-        if (teacher_outputs := checkpoint[DATA_KEY][name]) != (learned := getattr(data, name, None)):
-            raise UserError(
-                f"--model.teacher {reference}: its {name} are {teacher_outputs}, and the student's {learned}"
-            )
     net = load_model(checkpoint, trusted=None).net
+    facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
     if not net.net.accepts(data.in_shape):
-        raise UserError(
-            f"--model.teacher {reference}: takes rows of {net.net.in_shape}, and the student's are {data.in_shape}"
-        )
+        facts["in_shape"] = net.net.in_shape, data.in_shape
+    for name, (teachers, students) in facts.items():
+        if teachers != students:
+            raise UserError(f"--model.teacher {reference}: its {name} is {teachers}, but the student's is {students}")
     return net
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of weights with their names."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of weights and their names."""
+    sha256 = hashlib.sha256()
     for name in sorted(state):
-        found.update(name.encode() + state[name].contiguous().numpy().tobytes())
-    return found.hexdigest()
+        sha256.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -113,21 +108,21 @@ def _read_safetensors(path: Path) -> Weights:
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             facts = file.metadata() or {}
             data = json.loads(facts.get("data", "{}"))
     except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file, or damaged: {error}") from error
+        raise UserError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
     if BASE in facts:
         state = merge_adapter(path, state, facts)
     return Weights(state, data if isinstance(data, dict) else {})
 
 
 def merge_adapter(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str, str]) -> dict[str, Tensor]:
-    """Adapters merged into the weights that they were learned beside."""
+    """Return the weights of the base run with adapters merged into them."""
     state = dict(read_weights(facts[BASE]).state)
     if digest(state) != facts.get(DIGEST):
-        raise UserError(f"{path}: {facts[BASE]} has other weights than those that it adapts")
+        raise UserError(f"{path}: the weights of {facts[BASE]} are not those that it adapts; restore that run")
     for name, value in learned.items():
         weight, _, factor = name.rpartition(".")
         if factor == ADAPTED[0]:

@@ -1,1 +1,1 @@
-"""The process: errors, signals, the console, files, and ranks."""
+"""The process: errors, signals, the console, files and ranks."""

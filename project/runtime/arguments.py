@@ -1,4 +1,4 @@
-"""Command lines of scripts, whose mistakes are told in one line."""
+"""Parsing of the scripts' own flags."""
 
 import argparse
 from typing import Any, NoReturn
@@ -7,11 +7,22 @@ from project.runtime.errors import exit_with_error
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """As argparse's own, without abbreviations: a arg that begins like one of its flags may be meant for train.py."""
+    """Like argparse's, without abbreviated flags: one that looks like an abbreviation may be a flag of train.py."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with exit status 2 and one line on standard error."""
+        """End the process with exit status 2 and one line on stderr."""
         exit_with_error(message.removeprefix("argument "))
+
+
+def boolean(text: str) -> bool:
+    """Parse `true` or `false`, for the type of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is neither.
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"must be true or false, got {text}")
+    return text.lower() == "true"

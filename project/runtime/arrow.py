@@ -1,4 +1,4 @@
-"""Columns of any type as numbers."""
+"""Conversion of Arrow columns of any type to numbers."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,28 +8,26 @@ MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN",
 
 
 class NotANumberError(ValueError):
-    """What is none.
+    """A value, or a whole column, cannot be converted to numbers.
 
     Args:
-        told: What it is instead.
-        row: Index of the first value that is none; None if the whole column is of another kind.
+        problem: The reason.
+        row: Index of the first such value; None if the type of the column has no numbers.
     """
 
-    def __init__(self, told: str, row: int | None = None) -> None:
+    def __init__(self, problem: str, row: int | None = None) -> None:
         self.row = row
-        super().__init__(told)
+        super().__init__(problem)
 
 
 def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as float64, null where a value is missing; numbers in text are taken as numbers.
+    """Convert a column, which may be of text, to float64; missing values become null.
 
     Raises:
-        NotANumberError: If a value or the whole column is none.
+        NotANumberError: If a value cannot be converted, or the type of the column has no numbers.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
-        raise NotANumberError(f"is {column.type}, not a number")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.utf8_trim_whitespace(column)
         column = pc.if_else(pc.is_in(column, MISSING), pa.scalar(None, column.type), column)
@@ -38,12 +36,12 @@ def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         row = _first_text(column)
         raise NotANumberError(f"{column[row].as_py()!r} is not a number", row) from None
-    except pa.ArrowNotImplementedError:  # binary and the like
+    except pa.ArrowNotImplementedError:  # dates, lists and so on
         raise NotANumberError(f"is {column.type}, not a number") from None
 
 
 def _first_text(column: pa.ChunkedArray) -> int:
-    """Index of the first value that is not a number, by bisection: whether a slice converts is one call."""
+    """Return the index of the first value that is not a number, by bisection: one call checks a whole slice."""
     start, stop = 0, len(column)
     while stop - start > 1:
         middle = (start + stop) // 2

@@ -1,4 +1,4 @@
-"""Where tables and progress are shown: a terminal, a file, or a cell of a notebook."""
+"""The console for tables and progress: a terminal, a file, or a notebook cell."""
 
 import sys
 from importlib.util import find_spec
@@ -9,20 +9,20 @@ WIDTH = 120
 
 
 def open_console() -> Console:
-    """Standard output: a terminal, as wide as it is, or plain text of 120 columns, in a notebook's cell, too."""
+    """Return a console on standard output: as wide as the terminal, or 120 columns of plain text elsewhere."""
     return Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else WIDTH,
-        force_terminal=False if in_cell() else None,  # kernels ask for colours, and cells cannot move a cursor
+        force_terminal=False if in_cell() else None,  # kernels ask for colours, but a cell cannot move a cursor
         force_jupyter=False,
     )
 
 
 def in_cell() -> bool:
-    """Whether what is printed goes to a notebook's cell."""
+    """Whether standard output is a notebook cell."""
     return type(sys.stdout).__module__ == "ipykernel.iostream"
 
 
 def shows_widgets() -> bool:
-    """Whether it does, and widgets can be shown there."""
+    """Whether standard output is a notebook cell that can show widgets."""
     return in_cell() and find_spec("ipywidgets") is not None

@@ -1,4 +1,4 @@
-"""What each process of a training has, brought together."""
+"""Communication between the processes of distributed training."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def gather(value: Value) -> list[Value]:
-    """A value of each process, in the order of their ranks; every process must ask at the same time."""
+    """Return the values of all processes, in the order of their ranks; every process must call it."""
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
     values: list[Value] = [value] * dist.get_world_size()

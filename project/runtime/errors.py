@@ -1,4 +1,4 @@
-"""What a user did wrong, told in one line."""
+"""User-facing errors: one line on stderr, exit status 2."""
 
 import sys
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ MAX_LENGTH = 1_000
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; the message names the flag, file, column or row, and the mend."""
+    """A mistake that the user can fix; the message names the flag, file, column or row, and the fix."""
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the process with exit status 2 and one line on standard error when the user made a mistake,
-    or memory does not suffice; and with 128 + n at signal n, where nobody listens to it.
+    """Exit with status 2 and one line on stderr after a user's mistake or when memory runs out.
 
-    Any other exception is a defect of the program and keeps its traceback.
+    Signal n ends the process with status 128 + n, unless training handles it. Any other exception is a defect of the
+    program and keeps its traceback.
     """
     exit_on_signals()
     try:
@@ -31,14 +31,14 @@ def exit_on_user_error() -> Iterator[None]:
             line = f"{mistake.filename}: {mistake.strerror}"
         exit_with_error(line)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's own errors have no class
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's has no class
             raise
         exit_with_error(f"not enough memory: {error}")
 
 
 @contextmanager
 def _exit_on_pending_signal() -> Iterator[None]:
-    """Let a signal end the process although cleaning up after it failed, as what it met half done may not clean up."""
+    """Let a signal end the process even if the clean-up after it raises an exception."""
     try:
         yield
     except Exception as error:
@@ -51,8 +51,8 @@ def _exit_on_pending_signal() -> Iterator[None]:
 
 
 def exit_with_error(line: str) -> NoReturn:
-    """End the process with exit status 2 and one line on standard error."""
-    # What a line quotes may come from a file, with characters that command a terminal.
+    """End the process with exit status 2 and one line on stderr."""
+    # The line may quote a file, whose control characters would reach the terminal.
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
     print(f"error: {line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + ' …'}", file=sys.stderr)
     raise SystemExit(2) from None

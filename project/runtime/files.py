@@ -1,8 +1,8 @@
-"""A file that appears when all of it is there."""
+"""Output files and folders: checks, and atomic writing."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -13,37 +13,53 @@ READ_BYTES = 2**20
 
 
 def check_output(path: Path, suffixes: Sequence[str], source: Path | None = None) -> None:
-    """Raise a UserError unless a file of one of these kinds can be written there, and is not the one that is read."""
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder: give the name of a file")
-    if path.suffix.lower() not in suffixes:
-        raise UserError(f"{path}: give an output file that ends in {' or '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise UserError(f"{path}: is the file that is read: give another name")
+    """Raise a UserError unless a path is a possible output file.
+
+    Args:
+        path: The output file.
+        suffixes: The suffixes that it may have.
+        source: The input file, which it may not be.
+    """
+    problems = {
+        "is a folder; pass the name of a file": path.is_dir(),
+        f"must end in {' or '.join(suffixes)}": path.suffix.lower() not in suffixes,
+        f"no folder {path.parent}; create it, or pass another path": not path.parent.is_dir(),
+        "is the input file; pass another name": (
+            source is not None and path.exists() and source.exists() and path.samefile(source)
+        ),
+    }
+    _refuse(path, problems)
 
 
 def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
-    """Raise a UserError unless a folder is new, empty, or one of a kind.
+    """Raise a UserError unless a folder is new, empty, or already used for the same purpose.
 
     Args:
         path: The folder.
-        kind: What it is to hold, as it is told.
-        mark: Name of a file by which it is known.
-        others: Names that may be there before that one.
+        kind: The purpose, for the message.
+        mark: Name of the file that shows that the folder is used for it.
+        others: Names of files that are written before that one.
     """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file: give a folder")
     entries = path.iterdir() if path.is_dir() else ()
-    names = {entry.name for entry in entries if not entry.name.startswith(".")}  # locks, and what systems leave
-    if mark not in names and names - {*others}:
-        raise UserError(f"{path}: holds something else than {kind}: give a folder that is new or empty")
+    names = {entry.name for entry in entries if not entry.name.startswith(".")}  # not locks and system files
+    problems = {
+        "is a file; pass a folder": path.exists() and not path.is_dir(),
+        f"the folder holds something other than {kind}; pass one that is new or empty": (
+            mark not in names and names - {*others}
+        ),
+    }
+    _refuse(path, problems)
+
+
+def _refuse(path: Path, problems: Mapping[str, object]) -> None:
+    for problem, occurs in problems.items():
+        if occurs:
+            raise UserError(f"{path}: {problem}")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside a path, which takes its place at the end; after an error, nothing has happened."""
+    """Yield a temporary file that replaces the path at the end; after an error, the path is unchanged."""
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
@@ -51,7 +67,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename == str(temporary):  # which no user has heard of
+        if error.filename == str(temporary):  # a name that the user does not know
             error.filename = str(path)
         raise
     finally:

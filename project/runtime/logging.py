@@ -1,34 +1,34 @@
-"""A terminal that shows what the user's run has to say, and not what libraries say of themselves."""
+"""Filters for messages of libraries that do not help the user."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-NEEDLESS_WARNINGS = (
-    r".*does not have many workers",  # rows in memory are gathered fastest without any
-    r".*smaller than the logging interval",  # curves have a point an epoch, whatever the number of batches
-    r".*isinstance\(treespec, LeafSpec\)",  # within Lightning
-    r".*torch.jit.script_method. is deprecated",  # within torch.compile
-    r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler is
-    r".*module\(s\) in eval mode at the start of training",  # frozen norms are meant to be
-    r".*Checkpoint directory .* exists",  # as it does when a run is resumed
+IGNORED_WARNINGS = (
+    r".*does not have many workers",  # rows in memory load fastest without workers
+    r".*smaller than the logging interval",  # a curve has one point per epoch, however many batches there are
+    r".*isinstance\(treespec, LeafSpec\)",  # raised inside Lightning
+    r".*torch.jit.script_method. is deprecated",  # raised inside torch.compile
+    r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler makes it resumable
+    r".*module\(s\) in eval mode at the start of training",  # the norms of frozen layers stay in eval mode on purpose
+    r".*Checkpoint directory .* exists",  # always, when a run is resumed
 )
 
 
 def quiet_lightning() -> None:
-    """Leave out of the terminal what Lightning says of itself."""
+    """Silence Lightning's info messages and warnings that do not help the user."""
     for logger in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    for message in NEEDLESS_WARNINGS:
+    for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    warnings.filterwarnings("error", ".*Using a target size")  # what is broadcast there learns nothing
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # its place in the code helps no user
+    warnings.filterwarnings("error", ".*Using a target size")  # broadcasting would spoil the loss
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without file and line number
 
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Leave out of the terminal what exporters say of themselves; what goes wrong is raised."""
+    """Silence the warnings of exporters; errors are raised as usual."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 MAX_SHOWN = 80
 
-if TYPE_CHECKING:
-    PositiveInt = NonNegativeInt = IntFromTwo = Port = int
-    PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
-    RightOpenUnitInterval = LeftOpenUnitInterval = float
+if TYPE_CHECKING:  # one alias per line: mypy takes chained assignments for variables
+    PositiveInt = int
+    NonNegativeInt = int
+    IntFromTwo = int
+    Port = int
+    PositiveFloat = float
+    NonNegativeFloat = float
+    OpenUnitInterval = float
+    ClosedUnitInterval = float
+    RightOpenUnitInterval = float
+    LeftOpenUnitInterval = float
     RANGES: list[type]
 else:
 

@@ -1,4 +1,4 @@
-"""Asking a training to stop: signals, which it obeys between two steps."""
+"""Signals: they end the process, or stop training between two steps."""
 
 import os
 import signal
@@ -13,28 +13,29 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SI
 
 
 def exit_on_signals() -> None:
-    """Have signals end the process, with what it has to clean up done, and no traceback."""
+    """Let signals end the process after its clean-up, without a traceback."""
 
-    def leave(signum: int, frame: FrameType | None) -> None:
+    def exit_process(signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
         print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
         raise SystemExit(128 + signum)
 
     for number in SIGNALS:
-        signal.signal(number, leave)
+        signal.signal(number, exit_process)
 
 
 def silence_other_threads() -> None:
-    """Have the main thread alone tell what goes wrong: another one may lose a worker while it hands over a batch."""
-    tell = sys.excepthook
-    sys.excepthook = lambda *error: tell(*error) if threading.current_thread() is threading.main_thread() else None
+    """Silence tracebacks from threads other than the main one: one that loads batches may lose its worker."""
+    excepthook = sys.excepthook
+    main = threading.main_thread()
+    sys.excepthook = lambda *error: excepthook(*error) if threading.current_thread() is main else None
 
 
 class Stopped(BaseException):
-    """Training has stopped between two steps, as asked, and has saved where it was.
+    """Training has stopped between two steps, and has saved a checkpoint.
 
     Args:
-        signum: The signal that asked; 0 for a limit on time or steps.
+        signum: The signal that stopped it; 0 for a limit on time or steps.
     """
 
     def __init__(self, signum: int) -> None:
@@ -43,28 +44,28 @@ class Stopped(BaseException):
 
 
 class SignalListener:
-    """Notes the first signal to stop; a second SIGINT ends the process at once.
+    """Remembers the first signal to stop; a second SIGINT ends the process at once.
 
     Attributes:
-        received: The first signal; 0 before there is one.
+        received: The first signal; 0 if there was none.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        self._before: dict[int, object] = {}
+        self._previous: dict[int, object] = {}
 
     def start(self) -> None:
-        """Listen, in the place of whoever did."""
-        if threading.current_thread() is threading.main_thread():  # Python lets no other one listen
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        """Replace the current signal handlers."""
+        if threading.current_thread() is threading.main_thread():  # the only one in which Python sets handlers
+            self._previous = {number: signal.signal(number, self._remember) for number in SIGNALS}
 
     def stop(self) -> None:
-        """Leave signals to whom they were left before."""
-        for number, handler in self._before.items():
+        """Restore the previous signal handlers."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before = {}
+        self._previous = {}
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
         if signum == signal.SIGINT and self.received == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
@@ -73,14 +74,14 @@ class SignalListener:
 
 
 def stop_message(stop: Stopped, steps: int, run: Path | None) -> str:
-    """What the user of a stopped training is told."""
+    """Return the message for the user of a stopped training."""
     if run is None or not run.exists():
-        return f"stopped by {stop} after step {steps}, with nothing saved"
-    return f"stopped by {stop} after step {steps}: go on with --ckpt_path {os.path.relpath(run)}"
+        return f"stopped by {stop} after step {steps}; nothing was saved"
+    return f"stopped by {stop} after step {steps}; resume with --ckpt_path {os.path.relpath(run)}"
 
 
 def exit_with_parent() -> None:
-    """Have this process end when the one ends that Lightning started it from, wherever it is waiting then."""
+    """End this process as soon as the one from which Lightning started it has ended, whatever it is doing."""
     parent = os.getppid()
 
     def watch() -> None:

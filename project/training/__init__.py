@@ -1,1 +1,1 @@
-"""Training, from a command line to a run and its report."""
+"""Training: from a command line to a run and its report."""

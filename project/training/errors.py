@@ -1,4 +1,4 @@
-"""What a training that failed has to say to its user, in one line."""
+"""The user's mistake behind an exception in training."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from project.config.flag_errors import raised_in
 from project.runtime.errors import UserError
 
-# What gloo, NCCL and torch's store say when a process is gone or does not answer.
-LOST = (
+# Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
+LOST_PROCESS = (
     "pair closure",
     "Connection closed by peer",
     "Connection reset",
@@ -19,10 +19,15 @@ LOST = (
     "gloo",
     "TCPStore",
 )
+FLAGS = {  # by the module that raised the exception
+    "torch.optim": "--optimizer or --lr_scheduler: ",
+    "lightning.pytorch.callbacks": "--trainer.callbacks: ",
+    "project.nets": "",
+}
 
 
 def training_error(error: Exception, run: Path | None) -> UserError | None:
-    """The user's mistake, or the mishap, behind an exception that training ended with; None for a defect.
+    """Return the user's mistake, or the outside cause, behind an exception in training; None for a defect.
 
     Args:
         error: The exception.
@@ -33,18 +38,13 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if isinstance(error, MisconfigurationException | UserWarning):
         return UserError(str(error))
     message, module = str(error), raised_in(error)
-    lost = next((arg for arg in LOST if arg in message), None)
+    lost = next((text for text in LOST_PROCESS if text in message), None)
     if lost is None and module.startswith("torch.distributed"):
         lost = message.splitlines()[0] if message else type(error).__name__
     if lost and dist.is_available() and dist.is_initialized():
-        hint = f": resume with --ckpt_path {run}" if run is not None else ""
-        return UserError(f"a process of the training was lost, or did not answer ({lost}){hint}")
+        hint = f"; resume with --ckpt_path {run}" if run is not None else ""
+        return UserError(f"a training process ended or does not answer ({lost}){hint}")
     if message.startswith("Error(s) in loading state_dict"):
-        return UserError(f"the checkpoint's weights are of another network: {message.splitlines()[1].strip()}")
-    if module.startswith("torch.optim"):
-        return UserError(f"--optimizer or --lr_scheduler: {error}")
-    if module.startswith("lightning.pytorch.callbacks"):
-        return UserError(f"--trainer.callbacks: {error}")
-    if module.startswith("project.nets"):
-        return UserError(message)
-    return None
+        return UserError(f"the checkpoint's weights belong to another network: {message.splitlines()[1].strip()}")
+    flag = next((flag for name, flag in FLAGS.items() if module.startswith(name)), None)
+    return None if flag is None else UserError(flag + message)

@@ -1,7 +1,7 @@
-"""What a training run prints at its end: learned against exact, test metrics, where things lie."""
+"""The report at the end of training: learned against exact coefficients, test metrics, and the run's folder."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -32,14 +32,14 @@ def report(
     pretrained: Pretrained,
     metrics: Mapping[str, float],
 ) -> None:
-    """Print what was learned beside what is exactly right, the test metrics, and where the run lies.
+    """Print the learned equation against the exact one, the test metrics, and the folder of the run.
 
     Args:
-        model: With the weights that were tested.
-        data: What it was trained on.
-        run_folder: Knows where the run lies.
-        exact_answer: Knows what was learned by the last epoch.
-        pretrained: Knows what has moved since the weights that training began with.
+        model: The model, with the tested weights.
+        data: The data module that it was trained on.
+        run_folder: Knows the folder of the run.
+        exact_answer: Knows the equation learned by the last epoch.
+        pretrained: Knows the changes to the pretrained weights.
         metrics: All metrics of the run.
     """
     console, exact = open_console(), None
@@ -58,7 +58,7 @@ def report(
 
 
 def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, list[str] | list[float]]:
-    """Each coefficient by name, with its standard error, t value and 95 % confidence interval."""
+    """Return the coefficients by name, with standard errors, t values and 95 % confidence intervals."""
     weight_ends, bias_ends = fit.confidence_interval()
     errors = Equation(fit.standard_errors, fit.bias_standard_errors)
     estimates = Equation(fit.weights, fit.bias)
@@ -73,24 +73,19 @@ def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, l
 
 
 def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegression) -> None:
-    """The coefficients of a solved regression, how sure they are, and how much of the target they explain."""
+    """Print the coefficients of a closed-form regression with their errors, and the R² of each target."""
     fit = model.fit
     if fit is None:
         return
-    method = (
-        f"Ridge regression with alpha {model.alpha:g} (errors leave its bias out)" if model.alpha else "Least squares"
-    )
+    method = f"Ridge regression with alpha {model.alpha:g} (errors ignore its bias)" if model.alpha else "Least squares"
     names, *columns = coefficient_table(data, fit).values()
-    table = Table(title=f"{method}, in the data's own units", title_justify="left")
-    table.add_column("")
-    for title in ("coefficient", "standard error", "t", "95 % confidence interval"):
-        table.add_column(title, justify="right")
+    rows = []
     for name, *numbers in list(zip(names, *columns, strict=True))[:MAX_LINES]:
         value, error, t, low, high = (f"{number:#.5g}" for number in numbers)
-        table.add_row(
-            escape(str(name)), value, *([error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"])
-        )
-    console.print(table)
+        precision = [error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"]
+        rows.append([escape(str(name)), value, *precision])
+    header = ["", "coefficient", "standard error", "t", "95 % confidence interval"]
+    console.print(_table(header, rows, f"{method}, in the data's own units"))
     _print_rest(console, len(names), fit)
     for name, r2, std in zip(data.target_names, fit.r2.tolist(), fit.residual_std.tolist(), strict=True):
         console.print(
@@ -112,7 +107,7 @@ def _print_rest(console: Console, lines: int, fit: LeastSquaresFit | None) -> No
 def print_equation(
     console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None
 ) -> None:
-    """Each coefficient in original units: true (where known), exact, learned, and of the best checkpoint."""
+    """Print each coefficient in the units of the data: true (if known), exact, learned, and of the best checkpoint."""
     columns: dict[str, list[str]] = {"": coefficient_names(data)}
     if isinstance(data, SyntheticDataModule):
         columns["truth"] = _numbers(Equation(data.weight, data.bias))
@@ -125,64 +120,49 @@ def print_equation(
         ]
     columns["learned"] = _numbers(learned)
     columns["best checkpoint"] = _numbers(best)
-    table = Table(title="Learned equation, in the data's own units", title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
-    for line in list(zip(*columns.values(), strict=True))[:MAX_LINES]:
-        table.add_row(*map(escape, line))  # brackets in a name are no markup
-    console.print(table)
+    rows = [list(map(escape, row)) for row in zip(*columns.values(), strict=True)]  # a name may have brackets: markup
+    console.print(_table(list(columns), rows[:MAX_LINES], "Learned equation, in the data's own units"))
     if gap is not None:
-        console.print(f"Training MSE: {gap:.1e} (relative) above the least that a linear model can have.")
+        console.print(f"Training MSE: {gap:.1e} (relative) above the minimum for a linear model.")
     _print_rest(console, len(columns[""]), exact)
 
 
 def print_weight_changes(console: Console, weight_changes: Mapping[str, WeightChange]) -> None:
-    """What was trained of each part of a net, and how far it moved."""
-    table = Table(title="Trained from given weights", title_justify="left")
-    table.add_column("part")
-    for column in ("parameters", "trained", "largest change", "of frozen ones"):
-        table.add_column(column, justify="right")
+    """Print how much of each part of a net was trained, and how far its weights moved."""
+    rows = []
     for name, part in weight_changes.items():
         change = "new" if part.change != part.change else f"{part.change:.3g}"
         frozen = f"{part.frozen_change:.3g}" if part.trained < part.parameters else ""
-        table.add_row(name, f"{part.parameters:,}", f"{part.trained:,}", change if part.trained else "", frozen)
-    console.print(table)
+        rows.append([name, f"{part.parameters:,}", f"{part.trained:,}", change if part.trained else "", frozen])
+    header = ["part", "parameters", "trained", "largest change", "change, frozen"]
+    console.print(_table(header, rows, "Trained from pretrained weights"))
 
 
 def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:
-    """A table of metrics, one a line, beside those of exact least squares on the same rows where there are any."""
-    table = Table("metric")
-    for column in ["value", "exact least squares"] if exact else ["value"]:
-        table.add_column(column, justify="right")
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:#.6g}", *([f"{exact[name]:#.6g}"] if exact and name in exact else []))
-    console.print(table)
+    """Print a table of metrics, with those of exact least squares on the same rows if there are any."""
+    rows = [
+        [name, f"{value:#.6g}", *([f"{exact[name]:#.6g}"] if exact and name in exact else [])]
+        for name, value in metrics.items()
+    ]
+    console.print(_table(["metric", "value", *(["exact least squares"] if exact else [])], rows))
 
 
 def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """A table of the same metrics of several models, one a column."""
-    table = Table("metric")
-    for name in metrics:
-        table.add_column(name, justify="right")
-    for name in next(iter(metrics.values())):
-        if name.startswith("test/"):
-            table.add_row(name, *(f"{found[name]:#.6g}" for found in metrics.values()))
-    open_console().print(table)
+    """Print a table of the same metrics of several models, one per column."""
+    names = [name for name in next(iter(metrics.values())) if name.startswith("test/")]
+    rows = [[name, *(f"{values[name]:#.6g}" for values in metrics.values())] for name in names]
+    open_console().print(_table(["metric", *metrics], rows))
 
 
 def print_spread(metrics: Mapping[str, float]) -> None:
-    """A table of metrics with their standard deviations, which are named `NAME/std`."""
-    table = Table("metric")
-    for column in ("mean", "standard deviation"):
-        table.add_column(column, justify="right")
-    for name, value in metrics.items():
-        if f"{name}/std" in metrics:
-            table.add_row(name, f"{value:#.6g}", f"{metrics[f'{name}/std']:#.3g}")
-    open_console().print(table)
+    """Print a table of metrics with their standard deviations, which are named `NAME/std`."""
+    means = {name: value for name, value in metrics.items() if f"{name}/std" in metrics}
+    rows = [[name, f"{mean:#.6g}", f"{metrics[f'{name}/std']:#.3g}"] for name, mean in means.items()]
+    open_console().print(_table(["metric", "mean", "standard deviation"], rows))
 
 
 def print_run(console: Console, run: Path, seconds: float) -> None:
-    """Where the run lies, and what to type next."""
+    """Print the folder of the run, and the commands to use next."""
     run = Path(os.path.relpath(run))
     console.print(f"Run:         {run}  (fit took {seconds:.1f} s)", highlight=False)
     if any(run.glob("events.*")):
@@ -191,7 +171,7 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
 
 
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
-    """Metrics of exact least squares on the test rows, named as a model's."""
+    """Return the metrics of exact least squares on the test rows, named like a model's."""
     metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
     for x, y in zip(*(part.split(BLOCK_ROWS) for part in (data.splits.test.x, data.splits.test.y)), strict=True):
         metrics.update(fit.predict(x.flatten(1)), y)
@@ -200,3 +180,13 @@ def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float
 
 def _numbers(equation: Equation) -> list[str]:
     return [f"{value:#.5g}" for value in coefficients(equation)]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """Make a table whose first column is left-aligned, and the others right-aligned."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table

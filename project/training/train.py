@@ -1,4 +1,4 @@
-"""A training from its command line to its report."""
+"""Training from a command line to a report."""
 
 import signal
 import sys
@@ -31,13 +31,13 @@ def train(
     """Fit, test the best checkpoint, write metrics.json, and print a report.
 
     Args:
-        args: Command line args.
-        callbacks: What watches this training alone: no part of the run's configuration.
-        folder: Where the run is to lie; the next `lightning_logs/version_N` without one.
+        args: Command-line arguments.
+        callbacks: Callbacks for this training only, which are not part of the run's configuration.
+        folder: Folder of the run; by default the next `lightning_logs/version_N`.
         config: A complete configuration, which the args override.
 
     Returns:
-        What metrics.json holds.
+        The content of metrics.json.
     """
     quiet_lightning()
     exit_with_parent()
@@ -58,20 +58,20 @@ def train(
 
 
 def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
-    """Test the best checkpoint of a training, write what there is to write, and print the report."""
+    """Test the best checkpoint, write the metrics and coefficients, and print the report."""
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     metrics = {
         name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
     }
     if cli.best is not None and cli.best.best_model_path:
-        # By hand: callbacks that average weights would have Lightning load the weights that are not averaged.
+        # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
     metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
     metrics |= cli.pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()  # its threads, still running at exit, abort the process now and then
+        dist.destroy_process_group()  # threads that still run at exit sometimes abort the process
     if not trainer.is_global_zero:
         return metrics
     if run.path is not None and (run.seconds or trainer.max_epochs == 0):
@@ -85,41 +85,38 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
 
 
 def fit(cli: ExperimentCLI) -> None:
-    """Fit, with the mistakes that only show in training told as such.
+    """Fit the model.
 
     Raises:
-        UserError: If a callback, an optimizer or a scheduler cannot work as asked, no step was trained, or a process of
-            several was lost.
-        Stopped: If a signal asked for it.
+        UserError: If a callback, an optimizer or a scheduler does not work with these arguments, if no step was
+            trained, or if a training process was lost.
+        Stopped: If a signal stopped training.
     """
     trainer = cli.trainer
     try:
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resumed.checkpoint, weights_only=True)
     except Stopped as stop:
         if stop.signum:
             raise
-        if "train/loss" not in trainer.callback_metrics:  # not one epoch was whole
+        if "train/loss" not in trainer.callback_metrics:  # not even one epoch is complete
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
     except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
         if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)  # who does not answer would not end either
-        mistake = training_error(error, cli.run_folder.path)
-        if mistake is None:
-            raise
-        raise mistake from error
+            launcher.kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
+        raise training_error(error, cli.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
     if trainer.max_epochs == 0:
         keep_untrained(cli)
-    elif trainer.global_step == cli.trained_steps and not cli.finished:
+    elif trainer.global_step == cli.resumed.steps and not cli.resumed.is_finished:
         cli.run_folder.discard(trainer)
         raise UserError(
-            "no step was trained: raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
+            "no step was trained; raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
         )
 
 
 def keep_untrained(cli: ExperimentCLI) -> None:
-    """Save weights that were taken over and not trained, with their metrics, as a run like any other."""
+    """Save pretrained weights that were not trained any further, with their metrics, as a run."""
     folder = cli.run_folder.path
     if cli.best is not None and folder is not None:
         for name in (LAST, BEST):

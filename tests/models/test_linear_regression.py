@@ -53,4 +53,4 @@ def test_two_processes_solve_as_one_does(folder, default_run):
 def test_an_optimizer_beside_it_is_an_error(folder):
     done = run_script(folder, "train", "--model", "LinearRegression", "--optimizer", "Adam")
     assert done.returncode == 2
-    assert "solves, without any training" in done.stderr
+    assert "has no effect with the closed-form LinearRegression; remove it" in done.stderr

@@ -15,7 +15,7 @@ import torch
 
 from project.runs.checkpoint_io import TEMPORARY, VerifiedCheckpointIO, sweep, verify
 from project.runtime.errors import UserError
-from tests.command import FORKS, REPOSITORY
+from tests.command import FORKS, MAX_LENGTH, REPOSITORY
 
 IO = VerifiedCheckpointIO()
 OLD, NEW = {"version": 1, "weights": torch.zeros(40_000)}, {"version": 2, "weights": torch.ones(40_000)}
@@ -41,7 +41,7 @@ def test_one_flipped_bit_is_noticed_400_times_of_400(tmp_path):
         bad = bytearray(good)
         bad[draw.randrange(len(good))] ^= 1 << draw.randrange(8)
         path.write_bytes(bad)
-        with pytest.raises(UserError, match=r"a.ckpt: not a checkpoint of this project, or damaged"):
+        with pytest.raises(UserError, match=r"a.ckpt: not a checkpoint of this project, or a damaged one"):
             verify(path)
 
 
@@ -97,7 +97,7 @@ def test_a_crash_at_any_file_operation_of_a_save_leaves_the_old_or_the_new_one(t
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        timeout=100,
+        timeout=MAX_LENGTH,
     )
     lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr

@@ -40,8 +40,8 @@ def test_a_flipped_bit_anywhere_in_the_contents_is_noticed(checkpoint):
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "or damaged"),
-        (lambda path: path.write_bytes(b""), "or damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "or a damaged one"),
+        (lambda path: path.write_bytes(b""), "or a damaged one"),
         (lambda path: path.write_text("hello"), "not a checkpoint"),
         (lambda path: torch.save({"weights": torch.zeros(2)}, path), "not a checkpoint of this project"),
         (lambda path: torch.save(torch.nn.Linear(1, 1), path), "not a checkpoint of this project"),
@@ -56,7 +56,7 @@ def test_what_is_not_a_checkpoint_is_told_in_one_line(checkpoint, write, told):
 
 
 def test_last_is_the_newest_run_that_has_a_checkpoint(folder):
-    with pytest.raises(UserError, match="no run under lightning_logs has a checkpoint"):
+    with pytest.raises(UserError, match="no run in lightning_logs has a checkpoint"):
         find_checkpoint("last")
     for version in (0, 1):
         (folder / f"lightning_logs/version_{version}/checkpoints").mkdir(parents=True)

@@ -26,17 +26,17 @@ LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
     [
         (
             "--optimizer.lr 1e30",
-            "the loss is inf in epoch 1, batch 2: training diverges at --optimizer.lr 1e+30: lower it",
+            "--optimizer.lr 1e+30: training diverges, the loss is inf in epoch 1, batch 2; lower the learning rate",
         ),
         ("--optimizer.lr 1e4", r"the loss is .*e\+\d+ in epoch 1, batch"),
-        ("--optimizer.lr 10 --trainer.max_epochs 500", r"the loss is \d.* in epoch \d+, batch \d+: training diverges"),
-        ("--optimizer.lr 1e30 --trainer.accumulate_grad_batches 2", "in epoch 1, batch 3: training diverges"),
-        ("--optimizer.lr 1e30 --trainer.gradient_clip_val 1e20", "in epoch 1, batch 2: training diverges"),
-        ("--optimizer LBFGS --optimizer.lr 1e30", "in epoch 1, batch 2: training diverges"),
-        ("--optimizer.lr 1e25 --data.batch_size 100", "the loss is inf in epoch 2, batch 1: training diverges"),
+        ("--optimizer.lr 10 --trainer.max_epochs 500", r"diverges, the loss is \d.* in epoch \d+, batch \d+;"),
+        ("--optimizer.lr 1e30 --trainer.accumulate_grad_batches 2", "diverges, the loss is .* in epoch 1, batch 3;"),
+        ("--optimizer.lr 1e30 --trainer.gradient_clip_val 1e20", "diverges, the loss is .* in epoch 1, batch 2;"),
+        ("--optimizer LBFGS --optimizer.lr 1e30", "diverges, the loss is .* in epoch 1, batch 2;"),
+        ("--optimizer.lr 1e25 --data.batch_size 100", "training diverges, the loss is inf in epoch 2, batch 1;"),
         (
             "--optimizer.lr 3e38 --data.batch_size 100 --data.noise 0 --trainer.limit_val_batches 0",
-            "weights net.net.linear.weight are no longer finite",
+            "net.net.linear.weight is (inf|-inf|nan) in epoch",
         ),
         ("--model.standardize false --optimizer.lr 1e10", "or standardise with --model.standardize true"),
     ],
@@ -51,7 +51,9 @@ def test_a_diverging_loss_stops_training_and_is_not_saved(folder, args, message)
 def test_divergence_prints_one_line_and_exits_with_2(folder):
     done = run_script(folder, "train", "--optimizer.lr", "1e30")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the loss is inf in epoch 1, batch 2")
+    assert done.stderr.startswith(
+        "error: --optimizer.lr 1e+30: training diverges, the loss is inf in epoch 1, batch 2;"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -86,7 +88,7 @@ def test_a_full_disk_stops_training_and_keeps_the_last_checkpoint(folder, capsys
 
 def test_too_little_disk_space_is_reported_before_the_first_step(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-    with pytest.raises(UserError, match=r"0.0 MiB are free, and three checkpoints take 0.8: make room"):
+    with pytest.raises(UserError, match=r"0.0 MiB are free, but three checkpoints need 0.8 MiB; free some space"):
         train(SHORT)
     assert not list(folder.glob("lightning_logs/*"))
 

@@ -23,15 +23,15 @@ QUIET = ["--epoch_line.every_n_epochs", "0"]
         ("--optimizer Adamm", "--optimizer: unknown class 'Adamm'; did you mean 'Adam'?"),
         ("--model.net MLQ", "--model.net: unknown class 'MLQ'; did you mean 'MLP'?"),
         ("--model.loss Foo", "--model.loss: unknown class 'Foo'"),
-        ("--model.l1 -1", "--model.l1 is -1.0"),
+        ("--model.l1 -1", "--model.l1: must be a number, 0 or more, got -1"),
         ("--lr_scheduler StepLR", "--lr_scheduler: StepLR needs step_size"),
         ("--data TabularDataModule", "--data: TabularDataModule needs path, target"),
         ("--data TabularDataModule --data.path no.csv --data.target y", "no.csv: no such file or folder"),
-        ("--data.rows 0", "--data.rows is 0"),
+        ("--data.rows 0", "--data.rows: must be an integer, 1 or more, got 0"),
         ("--seed_everything -1", "--seed_everything: must be an integer from 0 to 4294967295, got -1"),
         ("--seed_everything 1.5", "--seed_everything: '1.5' is not an int"),
-        ("--data.batch_size 0", "--data.batch_size is 0"),
-        ("--data.batch_size 2.5", "--data.batch_size: '2.5' is not an int"),
+        ("--data.batch_size 0", "--data.batch_size: must be an integer, 1 or more, got 0"),
+        ("--data.batch_size 2.5", "--data.batch_size: must be an integer, 1 or more, got 2.5"),
         ("--config no.yaml", "--config: File does not exist"),
         ("--ckpt_path last", "no run in lightning_logs has a checkpoint"),
         ("--ckpt_path no.ckpt", "no.ckpt: no such run or checkpoint"),
@@ -64,7 +64,7 @@ def test_a_mistake_is_reported_and_leaves_no_run(folder, args, message):
 def test_a_mistake_prints_one_line_and_exits_with_2(folder):
     done = run_script(folder, "train", "--data.rows", 0)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --data.rows is 0: give 1 or more\n"
+    assert done.stderr == "error: --data.rows: must be an integer, 1 or more, got 0\n"
 
 
 def test_an_unwritable_log_folder_is_reported_before_the_first_step(folder):

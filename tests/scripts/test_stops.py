@@ -106,7 +106,7 @@ def test_a_time_limit_stops_between_two_steps_without_ending_the_epoch(folder, c
 def test_a_run_cannot_be_trained_by_two_processes_at_once(folder):
     command = Command(folder, "train", *ENDLESS)
     wait_for(lambda: trained(folder))
-    with pytest.raises(UserError, match="version_0: another process is training this run"):
+    with pytest.raises(UserError, match="version_0: locked by another process"):
         train(["--ckpt_path", "last"])
     os.kill(command.pid, signal.SIGTERM)
     assert command.finish().returncode == 143
