@@ -1,11 +1,12 @@
-"""Search for hyperparameters by Optuna: each trial is a training, and a run of its own under one folder."""
+"""Search for hyperparameters with Optuna: each trial is a run in one folder."""
 
 import argparse
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
-from project.sweep.ranges import HELP, split_words
+from project.runtime.ranges import NonNegativeInt, PositiveInt
+from project.sweep.ranges import HELP, split_search_args
 
 if __name__ == "__main__":
     parser = ArgumentParser(
@@ -14,21 +15,27 @@ if __name__ == "__main__":
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--trials", type=int, help="how many in all, those of a resumed sweep included (20)")
-    parser.add_argument("--metric", help="what is to be best, of the best checkpoint of each trial (val/loss)")
-    parser.add_argument("--direction", choices=["minimize", "maximize"], help="for metrics of your own")
     parser.add_argument(
-        "--pruner", choices=["median", "halving", "hyperband", "none"], help="what ends trials early (median)"
+        "--trials", type=PositiveInt, help="total number of trials, including those of a resumed sweep (default: 20)"
     )
-    parser.add_argument("--seed", type=int, help="of the choice of trials; trainings have --seed_everything (0)")
-    parser.add_argument("--processes", type=int, default=1, help="how many trials to train at a time (1)")
-    parser.add_argument("--folder", type=Path, help="to resume or share a sweep (lightning_logs/sweep_N, a new one)")
-    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let trials name its classes")
+    parser.add_argument("--metric", help="metric to optimize, of each trial's best checkpoint (default: val/loss)")
+    parser.add_argument("--direction", choices=["minimize", "maximize"], help="required for a metric of your own")
+    parser.add_argument(
+        "--pruner", choices=["median", "halving", "hyperband", "none"], help="stops bad trials early (default: median)"
+    )
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, help="seed of the sampler; --seed_everything seeds the trainings (default: 0)"
+    )
+    parser.add_argument("--processes", type=PositiveInt, default=1, help="trials to train at a time (default: 1)")
+    parser.add_argument("--folder", type=Path, help="sweep to resume or share (default: a new lightning_logs/sweep_N)")
+    parser.add_argument(
+        "--trust", metavar="MODULE", action="append", default=[], help="allow trials to import classes from a module"
+    )
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.sweep.search import search
 
         given = {name: getattr(options, name) for name in ("metric", "direction", "pruner", "seed")}
-        given["search"], given["args"] = split_words(args)
+        given["search"], given["args"] = split_search_args(args)
         given["trust"] = [f"--trust={module}" for module in options.trust]
         search(options.folder, options.trials, options.processes, given)

@@ -1,4 +1,4 @@
-"""Train a model: `python scripts/train.py --help` lists every flag."""
+"""Train a model; `python scripts/train.py --help` lists all flags."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""Hyperparameter search: one study on disk, whose trials are runs, shared by any number of processes."""
+"""Hyperparameter search: one Optuna study in a folder, each trial a run; any number of processes share it."""

@@ -1,4 +1,4 @@
-"""What a search may choose from: ranges of flags, as a command line writes them."""
+"""Search spaces: ranges of flags, as the command line writes them."""
 
 import math
 import re
@@ -10,23 +10,27 @@ import yaml
 from project.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna import Trial
 
 PREFIX = "--search."
 HELP = """\
 Any flag of train.py can be searched, as --search.FLAG RANGE:
 
-  --search.optimizer.lr "log(1e-4, 1)"           a number, by its logarithm
+  --search.optimizer.lr "log(1e-4, 1)"           a number, sampled on a logarithmic scale
   --search.model.net.dropout "uniform(0, 0.5)"   a number
-  --search.model.net.hidden "int(16, 256)"       a whole number; logint(16, 256) by its logarithm
-  --search.optimizer "choice(AdamW, SGD)"        one of several args; lists as choice([32], [64, 64])
+  --search.model.net.hidden "int(16, 256)"       an integer; logint(16, 256) samples on a logarithmic scale
+  --search.optimizer "choice(AdamW, SGD)"        one of several values; write lists as choice([32], [64, 64])
 
-Further flags are those of train.py, and hold for every trial."""
+All other flags are those of train.py and apply to every trial."""
 FORMS = "uniform(low, high), log(low, high), int(low, high), logint(low, high) or choice(one, another)"
 
 
-def split_words(args: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The ranges of flags among command line args, by flag, and the other args."""
+def split_search_args(args: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Split command line arguments into ranges by flag (`{"optimizer.lr": "log(1e-4, 1)"}`) and all others.
+
+    Raises:
+        UserError: If a flag has two ranges, or a range is invalid.
+    """
     ranges, others, following = dict[str, str](), list[str](), iter(args)
     for arg in following:
         if not arg.startswith(PREFIX):
@@ -34,41 +38,46 @@ def split_words(args: Iterable[str]) -> tuple[dict[str, str], list[str]]:
             continue
         flag, equals, text = arg.removeprefix(PREFIX).partition("=")
         if flag in ranges:
-            raise UserError(f"{PREFIX}{flag}: is given twice: leave one out")
+            raise UserError(f"{PREFIX}{flag}: passed twice; remove one")
         ranges[flag] = (text if equals else next(following, "")).strip()
         read_range(flag, ranges[flag])
     return ranges, others
 
 
 def read_range(flag: str, text: str) -> tuple[str, list[Any]]:
-    """The kind of a range, and its bounds or choices.
+    """Parse a range into its kind and its bounds (numbers) or choices (text).
 
     Raises:
-        UserError: If it cannot be read, or holds nothing.
+        UserError: If the text is not a range, or the range is empty.
     """
     called = re.fullmatch(r"(uniform|log|int|logint|choice)\((.*)\)", text, re.DOTALL)
-    if not called:
-        raise UserError(f"{PREFIX}{flag} {text!r}: give {FORMS}")
-    kind, values = called[1], _values(called[2])
+    kind, values = (called[1], _split_values(called[2])) if called else ("", [])
+    if rule := _broken_rule(kind, values):
+        raise UserError(f"{PREFIX}{flag}: must {rule}, got {text!r}")
+    return kind, values if kind == "choice" else [_number(kind)(value) for value in values]
+
+
+def _number(kind: str) -> type[float]:
+    return int if kind.endswith("int") else float
+
+
+def _broken_rule(kind: str, values: list[str]) -> str | None:
+    """Return the rule that a range breaks, if any."""
+    if not kind:
+        return f"be {FORMS}"
     if kind == "choice":
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"{PREFIX}{flag} {text}: give choices that differ, as in choice(one, another)")
-        return kind, values
-    number = int if kind.endswith("int") else float
+        return None if 0 < len(values) == len(set(values)) else "list different choices, as in choice(one, another)"
     try:
-        low, high = map(number, values)
+        low, high = map(_number(kind), values)
     except ValueError:
-        a = "two whole numbers" if number is int else "two numbers"
-        raise UserError(f"{PREFIX}{flag} {text}: give {a}, as in {kind}(1, 10)") from None
+        return f"have two {'integers' if kind.endswith('int') else 'numbers'} as bounds, as in {kind}(1, 10)"
     if not low < high or not math.isfinite(high - low):
-        raise UserError(f"{PREFIX}{flag} {text}: give the lower bound first, and a higher one")
-    if kind.startswith("log") and low <= 0:
-        raise UserError(f"{PREFIX}{flag} {text}: a logarithm needs bounds above 0")
-    return kind, [low, high]
+        return "have finite bounds, the lower one first"
+    return "have bounds above 0 for a logarithmic scale" if kind.startswith("log") and low <= 0 else None
 
 
-def _values(text: str) -> list[str]:
-    """What commas outside brackets and quotes separate."""
+def _split_values(text: str) -> list[str]:
+    """Split text at the commas outside brackets and quotes."""
     try:
         nodes = yaml.compose(f"[{text}]", Loader=yaml.SafeLoader).value
     except yaml.YAMLError:
@@ -79,17 +88,16 @@ def _values(text: str) -> list[str]:
     ]
 
 
-def distribution(flag: str, text: str) -> "BaseDistribution":
-    """A range as Optuna knows it."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+def suggest(trial: "Trial", flag: str, text: str) -> None:
+    """Let Optuna choose a value within a range; it becomes `trial.params[flag]`."""
     kind, values = read_range(flag, text)
     if kind == "choice":
-        return CategoricalDistribution(values)
-    number = IntDistribution if kind.endswith("int") else FloatDistribution
-    return number(low=values[0], high=values[1], log=kind.startswith("log"))
+        trial.suggest_categorical(flag, values)
+    else:
+        suggest_number = trial.suggest_int if kind.endswith("int") else trial.suggest_float
+        suggest_number(flag, *values, log=kind.startswith("log"))
 
 
-def as_words(values: Mapping[str, Any]) -> list[str]:
-    """Flags with their values; classes before their arguments."""
+def as_args(values: Mapping[str, Any]) -> list[str]:
+    """Write flags and values as arguments; a class precedes its own arguments, as jsonargparse requires."""
     return [f"--{flag}={values[flag]}" for flag in sorted(values, key=lambda flag: flag.count("."))]

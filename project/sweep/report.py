@@ -1,4 +1,4 @@
-"""What a sweep leaves its user: a table of trials, and the best one as an experiment."""
+"""The results of a sweep: a table of trials, and the best trial as an experiment."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BEST = "best.yaml"
 
 
 def trial_line(study: "Study", number: int) -> str:
-    """One line about a trial that has ended."""
+    """Return one line about a finished trial."""
     trial = study.get_trials(deepcopy=False)[number]
     return f"trial {number}: {_state(trial)}, {_result(study, trial)}"
 
@@ -38,10 +38,10 @@ def _result(study: "Study", trial: "FrozenTrial") -> str:
 
 
 def report(study: "Study", folder: Path, settings: Settings) -> None:
-    """Print all trials and where the best one lies, and write its experiment.
+    """Print all trials and the path of the best one, and write the best one as an experiment.
 
     Raises:
-        UserError: If no trial came to a result.
+        UserError: If no trial is complete.
     """
     trials, best = study.get_trials(deepcopy=False), None
     if any(trial.state.name == "COMPLETE" for trial in trials):
@@ -53,12 +53,12 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
     for line in failed:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if best is None:
-        raise UserError(f"{folder}: no trial came to a result: {failed[-1] if failed else 'all were ended early'}")
+        raise UserError(f"{folder}: no trial is complete; {failed[-1] if failed else 'all were pruned'}")
     run, path = run_of(folder, best.number), folder / BEST
     train = " ".join(["python scripts/train.py --config", os.path.relpath(path), *settings["trust"]])
-    found = f"The best of {len(trials)} trials ({run}) by {settings['metric']}, of a search over"
+    title = f"Best of {len(trials)} trials ({run}) by {settings['metric']}. Searched flags:"
     ranges = [f"--{flag} {text}" for flag, text in settings["search"].items()]
-    write_experiment(run, path, [found, *ranges, train], metrics_of(run), settings["trust"])
+    write_experiment(run, path, [title, *ranges, train], metrics_of(run), settings["trust"])
     lines = {
         "Best": f"{run}, {_result(study, best)}",
         "Train it": train,
@@ -69,7 +69,7 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
 
 
 def trial_table(study: "Study", folder: Path, best: "FrozenTrial | None") -> Table:
-    """Number, state, value, searched flags and seconds of every trial; the best one is marked."""
+    """Build a table with number, state, value, searched flags and seconds of every trial; the best one is marked."""
     flags = list(study.user_attrs["settings"]["search"])
     table = Table("trial", "state")
     for title in (study.user_attrs["settings"]["metric"], *flags, "seconds"):
@@ -90,6 +90,6 @@ def _short(value: Any) -> str:
 
 
 def metrics_of(run: Path) -> dict[str, float]:
-    """What metrics.json of a run holds; nothing where there is none."""
+    """Return the contents of a run's metrics.json; empty if there is no such file."""
     path = run / "metrics.json"
     return json.loads(path.read_text()) if path.exists() else {}

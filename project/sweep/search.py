@@ -1,4 +1,4 @@
-"""A search, from its settings to its table of trials."""
+"""Run a sweep, from its settings to its table of trials."""
 
 import multiprocessing
 import os
@@ -14,54 +14,53 @@ from typing import Any
 import torch
 
 from project.runtime.errors import UserError, exit_on_user_error
+from project.runtime.ranges import PositiveInt
 from project.sweep.report import report, trial_line
-from project.sweep.settings import Settings, agree, check
-from project.sweep.study import begin, claim, ended, open_study, stored_settings
+from project.sweep.settings import Settings, check_settings, merge_settings
+from project.sweep.study import claim_trial, count_finished, create_study, open_study, stored_settings
 from project.sweep.trial import run_trial
 
 POLL_SECONDS = 0.2
 
 
-def search(folder: Path | None, trials: int | None, processes: int, given: Mapping[str, Any]) -> None:
-    """Begin a sweep or go on with one until its last trial has ended; print the trials and write the best one's YAML.
+def search(folder: Path | None, trials: PositiveInt | None, processes: PositiveInt, given: Mapping[str, Any]) -> None:
+    """Start or resume a sweep, train until its last trial has finished, print all trials and write the best as YAML.
 
     Args:
-        folder: Of the study and its runs; None for a new `lightning_logs/sweep_N`.
-        trials: How many there are to be in all; None for as many as before, or 20.
-        processes: How many to train at a time.
-        given: See `agree`.
+        folder: Folder of the study and its runs; None for a new `lightning_logs/sweep_N`.
+        trials: Total number of trials, including those of a resumed sweep; None to keep its number, or 20.
+        processes: Number of trials to train at a time.
+        given: Settings of the command line; see `merge_settings`.
 
     Raises:
-        UserError: Before any trial, if there is a mistake in what was given; after them, if none came to a result.
+        UserError: Before the first trial, if a setting is invalid; after the last one, if no trial has a value.
     """
     if find_spec("optuna") is None:
-        raise UserError('a sweep needs Optuna: pip install -e ".[sweep]"')
-    for flag, number, least in [("trials", trials, 1), ("processes", processes, 1), ("seed", given["seed"], 0)]:
-        if number is not None and number < least:
-            raise UserError(f"--{flag} is {number}: give {least} or more")
-    settings = check(agree(folder, stored_settings(folder), given))
-    folder, total = begin(folder, settings, trials)
+        raise UserError('a sweep needs Optuna; install it with pip install -e ".[sweep]"')
+    settings = check_settings(merge_settings(folder, stored_settings(folder), given))
+    folder, total = create_study(folder, settings, trials)
     try:
-        work_together(folder, settings, total, processes)
+        run_in_processes(folder, settings, total, processes)
     except SystemExit:
         resume = " ".join(["python scripts/sweep.py --folder", os.path.relpath(folder), *settings["trust"]])
-        done = ended(open_study(folder))
-        print(f"stopped with {done} of {total} trials done: go on with {resume}", file=sys.stderr)
+        done = count_finished(open_study(folder))
+        print(f"stopped: {done} of {total} trials are finished; resume with {resume}", file=sys.stderr)
         raise
     report(open_study(folder), folder, settings)
 
 
-def work_together(folder: Path, settings: Settings, total: int, processes: int) -> None:
-    """Train trials in this process and in others, until all have ended."""
+def run_in_processes(folder: Path, settings: Settings, total: int, processes: int) -> None:
+    """Run trials in this process and in `processes - 1` child processes until all have finished."""
     arguments = (folder, settings, total, processes)
     spawned = multiprocessing.get_context("spawn")
-    children = [spawned.Process(target=work_for_parent, args=arguments) for _ in range(processes - 1)]
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # so do children, until they can do better
+    children = [spawned.Process(target=run_trials_in_child, args=arguments) for _ in range(processes - 1)]
+    # Children inherit this: they ignore Ctrl-C until their own handlers are installed.
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for child in children:
             child.start()
         signal.signal(signal.SIGINT, interrupted)
-        work(*arguments)
+        run_trials(*arguments)
         for child in children:
             child.join()
     finally:
@@ -71,12 +70,12 @@ def work_together(folder: Path, settings: Settings, total: int, processes: int) 
                 child.join()
 
 
-def work(folder: Path, settings: Settings, total: int, processes: int) -> None:
-    """Train trials, also those that other processes have left, until all have ended."""
+def run_trials(folder: Path, settings: Settings, total: int, processes: int) -> None:
+    """Run trials, including those that a dead process left unfinished, until all have finished."""
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     study = open_study(folder)
-    while ended(study) < total:
-        with claim(study, folder, total) as trial:
+    while count_finished(study) < total:
+        with claim_trial(study, folder, total) as trial:
             if trial is None:
                 time.sleep(POLL_SECONDS)
             else:
@@ -84,15 +83,15 @@ def work(folder: Path, settings: Settings, total: int, processes: int) -> None:
                 print(trial_line(study, trial.number), flush=True)
 
 
-def work_for_parent(folder: Path, settings: Settings, total: int, processes: int) -> None:
-    """The same, and end with the process that has started this one."""
+def run_trials_in_child(folder: Path, settings: Settings, total: int, processes: int) -> None:
+    """Run trials in a child process, which stops when its parent ends."""
     parent = multiprocessing.parent_process()
 
-    def watch() -> None:
+    def stop_with_parent() -> None:
         if parent is not None:
             parent.join()
             os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=stop_with_parent, daemon=True).start()
     with exit_on_user_error():
-        work(folder, settings, total, processes)
+        run_trials(folder, settings, total, processes)

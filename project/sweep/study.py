@@ -1,11 +1,10 @@
 """The study of a sweep on disk, and which process trains which of its trials.
 
-Whoever trains a trial holds a lock, which the operating system takes from a process that dies, and from no other: then
-the next one goes on with the trial.
+A process holds a file lock while it trains a trial. The operating system releases the lock of a process that dies, and
+another process then resumes the trial.
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock, Timeout
 
-from project.runs.folder import ROOT
+from project.config.changes import refuse_changes
+from project.runs.folder import ROOT, claim_version
 from project.runtime.errors import UserError
 from project.runtime.files import check_folder
-from project.sweep.ranges import distribution
-from project.sweep.settings import Settings, refuse_changes
+from project.sweep.ranges import suggest
+from project.sweep.settings import Settings, comparable
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.storages import RDBStorage
 
 DATABASE, NAME, LOCK = "study.db", "sweep", ".lock"
-DATABASE_SECONDS = 60
+DATABASE_TIMEOUT = 60  # seconds
 TRIALS = 20
 PRUNERS = {
     "median": "MedianPruner",
@@ -34,8 +34,8 @@ PRUNERS = {
 }
 
 
-def storage(folder: Path) -> "RDBStorage":
-    """The database of a study."""
+def open_storage(folder: Path) -> "RDBStorage":
+    """Open the database of a sweep, or create it."""
     import optuna
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
@@ -44,67 +44,57 @@ def storage(folder: Path) -> "RDBStorage":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / DATABASE
     try:
-        return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": DATABASE_SECONDS}})
+        return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT}})
     except (DatabaseError, StorageInternalError) as error:
         raise UserError(f"{path}: not the database of a study: {str(error).splitlines()[0]}") from error
 
 
 def open_study(folder: Path) -> "Study":
-    """The study of a folder."""
+    """Load the study of a sweep, with its pruner."""
     import optuna
 
-    study = optuna.load_study(study_name=NAME, storage=storage(folder))
+    study = optuna.load_study(study_name=NAME, storage=open_storage(folder))
     study.pruner = getattr(optuna.pruners, PRUNERS[study.user_attrs["settings"]["pruner"]])()
     return study
 
 
 def stored_settings(folder: Path | None) -> Settings:
-    """What the sweep of a folder was begun with; empty where there is none."""
+    """Return the settings that the sweep in a folder was started with; empty if there is no sweep."""
     if folder is None or not (folder / DATABASE).exists():
         return {}
-    with FileLock(folder / LOCK), contextlib.suppress(KeyError):  # its process died before it wrote them
+    with FileLock(folder / LOCK), contextlib.suppress(KeyError):  # its process died before it stored them
         return open_study(folder).user_attrs["settings"]
     return {}
 
 
-def begin(folder: Path | None, settings: Settings, trials: int | None) -> tuple[Path, int]:
-    """Make a folder and its study unless they are there; return the folder, and how many trials there are to be."""
+def create_study(folder: Path | None, settings: Settings, trials: int | None) -> tuple[Path, int]:
+    """Create a sweep's folder and study unless they exist; return the folder and the total number of trials."""
     import optuna
 
     if folder is None:
-        folder = claim_folder(Path(settings["config"]["trainer"]["default_root_dir"] or ".") / ROOT)
+        folder = claim_version(Path(settings["config"]["trainer"]["default_root_dir"] or ".") / ROOT, "sweep")
     check_folder(folder, "a sweep", DATABASE)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
         study = optuna.create_study(
-            study_name=NAME, storage=storage(folder), direction=settings["direction"], load_if_exists=True
+            study_name=NAME, storage=open_storage(folder), direction=settings["direction"], load_if_exists=True
         )
-        if "settings" in study.user_attrs:  # perhaps since a moment ago
-            refuse_changes(folder, study.user_attrs["settings"], settings)
+        if "settings" in study.user_attrs:  # another process may just have stored them
+            refuse_changes(folder, comparable(study.user_attrs["settings"]), comparable(settings))
         study.set_user_attr("settings", {name: value for name, value in settings.items() if name != "trust"})
         total = trials or study.user_attrs.get("trials", TRIALS)
         study.set_user_attr("trials", total)
     return folder, total
 
 
-def claim_folder(root: Path) -> Path:
-    """Make the first unused `sweep_N` under a folder; another process that asks at the same time gets another."""
-    for number in itertools.count():
-        with contextlib.suppress(FileExistsError):
-            path = root / f"sweep_{number}"
-            path.mkdir(parents=True)
-            return path
-    raise AssertionError
-
-
-def ended(study: "Study") -> int:
-    """How many trials have ended, in any way."""
+def count_finished(study: "Study") -> int:
+    """Return the number of trials that are complete, pruned or failed."""
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 @contextlib.contextmanager
-def claim(study: "Study", folder: Path, total: int) -> Iterator["Trial | None"]:
-    """A trial to train: one whose process has died, else a new one; None while others train the last ones."""
+def claim_trial(study: "Study", folder: Path, total: int) -> Iterator["Trial | None"]:
+    """Yield a trial to train: one whose process died, else a new one; None if other processes train the last ones."""
     with FileLock(folder / LOCK):
         trial, lock = _locked_trial(study, folder, total) or (None, None)
     try:
@@ -117,28 +107,35 @@ def claim(study: "Study", folder: Path, total: int) -> Iterator["Trial | None"]:
 
 
 def _locked_trial(study: "Study", folder: Path, total: int) -> "tuple[Trial, FileLock] | None":
-    from optuna import Trial
     from optuna.samplers import TPESampler
 
     settings, trials = study.user_attrs["settings"], study.get_trials(deepcopy=False)
-    left = [trial.number for trial in trials if not trial.state.is_finished()]
-    for number in [*left, len(trials)] if len(trials) < total else left:
+    unfinished = [trial.number for trial in trials if not trial.state.is_finished()]
+    for number in [*unfinished, len(trials)] if len(trials) < total else unfinished:
         lock = FileLock(folder / f".trial_{number}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        # By number, so that a resumed sweep is_active what one without interruption would have chosen.
+        # Seeded by the trial's number, so that a resumed sweep samples what an uninterrupted one would have sampled.
         seeds = np.random.SeedSequence((settings["seed"], number))
         study.sampler = TPESampler(seed=int(seeds.generate_state(1)[0]), constant_liar=True)
         if number == len(trials):
             trial = study.ask()
-        elif (known := study.get_trials(deepcopy=False)[number]).state.is_finished():  # since a moment ago
+        elif study.get_trials(deepcopy=False)[number].state.is_finished():  # another process has just finished it
             lock.release()
             continue
         else:
-            trial = Trial(study, known._trial_id)
+            trial = _existing_trial(study, folder, number)
         for flag, text in settings["search"].items():
-            trial._suggest(flag, distribution(flag, text))
+            suggest(trial, flag, text)
         return trial, lock
     return None
+
+
+def _existing_trial(study: "Study", folder: Path, number: int) -> "Trial":
+    from optuna import Trial
+
+    storage = open_storage(folder)
+    study_id = storage.get_study_id_from_name(NAME)
+    return Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))

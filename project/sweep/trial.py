@@ -1,4 +1,4 @@
-"""One trial of a sweep: a training that Optuna watches."""
+"""One trial of a sweep: a training that reports to Optuna."""
 
 import contextlib
 import io
@@ -12,50 +12,50 @@ from project.callbacks.exact_resume import KEY
 from project.runs.checkpoint import read_checkpoint
 from project.runs.folder import find_checkpoint, remove_own_files
 from project.runtime.errors import UserError
-from project.sweep.ranges import as_words
+from project.sweep.ranges import as_args
 from project.sweep.settings import Settings
 from project.training.train import train
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-# A trial that has lost so many processes and come no further would lose the next one, too.
+# A trial that killed this many processes without finishing an epoch in between would kill the next one, too.
 MAX_STARTS = 3
 
 
 def run_of(folder: Path, number: int) -> Path:
-    """Where the run of a trial lies."""
+    """Return the run folder of a trial."""
     return folder / f"trial_{number}"
 
 
 def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
-    """Train a trial, from its last checkpoint if it has one, and tell its study what came of it."""
+    """Train a trial, from its last checkpoint if it has one, and store its value or error in the study."""
     from optuna.trial import TrialState
 
     study, run = trial.study, run_of(folder, trial.number)
-    chosen = as_words({flag: trial.params[flag] for flag in settings["search"]})
+    chosen = as_args({flag: trial.params[flag] for flag in settings["search"]})
     args = [*settings["args"], *settings["trust"], *chosen]
     reported = len(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     starts = [*trial.user_attrs.get("starts", []), reported]
-    note(trial, "starts", starts)
+    set_user_attr(trial, "starts", starts)
     try:
         if starts.count(reported) > MAX_STARTS:
-            raise UserError(f"its process was lost {MAX_STARTS} times, and no epoch trained in between")
+            raise UserError(f"its process died {MAX_STARTS} times without finishing an epoch in between")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             train_run(args, run, TrialPruning(trial, settings["metric"]))
         study.tell(trial, best_value(run, settings["metric"]), skip_if_finished=True)
     except SystemExit:
-        note(trial, "starts", starts[:-1])
+        set_user_attr(trial, "starts", starts[:-1])
         raise
     except (UserError, MemoryError, RuntimeError) as error:
         if not isinstance(error, UserError | MemoryError) and "memory" not in str(error):
             raise
-        note(trial, "error", " ".join(str(error).split()))
+        set_user_attr(trial, "error", " ".join(str(error).split()))
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def note(trial: "Trial", name: str, value: object) -> None:
-    """Keep something about a trial, unless it has been ended early, and stays so whatever comes after."""
+def set_user_attr(trial: "Trial", name: str, value: object) -> None:
+    """Set an attribute of a trial, unless the trial was pruned: then its record is final."""
     from optuna.exceptions import UpdateFinishedTrialError
 
     with contextlib.suppress(UpdateFinishedTrialError):
@@ -63,7 +63,7 @@ def note(trial: "Trial", name: str, value: object) -> None:
 
 
 def train_run(args: list[str], run: Path, callback: Callback) -> None:
-    """Train and test a run, as far as that has not been done before."""
+    """Train and test a run, or finish what an earlier process left."""
     if (run / "metrics.json").exists():
         return
     if any(run.glob("checkpoints/*.ckpt")):
@@ -74,35 +74,35 @@ def train_run(args: list[str], run: Path, callback: Callback) -> None:
 
 
 def best_value(run: Path, metric: str) -> float:
-    """A metric of the best checkpoint of a run."""
+    """Return the value of a metric in the best checkpoint of a run."""
     metrics = read_checkpoint(find_checkpoint(str(run)))[KEY]["metrics"]
     if metric not in metrics:
-        raise UserError(f"its best checkpoint has no {metric}")
+        raise UserError(f"its best checkpoint has no metric {metric!r}")
     return metrics[metric].item()
 
 
 class TrialPruning(Callback):
-    """Reports a metric after each epoch, and ends a training that is not worth going on with.
+    """Report a metric to Optuna after each epoch, and stop the training if Optuna prunes the trial.
 
-    It ends as by `EarlyStopping`: what was trained is tested, and a run like any other.
+    The training stops as with `EarlyStopping`: the run is tested and complete.
 
     Args:
-        trial: Of Optuna.
-        metric: Its name.
+        trial: Trial of an Optuna study.
+        metric: Name of a logged metric.
     """
 
     def __init__(self, trial: "Trial", metric: str) -> None:
         self.trial, self.metric = trial, metric
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report, and stop before the next epoch where Optuna says so."""
+        """Report the metric, and stop before the next epoch if Optuna prunes the trial."""
         from optuna.trial import TrialState
 
         if trainer.should_stop or self.metric not in trainer.callback_metrics:
             return
         value, epoch = trainer.callback_metrics[self.metric].item(), trainer.current_epoch
         if not math.isfinite(value):
-            raise UserError(f"the {self.metric} in epoch {epoch + 1} is {value}")
+            raise UserError(f"{self.metric} is {value} in epoch {epoch + 1}")
         self.trial.report(value, epoch)
         if epoch + 1 != trainer.max_epochs and self.trial.should_prune():
             self.trial.study.tell(self.trial, state=TrialState.PRUNED)

@@ -1,1 +1,1 @@
-"""How fast it is, beside other ways to do the same work: in one process, in turn, as ratios."""
+"""Speed compared with other tools on the same work, as ratios measured in turn on the same machine."""

@@ -1,6 +1,6 @@
-"""LitServe around a linear torch module, as its documentation has it; takes a port.
+"""A LitServe server, as in LitServe's documentation: `python -m benchmarks.litserve_server PORT`.
 
-A module of its own, since LitServe's worker processes import it again.
+It is a separate module because LitServe's worker processes import it again.
 """
 
 import sys
@@ -14,23 +14,23 @@ from benchmarks.servers import FEATURES
 
 
 class LinearAPI(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
-    """Predictions for the rows of a request."""
+    """Predicts the rows of a request."""
 
     def setup(self, device: str) -> None:
-        """Make the module."""
+        """Create the module."""
         self.net = torch.nn.Linear(FEATURES, 1)
 
     def decode_request(self, request: dict[str, Any]) -> Tensor:
-        """Rows as a tensor."""
+        """Convert rows to a tensor."""
         return torch.tensor(request["rows"])
 
     def predict(self, x: Tensor) -> Tensor:
-        """What the module says."""
+        """Run the module."""
         with torch.inference_mode():
             return self.net(x)
 
     def encode_response(self, output: Tensor) -> dict[str, Any]:
-        """Predictions as lists."""
+        """Convert predictions to lists."""
         return {"predictions": output.tolist()}
 
 

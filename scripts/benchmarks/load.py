@@ -1,4 +1,7 @@
-"""Clients that ask a server as fast as it answers: `python -m benchmarks.load PORT CONNECTIONS SECONDS BODY`."""
+"""Load generator: `python -m benchmarks.load PORT CONNECTIONS SECONDS < BODY`.
+
+Each connection sends its next request as soon as it has the response to the last one.
+"""
 
 import asyncio
 import sys
@@ -8,23 +11,23 @@ MAX_REQUESTS = 1_000_000
 
 
 class Client(asyncio.Protocol):
-    """One connection, kept alive, that asks again when it is answered.
+    """One keep-alive connection that sends a request, waits for the response, and repeats.
 
     Attributes:
-        answers: How many it has had.
+        responses: Number of responses so far.
     """
 
     def __init__(self, request: bytes, end: float, done: asyncio.Future[None]) -> None:
-        self.request, self.end, self.done, self.answers, self.received = request, end, done, 0, b""
+        self.request, self.end, self.done, self.responses, self.received = request, end, done, 0, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the first request."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        """Ask again once the answer is whole."""
+        """Send the next request once the response is complete."""
         self.received += data
         head, found, body = self.received.partition(b"\r\n\r\n")
         if not found:
@@ -35,8 +38,8 @@ class Client(asyncio.Protocol):
         if not head.startswith(b"HTTP/1.1 200"):
             self.done.set_exception(RuntimeError(self.received.decode()))
             return
-        self.answers, self.received = self.answers + 1, b""
-        if time.perf_counter() < self.end and self.answers < MAX_REQUESTS:
+        self.responses, self.received = self.responses + 1, b""
+        if time.perf_counter() < self.end and self.responses < MAX_REQUESTS:
             self.transport.write(self.request)
         else:
             self.transport.close()
@@ -44,7 +47,7 @@ class Client(asyncio.Protocol):
 
 
 async def requests_per_second(port: int, connections: int, seconds: float, body: bytes) -> float:
-    """Answers a second to a body that is sent over so many connections at once."""
+    """Send requests over several connections at once, and return the responses per second."""
     loop, start = asyncio.get_running_loop(), time.perf_counter()
     head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     request, clients = head.encode() + b"\r\n\r\n" + body, []
@@ -53,7 +56,7 @@ async def requests_per_second(port: int, connections: int, seconds: float, body:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
-    return sum(client.answers for client in clients) / (time.perf_counter() - start)
+    return sum(client.responses for client in clients) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

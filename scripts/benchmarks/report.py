@@ -1,69 +1,68 @@
-"""Figures as a table on screen, as JSON, and as a picture."""
+"""Measurements as a table on the terminal, as JSON, and as a figure."""
 
 import json
 import platform
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from rich.table import Table
 
-from benchmarks.suite import Figure
+from benchmarks.suite import OURS, Measurement
 from project.runtime.console import open_console
 
 
 def machine() -> str:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
+    """Describe the machine that runs the benchmark."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = models[0] if models else name
+    found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    name = found[1] if found else platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def table(figures: Iterable[Figure]) -> Table:
-    """One line a figure; times differ from machine to machine, ratios hardly."""
+def table(measurements: Iterable[Measurement]) -> Table:
+    """Build a table with one row per measurement; ratios depend far less on the machine than times do."""
     result = Table(title=machine(), title_justify="left")
     for column, justify in [("what", "left"), ("who", "left"), ("value", "right"), ("ratio", "right"), ("to", "left")]:
         result.add_column(column, justify=justify)  # type: ignore[arg-type]
     before = None
-    for figure in figures:
-        what = figure.what if figure.what != before else ""
-        value = f"{figure.value:,.3g} {figure.unit}" if figure.value < 1e4 else f"{figure.value:,.0f} {figure.unit}"
-        result.add_row(what, figure.name, value, f"{figure.ratio:.3g}", figure.to)
-        before = figure.what
+    for measurement in measurements:
+        what = measurement.what if measurement.what != before else ""
+        value = f"{measurement.value:{',.3g' if measurement.value < 1e4 else ',.0f'}} {measurement.unit}"
+        result.add_row(what, measurement.name, value, f"{measurement.ratio:.3g}", measurement.to)
+        before = measurement.what
     return result
 
 
-def write_json(figures: Iterable[Figure], path: Path) -> None:
-    """One object: the machine, and every figure."""
-    path.write_text(json.dumps({"machine": machine(), "figures": [f._asdict() for f in figures]}, indent=2) + "\n")
+def write_json(measurements: Iterable[Measurement], path: Path) -> None:
+    """Write one JSON object: the machine, and every measurement."""
+    path.write_text(json.dumps({"machine": machine(), "figures": [m._asdict() for m in measurements]}, indent=2) + "\n")
 
 
-def draw(figures: Iterable[Figure], path: Path) -> None:
-    """The contestants of the first epoch as bars of their ratio to the plain loop, on a logarithmic axis."""
-    from matplotlib.figure import Figure as Picture
+def draw(measurements: Iterable[Measurement], path: Path) -> None:
+    """Draw the first comparison as bars: each contestant's ratio to the plain loop, on a logarithmic axis."""
+    from matplotlib.figure import Figure
 
-    figures = list(figures)
-    shown = sorted((f for f in figures if f.what == figures[0].what), key=lambda f: f.ratio, reverse=True)
-    picture = Picture(figsize=(8, 3.2), dpi=120, layout="constrained")
-    axes = picture.add_subplot(title=figures[0].what, xscale="log", xlabel="times a plain PyTorch loop over slices")
-    colors = ["tab:orange" if f.name == "hello-lightning" else "tab:gray" for f in shown]
-    bars = axes.barh([f.name for f in shown], [f.ratio for f in shown], color=colors)
-    axes.bar_label(bars, [f"{f.ratio:.3g}" for f in shown], padding=4)
+    measurements = list(measurements)
+    shown = sorted((m for m in measurements if m.what == measurements[0].what), key=lambda m: m.ratio, reverse=True)
+    figure = Figure(figsize=(8, 3.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot(
+        title=measurements[0].what, xscale="log", xlabel="time relative to a plain PyTorch loop over slices"
+    )
+    colors = ["tab:orange" if m.name == OURS else "tab:gray" for m in shown]
+    bars = axes.barh([m.name for m in shown], [m.ratio for m in shown], color=colors)
+    axes.bar_label(bars, [f"{m.ratio:.3g}" for m in shown], padding=4)
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
-    picture.savefig(path)
+    figure.savefig(path)
 
 
-def show(figures: Iterable[Figure]) -> list[Figure]:
-    """Print a line a figure as it is measured, then the whole table."""
+def show(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Print a line for each measurement as soon as it is taken, then the whole table; return the measurements."""
     console, seen = open_console(), []
-    for figure in figures:
-        console.print(f"[dim]{figure.what}: {figure.name} {figure.ratio:.3g}[/dim]")
-        seen.append(figure)
+    for measurement in measurements:
+        console.print(f"[dim]{measurement.what}: {measurement.name} {measurement.ratio:.3g}[/dim]")
+        seen.append(measurement)
     console.print(table(seen))
     return seen

@@ -1,4 +1,4 @@
-"""Other ways to serve the same linear model: `python -m benchmarks.servers NAME PORT ARTIFACT`."""
+"""Other servers of the same linear model: `python -m benchmarks.servers NAME PORT ARTIFACT`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ FEATURES = 8
 
 
 def fastapi_torch(port: int, artifact: Path) -> None:
-    """A FastAPI handler around a torch module, as a tutorial has it."""
+    """Serve a torch module with a FastAPI handler, as in tutorials."""
     import torch
     import uvicorn
     from fastapi import FastAPI
@@ -28,11 +28,11 @@ def fastapi_torch(port: int, artifact: Path) -> None:
 
 
 def fastapi_scikit_learn(port: int, artifact: Path) -> None:
-    """A FastAPI handler around scikit-learn's `predict`."""
+    """Serve scikit-learn's `predict` with a FastAPI handler."""
     import uvicorn
     from fastapi import FastAPI, Request
 
-    app, model = FastAPI(), _scikit_learn()
+    app, model = FastAPI(), _fitted_linear_regression()
 
     @app.post("/predict")
     async def predict(request: Request) -> dict[str, list[float]]:
@@ -42,13 +42,13 @@ def fastapi_scikit_learn(port: int, artifact: Path) -> None:
 
 
 def scikit_learn(port: int, artifact: Path) -> NoReturn:
-    """This project's server with scikit-learn's `predict` in the place of the artifact's."""
+    """Serve scikit-learn's `predict` with this project's server."""
     from project.serving import worker
     from project.serving.artifact import Array, Artifact
     from project.serving.limits import Limits
     from project.serving.server import serve
 
-    model = _scikit_learn()
+    model = _fitted_linear_regression()
 
     class Peer(Artifact):
         def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
@@ -58,7 +58,7 @@ def scikit_learn(port: int, artifact: Path) -> NoReturn:
     serve(artifact, "127.0.0.1", port, 1, 1, Limits(2**24, 100_000, 30, 100))
 
 
-def _scikit_learn() -> Any:
+def _fitted_linear_regression() -> Any:
     import numpy as np
     from sklearn.linear_model import LinearRegression
 

@@ -1,4 +1,4 @@
-"""How fast a server answers, beside others around the same linear model."""
+"""Throughput, memory and start-up of this project's server, compared with other servers of the same linear model."""
 
 import http.client
 import importlib.util
@@ -19,11 +19,10 @@ from typing import NamedTuple
 
 from benchmarks.contestants import experiment, project_epochs
 from benchmarks.servers import FEATURES
-from benchmarks.suite import OURS, Figure
+from benchmarks.suite import OURS, SCRIPTS, Measurement, environment
 from project.export.export import export
 from project.runtime.errors import UserError
 
-SCRIPTS = Path(__file__).parents[1]
 CONNECTIONS, ROWS, ROUNDS, MAX_SECONDS = 8, 10_000, 5, 60.0
 PEERS = {
     "LitServe": ["benchmarks.litserve_server"],
@@ -34,17 +33,17 @@ PEERS = {
 
 
 class Server(NamedTuple):
-    """One that has answered: its port, the seconds from its start to that answer, and its bytes of memory then."""
+    """A running server: its port, seconds from start to first response, and bytes of memory at that time."""
 
     port: int
     seconds: float
     memory: float
 
 
-def serving(quick: bool) -> Iterator[Figure]:
-    """Requests and rows a second, memory and start-up, of one server process; `quick` looks for a shorter time."""
+def serving(quick: bool) -> Iterator[Measurement]:
+    """Measure requests and rows per second, memory and start-up of one server process; `quick` takes less time."""
     if importlib.util.find_spec("litserve") is None:
-        raise UserError("the comparison with LitServe needs it: pip install litserve")
+        raise UserError("the comparison needs LitServe; install it with pip install litserve")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         run = experiment(1_000, FEATURES, 100, "--trainer.max_epochs", "1")
         project_epochs(run)
@@ -52,55 +51,55 @@ def serving(quick: bool) -> Iterator[Figure]:
         servers = {OURS: running.enter_context(started(artifact))}
         servers |= {name: running.enter_context(started(artifact, module)) for name, module in PEERS.items()}
         seconds, peers = (0.5 if quick else 2.0), list(PEERS)
-        yield from rates(f"requests a second, {CONNECTIONS} connections", servers, peers[:2], 1, CONNECTIONS, seconds)
-        yield from rates(f"rows a second, {ROWS:,} a request", servers, peers[2:], ROWS, 1, seconds)
+        yield from rates(f"requests per second, {CONNECTIONS} connections", servers, peers[:2], 1, CONNECTIONS, seconds)
+        yield from rates(f"rows per second, {ROWS:,} rows per request", servers, peers[2:], ROWS, 1, seconds)
         ours = servers[OURS]
         for name in peers[:2]:
             ratio, theirs = ours.memory / servers[name].memory, servers[name].memory / 2**20
-            yield Figure(
-                "memory at first answer", OURS, ours.memory / 2**20, ratio, f"{name} ({theirs:.0f} MiB)", "MiB"
+            yield Measurement(
+                "memory at first response", OURS, ours.memory / 2**20, ratio, f"{name} ({theirs:.0f} MiB)", "MiB"
             )
         for name in peers[:2]:
             ratio, theirs = ours.seconds / servers[name].seconds, servers[name].seconds
-            yield Figure("start to first answer", OURS, ours.seconds, ratio, f"{name} ({theirs:.2f} s)")
+            yield Measurement("start to first response", OURS, ours.seconds, ratio, f"{name} ({theirs:.2f} s)")
 
 
 def rates(
     what: str, servers: dict[str, Server], peers: list[str], rows: int, connections: int, seconds: float
-) -> Iterator[Figure]:
-    """Our rate and each peer's, asked in turn, as medians over rounds."""
+) -> Iterator[Measurement]:
+    """Measure this project's rate and each peer's in turn, and compare medians over rounds."""
     body, found = rows_in_json(rows), dict[str, list[float]]()
     for _ in range(ROUNDS):
         for name in [OURS, *peers]:
             found.setdefault(name, []).append(rows * load(servers[name].port, body, connections, seconds))
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name in peers:
-        yield Figure(
+        yield Measurement(
             what, OURS, medians[OURS], medians[OURS] / medians[name], f"{name} ({medians[name]:,.0f} /s)", "/s"
         )
 
 
 def rows_in_json(rows: int) -> bytes:
-    """A request for predictions for rows of random numbers."""
+    """Build a request body with rows of random numbers."""
     generator = random.Random(0)
     return json.dumps({"rows": [[generator.gauss(0, 1) for _ in range(FEATURES)] for _ in range(rows)]}).encode()
 
 
 def load(port: int, body: bytes, connections: int, seconds: float) -> float:
-    """Requests a second, asked by a process of their own."""
+    """Measure requests per second, sent by a separate process."""
     args = [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)]
     done = subprocess.run(args, input=body, capture_output=True, check=True, timeout=MAX_SECONDS, env=environment())
     return float(done.stdout)
 
 
-def environment() -> dict[str, str]:
-    """Environment variables with which a child process finds this package."""
-    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
-
-
 @contextmanager
 def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]:
-    """A server that has answered once: ours, or that of a module and its args; ended with all of its processes."""
+    """Start a server and wait for its first response; kill it and its child processes at the end.
+
+    Args:
+        artifact: File to serve.
+        module: Module of a peer and its arguments; None for this project's server.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     args = ["-m", *module, str(port)] if module else [SCRIPTS / "serve.py", "--port", str(port)]
@@ -109,9 +108,9 @@ def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]
         [sys.executable, *args, artifact], stdout=subprocess.DEVNULL, start_new_session=True, env=environment()
     )
     try:
-        while not answers(port):
+        while not responds(port):
             if process.poll() is not None or time.perf_counter() - start > MAX_SECONDS:
-                raise UserError(f"{' '.join(module or ['scripts/serve.py'])} does not start")
+                raise UserError(f"{' '.join(module or ['scripts/serve.py'])} did not start")
             time.sleep(0.005)
         yield Server(port, time.perf_counter() - start, memory(process.pid))
     finally:
@@ -120,8 +119,8 @@ def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]
         process.wait()
 
 
-def answers(port: int) -> bool:
-    """Whether a server predicts a row."""
+def responds(port: int) -> bool:
+    """Return whether a server predicts a row."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_SECONDS)
     try:
         connection.request("POST", "/predict", rows_in_json(1), {"content-type": "application/json"})
@@ -133,12 +132,12 @@ def answers(port: int) -> bool:
 
 
 def memory(group: int) -> float:
-    """Resident bytes of all processes of a group."""
+    """Return the resident bytes of all processes of a group."""
     pages = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == group:
                 pages += int((folder / "statm").read_text().split()[1])
-        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has just ended
             continue
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,5 +1,6 @@
-"""What is measured, and against what."""
+"""The benchmarks of training: what is measured, and compared with what."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -22,15 +23,24 @@ from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.training.cli import ExperimentCLI
 from project.training.train import fit
 
+SCRIPTS = Path(__file__).parents[1]
 MAX_EXCESS = 1e-3
 ROUNDS = 3
-# An epoch is the median of nine: the first solves least squares, and those in the middle and at the end draw pictures.
+# An epoch is the median of nine: the first one solves least squares, and three draw figures.
 EPOCHS = ("--trainer.max_epochs", "9")
 PLAIN, OURS = "plain loop over slices", "hello-lightning"
 
 
-class Figure(NamedTuple):
-    """A measurement: what of whom, in seconds (or what `unit` says), and its ratio to another."""
+class Measurement(NamedTuple):
+    """One measured value and its ratio to another.
+
+    Attributes:
+        what: What was measured.
+        name: The contestant.
+        value: In seconds, or in `unit`.
+        ratio: The value divided by that of `to`.
+        to: The contestant to compare with.
+    """
 
     what: str
     name: str
@@ -40,8 +50,8 @@ class Figure(NamedTuple):
     unit: str = "s"
 
 
-def suite(quick: bool) -> Iterator[Figure]:
-    """Every figure, one after another; `quick` takes fewer rows, and under a minute."""
+def suite(quick: bool) -> Iterator[Measurement]:
+    """Measure everything, one after another; `quick` uses fewer rows and takes less than a minute."""
     rows, numbers = (400_000, 2**23) if quick else (4_000_000, 2**26)
     yield from epochs(f"epoch, {rows:,} x 64, batch 16,384", rows, 64, 16_384)
     steps = 200 if quick else 1_000
@@ -59,8 +69,8 @@ def suite(quick: bool) -> Iterator[Figure]:
     yield start_up(1 if quick else ROUNDS)
 
 
-def epochs(what: str, rows: int, features: int, batch: int) -> Iterator[Figure]:
-    """An epoch of each contestant, in turn, and its ratio to the plain loop's."""
+def epochs(what: str, rows: int, features: int, batch: int) -> Iterator[Measurement]:
+    """Measure an epoch of each contestant in turn, relative to the plain loop."""
     times: dict[str, list[float]] = {}
     for number in range(ROUNDS):
         cli = experiment(rows, features, batch, *EPOCHS)
@@ -71,24 +81,24 @@ def epochs(what: str, rows: int, features: int, batch: int) -> Iterator[Figure]:
             "reading the memory once": partial(contestants.read, x, y),
             "scikit-learn SGDRegressor": partial(contestants.sgd_regressor, x, y),
         }
-        if number == 0:  # they take long, and are far away
+        if number == 0:  # slow, and not close to the others: one round is enough
             ways["plain loop, DataLoader"] = partial(contestants.plain_data_loader, x, y, batch)
             ways["stock Lightning, DataLoader"] = partial(contestants.stock_lightning, x, y, batch)
         for name, way in ways.items():
             times.setdefault(name, []).append(way())
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, value in medians.items():
-        yield Figure(what, name, value, value / medians[PLAIN], PLAIN)
+        yield Measurement(what, name, value, value / medians[PLAIN], PLAIN)
 
 
 def train_rows(cli: ExperimentCLI) -> tuple[Tensor, Tensor]:
-    """What an experiment trains on."""
+    """Return the training inputs and targets of an experiment."""
     train = cli.datamodule.splits.train
     return train.x, train.y
 
 
-def step(features: int, batch: int, numbers: int) -> Figure:
-    """A step of this project against one of the plain loop, over an epoch of at most so many numbers."""
+def step(features: int, batch: int, numbers: int) -> Measurement:
+    """Measure a step of this project relative to the plain loop, over an epoch of at most `numbers` input values."""
     steps = max(16, min(1_000, numbers // (features * batch)))
     pairs = []
     for _ in range(ROUNDS):
@@ -96,11 +106,11 @@ def step(features: int, batch: int, numbers: int) -> Figure:
         x, y = train_rows(cli)
         pairs.append((statistics.median(project_epochs(cli)), contestants.plain_loop(x, y, batch)))
     ours, plain = (statistics.median(values) / steps * 1e3 for values in zip(*pairs, strict=True))
-    return Figure(f"step, {features:,} features, batch {batch:,}", OURS, ours, ours / plain, PLAIN, "ms")
+    return Measurement(f"step, {features:,} features, batch {batch:,}", OURS, ours, ours / plain, PLAIN, "ms")
 
 
-def exact_answer(rows: int, features: int) -> Iterator[Figure]:
-    """The exact least squares answer of rows in memory."""
+def exact_answer(rows: int, features: int) -> Iterator[Measurement]:
+    """Measure the exact least squares answer of rows in memory."""
     from sklearn.linear_model import LinearRegression
 
     x, y = train_rows(experiment(rows, features, 1_024))
@@ -113,11 +123,11 @@ def exact_answer(rows: int, features: int) -> Iterator[Figure]:
     peer = seconds(lambda: LinearRegression().fit(x.numpy(), y.numpy()))
     ours = statistics.median(seconds(solve) for _ in range(ROUNDS))
     what, name = f"exact answer, {rows:,} x {features}", "scikit-learn LinearRegression"
-    yield Figure(what, OURS, ours, ours / peer, f"{name} ({peer:.2f} s)")
+    yield Measurement(what, OURS, ours, ours / peer, f"{name} ({peer:.2f} s)")
 
 
-def time_to_exact(rows: int, features: int) -> Iterator[Figure]:
-    """Training until the MSE is at most 0.1 % above the exact one, everything from rows in memory included."""
+def time_to_exact(rows: int, features: int) -> Iterator[Measurement]:
+    """Measure training from rows in memory until the MSE is at most 0.1 % above the exact one."""
     from sklearn.linear_model import LinearRegression, SGDRegressor
 
     what = f"to 0.1 % above the exact MSE, {rows:,} x {features}"
@@ -127,7 +137,7 @@ def time_to_exact(rows: int, features: int) -> Iterator[Figure]:
     ours, gap, exact = seconds(lambda: project_epochs(cli)), cli.exact_answer.gap, cli.datamodule.least_squares
     ours = ours if gap is not None and gap <= MAX_EXCESS else float("nan")
     solver = seconds(lambda: LinearRegression().fit(x, y))
-    # Its rate is the largest power of ten whose noise stays below 0.1 %: it gets there in an epoch or two.
+    # This learning rate is the largest power of ten whose noise stays below 0.1 %; one or two epochs suffice.
     peer, epochs_time = SGDRegressor(learning_rate="constant", eta0=1e-5), 0.0
     for _ in range(20):
         epochs_time += seconds(lambda: peer.partial_fit(x, y[:, 0]))
@@ -135,29 +145,31 @@ def time_to_exact(rows: int, features: int) -> Iterator[Figure]:
         if exact.mse_of(weights, exact.bias.new_tensor(peer.intercept_)) <= (1 + MAX_EXCESS) * exact.mse:
             break
     for name, value in [("LinearRegression", solver), ("SGDRegressor", epochs_time)]:
-        yield Figure(what, OURS, ours, ours / value, f"scikit-learn {name} ({value:.2f} s)")
+        yield Measurement(what, OURS, ours, ours / value, f"scikit-learn {name} ({value:.2f} s)")
 
 
-def growth(sizes: list[int]) -> Iterator[Figure]:
-    """Rows a second as rows grow, beside those of the smallest set but one."""
+def growth(sizes: list[int]) -> Iterator[Measurement]:
+    """Measure rows per second for growing data sets, relative to 100,000 rows."""
     speeds = {}
     for rows in sizes:
         cli = experiment(rows, 16, 4_096, *EPOCHS)
         speeds[rows] = rows / statistics.median(project_epochs(cli))
     for rows, speed in speeds.items():
-        yield Figure(
-            "rows a second, 16 features", f"{rows:,} rows", speed, speed / speeds[100_000], "100,000 rows", "/s"
+        yield Measurement(
+            "rows per second, 16 features", f"{rows:,} rows", speed, speed / speeds[100_000], "100,000 rows", "/s"
         )
 
 
-def guards() -> Iterator[Figure]:
-    """What it costs to lose nothing: a look at each step's loss, and a checkpoint that survives."""
+def guards() -> Iterator[Measurement]:
+    """Measure the cost of two safeguards: the check of each step's loss, and a checkpoint that survives a crash."""
     cli = experiment(1_024 * 100, 32, 1_024, *EPOCHS)
     project_epochs(cli)
     step_time = contestants.plain_loop(*train_rows(cli), 1_024) / 100
     watch, loss = LossWatch(cli.model), torch.tensor(1.0)
-    look = statistics.median(seconds(lambda: watch.see(loss, 1)) for _ in range(10_000))
-    yield Figure("a look at a step's loss", OURS, look * 1e6, look / step_time, "a plain step of 1,024 x 32", "µs")
+    check = statistics.median(seconds(lambda: watch.check(loss, 1)) for _ in range(10_000))
+    yield Measurement(
+        "check of a step's loss", OURS, check * 1e6, check / step_time, "a plain step of 1,024 x 32", "µs"
+    )
 
     folder = Path(tempfile.mkdtemp())
     assert cli.best is not None
@@ -168,21 +180,26 @@ def guards() -> Iterator[Figure]:
         for name, way in ways.items():
             times[name].append(seconds(lambda way=way: way.save_checkpoint(checkpoint, folder / "a.ckpt")))  # type: ignore[misc]
     ours, theirs = (statistics.median(values) * 1e3 for values in times.values())
-    yield Figure("save of a small checkpoint", OURS, ours, ours / theirs, "Lightning's own, which may be lost", "ms")
+    yield Measurement("save of a small checkpoint", OURS, ours, ours / theirs, "Lightning's own, without fsync", "ms")
 
 
-def peak_memory(rows: int, features: int) -> Figure:
-    """Peak memory of a whole training in a process of its own, less what it has before there are rows."""
+def peak_memory(rows: int, features: int) -> Measurement:
+    """Measure peak memory of a training in a separate process, minus its memory before it generates rows."""
     call = f"from benchmarks.suite import grown_memory; print(*grown_memory({rows}, {features}))"
-    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True, env=environment())
     grown, size = map(int, done.stdout.splitlines()[-1].split())
-    return Figure("peak memory in training", OURS, grown / 2**20, grown / size, "the rows' own size", "MiB")
+    return Measurement("peak memory in training", OURS, grown / 2**20, grown / size, "the rows' own size", "MiB")
+
+
+def environment() -> dict[str, str]:
+    """Return environment variables with which a child process can import this package."""
+    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
 
 
 def grown_memory(rows: int, features: int) -> tuple[int, int]:
-    """Bytes by which training raises this process's memory at its peak, and the bytes of its rows."""
-    fit(experiment(10_000, features, 4_096, "--trainer.max_epochs", "1"))  # all libraries have what they need
-    Path("/proc/self/clear_refs").write_text("5")  # Linux starts to look for a new peak
+    """Return the bytes by which training raises this process's peak memory, and the bytes of its rows."""
+    fit(experiment(10_000, features, 4_096, "--trainer.max_epochs", "1"))  # libraries allocate their buffers
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak that Linux reports
     before = _status("VmRSS")
     cli = experiment(rows, features, 4_096, "--trainer.max_epochs", "2")
     fit(cli)
@@ -194,9 +211,9 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def start_up(rounds: int) -> Figure:
-    """The default `train.py`, beside the import of Lightning alone."""
-    script = Path(__file__).parents[2] / "scripts" / "train.py"
+def start_up(rounds: int) -> Measurement:
+    """Measure the default `train.py` relative to the import of Lightning alone."""
+    script = SCRIPTS / "train.py"
 
     def run(*args: Any) -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -204,4 +221,4 @@ def start_up(rounds: int) -> Figure:
 
     pairs = [(run(script), run("-c", "import lightning.pytorch")) for _ in range(rounds)]
     ours, imported = (statistics.median(values) for values in zip(*pairs, strict=True))
-    return Figure("python scripts/train.py", OURS, ours, ours / imported, "import lightning.pytorch")
+    return Measurement("python scripts/train.py", OURS, ours, ours / imported, "import lightning.pytorch")

@@ -1,25 +1,26 @@
 import itertools
 import json
+import math
 
 import pytest
 from benchmarks import contestants, suite
 from benchmarks.report import draw, machine, show, write_json
-from benchmarks.suite import OURS, PLAIN, Figure
+from benchmarks.suite import OURS, PLAIN, Measurement
 
 from tests.command import run_script
 
 
-def test_every_contestant_trains_an_epoch_and_is_set_against_the_plain_loop(folder):
-    figures = list(suite.epochs("epoch", rows=2_000, features=3, batch=100))
-    by_name = {figure.name: figure for figure in figures}
+def test_every_contestant_trains_an_epoch_and_is_compared_with_the_plain_loop(folder):
+    measurements = list(suite.epochs("epoch", rows=2_000, features=3, batch=100))
+    by_name = {measurement.name: measurement for measurement in measurements}
     assert len(by_name) == 6
     assert by_name[PLAIN].ratio == 1
-    for figure in figures:
-        assert figure.value > 0
-        assert figure.ratio == pytest.approx(figure.value / by_name[PLAIN].value)
+    for measurement in measurements:
+        assert measurement.value > 0
+        assert measurement.ratio == pytest.approx(measurement.value / by_name[PLAIN].value)
 
 
-def test_our_own_epochs_have_everything_switched_on(folder):
+def test_epochs_of_this_project_include_everything_that_a_default_run_does(folder):
     cli = contestants.experiment(1_000, 2, 100, "--trainer.max_epochs", "3")
     seconds = contestants.project_epochs(cli)
     assert len(seconds) == 3
@@ -30,7 +31,7 @@ def test_our_own_epochs_have_everything_switched_on(folder):
     assert cli.trainer.global_step == 30
 
 
-def test_a_way_that_is_measured_in_part_is_reported_as_a_whole(monkeypatch):
+def test_the_epoch_of_a_slow_contestant_is_extrapolated_from_a_few_batches(monkeypatch):
     steps = []
     monkeypatch.setattr(contestants, "_step", lambda *_: steps.append(1))
     clock = itertools.count(step=2)
@@ -42,25 +43,24 @@ def test_a_way_that_is_measured_in_part_is_reported_as_a_whole(monkeypatch):
 
 def test_a_training_that_misses_the_exact_mse_has_no_time(monkeypatch):
     monkeypatch.setattr(suite, "MAX_EXCESS", -1.0)
-    assert all(figure.value != figure.value for figure in suite.time_to_exact(2_000, 2))
+    assert all(math.isnan(measurement.value) for measurement in suite.time_to_exact(2_000, 2))
 
 
 def test_peak_memory_counts_the_rows():
-    figure = suite.peak_memory(400_000, 64)
-    assert 0.5 < figure.ratio < 4
+    assert 0.5 < suite.peak_memory(400_000, 64).ratio < 4
 
 
-def test_figures_come_as_table_json_and_picture(folder, capsys):
-    figures = [Figure("epoch", PLAIN, 0.5, 1.0, PLAIN), Figure("epoch", OURS, 1.0, 2.0, PLAIN)]
-    assert show(iter(figures)) == figures
+def test_measurements_are_shown_as_table_json_and_figure(folder, capsys):
+    measurements = [Measurement("epoch", PLAIN, 0.5, 1.0, PLAIN), Measurement("epoch", OURS, 1.0, 2.0, PLAIN)]
+    assert show(iter(measurements)) == measurements
     assert "hello-lightning" in capsys.readouterr().out
-    write_json(figures, folder / "figures.json")
+    write_json(measurements, folder / "figures.json")
     saved = json.loads((folder / "figures.json").read_text())
     assert saved["machine"] == machine()
-    assert [Figure(**figure) for figure in saved["figures"]] == figures
-    draw(figures, folder / "figures.png")
+    assert [Measurement(**measurement) for measurement in saved["figures"]] == measurements
+    draw(measurements, folder / "figures.png")
     assert (folder / "figures.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_says_what_it_takes(folder):
+def test_help_lists_the_flags(folder):
     assert "--quick" in run_script(folder, "benchmark", "--help").stdout

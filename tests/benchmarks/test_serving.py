@@ -19,23 +19,23 @@ def artifact(tmp_path_factory):
     return write_linear(tmp_path_factory.mktemp("linear") / "a.onnx", np.ones((len(names), 1)), [0.0], described)
 
 
-def test_ours_is_set_against_a_peer_that_is_asked_the_same(artifact, monkeypatch):
+def test_this_server_and_a_peer_get_the_same_requests(artifact, monkeypatch):
     monkeypatch.setattr(serving, "ROUNDS", 1)
     peer = "scikit-learn in the same server"
     with serving.started(artifact) as ours, serving.started(artifact, serving.PEERS[peer]) as theirs:
         servers = {OURS: ours, peer: theirs}
-        [figure] = serving.rates("rows a second", servers, [peer], rows=100, connections=2, seconds=0.2)
-        assert figure.value > 100
-        assert 0.01 < figure.ratio < 100
-        assert figure.to.startswith(peer)
+        [measurement] = serving.rates("rows per second", servers, [peer], rows=100, connections=2, seconds=0.2)
+        assert measurement.value > 100
+        assert 0.01 < measurement.ratio < 100
+        assert measurement.to.startswith(peer)
         for server in servers.values():
             assert 0 < server.seconds < 60
             assert 40 * 2**20 < server.memory < 2**30
-    assert not serving.answers(ours.port)
-    assert not serving.answers(theirs.port)
+    assert not serving.responds(ours.port)
+    assert not serving.responds(theirs.port)
 
 
-def test_the_load_is_bounded_in_time_and_counts_answers(artifact):
+def test_the_load_generator_stops_in_time_and_counts_responses(artifact):
     with serving.started(artifact) as server:
         rate = asyncio.run(requests_per_second(server.port, 3, 0.3, serving.rows_in_json(1)))
         assert rate > 3
@@ -43,23 +43,23 @@ def test_the_load_is_bounded_in_time_and_counts_answers(artifact):
             asyncio.run(requests_per_second(server.port, 1, 0.3, b'{"rows": 1}'))
 
 
-def test_rows_are_the_same_each_time():
+def test_the_request_body_is_reproducible():
     assert serving.rows_in_json(3) == serving.rows_in_json(3)
     assert np.shape(json.loads(serving.rows_in_json(3))["rows"]) == (3, serving.FEATURES)
 
 
-def test_a_server_that_does_not_start_is_told(artifact):
-    with pytest.raises(UserError, match="does not start"), serving.started(artifact, ["project.runtime.errors"]):
+def test_a_server_that_does_not_start_is_reported(artifact):
+    with pytest.raises(UserError, match="did not start"), serving.started(artifact, ["project.runtime.errors"]):
         pass
 
 
-def test_what_is_missing_is_told(monkeypatch):
+def test_without_litserve_the_error_shows_how_to_install_it(monkeypatch):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install litserve"):
         next(serving.serving(quick=True))
 
 
-def test_the_command_knows_both(folder):
+def test_the_command_offers_training_and_serving_and_plots_only_training(folder):
     assert "{training,serving}" in run_script(folder, "benchmark", "--help").stdout
     done = run_script(folder, "benchmark", "serving", "--plot", "a.png")
-    assert (done.returncode, done.stderr) == (2, "error: --plot: only training is drawn: leave it out\n")
+    assert (done.returncode, done.stderr) == (2, "error: --plot: only training has a figure; remove it\n")

@@ -1,4 +1,4 @@
-"""Searches for hyperparameters, in processes that are really killed; each trial is compared with the run that it is."""
+"""Sweeps whose processes are killed for real; the values of each trial are compared with its run."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from project.inference.evaluate import evaluate
 from project.runtime.errors import UserError
 from project.stages.base import parse
-from project.sweep.experiment import essential
-from project.sweep.ranges import as_words, read_range, split_words
+from project.sweep.experiment import without_defaults
+from project.sweep.ranges import as_args, read_range, split_search_args
 from project.sweep.search import search
 from project.sweep.study import open_study
 from project.training.train import train
@@ -30,24 +30,24 @@ from tests.scripts.test_tensorboard import read_scalars
 RATE = ["--search.optimizer.lr", "log(1e-3, 1)"]
 S = Path("s")
 SMALL = ["--data.rows", "50", "--data.features", "2", "--trainer.max_epochs", "3"]
-# Long enough to be met in the middle.
+# Long enough to be interrupted midway.
 LONG = [*RATE, "--search.data.batch_size", "int(5, 20)", *SMALL, "--trainer.max_epochs", "40"]
 
 
 def sweep(*args, folder=S, trials=3, **options):
-    """A search in this process."""
+    """Run a sweep in this process."""
     given = {**dict.fromkeys(("metric", "direction", "pruner", "seed")), "trust": [], **options}
-    given["search"], given["args"] = split_words(args)
+    given["search"], given["args"] = split_search_args(args)
     search(folder, trials, 1, given)
 
 
 def facts(folder):
-    """What a study holds of its trials."""
+    """Return what a study has stored about each trial."""
     return [(t.number, t.state.name, t.value, t.params, t.intermediate_values) for t in open_study(folder).trials]
 
 
 def wait_for_epochs(command, folder, *numbers):
-    """Wait until some epochs of each trial have been reported."""
+    """Wait until each of these trials has reported a few epochs."""
     query = "select count(*) from trial_intermediate_values join trials using (trial_id) where number = ?"
 
     def reported():
@@ -62,7 +62,7 @@ def wait_for_epochs(command, folder, *numbers):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A finished search, and what it printed."""
+    """The folder of a finished sweep, and what the sweep printed."""
     working_folder = tmp_path_factory.mktemp("swept")
     args = [*RATE, "--search.optimizer", "choice(SGD, Adam)", "--search.data.batch_size", "int(5, 50)"]
     done = run_script(working_folder, "sweep", *args, *SMALL, "--trials", 8)
@@ -85,7 +85,7 @@ def test_the_best_trial_is_marked_in_a_table_of_all(swept):
     assert f"Best:        lightning_logs/sweep_0/trial_{best.number}, val/loss" in printed
 
 
-def test_values_are_the_lowest_points_of_the_curves(swept):
+def test_the_value_of_a_trial_is_the_minimum_of_its_curve(swept):
     folder, _ = swept
     for trial in open_study(folder).trials:
         curve = [value for _, value in read_scalars(folder / f"trial_{trial.number}")["val/loss"]]
@@ -94,7 +94,7 @@ def test_values_are_the_lowest_points_of_the_curves(swept):
             assert trial.value == pytest.approx(min(curve))
 
 
-def test_every_trial_is_a_run_that_stands_alone(swept):
+def test_every_trial_is_a_complete_run(swept):
     folder, _ = swept
     for trial in open_study(folder).trials:
         run = folder / f"trial_{trial.number}"
@@ -106,7 +106,7 @@ def test_every_trial_is_a_run_that_stands_alone(swept):
         assert evaluate(str(run))[0]["test/mse"] == pytest.approx(written["test/mse"])
 
 
-def test_trials_that_are_worse_than_the_median_end_early(swept):
+def test_trials_worse_than_the_median_are_pruned(swept):
     folder, _ = swept
     trials = open_study(folder).trials
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
@@ -130,7 +130,7 @@ def test_tensorboard_compares_trials(swept):
         assert events.Scalars("test/mse")
 
 
-def test_the_best_trial_is_an_experiment_that_trains_to_the_same_result(swept, folder, capsys):
+def test_the_experiment_of_the_best_trial_trains_to_the_same_result(swept, folder, capsys):
     sweep_folder, _ = swept
     run = sweep_folder / f"trial_{open_study(sweep_folder).best_trial.number}"
     best = sweep_folder / "best.yaml"
@@ -150,92 +150,109 @@ def test_the_best_trial_is_an_experiment_that_trains_to_the_same_result(swept, f
 @pytest.mark.parametrize(
     "experiment", sorted((REPOSITORY / "scripts/experiments").glob("*.yaml")), ids=lambda p: p.stem
 )
-def test_what_an_experiment_leaves_out_comes_back(experiment, folder):
+def test_an_experiment_without_defaults_parses_to_the_same_settings(experiment, folder):
     (folder / "diabetes.csv").touch()
     config = parse(["--config", str(experiment)])
-    (folder / "essential.yaml").write_text(text := yaml.safe_dump(essential(config)))
-    assert parse(["--config", "essential.yaml"]) == config
+    (folder / "changed.yaml").write_text(text := yaml.safe_dump(without_defaults(config)))
+    assert parse(["--config", "changed.yaml"]) == config
     assert len(text.splitlines()) <= len(experiment.read_text().splitlines()) + 3
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
-        ("", "nothing to search: give flags with ranges"),
+        ("", "--search: no range to search; pass one"),
         ("--search.optimizer.lrr uniform(0,1)", "SGD has no argument 'lrr'"),
-        ("--search.optimzer.lr uniform(0,1)", "unknown flag --optimzer.lr=0.0: did you mean"),
-        ("--search.optimizer.lr about(0,1)", "--search.optimizer.lr 'about(0,1)': give uniform(low, high), "),
-        ("--search.optimizer.lr", "--search.optimizer.lr '': give uniform(low, high), "),
-        ("--search.optimizer.lr uniform(0,x)", "give two numbers, as in uniform(1, 10)"),
-        ("--search.optimizer.lr uniform(0)", "give two numbers, as in uniform(1, 10)"),
-        ("--search.data.batch_size int(1.5,3)", "give two whole numbers, as in int(1, 10)"),
-        ("--search.optimizer.lr log(1,0.1)", "--search.optimizer.lr log(1,0.1): give the lower bound first"),
-        ("--search.optimizer.lr uniform(nan,1)", "give the lower bound first"),
-        ("--search.optimizer.lr uniform(0,inf)", "give the lower bound first"),
-        ("--search.optimizer.lr log(0,0.1)", "a logarithm needs bounds above 0"),
-        ("--search.data.batch_size logint(0,8)", "a logarithm needs bounds above 0"),
-        ("--search.optimizer choice()", "give choices that differ"),
-        ("--search.optimizer choice(SGD,SGD)", "give choices that differ"),
-        ("--search.optimizer.lr log(0.1,1) --search.optimizer.lr log(1,2)", "--search.optimizer.lr: is given twice"),
+        ("--search.optimzer.lr uniform(0,1)", "unknown flag --optimzer.lr=0.0; did you mean"),
+        ("--search.optimizer.lr about(0,1)", "--search.optimizer.lr: must be uniform(low, high), "),
+        ("--search.optimizer.lr", "or choice(one, another), got ''"),
+        ("--search.optimizer.lr uniform(0,x)", "must have two numbers as bounds, as in uniform(1, 10), got"),
+        ("--search.optimizer.lr uniform(0)", "must have two numbers as bounds, as in uniform(1, 10), got"),
+        ("--search.data.batch_size int(1.5,3)", "must have two integers as bounds, as in int(1, 10), got"),
+        (
+            "--search.optimizer.lr log(1,0.1)",
+            "--search.optimizer.lr: must have finite bounds, the lower one first, got 'log(1,0.1)'",
+        ),
+        ("--search.optimizer.lr uniform(nan,1)", "must have finite bounds, the lower one first"),
+        ("--search.optimizer.lr uniform(0,inf)", "must have finite bounds, the lower one first"),
+        ("--search.optimizer.lr log(0,0.1)", "must have bounds above 0 for a logarithmic scale"),
+        ("--search.data.batch_size logint(0,8)", "must have bounds above 0 for a logarithmic scale"),
+        ("--search.optimizer choice()", "must list different choices"),
+        ("--search.optimizer choice(SGD,SGD)", "must list different choices"),
+        ("--search.optimizer.lr log(0.1,1) --search.optimizer.lr log(1,2)", "--search.optimizer.lr: passed twice"),
         ("--search.data.batch_size uniform(5,10)", "--data.batch_size: '5.0' is not an int"),
         ("--search.optimizer choice(SGD,Adam) --search.optimizer.momentum uniform(0,0.9)", "Adam has no argument"),
-        ("--search.optimizer choice(SGD,Adamm)", "there is no class 'Adamm'"),
-        ("--search.optimizer.lr log(0.1,1) --optimizer.lr 0.1", "--optimizer.lr: it is searched"),
-        ("--search.optimizer.lr log(0.1,1) --ckpt_path last", "--ckpt_path: trials begin anew"),
-        ("--search.trust choice(os,sys)", "--trust: no study grants it"),
+        ("--search.optimizer choice(SGD,Adamm)", "unknown class 'Adamm'; did you mean 'Adam'"),
+        ("--search.optimizer.lr log(0.1,1) --optimizer.lr 0.1", "--optimizer.lr: it is searched; remove it"),
+        ("--search.optimizer.lr log(0.1,1) --ckpt_path last", "--ckpt_path: trials start from new weights; remove it"),
+        ("--search.trust choice(os,sys)", "--trust: a stored study cannot grant trust"),
         ("--search.optimizer.lr log(0.1,1) --trainer.logger false", "--trainer.logger: each training is to be a run"),
         ("--search.optimizer.lr log(0.1,1) --trainer.enable_checkpointing false", "each training is to be a run"),
-        ("--search.optimizer.lr log(0.1,1) --trainer.devices 2 --trainer.accelerator cpu", "--trainer.devices 1"),
-        ("--search.optimizer.lr log(0.1,1) --data.rows 0", "--data.rows is 0"),
+        (
+            "--search.optimizer.lr log(0.1,1) --trainer.devices 2 --trainer.accelerator cpu",
+            "--trainer.devices: must be 1 in a sweep",
+        ),
+        ("--search.optimizer.lr log(0.1,1) --data.rows 0", "--data.rows: must be an integer, 1 or more, got 0"),
     ],
 )
-def test_a_mistake_is_told_before_any_trial(folder, args, told):
+def test_a_wrong_flag_is_reported_before_any_trial(folder, args, message):
     with pytest.raises(UserError) as caught:
         sweep(*args.split())
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"metric": "val/accuracy"}, "val/accuracy: no such metric .* val/loss, val/mse, val/rmse, val/mae, val/r2"),
-        ({"metric": "test/mse"}, "test/mse: no such metric of a validation"),
-        ({"trials": 0}, "--trials is 0: give 1 or more"),
-        ({"seed": -1}, "--seed is -1: give 0 or more"),
-        ({"direction": "maximize"}, "--direction maximize: of val/loss, the best is what is to minimize: leave it out"),
+        (
+            {"metric": "val/accuracy"},
+            "--metric: .*'val/accuracy'; use one of val/loss, val/mse, val/rmse, val/mae, val/r2",
+        ),
+        ({"metric": "test/mse"}, "--metric: validation logs no 'test/mse'"),
+        ({"direction": "maximize"}, "--direction: must be minimize with --metric val/loss, got maximize"),
     ],
 )
-def test_a_wrong_option_is_told_before_any_trial(folder, options, told):
-    with pytest.raises(UserError, match=told):
+def test_a_wrong_option_is_reported_before_any_trial(folder, options, message):
+    with pytest.raises(UserError, match=message):
         sweep(*RATE, **options)
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_left_alone(folder, capsys):
+def test_a_folder_with_other_contents_is_left_unchanged(folder, capsys):
     train(["--trainer.max_epochs", "1"])
     run = Path("lightning_logs/version_0")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="version_0: holds something else than a sweep"):
+    with pytest.raises(UserError, match="version_0: the folder holds something other than a sweep"):
         sweep(*RATE, folder=run)
-    with pytest.raises(UserError, match="config.yaml: is a file: give a folder"):
+    with pytest.raises(UserError, match="config.yaml: is a file; pass a folder"):
         sweep(*RATE, folder=run / "config.yaml")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_mistake_ends_in_one_line_and_status_2(folder):
-    done = run_script(folder, "sweep", "--search.optimizer.lr", "log(1, 0.1)")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --search.optimizer.lr log(1, 0.1): give the lower bound first, and a higher one\n"
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--search.optimizer.lr", "log(1, 0.1)"],
+            "--search.optimizer.lr: must have finite bounds, the lower one first, got 'log(1, 0.1)'",
+        ),
+        ([*RATE, "--trials", "0"], "--trials: must be an integer, 1 or more, got 0"),
+        ([*RATE, "--seed", "-1"], "--seed: must be an integer, 0 or more, got -1"),
+    ],
+)
+def test_a_mistake_prints_one_line_and_exits_with_2(folder, args, message):
+    done = run_script(folder, "sweep", *args)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
 
-def test_without_optuna_its_installation_is_told(folder, monkeypatch):
+def test_without_optuna_the_error_shows_how_to_install_it(folder, monkeypatch):
     monkeypatch.setattr("project.sweep.search.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install -e "\.\[sweep\]"'):
         sweep(*RATE)
 
 
-def test_a_database_of_something_else_is_told(folder):
+def test_a_file_that_is_no_database_is_reported(folder):
     S.mkdir()
     (S / "study.db").write_text("hello, I am no database, though I am long enough to be one " * 100)
     with pytest.raises(UserError, match="s/study.db: not the database of a study"):
@@ -253,7 +270,7 @@ def test_choices_are_split_outside_brackets_and_quotes():
 
 
 def test_classes_come_before_their_arguments():
-    assert as_words({"optimizer.lr": 1e-5, "model.net.hidden": "[8, 8]", "optimizer": "Adam", "model.net": "MLP"}) == [
+    assert as_args({"optimizer.lr": 1e-5, "model.net.hidden": "[8, 8]", "optimizer": "Adam", "model.net": "MLP"}) == [
         "--optimizer=Adam",
         "--optimizer.lr=1e-05",
         "--model.net=MLP",
@@ -281,55 +298,59 @@ def test_the_penalty_of_ridge_regression_is_searched(folder, capsys):
     assert all(trial.state.name == "COMPLETE" for trial in open_study(S).trials)
 
 
-def test_seeds_repeat_and_differ(folder, capsys):
+def test_equal_seeds_repeat_a_sweep_and_other_seeds_do_not(folder, capsys):
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
         sweep(*RATE, *SMALL, folder=folder / name, seed=seed, trials=2)
     assert facts(folder / "a") == facts(folder / "b")
     assert [trial[3] for trial in facts(folder / "a")] != [trial[3] for trial in facts(folder / "c")]
 
 
-def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, capsys):
+def test_a_failed_trial_is_reported_and_the_others_continue(folder, capsys):
     sweep("--search.optimizer.lr", "choice(0.1, 1e6)", *SMALL, trials=6)
     printed, trials = capsys.readouterr().out, open_study(S).trials
     failed = [trial for trial in trials if trial.params["optimizer.lr"] == "1e6"]
     assert 0 < len(failed) < 6
     assert [trial.number for trial in trials if trial.state.name == "FAIL"] == [trial.number for trial in failed]
     for trial in failed:
-        assert re.search(rf"^trial {trial.number}: failed, the loss is .* training diverges", printed, re.MULTILINE)
+        assert re.search(
+            rf"^trial {trial.number}: failed, --optimizer.lr .*: training diverges, the loss is", printed, re.MULTILINE
+        )
 
 
-def test_where_all_trials_fail_the_reason_is_told(folder, capsys):
-    with pytest.raises(UserError, match="no trial came to a result: trial 1: failed, the loss is .*training diverges"):
+def test_the_reason_is_reported_if_all_trials_fail(folder, capsys):
+    with pytest.raises(
+        UserError, match="no trial is complete; trial 1: failed, --optimizer.lr .*: training diverges, the loss is"
+    ):
         sweep("--search.optimizer.lr", "uniform(1e6, 1e7)", *SMALL, trials=2)
     assert not (S / "best.yaml").exists()
 
 
-def test_a_trial_that_loses_every_process_fails(folder, capsys):
+def test_a_trial_whose_processes_keep_dying_fails(folder, capsys):
     sweep(*RATE, *SMALL, trials=1)
     study = open_study(S)
     lost = study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-3, 1, log=True)})
     lost.set_user_attr("starts", [0, 0, 0])
     sweep(trials=3)
     assert [trial[1] for trial in facts(S)] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert "trial 1: failed, its process was lost 3 times" in capsys.readouterr().out
+    assert "trial 1: failed, its process died 3 times" in capsys.readouterr().out
 
 
-def test_more_trials_are_added_and_other_ranges_refused(folder, table, capsys):
+def test_trials_can_be_added_but_settings_cannot_change(folder, table, capsys):
     path = table()
     args = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=2"]
     sweep(*RATE, *args, trials=2)
     before = facts(S)
-    for changed, told in [
+    for changed, message in [
         (
             ["--search.optimizer.lr", "log(1e-3, 2)", *args],
-            r"--search.optimizer.lr: .*log\(1e-3, 1\), and log\(1e-3, 2\)",
+            r"--search.optimizer.lr: .*log\(1e-3, 1\), got log\(1e-3, 2\)",
         ),
-        ([*RATE, "--search.data.batch_size", "int(4, 8)", *args], "--search.data.batch_size: .* begun with nothing"),
-        ([*RATE, *args, "--data.batch_size", "4"], "--data.batch_size: .*was begun with 32, and 4 was given"),
+        ([*RATE, "--search.data.batch_size", "int(4, 8)", *args], "--search.data.batch_size: .* started with no value"),
+        ([*RATE, *args, "--data.batch_size", "4"], "--data.batch_size: s was started with 32, got 4"),
     ]:
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             sweep(*changed, trials=4)
-    with pytest.raises(UserError, match="--seed: .*was begun with 0, and 1 was given"):
+    with pytest.raises(UserError, match="--seed: s was started with 0, got 1"):
         sweep(seed=1)
     sweep(trials=4)
     assert facts(S)[:2] == before
@@ -340,12 +361,12 @@ def test_more_trials_are_added_and_other_ranges_refused(folder, table, capsys):
     assert len(facts(S)) == 4
 
 
-def test_no_study_grants_trust(folder, capsys):
+def test_a_stored_study_cannot_grant_trust(folder, capsys):
     (folder / "mine.py").write_text("from project.nets import MLP\nclass Own(MLP): ...\n")
     args = [*RATE, *SMALL, "--model.net=mine.Own"]
     sweep(*args, trust=["--trust=mine"], trials=1)
     assert "--config s/best.yaml --trust=mine" in capsys.readouterr().out
-    with pytest.raises(UserError, match="give --trust mine to allow it"):
+    with pytest.raises(UserError, match="pass --trust mine to allow it"):
         sweep(trials=2)
     sweep(trust=["--trust=mine"], trials=2)
     with sqlite3.connect(S / "study.db") as database:
@@ -353,12 +374,12 @@ def test_no_study_grants_trust(folder, capsys):
         forged = json.loads(stored) | {"args": [*SMALL, "--model.net=mine.Own", "--trust=mine"]}
         query = "update study_user_attributes set value_json = ? where key = 'settings'"
         database.execute(query, [json.dumps(forged)])
-    with pytest.raises(UserError, match="--trust: no study grants it"):
+    with pytest.raises(UserError, match="--trust: a stored study cannot grant trust"):
         sweep(trials=3)
     assert len(facts(S)) == 2
 
 
-def test_a_killed_search_ends_as_one_that_was_not(folder):
+def test_a_killed_and_resumed_sweep_equals_an_uninterrupted_one(folder):
     args = [*LONG, "--trials", "2"]
     assert run_script(folder, "sweep", *args, "--folder", "whole").returncode == 0
     for trial in (0, 1):
@@ -375,7 +396,7 @@ def test_a_killed_search_ends_as_one_that_was_not(folder):
         assert files[1] > files[0]
 
 
-def test_a_signal_ends_a_search_with_the_line_that_resumes_it(folder):
+def test_a_signal_stops_a_sweep_and_prints_the_command_that_resumes_it(folder):
     args = [*LONG, "--trials", "2"]
     for number, name in enumerate(["SIGTERM", "SIGINT"]):
         command = Command(folder, "sweep", *args)
@@ -383,7 +404,9 @@ def test_a_signal_ends_a_search_with_the_line_that_resumes_it(folder):
         os.kill(command.pid, signal.Signals[name])
         done = command.finish(20)
         assert done.returncode == 128 + signal.Signals[name]
-        [resume] = re.findall(rf"{number} of 2 trials done: go on with python scripts/sweep.py (.*)\n", done.stderr)
+        [resume] = re.findall(
+            rf"{number} of 2 trials are finished; resume with python scripts/sweep.py (.*)\n", done.stderr
+        )
         args = resume.split()
     assert run_script(folder, "sweep", *args).returncode == 0
     trials = open_study(folder / "lightning_logs/sweep_0").trials
@@ -391,7 +414,7 @@ def test_a_signal_ends_a_search_with_the_line_that_resumes_it(folder):
     assert all(len(trial.user_attrs["starts"]) == 1 and trial.user_attrs["starts"][0] > 3 for trial in trials)
 
 
-def test_commands_share_a_search_and_go_on_with_what_a_killed_one_has_left(folder):
+def test_two_commands_share_a_sweep_and_one_resumes_the_trial_of_the_other_when_it_is_killed(folder):
     args = [*LONG, "--trials", "3", "--folder", "s"]
     commands = [Command(folder, "sweep", *args) for _ in range(2)]
     wait_for_epochs(commands[0], S, 0, 1)
@@ -407,7 +430,7 @@ def test_commands_share_a_search_and_go_on_with_what_a_killed_one_has_left(folde
 
 
 def killed_midway(folder, trials, finished):
-    """A search by two processes of one command, of which the first one is killed, and then resumed."""
+    """Run a sweep in two processes, kill the parent midway, and resume the sweep."""
     args = [*LONG, "--trials", trials, "--processes", 2, "--folder", "s"]
     command = Command(folder, "sweep", *args)
     wait_for_epochs(command, S, finished + 1)
@@ -428,16 +451,16 @@ def killed_midway(folder, trials, finished):
         assert database.execute("select count(*) from trials").fetchone() == (trials,)
 
 
-def test_processes_end_with_their_command_and_a_resumed_search_has_as_many_trials_as_asked_for(folder):
+def test_child_processes_end_with_their_parent_and_a_resumed_sweep_runs_the_requested_number_of_trials(folder):
     killed_midway(folder, 3, 1)
 
 
 @pytest.mark.slow
-def test_twenty_trials_on_two_processes_of_which_one_is_killed(folder):
+def test_twenty_trials_in_two_processes_with_one_killed(folder):
     killed_midway(folder, 20, 8)
 
 
-def test_help_shows_ranges_and_imports_nothing_heavy(folder):
+def test_help_shows_ranges_and_imports_no_heavy_library(folder):
     done = run_script(folder, "sweep", "--help")
     assert '--search.optimizer.lr "log(1e-4, 1)"' in done.stdout
     assert imported(folder, REPOSITORY / "scripts/sweep.py", "--help") == set()
