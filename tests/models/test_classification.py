@@ -48,7 +48,7 @@ def test_numbers_for_targets_are_an_error_with_the_mend():
 
 @pytest.mark.parametrize("loss", [torch.nn.MSELoss, torch.nn.NLLLoss])
 def test_a_loss_that_takes_no_logits_is_refused(loss):
-    with pytest.raises(UserError, match="give CrossEntropyLoss"):
+    with pytest.raises(UserError, match="use CrossEntropyLoss"):
         Classification((2,), 3, loss=loss)
 
 
