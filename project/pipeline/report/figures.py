@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from project.pipeline.report.style import THEME
+from project.pipeline.report.style import THEME, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def trade_off(points: Sequence[Point], x_title: str, y_title: str, rises: bool) 
     )
     for point in points:
         axes.plot([point.x, point.x], [point.low, point.high], color=_color("soft"), lw=1)
-        axes.scatter(point.x, point.y, s=190, color=_color(_series(point.label)), zorder=3)
+        axes.scatter(point.x, point.y, s=190, color=_color(series(int(point.label))), zorder=3)
         axes.text(point.x, point.y, point.label, color=_color("on"), ha="center", va="center_baseline", weight="bold")
     axes.set_xscale("log")
     axes.margins(0.15)
@@ -80,7 +80,7 @@ def curves_figure(curves: dict[str, list[float]], x_title: str, y_title: str) ->
     figure, axes = _axes(x_title, y_title)
     for label, values in curves.items():
         marker = "o" if len(values) == 1 else None
-        axes.plot(range(1, len(values) + 1), values, lw=1.8, marker=marker, color=_color(_series(label)))
+        axes.plot(range(1, len(values) + 1), values, lw=1.8, marker=marker, color=_color(series(int(label))))
     if min(min(values) for values in curves.values()) > 0:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -100,12 +100,6 @@ def _axes(x_title: str, y_title: str) -> "tuple[Figure, Axes]":
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure, axes
-
-
-def _series(label: str) -> str:
-    """Name of the colour of a stage."""
-    series = [name for name in THEME if name.startswith("c")]
-    return series[(int(label) - 1) % len(series)]
 
 
 def _color(name: str) -> str:

@@ -5,10 +5,8 @@ from typing import Any
 
 from project.pipeline.report.figures import Point, curves_figure, trade_off
 from project.pipeline.report.measure import LEVEL, RESAMPLES
-from project.pipeline.report.style import STYLE, THEME
+from project.pipeline.report.style import STYLE, series
 from project.pipeline.report.table import cell, format_metric, headings, summary_line
-
-SERIES = sum(name.startswith("c") and name[1:].isdigit() for name in THEME)
 
 
 def page(report: dict[str, Any], curves: dict[str, list[float]]) -> str:
@@ -66,7 +64,8 @@ def _table(report: dict[str, Any]) -> str:
             cells.append(
                 f'<td class="{key}{"" if text else " empty"}" data-title="{escape(title)}"><span>{text}</span></td>'
             )
-        kind = {True: "gain", False: "loss", None: ""}[row["gain"]]
+        worse = row["gain"] is False and row["verdict"].startswith("worse")
+        kind = "loss" if worse else {True: "gain", False: "none", None: ""}[row["gain"]]
         lines.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
     head = "".join(f'<th class="{key}">{escape(title)}</th>' for key, title in titles.items())
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
@@ -80,8 +79,8 @@ def _number(name: str) -> str:
 def _marked(row: dict[str, Any]) -> str:
     """The number of a stage in its colour, and its name."""
     number = _number(row["name"])
-    color = f"var(--c{(int(number) - 1) % SERIES + 1})"
-    return f'<i class="mark" style="background:{color}">{number}</i>{escape(row["stage"])}'
+    color = series(int(number))
+    return f'<i class="mark" style="background:var(--{color})">{number}</i>{escape(row["stage"])}'
 
 
 def _pictures(report: dict[str, Any], curves: dict[str, list[float]]) -> str:

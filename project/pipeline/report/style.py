@@ -22,6 +22,12 @@ THEME = {
 }
 
 
+def series(stage: int) -> str:
+    """Return the variable of a stage's colour, by the number of the stage, from 1."""
+    count = sum(name[1:].isdigit() for name in THEME)
+    return f"c{(stage - 1) % count + 1}"
+
+
 def _variables(theme: int) -> str:
     return ":root{" + "".join(f"--{name}:{values[theme]};" for name, values in THEME.items()) + "}"
 
@@ -44,6 +50,7 @@ th,td{padding:.45rem .5rem;border-bottom:1px solid var(--line)}
 .name,.verdict{text-align:left}td.verdict{white-space:normal;min-width:15rem}
 td small{display:block}td.name small{padding-left:1.9em}
 tr.gain td.verdict{color:var(--good)}tr.loss td.verdict{color:var(--bad)}
+tr.none td.verdict{color:var(--soft)}
 i.mark{display:inline-block;width:1.5em;height:1.5em;border-radius:50%;color:var(--on);text-align:center;
 font:600 .8em/1.5em system-ui,sans-serif;margin-right:.5em}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:1rem}
