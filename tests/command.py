@@ -1,5 +1,7 @@
-"""The commands as a user types them: each in a process of its own, most of them forked from one that has imported the
-libraries already, since importing them is most of what a small experiment takes."""
+"""Run commands as a user types them, each in its own process.
+
+Most are forked from a process that has imported every library, since imports take longer than a small experiment.
+"""
 
 import multiprocessing
 import os
@@ -7,15 +9,14 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-MAX_LENGTH = 120.0  # seconds
+MAX_LENGTH = 300.0  # seconds, to end a hang; a busy machine is slow
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["project.training.train", "project.data", "project.nets", "project.inference.evaluate", "project.sweep.search"]
-)
+FORKS.set_forkserver_preload(["tests.preload"])
 
 
 def script_path(script: str) -> Path:
@@ -23,7 +24,7 @@ def script_path(script: str) -> Path:
 
 
 class Command:
-    """A script that runs, in a process group of its own; `finish` waits for it."""
+    """A running script in its own process group; `finish` waits for it."""
 
     def __init__(self, folder: Path, script: str, *args: object, **environment: str) -> None:
         self.argv = [str(script_path(script)), *map(str, args)]
@@ -36,12 +37,12 @@ class Command:
 
     @property
     def stdout(self) -> str:
-        """What it has printed so far."""
+        """Return what it has printed so far."""
         return Path(self._streams[0].name).read_text()
 
     @property
     def stderr(self) -> str:
-        """Its errors so far."""
+        """Return its error output so far."""
         return Path(self._streams[1].name).read_text()
 
     @property
@@ -68,12 +69,16 @@ def _run(
     for number, name in enumerate(streams, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    with warnings.catch_warnings():
+        pass  # forgets which warnings were shown before the fork
     runpy.run_path(args[0], run_name="__main__")
 
 
 def run_script(folder: Path, script: str, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The whole of a command. With environment variables, which libraries read when they are imported, nothing is
-    imported beforehand."""
+    """Run a command to its end.
+
+    With environment variables, which libraries read when they are imported, it starts in a new interpreter.
+    """
     if not environment:
         return Command(folder, script, *args).finish()
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Shared parts: a folder to work in, the commands as a user runs them, one finished default run."""
+"""Shared fixtures, and how many processes run the tests."""
 
 import os
 import subprocess
@@ -9,7 +9,15 @@ import pytest
 
 from tests.command import run_script
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more; tests run side by side
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run the whole suite on all cores, but single files, selected tests and slow tests in this process."""
+    options = config.option
+    whole = all(Path(arg).is_dir() for arg in config.args) and not options.keyword and options.markexpr == "not slow"
+    return None if whole else 0
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The run folder that `python scripts/train.py` leaves, and what it printed."""
+    """The run folder and the output of `python scripts/train.py`."""
     working_folder = tmp_path_factory.mktemp("default")
     done = run_script(working_folder, "train")
     assert done.returncode == 0, done.stderr
@@ -29,7 +37,7 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproc
 
 @pytest.fixture
 def table(folder: Path) -> Callable[..., Path]:
-    """Writes rows of numbers, y = 3a - 2b + 1, to a CSV file, with some text replaced."""
+    """A function that writes rows of y = 3a - 2b + 1 to a CSV file, with some text replaced."""
 
     def write(rows: int = 40, name: str = "table.csv", **replaced: str) -> Path:
         lines = [f"{i},{(i * 7) % 11},{3 * i - 2 * ((i * 7) % 11) + 1}" for i in range(rows)]

@@ -16,7 +16,7 @@ import httpx
 
 from tests.command import script_path
 
-MAX_LENGTH = 30.0  # seconds
+MAX_LENGTH = 120.0  # seconds, to end a hang; a busy machine is slow
 
 
 class Running:
@@ -66,6 +66,11 @@ class Running:
     def complained(self) -> str:
         """The next line on its standard error; empty at the end."""
         return self._lines[self.process.stderr].get(timeout=MAX_LENGTH)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has printed nothing since the last line that was read."""
+        return all(lines.empty() for lines in self._lines.values())
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Exit status, and errors that were not asked for yet."""
