@@ -10,13 +10,22 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import chdir
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-MAX_LENGTH = 300.0  # seconds, to end a hang; a busy machine is slow
+MAX_LENGTH = 240.0  # seconds, to end a hang; a busy machine is slow
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.preload"])
+
+def forks() -> ForkServerContext:
+    """Return the context whose processes are forked from one that has imported tests.preload."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.preload"])
+    with chdir(REPOSITORY):  # where it is found
+        forkserver.ensure_running()
+    return context
 
 
 def script_path(script: str) -> Path:
@@ -30,7 +39,9 @@ class Command:
         self.argv = [str(script_path(script)), *map(str, args)]
         self._streams = [tempfile.NamedTemporaryFile("r+") for _ in range(2)]  # noqa: SIM115
         names = [stream.name for stream in self._streams]
-        self._process = FORKS.Process(target=_run, args=(self.argv, str(folder), names, dict(os.environ), environment))
+        self._process = forks().Process(
+            target=_run, args=(self.argv, str(folder), names, dict(os.environ), environment)
+        )
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid

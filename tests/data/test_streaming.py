@@ -15,7 +15,7 @@ from project.data import TabularDataModule
 from project.data.table import column_names
 from project.models import Regression
 from project.runtime.errors import UserError
-from tests.command import REPOSITORY, run_script
+from tests.command import MAX_LENGTH, REPOSITORY, run_script
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -152,15 +152,15 @@ with exit_on_user_error():
 def test_rows_beyond_the_memory_limit_stream_and_do_not_fit(folder):
     (folder / "rows").mkdir()
     columns = {f"x{i}": np.random.default_rng(i).standard_normal(200_000).astype(np.float32) for i in range(16)}
-    for number in range(15):
+    for number in range(10):
         table = pa.table({**columns, "y": columns["x0"] + number})
         pyarrow.parquet.write_table(table, folder / "rows" / f"{number}.parquet", row_group_size=20_000)
-    limit = 120 * 2**20
+    limit = 80 * 2**20
     streamed, whole = (
         subprocess.run(
             [sys.executable, "-c", LIMITED, str(limit), str(stream)],
-            env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin", "OMP_NUM_THREADS": "2"},
-            cwd=folder, capture_output=True, text=True, timeout=120,
+            env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin", "OMP_NUM_THREADS": "1"},
+            cwd=folder, capture_output=True, text=True, timeout=MAX_LENGTH,
         )
         for stream in (True, False)
     )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 
 from project.runs.checkpoint_io import TEMPORARY, VerifiedCheckpointIO, sweep, verify
 from project.runtime.errors import UserError
-from tests.command import FORKS, MAX_LENGTH, REPOSITORY
+from tests.command import MAX_LENGTH, REPOSITORY, forks
 
 IO = VerifiedCheckpointIO()
 OLD, NEW = {"version": 1, "weights": torch.zeros(40_000)}, {"version": 2, "weights": torch.ones(40_000)}
@@ -123,8 +123,8 @@ def test_no_kill_while_saving_loses_or_damages_a_checkpoint(tmp_path, elsewhere,
     other = "/dev/shm" if elsewhere and Path("/dev/shm").is_dir() else str(tmp_path)
     path, draw, saved = tmp_path / "a.ckpt", random.Random(0), 0
     for _ in range(kills):
-        listens, tells = FORKS.Pipe(duplex=False)
-        saver = FORKS.Process(target=save_forever, args=(path, saved, tells, other))
+        listens, tells = forks().Pipe(duplex=False)
+        saver = forks().Process(target=save_forever, args=(path, saved, tells, other))
         saver.start()
         tells.close()
         told = listens.recv()
@@ -153,7 +153,7 @@ def save_beyond_a_limit(path):
 def test_a_disk_that_takes_no_more_leaves_the_checkpoint_before(tmp_path):
     path = tmp_path / "a.ckpt"
     IO.save_checkpoint({"version": 1}, path)
-    saver = FORKS.Process(target=save_beyond_a_limit, args=(path,))
+    saver = forks().Process(target=save_beyond_a_limit, args=(path,))
     saver.start()
     saver.join()
     assert saver.exitcode == 7
