@@ -37,6 +37,9 @@ WAYS = {
     "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
 }
 
+# The quick suite stops at every third step: each way at other ones.
+EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["third", "each"])
+
 
 @pytest.fixture(autouse=True)
 def ordered_event_files(monkeypatch):
@@ -96,12 +99,15 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(LastCheckpoint, "on_train_batch_start", on_train_batch_start)
 
 
+@EVERY
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folder, monkeypatch, capsys, way):
+def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folder, monkeypatch, capsys, way, every):
     args = [*BASE, *SINGLE, *WAYS[way]]
     train(args)
     whole = state(folder / "lightning_logs/version_0")
-    for number, step in enumerate(range(1, whole["step"]), start=1):
+    steps = range(1, whole["step"])[list(WAYS).index(way) % every :: every]
+    assert steps
+    for number, step in enumerate(steps, start=1):
         run = folder / f"lightning_logs/version_{number}"
         with monkeypatch.context() as patch:
             stop_at(patch, step)
@@ -113,24 +119,26 @@ def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folde
         assert_same(whole, state(run))
 
 
+@EVERY
 @pytest.mark.parametrize("way", ["adam and dropout", "validation within epochs"])
-def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(folder, capsys, way):
+def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(folder, capsys, way, every):
     args = [*BASE, *WAYS[way]]
     train([*args, "--trainer.max_steps", "1000"])
     whole = state(folder / "lightning_logs/version_0")
-    for number, step in enumerate(range(1, STEPS), start=1):
+    for number, step in enumerate(range(1, STEPS)[::every], start=1):
         run = folder / f"lightning_logs/version_{number}"
         train([*args, "--trainer.max_steps", str(step)])
         train(["--ckpt_path", str(run), "--trainer.max_steps", "1000"])
         assert_same(whole, state(run))
 
 
+@EVERY
 @pytest.mark.parametrize("way", ["adam and dropout", "lbfgs"])
-def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, capsys, way):
+def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, capsys, way, every):
     args = [*BASE, *WAYS[way]]  # several steps at once, but single ones with max_steps
     train(args)
     whole = state(folder / "lightning_logs/version_0")
-    for number, step in enumerate(range(1, STEPS), start=1):
+    for number, step in enumerate(range(1, STEPS)[::every], start=1):
         run = folder / f"lightning_logs/version_{number}"
         train([*args, "--trainer.max_steps", str(step)])
         assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == step

@@ -15,8 +15,8 @@ from project.runs.checkpoint import read_checkpoint
 from project.training.cli import ExperimentCLI
 from project.training.report import exact_metrics
 from project.training.train import train
-from tests.command import REPOSITORY, run_script
-from tests.scripts.test_stops import DDP
+from tests.command import REPOSITORY
+from tests.scripts.test_processes import train_on
 
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
@@ -81,6 +81,7 @@ def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
     rows = "".join(f"{i % 7},{1000 + i % 7 + 0.1 * (i % 3)}\n" for i in range(300))
     (folder / "t.csv").write_text("a,y\n" + rows)
     args = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", *QUIET]
+    args += ["--optimizer.lr", "0.1", "--trainer.max_epochs", "20"]
     full, mixed = (
         train([*args, "--trainer.precision", precision])["test/mse"] for precision in ("32-true", "bf16-mixed")
     )
@@ -89,8 +90,8 @@ def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
 
 def test_a_net_with_batch_norm_trains_on_two_processes(folder):
     config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
-    done = run_script(folder, "train", "--config", config, *DDP, "--trainer.max_epochs", 2)
-    assert done.returncode == 0, done.stderr
+    done = train_on(folder, 2, "--config", config, "--trainer.max_epochs", 2)
+    assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
     assert json.loads((folder / "lightning_logs/version_0/metrics.json").read_text())["test/accuracy"] > 0.8
 
 
@@ -104,7 +105,7 @@ def test_a_net_with_batch_norm_trains_on_two_processes(folder):
         ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"],
         ["--lr_scheduler", "OneCycleLR", "--lr_scheduler.max_lr", "0.01", "--lr_scheduler.total_steps", "3"],
         ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss"],
-        ["--model.compile", "true"],
+        pytest.param(["--model.compile", "true"], marks=pytest.mark.slow),  # a minute of compiling
     ],
     ids=lambda aid: aid[1] if len(aid) > 2 else aid[0],
 )
@@ -118,8 +119,8 @@ def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("--model.net CNN", "CNN takes images"),
-        ("--model.net RNN", "RNN takes sequences"),
+        ("--model.net CNN", "CNN: rows must be images"),
+        ("--model.net RNN", "RNN: rows must be sequences"),
         ("--data DigitsDataModule", "give --model Classification"),
         ("--trainer.precision bf16-true", "give bf16-mixed"),
         ("--model Classification", "--data.task classification"),
@@ -187,7 +188,8 @@ def test_mean_scores_over_five_seeds_match_the_reference(name, metric, holds, fo
 
 
 def test_compiled_and_plain_nets_share_checkpoints(folder, capsys):
-    train(["--model.compile", "true", "--trainer.max_epochs", "2", *QUIET])
+    metrics = train(["--model.compile", "true", "--trainer.max_epochs", "2", *QUIET])
+    assert evaluate("last")[0]["test/mse"] == pytest.approx(metrics["test/mse"])
     state = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["state_dict"]
     assert "net.net.linear.weight" in state
     assert isinstance(state["net.net.linear.weight"], torch.Tensor)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.command import REPOSITORY
+from tests.command import MAX_LENGTH, REPOSITORY
 
 HEAVY = {
     "IPython",
@@ -40,7 +40,7 @@ def imported(folder, *args) -> set[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=MAX_LENGTH,
         check=True,
     )
     return set(json.loads(done.stdout.splitlines()[-1])) & HEAVY

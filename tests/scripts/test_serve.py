@@ -1,4 +1,4 @@
-"""What the command says, and that it needs neither torch nor lightning."""
+"""`scripts/serve.py` as a user runs it; it needs neither torch nor lightning."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ import pytest
 
 from tests.command import REPOSITORY, run_script, script_path
 from tests.serving.artifacts import metadata, write_linear
-from tests.serving.running import running
+from tests.serving.running import MAX_LENGTH, running
 
 TRAINING = ["torch", "lightning", "torchmetrics", "onnx", "sklearn", "scipy", "pandas", "matplotlib"]
 ALONE = """
@@ -36,19 +36,19 @@ def artifact(folder) -> Path:
 
 
 def ask(process: subprocess.Popen[str], *requests: tuple[str, str]) -> list[str]:
-    """What a server that starts answers to bodies of some type, until it is stopped."""
+    """Send requests (content type and body) to a server that is starting, stop it, and return its responses."""
     found = []
     try:
         url = process.stdout.readline().split()[-1]
         for kind, body in requests:
             request = urllib.request.Request(f"{url}/predict", body.encode(), {"content-type": kind})
             try:
-                answer = urllib.request.urlopen(request, timeout=30)
+                answer = urllib.request.urlopen(request, timeout=MAX_LENGTH)
             except urllib.error.HTTPError as error:
                 answer = error
             found.append(answer.read().decode())
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(MAX_LENGTH) == 0
     finally:
         process.kill()
         process.communicate()
@@ -60,36 +60,36 @@ ANSWERS = ['{"predictions": [{"y": 17}]}', "x,y_predicted\n5,17\n"]
 
 
 def started(artifact: Path, refused: list[str]) -> subprocess.Popen[str]:
-    """A server where some modules cannot be imported."""
+    """Start a server in a process where some modules cannot be imported."""
     code = ALONE.format(refused=refused, scripts=str(REPOSITORY / "scripts"))
     args = [sys.executable, "-c", code, script_path("serve"), artifact, "--port", "0"]
     return subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_serving_imports_nothing_of_training(artifact):
+def test_the_server_imports_no_training_library(artifact):
     assert ask(started(artifact, TRAINING), IN_JSON, IN_CSV) == ANSWERS
 
 
-def test_tables_alone_need_pyarrow(artifact):
+def test_only_tables_need_pyarrow(artifact):
     process = started(artifact, [*TRAINING, "pyarrow"])
     assert ask(process, IN_JSON, IN_CSV, IN_JSON) == [
         ANSWERS[0],
-        '{"detail": "the server lacks pyarrow: give application/json"}',
+        '{"detail": "the server lacks pyarrow; send application/json"}',
         ANSWERS[0],
     ]
 
 
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "onnxruntime"])
-def test_what_is_not_installed_is_told(artifact, module):
+def test_a_missing_package_is_reported(artifact, module):
     process = started(artifact, [module])
-    told, status = process.communicate(timeout=30)[1], process.returncode
+    message, status = process.communicate(timeout=MAX_LENGTH)[1], process.returncode
     assert status == 2
-    assert '".[serve]"' in told
-    assert len(told.splitlines()) == 1
+    assert '".[serve]"' in message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_it_serves_where_there_is_no_torch(artifact, folder):
+def test_the_server_runs_in_an_environment_without_torch(artifact, folder):
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "onnxruntime", "fastapi", "uvicorn", "pyarrow"], check=True)
@@ -102,17 +102,17 @@ def test_it_serves_where_there_is_no_torch(artifact, folder):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_artifact_that_cannot_be_loaded_is_told_in_one_line(folder, artifact, workers):
-    for name, told in [("no.onnx", "there is no such file"), (".", "is a folder"), ("a.csv", "not an ONNX file")]:
+def test_an_artifact_that_cannot_be_loaded_is_reported_in_one_line(folder, artifact, workers):
+    for name, message in [("no.onnx", "no such file"), (".", "is a folder"), ("a.csv", "not an ONNX file")]:
         (folder / "a.csv").write_text("a,b\n" * 100)
         done = run_script(folder, "serve", name, "--port", "0", "--workers", workers)
         assert (done.returncode, done.stdout) == (2, "")
-        assert told in done.stderr
+        assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_artifact_that_loads_but_does_not_run_ends_the_server(artifact, workers):
+def test_an_artifact_that_onnx_runtime_cannot_run_ends_the_server(artifact, workers):
     model = onnx.load(artifact)
     model.graph.node[1].op_type = "Nonsense"
     onnx.save(model, artifact)
@@ -123,37 +123,37 @@ def test_an_artifact_that_loads_but_does_not_run_ends_the_server(artifact, worke
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_port_that_is_taken_is_told(artifact, workers):
+def test_a_port_in_use_is_reported(artifact, workers):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run_script(artifact.parent, "serve", artifact, "--port", port, "--workers", workers)
     assert done.returncode == 2
-    assert f"--port {port}: Address already in use: give others" in done.stderr
+    assert f"--port {port}: Address already in use; use another address" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
-        (["--port", "99999"], "--port is 99999"),
+        (["--port", "99999"], "--port: must be an integer from 0 to 65535, got 99999"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
-        (["--workers", "0"], "--workers is 0: give 1 or more"),
-        (["--threads", "-1"], "--threads is -1"),
-        (["--max_bytes", "0"], "--max_bytes is 0"),
-        (["--max_rows", "0"], "--max_rows is 0"),
-        (["--max_seconds", "0"], "--max_seconds is 0.0: give more than 0"),
-        (["--max_seconds", "nan"], "--max_seconds is nan"),
-        (["--max_requests", "0"], "--max_requests is 0"),
+        (["--workers", "0"], "--workers: must be an integer, 1 or more, got 0"),
+        (["--threads", "-1"], "--threads: must be an integer, 1 or more, got -1"),
+        (["--max_bytes", "0"], "--max_bytes: must be an integer, 1 or more, got 0"),
+        (["--max_rows", "0"], "--max_rows: must be an integer, 1 or more, got 0"),
+        (["--max_seconds", "0"], "--max_seconds: must be a number above 0, got 0"),
+        (["--max_seconds", "nan"], "--max_seconds: must be a number above 0, got nan"),
+        (["--max_requests", "0"], "--max_requests: must be an integer, 1 or more, got 0"),
     ],
 )
-def test_a_flag_out_of_range_is_told(artifact, args, told):
+def test_a_flag_out_of_range_is_reported(artifact, args, message):
     done = run_script(artifact.parent, "serve", artifact, *args)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_nothing_but_this_machine_reaches_it_unless_told(artifact):
+def test_the_server_listens_only_on_this_machine_by_default(artifact):
     with running(artifact) as server:
         assert server.url.startswith("http://127.0.0.1:")
         addresses = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
@@ -164,22 +164,22 @@ def test_nothing_but_this_machine_reaches_it_unless_told(artifact):
         assert server.predict([[5]]) == [{"y": 17}]
 
 
-def test_it_keeps_no_account_of_itself(artifact, tmp_path):
+def test_onnx_runtime_writes_no_telemetry(artifact, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    # ONNX Runtime would tell its makers of each session, by way of a file in here, though not from tests.
+    # ONNX Runtime collects telemetry of each session in a file in this folder, except when it runs in CI.
     with running(artifact, HOME=str(home), XDG_CACHE_HOME=str(home), CI="", GITHUB_ACTIONS="") as server:
         assert server.predict([[5]]) == [{"y": 17}]
     assert list(home.rglob("*")) == []
 
 
-def test_help_says_what_limits_there_are(folder):
-    told = run_script(folder, "serve", "--help").stdout
+def test_help_lists_the_limits(folder):
+    printed = run_script(folder, "serve", "--help").stdout
     for flag in ("--max_bytes", "--max_rows", "--max_seconds", "--max_requests", "--workers", "default: 127.0.0.1"):
-        assert flag in told
+        assert flag in printed
 
 
-def test_the_first_of_several_processes_holds_no_library(artifact):
+def test_the_parent_of_several_workers_loads_no_library(artifact):
     with running(artifact, "--workers", 2) as server:
         held = Path(f"/proc/{server.pid}/maps").read_text()
         assert "onnxruntime" not in held

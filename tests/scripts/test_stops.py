@@ -1,18 +1,23 @@
 """After a signal, a time limit or a lost process, trained weights are kept and the exit status shows the cause."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
+from project.training.cli import ExperimentCLI
 from project.training.train import train
+from project.training.trainer import PROCESS_TIMEOUT
 from tests.command import MAX_LENGTH, Command
 from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
 
@@ -76,25 +81,27 @@ def test_a_second_interrupt_stops_immediately(folder, monkeypatch):
 
 
 def test_a_killed_run_is_resumed_from_its_last_epoch(folder):
-    args = [*BASE, "--trainer.max_epochs", "120"]
+    args = [*BASE, "--trainer.max_epochs", "60"]
     train(args)
     command = Command(folder, "train", *args)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/previous.ckpt").exists())
     os.kill(command.pid, signal.SIGKILL)
     assert command.finish().returncode == -signal.SIGKILL
     before = read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"]
-    assert 0 < before < 480
+    assert 0 < before < 240
     time.sleep(1)  # TensorBoard sorts event files by second
     train(["--ckpt_path", "last"])
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
 @pytest.mark.parametrize("flags", ["max_time", "callbacks Timer --trainer.callbacks.duration"])
-def test_a_time_limit_stops_between_two_steps_without_ending_the_epoch(folder, capsys, flags):
-    args = ["--data.rows", "200000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
+def test_a_time_limit_stops_between_two_steps_without_ending_the_epoch(folder, monkeypatch, capsys, flags):
+    clock = itertools.count(step=0.01)  # each look at the clock takes 0.01 s
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    args = ["--data.rows", "20000", "--data.features", "20", "--data.batch_size", "8", "--trainer.max_epochs", "3"]
     metrics = train([*args, *f"--trainer.{flags} 00:00:00:01".split()])
     saved = read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")
-    assert 0 < saved["global_step"] < 25_000
+    assert 0 < saved["global_step"] < 2_500
     assert saved["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 0
     assert saved["SyntheticDataModule"]["rows"] == 8 * saved["global_step"]
     assert metrics["test/mse"] > 0
@@ -114,18 +121,18 @@ def test_a_run_cannot_be_trained_by_two_processes_at_once(folder):
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(folder):
-    args = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "40"]
+    args = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "25"]
     args += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
     assert Command(folder, "train", *args).finish().returncode == 0
     command = Command(folder, "train", *args)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/last.ckpt").exists())
-    os.kill(command.pid, signal.SIGTERM)
     [other] = children(command.pid)
+    os.kill(command.pid, signal.SIGTERM)
     done = command.finish()
     assert done.returncode == 143, done.stderr
     assert done.stderr.count("stopped by SIGTERM") == 1
     wait_for(lambda: ended(other))
-    assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 160
+    assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 100
     done = Command(folder, "train", "--ckpt_path", "last").finish()
     assert done.returncode == 0, done.stderr
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
@@ -145,27 +152,46 @@ def test_a_lost_process_ends_the_job(folder, lost):
         assert re.fullmatch(message, done.stderr)
 
 
+IMPATIENT = """
+from datetime import timedelta
+from lightning.pytorch import Callback
+from torch.distributed import distributed_c10d
+
+class Impatient(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 3:  # both processes have started, however long that took
+            distributed_c10d._set_pg_timeout(timedelta(seconds=5))
+"""
+
+
 def test_a_process_that_does_not_respond_ends_the_job_after_the_timeout(folder):
-    args = [*ENDLESS, *DDP, "--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
-    command = Command(folder, "train", *args)
-    wait_for(lambda: trained(folder))
+    (folder / "impatient.py").write_text(IMPATIENT)
+    own = ["--trust", "impatient", "--trainer.callbacks", "impatient.Impatient"]
+    command = Command(folder, "train", *ENDLESS, *DDP, *own)
+    wait_for(lambda: "Epoch [4/" in command.stdout)
     [other] = children(command.pid)
     os.kill(other, signal.SIGSTOP)
     done = command.finish()
     assert done.returncode == 2
-    assert "did not answer" in done.stderr
+    assert "does not answer" in done.stderr
     wait_for(lambda: ended(other))
+
+
+def test_a_timeout_set_by_the_user_is_kept(folder):
+    own = ["--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "00:00:05"]
+    for args, timeout in ((DDP, PROCESS_TIMEOUT), ([*DDP, *own], timedelta(seconds=5))):
+        assert ExperimentCLI([*args, "--trainer.logger", "false"]).trainer.strategy._timeout == timeout
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_before_or_after_training_stops_the_command_without_a_traceback(folder, name):
-    before = Command(folder, "train", "--data.rows", "20000000", "--data.features", "10", "--trainer.max_epochs", "1")
+    before = Command(folder, "train", "--data.rows", "2000000", "--data.features", "10", "--trainer.max_epochs", "1")
     wait_for(lambda: catches(before.pid, signal.SIGTERM))  # all handlers are set together
     os.kill(before.pid, signal.Signals[name])
     done = before.finish()
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", f"stopped by {name}\n")
     assert list(folder.glob("lightning_logs/*")) == []
-    tests = ["--data.test_rows", "20000000", "--data.features", "2", "--trainer.max_epochs", "1"]
+    tests = ["--data.test_rows", "10000000", "--data.features", "2", "--trainer.max_epochs", "1"]
     after = Command(folder, "train", *tests, "--data.num_workers", "1")
     wait_for(lambda: (folder / "lightning_logs/version_0/checkpoints/last.ckpt").exists())
     time.sleep(0.3)

@@ -89,4 +89,6 @@ def test_invalid_trust_is_reported(folder, args, message):
 
 def test_submodules_of_known_modules_stay_known_after_trust_ends(folder):
     train([*SHORT, "--trust", "project.nets.mlp"])
+    assert "project.nets.MLP" not in (folder / "lightning_logs/version_0/config.yaml").read_text()
     train([*SHORT, "--model.net", "project.nets.mlp.MLP"])
+    assert "project.nets.MLP" in (folder / "lightning_logs/version_1/config.yaml").read_text()

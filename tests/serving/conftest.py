@@ -46,7 +46,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def house_server(houses: Path) -> Iterator[Running]:
-    with running(houses, "--max_seconds", 2, "--max_bytes", 1_000_000, "--max_rows", 20_000) as server:
+    with running(houses, "--max_bytes", 1_000_000, "--max_rows", 20_000) as server:
         yield server
 
 

@@ -9,13 +9,14 @@ import pytest
 from project.serving.description import answer_schema, example_rows
 from project.serving.metadata import read_metadata
 from project.serving.model import CSV, JSON
+from tests.serving.running import MAX_LENGTH
 
 
 @pytest.mark.parametrize("name", ["houses", "pets", "images", "series"])
 def test_schemathesis_finds_nothing(servers, name):
     command = Path(sys.executable).with_name("schemathesis")
     args = ["run", f"{servers[name][1].url}/openapi.json", "--max-examples", "20", "--generation-deterministic"]
-    done = subprocess.run([command, *args, "--no-color"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([command, *args, "--no-color"], capture_output=True, text=True, timeout=2 * MAX_LENGTH)
     assert done.returncode == 0, done.stdout[:2_000]
     assert "Tested: 5" in done.stdout
 

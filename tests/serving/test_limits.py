@@ -11,7 +11,8 @@ import pytest
 
 from project.serving.model import CSV
 from tests.serving.artifacts import write_waiting
-from tests.serving.running import eventually, running
+from tests.serving.running import MAX_LENGTH, eventually, running
+from tests.serving.test_metrics import samples
 
 GOOD = {"rows": [[1, 1]]}
 
@@ -31,7 +32,7 @@ def head(server, *lines: str) -> bytes:
 
 def answer_to(server, *parts: bytes, pause: float = 0.0) -> tuple[int, dict]:
     """Status and body of the answer to bytes as they are."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
         for part in parts:
             connection.sendall(part)
             time.sleep(pause)
@@ -62,22 +63,23 @@ def test_chunks_add_up_to_a_body(house_server):
     assert answer.json() == {"predictions": [{"price": 59}]}
 
 
-def test_a_client_that_never_finishes_is_told_and_left(house_server):
-    starts = [
-        b"",
-        b"POST /predict HT",
-        head(house_server, "Content-Length: 20") + b'{"rows": ',
-        head(house_server, "Transfer-Encoding: chunked") + b'5\r\n{"row',
-    ]
-    slow = [socket.create_connection(("127.0.0.1", house_server.port), timeout=30) for _ in starts]
-    for connection, start in zip(slow, starts, strict=True):
-        connection.sendall(start)
-    assert house_server.predict([[1, 1]]) == [{"price": 59}]
-    for connection in slow:
-        answer = b"".join(iter(lambda: connection.recv(1_000), b""))  # noqa: B023
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert "did not come within 2 seconds" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
-        connection.close()
+def test_a_client_that_never_finishes_is_told_and_left(houses):
+    with running(houses, "--max_seconds", 2) as server:
+        starts = [
+            b"",
+            b"POST /predict HT",
+            head(server, "Content-Length: 20") + b'{"rows": ',
+            head(server, "Transfer-Encoding: chunked") + b'5\r\n{"row',
+        ]
+        slow = [socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) for _ in starts]
+        for connection, start in zip(slow, starts, strict=True):
+            connection.sendall(start)
+        assert server.predict([[1, 1]]) == [{"price": 59}]
+        for connection in slow:
+            answer = b"".join(iter(lambda: connection.recv(1_000), b""))  # noqa: B023
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert "did not arrive within 2 seconds" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+            connection.close()
 
 
 def test_a_slow_client_that_finishes_in_time_is_answered(house_server):
@@ -88,16 +90,24 @@ def test_a_slow_client_that_finishes_in_time_is_answered(house_server):
 
 
 def test_a_client_that_goes_in_the_middle_disturbs_nobody(house_server):
+    def unfinished() -> float:
+        """How many requests have ended with their connection."""
+        counts = samples(house_server.client.get("/metrics").text)
+        return counts.get('serving_requests_total{path="/predict",status="408"}', 0)
+
+    before = unfinished()
     for sent in (b"POST", head(house_server, "Content-Length: 50") + b"{"):
         with socket.create_connection(("127.0.0.1", house_server.port)) as connection:
             connection.sendall(sent)
+    eventually(lambda: unfinished() == before + 1)
+    assert house_server.silent, "a server prints nothing about clients"
 
 
 @pytest.mark.parametrize(
     "lines", [["Content-Length: x"], ["Content-Length: -1"], ["Transfer-Encoding: chunked", "", "zz"], ["no header"]]
 )
 def test_what_is_not_http_is_refused(house_server, lines):
-    with socket.create_connection(("127.0.0.1", house_server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", house_server.port), timeout=MAX_LENGTH) as connection:
         connection.sendall(head(house_server, *lines))
         assert connection.recv(1_000).startswith(b"HTTP/1.1 400 ")
 
@@ -157,7 +167,7 @@ def test_more_requests_than_may_be_answered_at_once_are_told_to_come_again(house
         eventually(lambda: server.client.post("/predict", json=GOOD).status_code == 503)
         answer = server.client.post("/predict", json=GOOD)
         assert answer.headers["retry-after"] == "1"
-        assert "2 requests are being answered" in answer.json()["detail"]
+        assert "2 requests are already being answered" in answer.json()["detail"]
         assert server.client.get("/health").status_code == 200
         for connection in waiting:
             connection.close()
@@ -165,19 +175,19 @@ def test_more_requests_than_may_be_answered_at_once_are_told_to_come_again(house
 
 
 def test_an_answer_that_takes_too_long_is_given_up(tmp_path):
-    with running(write_waiting(tmp_path / "waiting.onnx"), "--max_seconds", 0.5) as server:
+    with running(write_waiting(tmp_path / "waiting.onnx"), "--max_seconds", 1) as server:
         assert server.predict([[20]]) == [{"y": 20}]
         for _ in range(2 * (os.cpu_count() or 1)):  # as many as there are threads, and more
             answer = server.post(b'{"rows": [[1e9]]}' + b" " * 20_000)  # small bodies are answered without a thread
             assert answer.status_code == 503
-            assert "no answer within 0.5 seconds" in answer.json()["detail"]
+            assert "no answer within 1 seconds" in answer.json()["detail"]
         assert server.post(b'{"rows": [[30]]}' + b" " * 20_000).json() == {"predictions": [{"y": 30}]}
 
 
 def test_many_at_once_each_get_their_own_answer(house_server):
     def ask(number: int) -> float:
         rows = [[number, 0]] * (1 if number % 2 else 2_000)
-        answer = httpx.post(f"{house_server.url}/predict", json={"rows": rows}, timeout=30)
+        answer = httpx.post(f"{house_server.url}/predict", json={"rows": rows}, timeout=MAX_LENGTH)
         return answer.json()["predictions"][-1]["price"]
 
     with ThreadPoolExecutor(16) as threads:

@@ -8,6 +8,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,19 @@ def answers(server: Running, count: int = 40) -> set[float]:
     return found
 
 
+@contextmanager
+def begun(server: Running, length: int) -> Iterator[socket.socket]:
+    """A connection whose request a worker is reading: its head is sent, and the server asks for the body."""
+    head = ["POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}"]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
+        connection.sendall("\r\n".join([*head, "Expect: 100-continue", "", ""]).encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += connection.recv(1)
+        assert answer.startswith(b"HTTP/1.1 100 ")
+        yield connection
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_under_way_is_finished_and_all_processes_end(model, number, workers):
@@ -67,11 +82,8 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
         processes = [server.pid, *children(server.pid)]
         assert len(processes) == (1 if workers == 1 else 3)
         server.predict([[1]])  # leaves an idle connection
-        with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
-            connection.sendall(head.encode() + b"\r\n\r\n" + text[:5])
-            time.sleep(0.3)
-            start = time.monotonic()
+        with begun(server, len(text)) as connection:
+            connection.sendall(text[:5])
             server.process.send_signal(number)
             time.sleep(0.3)
             connection.sendall(text[5:])
@@ -79,22 +91,16 @@ def test_what_is_under_way_is_finished_and_all_processes_end(model, number, work
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.endswith(b'{"predictions": [{"y": 7}]}')
         assert server.process.wait(MAX_LENGTH) == 0
-        assert time.monotonic() - start < 5
         assert not any(map(is_alive, processes))
         assert server.complained() == ""
 
 
 def test_who_never_finishes_holds_no_exit(model):
-    with running(model(7), "--workers", 2) as server:
+    with running(model(7), "--workers", 2, "--max_seconds", 100_000) as server:
         processes = [server.pid, *children(server.pid)]
-        with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
-            connection.sendall(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Type: text/csv\r\n\r\na"
-            )
-            time.sleep(0.3)
-            start = time.monotonic()
+        with begun(server, length=9) as connection:
+            connection.sendall(b"a")
             status, told = server.stop()
-            assert time.monotonic() - start < 5
             assert status == 0
             assert told == "Cancel 1 running task(s), timeout graceful shutdown exceeded\n"
             assert connection.recv(1_000).startswith(b"HTTP/1.1 503 ")
@@ -103,16 +109,10 @@ def test_who_never_finishes_holds_no_exit(model):
 
 def test_what_takes_too_long_holds_no_exit(tmp_path):
     text = b'{"rows": [[1e9]]}' + b" " * 20_000
-    with (
-        running(write_waiting(tmp_path / "waiting.onnx")) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection,
-    ):
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
-        connection.sendall(head.encode() + b"\r\n\r\n" + text)
-        time.sleep(0.3)
-        start = time.monotonic()
+    waiting = write_waiting(tmp_path / "waiting.onnx")
+    with running(waiting, "--max_seconds", 100_000) as server, begun(server, len(text)) as connection:
+        connection.sendall(text)
         status, _ = server.stop()
-        assert time.monotonic() - start < 5
         assert status == 0
         assert connection.recv(1_000).startswith(b"HTTP/1.1 503 ")
 
@@ -155,7 +155,7 @@ def bad_artifacts(server: Running, model: Any, path: Path) -> None:
     def told(wrong: str) -> None:
         line = server.complained().strip()
         assert line.startswith(f"error: {path}: ")
-        assert line.endswith("the model from before goes on")
+        assert line.endswith("still serving the previous model")
         assert wrong in line
         assert answers(server, 3) == {5}
 
@@ -164,7 +164,7 @@ def bad_artifacts(server: Running, model: Any, path: Path) -> None:
     server.process.send_signal(signal.SIGHUP)
     told("damaged")
     model(6, ["a", "b"])
-    told("another in_shape")
+    told("in_shape differs")
     path.unlink()
     server.process.send_signal(signal.SIGHUP)
     told("no such file")
@@ -178,10 +178,10 @@ def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(model, tmp
     whole = write_linear(tmp_path / "other.onnx", [[0.0]], [6.0], metadata(["a"], ["y"])).read_bytes()
     with running(path) as server:
         with path.open("wb") as file:
-            for start in range(0, len(whole), len(whole) // 10):
-                file.write(whole[start : start + len(whole) // 10])
+            for start in range(0, len(whole), len(whole) // 40):
+                file.write(whole[start : start + len(whole) // 40])
                 file.flush()
-                time.sleep(0.2)
+                time.sleep(0.05)  # longer than two looks of the server in all, and each pause much shorter than one
         assert server.told().startswith("now serving the new")
         assert answers(server, 3) == {6}
 
@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_is_replaced(model):
     with running(model(5), "--workers", 2) as server:
         before = children(server.pid)
         os.kill(before[0], signal.SIGKILL)
-        assert server.complained() == "worker 0 ended with status -9: another one starts\n"
+        assert server.complained() == "worker 0 exited with status -9; starting another one\n"
         eventually(lambda: len(set(children(server.pid)) - set(before)) == 1)
         [new] = set(children(server.pid)) - set(before)
         eventually(lambda: listens_to(signal.SIGHUP, new))
@@ -208,9 +208,10 @@ def test_a_worker_that_is_killed_is_replaced(model):
 def test_no_worker_outlives_a_parent_that_is_killed(model):
     with running(model(5), "--workers", 2) as server:
         workers = children(server.pid)
+        assert len(workers) == 2
         server.process.kill()
         server.process.wait()
-        eventually(lambda: not any(map(is_alive, workers)), seconds=5)
+        eventually(lambda: not any(map(is_alive, workers)))
 
 
 def test_connections_are_spread_over_all_workers(model):
