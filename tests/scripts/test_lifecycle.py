@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import REPOSITORY, Command, run_script
+from tests.command import MAX_LENGTH, REPOSITORY, Command, run_script
+from tests.scripts.test_stops import wait_for
 
 STAGES = ["train", "ensemble", "distill", "prune", "export", "quantize", "serve", "evaluate"]
 ARGS = ["--model.net", "MLP", "--model.net.hidden", "[8]", "--data.features", "3", "--optimizer", "Adam"]
@@ -118,7 +119,7 @@ def done_of(folder):
     return json.loads(path.read_text())["results"] if path.exists() else []
 
 
-def wait(happened, command, seconds=100):
+def wait(happened, command, seconds=MAX_LENGTH):
     end = time.monotonic() + seconds
     while not happened() and command.running and time.monotonic() < end:
         time.sleep(0.02)
@@ -139,10 +140,7 @@ def test_a_killed_pipeline_leaves_no_server_running(tmp_path):
     assert servers()
     os.kill(command.pid, signal.SIGKILL)
     command.finish()
-    end = time.monotonic() + 30
-    while servers() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not servers()
+    wait_for(lambda: not servers())
 
 
 def test_stages_that_a_linear_net_cannot_take_are_skipped_with_a_reason(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
-from tests.command import REPOSITORY, Command
+from tests.command import MAX_LENGTH, REPOSITORY, Command
 from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
 from tests.scripts.test_stops import wait_for
 
@@ -72,7 +72,7 @@ def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
     wait_for((checkpoints / "previous.ckpt").exists)
     [first, *_] = map(int, Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split())
     os.kill(first, signal.SIGKILL)
-    printed = job.communicate(timeout=100)[0].decode()
+    printed = job.communicate(timeout=MAX_LENGTH)[0].decode()
     assert job.returncode == 0
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
     assert read_checkpoint(checkpoints / "last.ckpt")["global_step"] == 100 * 2

@@ -57,7 +57,7 @@ def wait_for_epochs(command, folder, *numbers):
         with contextlib.suppress(sqlite3.OperationalError), sqlite3.connect(folder / "study.db") as database:
             return all(database.execute(query, [number]).fetchone()[0] > 3 for number in numbers)
 
-    wait_for(reported, 300)
+    wait_for(reported)
 
 
 @pytest.fixture(scope="module")
@@ -389,7 +389,7 @@ def test_a_killed_and_resumed_sweep_equals_an_uninterrupted_one(folder):
         command = Command(folder, "sweep", *args, "--folder", "killed")
         wait_for_epochs(command, folder / "killed", trial)
         os.kill(command.pid, signal.SIGKILL)
-        command.finish(20)
+        command.finish()
     assert run_script(folder, "sweep", "--folder", "killed").returncode == 0
     assert facts(folder / "killed") == facts(folder / "whole")
     for number, trial in enumerate(open_study(folder / "killed").trials):
@@ -405,7 +405,7 @@ def test_a_signal_stops_a_sweep_and_prints_the_command_that_resumes_it(folder):
         command = Command(folder, "sweep", *args)
         wait_for_epochs(command, folder / "lightning_logs/sweep_0", number)
         os.kill(command.pid, signal.Signals[name])
-        done = command.finish(20)
+        done = command.finish()
         assert done.returncode == 128 + signal.Signals[name]
         [resume] = re.findall(
             rf"{number} of 2 trials are finished; resume with python scripts/sweep.py (.*)\n", done.stderr
@@ -422,7 +422,7 @@ def test_two_commands_share_a_sweep_and_one_resumes_the_trial_of_the_other_when_
     commands = [Command(folder, "sweep", *args) for _ in range(2)]
     wait_for_epochs(commands[0], S, 0, 1)
     os.kill(commands[0].pid, signal.SIGKILL)
-    commands[0].finish(20)
+    commands[0].finish()
     done = commands[1].finish()
     assert done.returncode == 0, done.stderr
     trials = open_study(S).trials
@@ -439,11 +439,11 @@ def killed_midway(folder, trials, finished):
     wait_for_epochs(command, S, finished + 1)
     others = children(command.pid)
     os.kill(command.pid, signal.SIGKILL)
-    command.finish(20)
-    wait_for(lambda: all(ended(other) for other in others), 20)
+    command.finish()
+    wait_for(lambda: all(ended(other) for other in others))
     before = [trial for trial in facts(S) if trial[1] != "RUNNING"]
     assert finished <= len(before) < trials
-    done = Command(folder, "sweep", "--folder", "s").finish(300)
+    done = Command(folder, "sweep", "--folder", "s").finish()
     assert done.returncode == 0, done.stderr
     after = facts(S)
     assert [trial[0] for trial in after] == list(range(trials))

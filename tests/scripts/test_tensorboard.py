@@ -4,11 +4,14 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
+from contextlib import suppress
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.command import MAX_LENGTH
+from tests.scripts.test_stops import wait_for
 
 
 def read_scalars(run):
@@ -59,17 +62,15 @@ def test_the_tensorboard_server_shows_curves_and_hyperparameters(default_run):
     def ask(path, body=None):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/data/plugin/{path}", data=body)
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=MAX_LENGTH) as answer:
             return json.load(answer)
 
+    def curves_are_served():
+        with suppress(OSError):
+            return "train/loss" in ask("scalars/tags").get("version_0", {})
+
     try:
-        for _ in range(100):
-            try:
-                if "train/loss" in ask("scalars/tags").get("version_0", {}):
-                    break
-            except OSError:
-                pass
-            time.sleep(0.3)
+        wait_for(curves_are_served)
         points = ask("scalars/scalars?run=version_0&tag=train%2Floss")
         assert len(points) == 100
         query = {
