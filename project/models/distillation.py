@@ -130,14 +130,7 @@ class DistilledClassification(Distillation, Classification):
 
 
 class DistilledRegression(Distillation, Regression):
-    """Train a regression model from labels and from the predictions of a teacher.
-
-    Args:
-        **kwargs: Arguments of `Distillation` and `Regression`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    """Train a regression model from labels and from the predictions of a teacher."""
 
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
         """Return the mean squared difference."""

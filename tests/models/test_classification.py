@@ -41,7 +41,7 @@ def test_linear_net_is_scikit_learns_logistic_regression():
     np.testing.assert_allclose(probabilities, reference.predict_proba(standard[1]), atol=2e-3)
 
 
-def test_numbers_for_targets_are_an_error_with_the_mend():
+def test_targets_that_are_numbers_are_an_error_that_names_the_flag():
     with pytest.raises(UserError, match="--data.task classification"):
         Classification((1,), SyntheticDataModule().out_features)
 

@@ -89,5 +89,5 @@ def test_standardisation_without_statistics_is_an_error():
     data = SyntheticDataModule()
     model = Regression((1,), 1)
     model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(UserError, match="--model.standardize false"):
+    with pytest.raises(UserError, match="--model.standardize: .*; set it to false"):
         Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(model, data.train_dataloader())
