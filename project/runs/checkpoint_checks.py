@@ -109,7 +109,8 @@ def check_progress(name: str, checkpoint: Mapping[str, Any]) -> None:
         progress = progress.get(key) if isinstance(progress, dict) else None
     kinds = {"epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
     missing = [key for key, kind in kinds.items() if not isinstance(checkpoint.get(key), kind)]
-    if not re.match(r"\d+\.\d+", str(checkpoint.get("pytorch-lightning_version"))):
+    version = checkpoint.get("pytorch-lightning_version")
+    if not (isinstance(version, str) and re.match(r"\d+\.\d+", version)):
         missing.append("pytorch-lightning_version")
     if not isinstance(progress, int):
         missing.append("loops")

@@ -196,7 +196,7 @@ YAMLS = {
     "tag of a module": ("trainer: !!python/module:planted\n", "could not determine"),
     "laughs": (LAUGHS, "unfolds to more than"),
     "merges": (MERGES, "unfolds to more than"),
-    "cycle": ("model: &a [*a]\n", "no *a before its use"),
+    "cycle": ("model: &a [*a]\n", "alias *a has no anchor before it"),
     "deep": ("model: " + "[" * 200_000, "nest"),
     "deep blocks": ("".join(" " * i + "a:\n" for i in range(200)), "nested deeper"),
     "digits": ("trainer: {max_epochs: " + "1" * 100_000 + "}\n", "limit"),
