@@ -126,8 +126,10 @@ class TabularDataModule(RowsDataModule):
         streamed = StreamedSplits(self.path, self.feature_names, targets, fill=self.missing == "mean")
         generator = torch.Generator().manual_seed(self.seed)
         for path, split in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
+            if not path:
+                continue
             row = 1
-            for block in self._blocks(path) if path else ():
+            for block in self._blocks(path):
                 if self.missing == "error":
                     check_float32(path, block, self._columns, row, "set --data.missing drop or --data.missing mean")
                 row += len(block)
