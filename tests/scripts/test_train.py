@@ -1,6 +1,7 @@
 """`scripts/train.py` as a user runs it."""
 
 import json
+import os
 import re
 
 import pytest
@@ -68,12 +69,11 @@ def test_the_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, cap
 
 def test_config_yaml_reproduces_the_run_with_any_number_of_threads(default_run, folder):
     run, _ = default_run
-    for threads in ("1", "2"):
-        again = run_script(folder, "train", "--config", run / "config.yaml", OMP_NUM_THREADS=threads)
-        assert again.returncode == 0, again.stderr
-    for version in (0, 1):
-        state = weights(folder / f"lightning_logs/version_{version}")
-        assert all(value.equal(state[name]) for name, value in weights(run).items())
+    other = "2" if os.environ["OMP_NUM_THREADS"] == "1" else "1"
+    again = run_script(folder, "train", "--config", run / "config.yaml", OMP_NUM_THREADS=other)
+    assert (again.returncode, again.stderr) == (0, ""), "a new interpreter warns of nothing either"
+    state = weights(folder / "lightning_logs/version_0")
+    assert all(value.equal(state[name]) for name, value in weights(run).items())
 
 
 def test_hello_prints_the_losses_of_a_plain_pytorch_loop(folder, capsys):
