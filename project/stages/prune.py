@@ -64,7 +64,7 @@ def prune(
     """
     require_one_method(sparsity, structured)
     if structured is not None:
-        refuse_flags(args, {"pruning": "it has no effect together with --structured; remove it"})
+        refuse_flags(args, {"pruning": "has no effect together with --structured; remove it"})
     refuse_flags(args, NO_WEIGHTS | {"pruning.sparsity": "use --sparsity instead"})
     with_trust(args)
     path = str(find_checkpoint(reference).resolve())  # `last` will be the new run
@@ -89,11 +89,12 @@ def prune(
 
 
 def require_one_method(sparsity: float | None = None, structured: float | None = None) -> None:
-    """Raise a UserError unless exactly one of the two fractions is set."""
-    if (sparsity is None) == (structured is None):
+    """Raise a UserError unless exactly one of the two fractions is set, and is above 0 and below 1."""
+    fractions = [fraction for fraction in (sparsity, structured) if fraction is not None]
+    if len(fractions) != 1 or not 0 < fractions[0] < 1:
         raise UserError(
-            "set --sparsity (fraction of the weights to set to zero) or --structured (fraction of the units to "
-            "remove), and not both; to combine them, prune the pruned run again"
+            "set either --sparsity (the weights to set to zero) or --structured (the units to remove), a fraction "
+            "above 0 and below 1; to combine them, prune the pruned run again"
         )
 
 

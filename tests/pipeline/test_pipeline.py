@@ -98,7 +98,7 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
         (None, ["--config", "number.yaml"], r"lifecycle.stages: 5: must be a list of stages, such as \[train, prune\]"),
         ("train,ensemble", ["--ensemble.members", "1"], "--ensemble.members: must be an integer, 2 or more, got 1"),
         ("train,prune", ["--prune.structured", "2"], "--prune.structured: must be a number above 0 and below 1, got 2"),
-        ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: set --sparsity .* not both"),
+        ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: set either --sparsity .* or --structured"),
         ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype.* int8"),
         ("train,distill", ["--distill.model", "Regression"], "distill: --model Regression: it learns from no teacher"),
         ("train,distill", ["--distill.model.teacher", "a"], "distill: --model.teacher: the teacher is the run"),

@@ -46,13 +46,13 @@ def test_the_command_prints_mean_and_spread_and_leaves_no_empty_folder(folder):
 @pytest.mark.parametrize(
     ("folds", "args", "told"),
     [
-        (1, [], "--folds is 1: give 2 or more"),
-        (0, [], "--folds is 0"),
+        (1, [], "--sampling.folds: must be an integer, 2 or more, got 1"),
+        (0, [], "--sampling.folds: must be an integer, 2 or more, got 0"),
         (9, ["--foo"], "unknown flag"),
-        (3, ["--sampling.folds", "4"], "--sampling.folds: every fold has its turn"),
-        (3, ["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
-        (3, ["--trainer.logger", "false"], "--trainer.logger: each training is to be a run"),
-        (3, ["--trainer.limit_test_batches", "0"], "--trainer.limit_test_batches is 0"),
+        (3, ["--sampling.folds", "4"], "--sampling.folds: cross-validation sets the fold of each run"),
+        (3, ["--ckpt_path", "last"], "--ckpt_path: a stage starts a new run"),
+        (3, ["--trainer.logger", "false"], "--trainer.logger: the stage needs runs"),
+        (3, ["--trainer.limit_test_batches", "0"], "--trainer.limit_test_batches: must not be 0"),
     ],
 )
 def test_mistakes(folder, folds, args, told):

@@ -116,13 +116,13 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--data.outputs", "2"], r"its target_names are \['y'\], and the student's \['y1', 'y2'\]"),
-        (["--data.features", "2"], r"--model.teacher .*rows of \(3,\), and the student's are \(2,\)"),
-        (["--model.labels_weight", "2"], "--model.labels_weight is 2.0"),
-        (["--model.teacher", "nowhere"], "--model.teacher: the teacher is the run that was given"),
-        (["--model", "Regression"], "--model Regression learns from no teacher"),
+        (["--data.outputs", "2"], r"its target_names is \['y'\], but the student's is \['y1', 'y2'\]"),
+        (["--data.features", "2"], r"--model.teacher .*in_shape is \(3,\), but the student's is \(2,\)"),
+        (["--model.labels_weight", "2"], "--model.labels_weight: must be a number from 0 to 1, got 2"),
+        (["--model.teacher", "nowhere"], "--model.teacher: the teacher is the run that you pass"),
+        (["--model", "Regression"], "--model Regression: it learns from no teacher"),
         (["--sampling.unlabelled_path", "no.csv"], "no.csv: no such file"),
-        (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
+        (["--ckpt_path", "last"], "--ckpt_path: a stage starts a new run"),
     ],
 )
 def test_a_mistake_is_told_before_any_training(folder, capsys, args, told):

@@ -66,7 +66,7 @@ def test_a_frozen_backbone_moves_exactly_nothing_its_batch_norms_included(source
     assert metrics["parameters/trained"] == head == 16 * 3 + 3
     assert metrics["parameters/frozen_change"] == 0.0
     assert metrics["parameters"] == sum(parameter.numel() for parameter in load(SOURCE).net.net.parameters())
-    assert "Trained from given weights" in capsys.readouterr().out
+    assert "Trained from pretrained weights" in capsys.readouterr().out
 
 
 def load(run):
@@ -108,7 +108,7 @@ def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one_also_without_its_so
     finetune(SOURCE, lora, [*more, "--trainer.max_epochs", "4"])
     finetune(SOURCE, lora, [*more, "--trainer.max_epochs", "2"])
     source.rename("elsewhere")
-    with pytest.warns(UserWarning, match="what has moved is not told"):
+    with pytest.warns(UserWarning, match="changes of the weights are not reported"):
         train(["--ckpt_path", "lightning_logs/version_2", "--trainer.max_epochs", "4"])
     whole, resumed = (state(f"lightning_logs/version_{number}") for number in (1, 2))
     assert all(value.equal(resumed[name]) for name, value in whole.items())
@@ -192,22 +192,25 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
     ("args", "told"),
     [
         (["--finetuning.freeze", "[backbone, head]"], "nothing is left to train"),
-        (["--finetuning.freeze", "[foo]"], "freeze foo: CNN has none: give backbone, blocks, layers, head"),
+        (
+            ["--finetuning.freeze", "[foo]"],
+            "--finetuning.freeze: CNN has no part 'foo'; use one of backbone, blocks, layers, head",
+        ),
         (["--finetuning.unfreeze_every", "2"], "nothing is frozen"),
-        (["--finetuning.layer_decay", "0"], "--finetuning.layer_decay is 0.0"),
-        ([*HIGH, "--weights.reinitialize", "[foo]"], "--weights.reinitialize foo: CNN has none"),
+        (["--finetuning.layer_decay", "0"], "--finetuning.layer_decay: must be a number above 0, at most 1, got 0"),
+        ([*HIGH, "--weights.reinitialize", "[foo]"], "--weights.reinitialize: CNN has no part 'foo'"),
         (
             ["--data.classes", "[1, 2]", "--weights.reinitialize", "[]"],
-            r"has shape \(3, 16\), and the net",
+            r"has shape \(3, 16\), but the net",
         ),
         (["--model.net", "MLP"], "weights are of another net"),
-        (["--weights.path", "no.safetensors"], "--weights.path: it takes the weights of the run"),
-        (["--ckpt_path", "last"], "--ckpt_path: it begins a run of its own"),
+        (["--weights.path", "no.safetensors"], "--weights.path: a stage takes the weights of the run"),
+        (["--ckpt_path", "last"], "--ckpt_path: a stage starts a new run"),
         (
             ["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"],
             "--finetuning.layer_decay, --optimizer or",
         ),
-        (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only a distillation learns from rows without"),
+        (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only distillation learns from rows without"),
     ],
 )
 def test_a_mistake_is_told_before_any_training(source, args, told):
@@ -221,12 +224,18 @@ def test_a_mistake_is_told_before_any_training(source, args, told):
     [
         (["--weights.path", "no.safetensors"], "no.safetensors: no such file"),
         (["--weights.path", "bad.safetensors"], "bad.safetensors: not a safetensors file"),
-        (["--weights.reinitialize", "[head]"], "--weights.reinitialize: there are no weights: give --weights.path"),
-        (["--pruning.epochs", "3"], "--pruning.epochs: nothing is pruned: give --pruning.sparsity"),
-        (["--finetuning.freeze", "[backbone]"], "Linear trains nothing there: leave it out"),
-        (["--finetuning.layer_decay", "0.5"], "--finetuning.layer_decay: what is trained is one layer"),
-        (["--model", "LinearRegression", "--finetuning.layer_decay", "0.5"], "LinearRegression solves"),
-        (["--model", "LinearRegression", "--pruning.sparsity", "0.5"], "LinearRegression solves"),
+        (["--weights.reinitialize", "[head]"], "--weights.reinitialize: has no effect without --weights.path"),
+        (["--pruning.epochs", "3"], "--pruning.epochs: has no effect without --pruning.sparsity"),
+        (["--finetuning.freeze", "[backbone]"], "Linear has no trainable parameters there; remove it"),
+        (["--finetuning.layer_decay", "0.5"], "--finetuning.layer_decay: has no effect if only one layer is trained"),
+        (
+            ["--model", "LinearRegression", "--finetuning.layer_decay", "0.5"],
+            "has no effect with the closed-form LinearRegression",
+        ),
+        (
+            ["--model", "LinearRegression", "--pruning.sparsity", "0.5"],
+            "has no effect with the closed-form LinearRegression",
+        ),
         (["--model.net", "LoRA"], "--model.net: LoRA needs net$"),
     ],
 )
@@ -239,9 +248,9 @@ def test_a_mistake_about_weights_is_told_before_any_training(folder, args, told)
 
 def test_a_configuration_does_not_take_the_place_of_the_runs_weights(source):
     Path("other.yaml").write_text("weights: {path: null}\n")
-    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
+    with pytest.raises(UserError, match="--config: it sets weights.path, but a stage takes the weights of the run"):
         finetune(SOURCE, args=["--config", "other.yaml"])
-    with pytest.raises(UserError, match="--config: it says weights.path, and weights are those of the run"):
+    with pytest.raises(UserError, match="--config: it sets weights.path, but a stage takes the weights of the run"):
         prune(SOURCE, structured=0.5, args=["--config", "other.yaml"])
 
 
@@ -255,9 +264,9 @@ def test_a_part_of_a_net_that_is_all_head_is_frozen(folder, capsys):
 @pytest.mark.parametrize(
     ("lora", "args", "told"),
     [
-        (0, [], "--lora is 0: give a rank"),
-        (4, ["--finetuning.freeze", "[backbone]"], "LoRA trains nothing there"),
-        (4, ["--finetuning.layer_decay", "0.5"], "what is trained is one layer"),
+        (0, [], "LoRA: rank must be 1 or more, got 0"),
+        (4, ["--finetuning.freeze", "[backbone]"], "LoRA has no trainable parameters there"),
+        (4, ["--finetuning.layer_decay", "0.5"], "has no effect if only one layer is trained"),
     ],
 )
 def test_adapters_leave_nothing_to_freeze_or_to_slow_down(source, lora, args, told):

@@ -146,7 +146,7 @@ def test_early_stopping_counts_from_full_sparsity(mlp):
 
 
 def test_training_that_ends_too_early_is_an_error(mlp):
-    with pytest.raises(UserError, match=r"training ended at 0\..*, before its 3 epochs were over: train longer"):
+    with pytest.raises(UserError, match=r"training ended at a sparsity of 0\..*, before epoch 3; train longer"):
         prune(mlp, sparsity=0.8, args=["--trainer.max_steps", "4"])
 
 
@@ -257,7 +257,7 @@ def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsy
     evaluate(run(1), trusted)
     prune(run(1), sparsity=0.5, args=trusted)
     evaluate(run(2), trusted)
-    with pytest.raises(UserError, match="give --trust prunable"):
+    with pytest.raises(UserError, match="pass --trust prunable"):
         prune(run(0), structured=0.5)
 
 
@@ -293,25 +293,32 @@ def test_the_run_before_is_measured_on_the_rows_that_the_pruned_one_is(mlp):
     assert metrics["unpruned/test/mse"] == pytest.approx(evaluate(mlp, ["--data.seed", "5"])[0]["test/mse"])
 
 
+ONE_FRACTION = "set either --sparsity .* or --structured .*, a fraction above 0 and below 1"
+
+
 @pytest.mark.parametrize(
     ("way", "args", "message"),
     [
-        ({}, [], "give --sparsity, .* or --structured"),
-        ({"sparsity": 0.5, "structured": 0.5}, [], "--sparsity and --structured: give one of them"),
-        ({"sparsity": 0.5}, ["--pruning.sparsity", "0.9"], "--pruning.sparsity: give --sparsity"),
-        ({"structured": 0.5}, ["--pruning.epochs", "3"], "--pruning.epochs: --structured leaves units out at once"),
-        ({"sparsity": 0.5}, ["--weights.path", "last"], "--weights.path: it takes the weights of the run"),
-        ({"sparsity": 0.0}, [], "--sparsity is 0.0"),
-        ({"sparsity": 1.0}, [], "--sparsity is 1.0"),
-        ({"sparsity": float("nan")}, [], "--sparsity is nan"),
-        ({"structured": 1.2}, [], "--structured is 1.2"),
-        ({"structured": 0.95}, [], "--structured 0.95 leaves none of the 8 units of layers.1: give less"),
-        ({"structured": 0.01}, [], "--structured 0.01 is not one unit of any layer of MLP: give more"),
-        ({"sparsity": 0.001}, [], "of the 78 weights of MLP, that is all or none"),
-        ({"sparsity": 0.5}, ["--trainer.callbacks", "EMAWeightAveraging"], "EMAWeightAveraging: averages"),
-        ({"sparsity": 0.5}, ["--pruning.epochs", "0"], "--pruning.epochs is 0"),
-        ({"structured": 0.5}, ["--model.net", "Transformer"], "Transformer takes sequences"),
-        ({"structured": 0.5}, ["--model.net.hidden", "[9, 9]"], "--weights.narrow: .*has no 9 units of layers.1"),
+        ({}, [], ONE_FRACTION),
+        ({"sparsity": 0.5, "structured": 0.5}, [], ONE_FRACTION),
+        ({"sparsity": 0.5}, ["--pruning.sparsity", "0.9"], "--pruning.sparsity: use --sparsity instead"),
+        ({"structured": 0.5}, ["--pruning.epochs", "3"], "--pruning.epochs: has no effect together with --structured"),
+        ({"sparsity": 0.5}, ["--weights.path", "last"], "--weights.path: a stage takes the weights of the run"),
+        ({"sparsity": 0.0}, [], ONE_FRACTION),
+        ({"sparsity": 1.0}, [], ONE_FRACTION),
+        ({"sparsity": float("nan")}, [], ONE_FRACTION),
+        ({"structured": 1.2}, [], ONE_FRACTION),
+        ({"structured": 0.95}, [], "a fraction of 0.95 removes all 8 units of layers.1; use a smaller one"),
+        ({"structured": 0.01}, [], "a fraction of 0.01 removes no unit from any layer of MLP; use a larger one"),
+        ({"sparsity": 0.001}, [], "prunes 0 of the 78 weights that"),
+        (
+            {"sparsity": 0.5},
+            ["--trainer.callbacks", "EMAWeightAveraging"],
+            "EMAWeightAveraging: averaged weights are not zero",
+        ),
+        ({"sparsity": 0.5}, ["--pruning.epochs", "0"], "--pruning.epochs: must be an integer, 1 or more, got 0"),
+        ({"structured": 0.5}, ["--model.net", "Transformer"], "Transformer: rows must be sequences"),
+        ({"structured": 0.5}, ["--model.net.hidden", "[9, 9]"], "--weights.narrow: .*cannot keep 9 units of layers.1"),
     ],
 )
 def test_mistakes_end_before_training_and_leave_nothing(mlp, way, args, message):
@@ -323,17 +330,21 @@ def test_mistakes_end_before_training_and_leave_nothing(mlp, way, args, message)
 
 def test_nets_without_anything_to_prune_are_refused(folder, capsys):
     train([*SMALL, "--trainer.max_epochs", "1"])
-    with pytest.raises(UserError, match="Linear has no layer whose units could go: prune its weights, with --sparsity"):
+    with pytest.raises(
+        UserError, match="Linear has no layer whose units can be removed; prune its weights with --sparsity"
+    ):
         prune(run(0), structured=0.5)
-    with pytest.raises(UserError, match="of the 1 weights of Linear, that is all or none"):
+    with pytest.raises(UserError, match="prunes 1 of the 1 weights that"):
         prune(run(0), sparsity=0.8)
     Path("model.onnx").write_bytes(b"")
-    with pytest.raises(UserError, match=r"model.onnx: an artifact, and no run: give the run that it was made of"):
+    with pytest.raises(
+        UserError, match=r"model.onnx: expected a run, got an exported file; pass the run it was exported from"
+    ):
         prune("model.onnx", sparsity=0.5)
     with pytest.raises(UserError, match="no such run"):
         prune("nowhere", sparsity=0.5)
     vectorized = ["--model.net", "Ensemble", "--model.net.nets", '["MLP"]', "--model.net.copies", "2"]
-    with pytest.raises(UserError, match="give --model.net.vectorize false"):
+    with pytest.raises(UserError, match="use --model.net.vectorize false"):
         train([*SMALL, "--trainer.max_epochs", "1", *vectorized, "--pruning.sparsity", "0.5"])
 
 
