@@ -6,7 +6,7 @@ from typing import Any
 
 from project.config.yaml import yaml_of
 from project.export.formats import require_onnx
-from project.pipeline.record import Plan
+from project.pipeline.pipeline import Plan
 from project.pipeline.stages import STAGES
 from project.runtime.errors import UserError
 from project.serving.server import require_packages

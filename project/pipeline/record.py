@@ -4,108 +4,20 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
 from project.config.changes import refuse_changes
 from project.config.yaml import flatten
-from project.export.export import export
+from project.pipeline.pipeline import EXPERIMENT, Plan, StageResult
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_folder
 
-STATE, EXPERIMENT, LOCK, ONNX = "state.json", "experiment.yaml", ".lock", "model.onnx"
-
-
-class Plan(NamedTuple):
-    """What a pipeline runs.
-
-    Attributes:
-        stages: Names in order; the last one is `evaluate`.
-        flags: Command line flags of each stage, with their values: `{"prune": [["--structured", "0.5"]]}`.
-        config: Complete settings of the experiment.
-    """
-
-    stages: list[str]
-    flags: dict[str, list[list[str]]]
-    config: dict[str, Any]
-
-    def args(self, stage: str) -> list[str]:
-        """The flags of a stage as command line arguments."""
-        return [arg for flag in self.flags.get(stage, []) for arg in flag]
-
-
-@dataclass
-class StageResult:
-    """The result of a stage.
-
-    Attributes:
-        stage: Name of the stage.
-        name: Number and name of the stage, which is also the name of its folder.
-        command: Command line that runs the stage by itself.
-        source: Name of the result whose model it took.
-        model: Run folder or ONNX file that it wrote, relative to the pipeline's folder; empty without one.
-        skipped: Why it had nothing to do; empty if it ran.
-        seconds: How long it took.
-        figures: What it measured.
-    """
-
-    stage: str
-    name: str
-    command: str = ""
-    source: str = ""
-    model: str = ""
-    skipped: str = ""
-    seconds: float = 0.0
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-class Pipeline(NamedTuple):
-    """A pipeline that is running.
-
-    Attributes:
-        folder: Its folder.
-        plan: Its plan.
-        results: Results of the stages so far.
-        trust: `--trust` flags for the modules whose classes configurations may name.
-    """
-
-    folder: Path
-    plan: Plan
-    results: list[StageResult]
-    trust: list[str]
-
-    @property
-    def experiment(self) -> Path:
-        """The YAML file with the settings of the experiment."""
-        return self.folder / EXPERIMENT
-
-    def newest(self, *stages: str) -> StageResult:
-        """The newest result of the given stages that has a model; else the newest of an ensemble."""
-        models = [result for result in reversed(self.results) if result.model]
-        return next(result for names in (stages, ("ensemble",)) for result in models if result.stage in names)
-
-    def run(self) -> StageResult:
-        """The run to compress and to serve."""
-        return self.newest("train", "distill", "prune")
-
-    def last(self) -> StageResult:
-        """The model that the stages so far lead to: a run, or an ONNX file."""
-        return self.newest("train", "distill", "prune", "quantize")
-
-    def path(self, result: StageResult) -> Path:
-        """Path of the model of a result."""
-        return self.folder / result.model
-
-    def artifact(self, result: StageResult) -> Path:
-        """The ONNX file of a result; it is exported if it does not exist yet."""
-        path = self.path(result)
-        if path.suffix == ".onnx":
-            return path
-        return path / ONNX if (path / ONNX).exists() else export(str(path), args=self.trust).path
+STATE, LOCK = "state.json", ".lock"
 
 
 def read_record(folder: Path) -> tuple[Plan, list[StageResult]] | None:

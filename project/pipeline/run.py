@@ -13,8 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from project.config.trust import with_trust
+from project.pipeline.pipeline import Pipeline, StageResult
 from project.pipeline.plan import make_plan
-from project.pipeline.record import Pipeline, StageResult, open_record, read_record, write_record
+from project.pipeline.record import open_record, read_record, write_record
 from project.pipeline.report.report import PAGE, read_report
 from project.pipeline.report.table import cell, format_metric, headings, summary_line
 from project.pipeline.stages import STAGES

@@ -4,8 +4,6 @@ This file and those in `stages/` import nothing heavy until a stage is checked o
 from here, and `--help` is to answer at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex
@@ -13,15 +11,11 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 Options = dict[str, Any]
 

@@ -10,10 +10,11 @@ import pytest
 
 from project.config.changes import refuse_changes
 from project.inference.evaluate import evaluate
+from project.pipeline.pipeline import Measured, Plan, Task
 from project.pipeline.plan import make_plan, merged, split_args
-from project.pipeline.record import Plan, finished_settings, read_record
+from project.pipeline.record import finished_settings, read_record
 from project.pipeline.report.figures import Point, curves_figure, pareto_front, trade_off
-from project.pipeline.report.measure import Measured, Task, bootstrap_interval
+from project.pipeline.report.measure import bootstrap_interval
 from project.pipeline.report.verdict import of_compression, of_quality, of_training
 from project.pipeline.run import run_pipeline
 from project.pipeline.stages import STAGES
@@ -98,7 +99,11 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
         (None, ["--config", "number.yaml"], r"lifecycle.stages: 5: must be a list of stages, such as \[train, prune\]"),
         ("train,ensemble", ["--ensemble.members", "1"], "--ensemble.members: must be an integer, 2 or more, got 1"),
         ("train,prune", ["--prune.structured", "2"], "--prune.structured: must be a number above 0 and below 1, got 2"),
-        ("train,prune", ["--prune.structured=0.5", "--prune.sparsity=0.5"], "prune: set either --sparsity .* or --structured"),
+        (
+            "train,prune",
+            ["--prune.structured=0.5", "--prune.sparsity=0.5"],
+            "prune: set either --sparsity .* or --structured",
+        ),
         ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype.* int8"),
         ("train,distill", ["--distill.model", "Regression"], "distill: --model Regression: it learns from no teacher"),
         ("train,distill", ["--distill.model.teacher", "a"], "distill: --model.teacher: the teacher is the run"),

@@ -6,7 +6,6 @@ Source of the interval: Efron, "Bootstrap Methods: Another Look at the Jackknife
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,53 +13,13 @@ from numpy.typing import NDArray
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import evaluate
 from project.inference.open_run import open_run
-from project.pipeline.record import Pipeline, StageResult
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task
 from project.runs.checkpoint import load_run
 from project.serving.artifact import Array, Artifact
 
 THREADS = 1
 RESAMPLES, SEED, LEVEL = 1_000, 0, 95
 Numbers = NDArray[np.float64]
-
-
-class Measured(NamedTuple):
-    """Measurements of a model.
-
-    Attributes:
-        metrics: Test metrics, as scripts/evaluate.py prints them.
-        scores: For each test row, its squared error, or 1 if its class is right; their mean is the quality.
-        interval: 95 % interval of that mean.
-        parameters: Number of parameters of the net.
-        nonzero: Number of them that are not 0.
-        bytes: Size of the ONNX file.
-        milliseconds: Time of ONNX Runtime for a batch, by number of rows.
-    """
-
-    metrics: dict[str, float]
-    scores: Numbers
-    interval: tuple[float, float]
-    parameters: int
-    nonzero: int
-    bytes: int
-    milliseconds: dict[int, float]
-
-
-class Task(NamedTuple):
-    """The task that all models of a pipeline share.
-
-    Attributes:
-        metric: Name of the metric that models are compared by, without `test/`.
-        rises: Whether a higher value is better.
-        x: Test rows (n, *in_shape).
-        y: Their targets (n, out_features), or classes (n,).
-        naive: The metric of a constant answer: the most frequent class, or the mean of the training rows.
-    """
-
-    metric: str
-    rises: bool
-    x: Array
-    y: NDArray[np.float32] | NDArray[np.int64]
-    naive: float
 
 
 def read_task(pipeline: Pipeline) -> Task:

@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from project.pipeline.record import Pipeline, StageResult
-from project.pipeline.report.measure import Measured, Task, learning_curves, measure, read_task
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
+from project.pipeline.report.measure import learning_curves, measure, read_task
 from project.pipeline.report.page import page
 from project.pipeline.report.table import Row, commands, markdown
-from project.pipeline.report.verdict import Verdict
 from project.pipeline.stage import STAGES
 from project.runtime.files import atomic_write
 from project.stages.base import LINEAR

@@ -1,24 +1,11 @@
 """Verdicts on stages: better, worse or no difference first, then the numbers."""
 
-from typing import NamedTuple
-
 from project.inference.compare import LATENCY_ROWS, NOTICEABLE
-from project.pipeline.report.measure import Measured, Task, bootstrap_interval
+from project.pipeline.pipeline import Measured, Task, Verdict
+from project.pipeline.report.measure import bootstrap_interval
 from project.pipeline.report.table import format_metric
 
 ZERO = 1e-6  # a smaller difference, as a fraction of the metric of a constant answer, is none
-
-
-class Verdict(NamedTuple):
-    """What a stage gained.
-
-    Attributes:
-        gain: True for a gain, False for none or a loss, None for a trade-off or a stage without a model of its own.
-        text: The same in words.
-    """
-
-    gain: bool | None
-    text: str
 
 
 def of_training(now: Measured, task: Task) -> Verdict:

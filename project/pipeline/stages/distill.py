@@ -1,15 +1,11 @@
 """Train a smaller network to imitate the model so far."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from project.pipeline.pipeline import Pipeline, StageResult
 from project.pipeline.stage import Options, Stage, fit
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
 
 
 class Distill(Stage):

@@ -1,17 +1,11 @@
 """Train several copies of the experiment's network in one fit; their mean is one model."""
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import TYPE_CHECKING, ClassVar
-
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.pipeline.stage import Options, Stage, fit
 from project.runtime.arguments import boolean
 from project.runtime.ranges import IntFromTwo
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 MEMBERS = 3  # in a pipeline, unless given
 

@@ -1,16 +1,9 @@
 """Compare all models on the same test rows, and write the report."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.pipeline.stage import Options, Stage
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 
 class Evaluate(Stage):
@@ -28,6 +21,4 @@ class Evaluate(Stage):
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
         """Say how models were compared."""
-        from project.pipeline.report.verdict import Verdict
-
         return Verdict(None, f"all models on the same {len(task.x):,} test rows; speeds are measured in turn")

@@ -1,15 +1,7 @@
 """Export every model so far as an ONNX file."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.pipeline.stage import Options, Stage
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 
 class Export(Stage):
@@ -27,7 +19,5 @@ class Export(Stage):
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
         """Count the files."""
-        from project.pipeline.report.verdict import Verdict
-
         count = int(result.figures["files"])
         return Verdict(None, f"{count} ONNX file{'s' * (count > 1)}; each gives the same outputs as its network")

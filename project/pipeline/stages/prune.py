@@ -1,15 +1,11 @@
 """Prune the model so far, and train it further."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from project.pipeline.pipeline import Pipeline, StageResult
 from project.pipeline.stage import Options, Stage, as_flags, fit
 from project.runtime.ranges import OpenUnitInterval
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
 
 STRUCTURED = 0.5  # in a pipeline, unless given
 

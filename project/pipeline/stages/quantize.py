@@ -1,14 +1,10 @@
 """Quantize the model so far."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from project.pipeline.pipeline import Pipeline, StageResult
 from project.pipeline.stage import Options, Stage, as_flags, quality
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
 
 
 class Quantize(Stage):

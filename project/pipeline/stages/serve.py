@@ -1,16 +1,10 @@
 """Serve the model so far, and check its answers."""
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import TYPE_CHECKING, ClassVar
-
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.pipeline.stage import Options, Stage, as_flags
 from project.runtime.ranges import PositiveInt
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 
 class Serve(Stage):
@@ -32,8 +26,6 @@ class Serve(Stage):
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
         """Say what was checked."""
-        from project.pipeline.report.verdict import Verdict
-
         rows, seconds = int(result.figures["rows_checked"]), result.figures["start_seconds"]
         return Verdict(
             None,

@@ -1,15 +1,7 @@
 """Train the experiment; the first run of a pipeline, from which the other stages start."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task, Verdict
 from project.pipeline.stage import Options, Stage, fit
-
-if TYPE_CHECKING:
-    from project.pipeline.record import Pipeline, StageResult
-    from project.pipeline.report.measure import Measured, Task
-    from project.pipeline.report.verdict import Verdict
 
 
 class Train(Stage):
