@@ -22,28 +22,35 @@ HEAVY = {
 }
 RUN = """
 import json, runpy, sys
-sys.argv = sys.argv[1:]
 sys.path.insert(0, {scripts!r})
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit:
-    pass
-print()
-print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
+for command in json.loads(sys.argv[1]):
+    sys.argv = command
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, command
+    print()
+    print("modules", json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
 """
+SCRIPTS = REPOSITORY / "scripts"
 
 
-def imported(folder, *args) -> set[str]:
-    code = RUN.format(scripts=str(REPOSITORY / "scripts"))
+def imported_after(folder, *commands) -> list[set[str]]:
+    """Run commands one after another in a new interpreter; return the heavy libraries imported after each."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
+        [sys.executable, "-c", RUN.format(scripts=str(SCRIPTS)), json.dumps(commands, default=str)],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=MAX_LENGTH,
-        check=True,
     )
-    return set(json.loads(done.stdout.splitlines()[-1])) & HEAVY
+    assert done.returncode == 0, done.stderr
+    printed = [line.removeprefix("modules ") for line in done.stdout.splitlines() if line.startswith("modules ")]
+    return [set(json.loads(modules)) & HEAVY for modules in printed]
+
+
+def imported(folder, *command) -> set[str]:
+    return imported_after(folder, command)[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +60,23 @@ def lightnings_own(tmp_path_factory) -> set[str]:
     return imported(folder, "own.py")
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
-def test_help_imports_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, script):
-    allowed = lightnings_own if script == "train" else set()
-    assert imported(folder, REPOSITORY / "scripts" / f"{script}.py", "--help") <= allowed
+@pytest.mark.parametrize("script", ["evaluate", "predict"])
+def test_help_imports_no_heavy_library(folder, script):
+    assert imported(folder, SCRIPTS / f"{script}.py", "--help") == set()
 
 
-def test_evaluate_and_predict_import_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, default_run):
+def test_commands_import_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, default_run):
     run, _ = default_run
     (folder / "rows.csv").write_text("x\n1\n2\n")
-    assert imported(folder, REPOSITORY / "scripts" / "evaluate.py", run) <= lightnings_own
-    assert imported(folder, REPOSITORY / "scripts" / "predict.py", run, "rows.csv", "out.csv") <= lightnings_own
-
-
-def test_training_imports_only_what_figures_and_curves_need(folder, lightnings_own):
-    args = ["--trainer.max_epochs", "1"]
-    script = REPOSITORY / "scripts" / "train.py"
-    assert imported(folder, script, *args) - lightnings_own <= {"matplotlib", "tensorboard"}
-    assert imported(folder, script, *args, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs") <= (
-        lightnings_own
-    )
+    short = [SCRIPTS / "train.py", "--trainer.max_epochs", "1"]
+    commands = {
+        "help": [SCRIPTS / "train.py", "--help"],
+        "evaluate": [SCRIPTS / "evaluate.py", run],
+        "predict": [SCRIPTS / "predict.py", run, "rows.csv", "out.csv"],
+        "train": [*short, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs"],
+        "train with figures and curves": short,
+    }
+    found = dict(zip(commands, imported_after(folder, *commands.values()), strict=True))
+    assert found.pop("train with figures and curves") - lightnings_own <= {"matplotlib", "tensorboard"}
+    for name, heavy in found.items():
+        assert heavy <= lightnings_own, name
