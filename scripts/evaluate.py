@@ -1,4 +1,4 @@
-"""Test metrics of a run or an artifact, on its own test rows or on others; of several, side by side."""
+"""Compute test metrics of a run or an exported file, on its own test rows or on others, or compare several."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,16 @@ if __name__ == "__main__":
     parser = ArgumentParser(
         description=__doc__,
         epilog="Further flags are those of train.py and override the run's own: --data.test_path new.csv tests on all "
-        "rows of another table; --trust MODULE lets the run name a module's classes.",
+        "rows of another table; --trust MODULE lets the run use a module's classes.",
     )
     parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument("--compare", action="store_true", help="of several, side by side, also sizes and times")
-    parser.add_argument("--plot", type=Path, help="a .png or .svg file to draw the comparison into")
+    parser.add_argument("--compare", action="store_true", help="also compare size and speed; implied by several models")
+    parser.add_argument("--plot", type=Path, help="draw the comparison to a .png or .svg file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():
         if overrides and [arg for arg in sys.argv[1:] if arg != "--compare"][: len(arguments.run)] != arguments.run:
-            raise UserError("give the run first, and flags after it")
+            raise UserError("pass the runs first, and flags after them")
         if arguments.compare or arguments.plot or len(arguments.run) > 1:
             from project.inference.compare_report import compare_and_report
 

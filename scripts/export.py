@@ -1,4 +1,4 @@
-"""Export a run as one file that needs neither this project nor Lightning, and answers as the network does."""
+"""Export a run as one file that needs neither this project nor Lightning."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from project.runtime.errors import exit_on_user_error
 if __name__ == "__main__":
     parser = ArgumentParser(
         description=__doc__,
-        epilog="Further flags are those of train.py and override the run's own: --data.path says where its table is "
-        "now; --trust MODULE lets the run name a module's classes.",
+        epilog="Further flags are those of train.py and override the run's own: --data.path sets the new location of "
+        "its table; --trust MODULE lets the run use a module's classes.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
-    parser.add_argument("output", type=Path, nargs="?", help="the file; model.onnx in the run's folder unless given")
-    parser.add_argument("--format", default="onnx", help="onnx unless given, pt2, torchscript, safetensors, or adapter")
+    parser.add_argument("output", type=Path, nargs="?", help="the file; default: model.onnx in the run's folder")
+    parser.add_argument("--format", default="onnx", help="onnx (default), pt2, torchscript, safetensors or adapter")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.export.export import export
 
         exported = export(options.run, options.output, options.format, args)
         bytes_ = exported.path.stat().st_size
-        print(f"{exported.path}: {bytes_:,} bytes; answers differ from the network's by {exported.difference:.1e}")
+        print(f"{exported.path}: {bytes_:,} bytes; outputs differ from the network's by {exported.difference:.1e}")

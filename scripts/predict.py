@@ -1,4 +1,4 @@
-"""Predictions for the rows of a table, by a run or an exported file."""
+"""Predict the rows of a table with a run or an exported file."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", help="a run folder, a checkpoint, `last`, or an .onnx file")
     parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
-    parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows with `<target>_predicted`")
-    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run name its classes")
+    parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows and `<target>_predicted`")
+    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run use its classes")
     options = parser.parse_args()
     with exit_on_user_error():
         from project.inference.predict import predict

@@ -1,4 +1,4 @@
-"""Quantize a run or an exported file, and say what that costs and what it gains."""
+"""Quantize a run or an exported file, and report the change in accuracy, size and speed."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from project.runtime.errors import exit_on_user_error
 if __name__ == "__main__":
     parser = ArgumentParser(
         description=__doc__,
-        epilog="Further flags are those of train.py and override the run's own: --data.path says where its table is.",
+        epilog="Further flags are those of train.py and override the run's own: --data.path sets where its table is.",
     )
     parser.add_argument("model", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument("output", type=Path, nargs="?", help="the file; model.int8.onnx beside the model unless given")
-    parser.add_argument("--dtype", default="int8", help="int8 unless given, float16 or bfloat16: weights alone")
-    parser.add_argument("--method", help="dynamic or static; static where there are convolutions, unless given")
+    parser.add_argument("output", type=Path, nargs="?", help="the file; default: model.int8.onnx next to the model")
+    parser.add_argument("--dtype", default="int8", help="int8 (default), or float16 or bfloat16 for weights only")
+    parser.add_argument("--method", help="dynamic or static; default: static if there are convolutions")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.export.quantize import print_quantized, quantize

@@ -1,22 +1,23 @@
-"""Answer requests for predictions by an exported model, over HTTP."""
+"""Serve an exported model over HTTP."""
 
 import argparse
 from pathlib import Path
 
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
+from project.runtime.ranges import Port, PositiveFloat, PositiveInt
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("artifact", type=Path, help="an .onnx file; another one put in its place is served at once")
+    parser.add_argument("artifact", type=Path, help="an .onnx file; if replaced, the new one is served")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each, within one operation of the model")
-    parser.add_argument("--max_bytes", type=int, default=2**24, help="of a request's body")
-    parser.add_argument("--max_rows", type=int, default=100_000, help="of a request")
-    parser.add_argument("--max_seconds", type=float, default=30.0, help="to receive a request, and to answer it")
-    parser.add_argument("--max_requests", type=int, default=100, help="that each process answers at the same time")
+    parser.add_argument("--port", type=Port, default=8000, help="port to listen on; 0 picks a free one")
+    parser.add_argument("--workers", type=PositiveInt, default=1, help="number of processes")
+    parser.add_argument("--threads", type=PositiveInt, default=1, help="threads per process for one operation")
+    parser.add_argument("--max_bytes", type=PositiveInt, default=2**24, help="size of a request's body")
+    parser.add_argument("--max_rows", type=PositiveInt, default=100_000, help="rows per request")
+    parser.add_argument("--max_seconds", type=PositiveFloat, default=30.0, help="to receive, and to answer, a request")
+    parser.add_argument("--max_requests", type=PositiveInt, default=100, help="simultaneous requests per process")
     options = parser.parse_args()
     with exit_on_user_error():
         from project.serving.limits import Limits

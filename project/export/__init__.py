@@ -1,1 +1,1 @@
-"""Turn a run into one file: ONNX and other formats, and quantization."""
+"""Export a run as one file: ONNX and other formats, and quantization."""

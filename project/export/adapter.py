@@ -1,4 +1,4 @@
-"""What low-rank adaptation has learned, apart from the weights that it is laid beside: a few kilobytes."""
+"""Export the adapters of a LoRA run without the weights that they adapt: a few kilobytes."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from project.nets.net import as_key
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model
 from project.runs.weights import ADAPTED, BASE, DIGEST, SCALE, digest, read_weights
 from project.runtime.errors import UserError
@@ -16,7 +17,7 @@ INNER, DOWN, UP = "net.net.net.", "net.net.down.", "net.net.up."
 
 
 def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write what a run has learned beside the weights that it began with; `read_weights` merges them again.
+    """Write the adapters that a run has learned; `read_weights` merges them into the weights that it started from.
 
     Args:
         path: A `.safetensors` file.
@@ -30,10 +31,10 @@ def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
     config, state = yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
     net, base = config["model"]["init_args"].get("net") or {}, config.get("weights", {}).get("path")
     if net.get("class_path") != "project.nets.LoRA" or not isinstance(base, str):
-        raise UserError("the run has no adapters: --format adapter is for those of scripts/finetune.py --lora RANK")
+        raise UserError("--format adapter: the run has no adapters; train it with scripts/finetune.py --lora RANK")
     known, learned = read_weights(base).state, {}
     for name, value in load_model(checkpoint, trusted=None).state_dict().items():
-        part = name.removeprefix("net.net.").replace(".", "/")
+        part = as_key(name.removeprefix("net.net."))
         if DOWN + part in state and torch.equal(state[INNER + name.removeprefix("net.net.")], known[name]):
             for factor, prefix in zip(ADAPTED, (DOWN, UP), strict=True):
                 learned[f"{name}.{factor}"] = state[prefix + part]

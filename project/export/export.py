@@ -1,4 +1,4 @@
-"""A run as one file, for programs that know nothing of this project; proven to answer as the network does."""
+"""Export a run as one file that does not need this project, after checking it against the network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class Exported(NamedTuple):
     """A file that was written.
 
     Attributes:
-        path: Where it is.
-        difference: The largest from the network's answers, as part of the largest output; 0 of equal weights.
+        path: The file.
+        difference: Largest difference from the network's outputs, relative to the largest output; 0 for weights alone.
     """
 
     path: Path
@@ -37,19 +37,19 @@ class Exported(NamedTuple):
 
 
 def export(reference: str, destination: Path | None = None, format: str = "onnx", args: Sequence[str] = ()) -> Exported:
-    """Write a run's network to a file, once its answers to test rows are known to be the network's own.
+    """Write a run's network to a file, after checking that its outputs for test rows are the network's.
 
     Args:
         reference: A run folder, a checkpoint, or `last`.
-        destination: Where to; `model.onnx` or the like in the run's folder unless given.
+        destination: The file; by default `model.onnx` or similar in the run's folder.
         format: One of `FORMATS`.
         args: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
 
     Raises:
-        UserError: If it is no run, its test rows cannot be read, or the file would answer otherwise.
+        UserError: If the reference is not a run, its test rows cannot be read, or the file's outputs would differ.
     """
     if format not in FORMATS:
-        raise UserError(f"--format {format}: give one of {', '.join(FORMATS)}")
+        raise UserError(f"--format: must be one of {', '.join(FORMATS)}, got {format!r}")
     if format == "onnx":
         require_onnx()
     found = find_checkpoint(reference)
@@ -60,25 +60,24 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
     with atomic_write(path) as temporary:
         if format in (WEIGHTS, ADAPTER):
             if others := with_trust(args):
-                raise UserError(f"{others[0]}: --format {format} needs no data: leave it out")
+                raise UserError(f"{others[0]}: --format {format} needs no data; remove it")
             if format == ADAPTER:
                 write_adapter(temporary, checkpoint)
             else:
                 _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
-        run = open_rows(reference, args, "to compare answers on")
+        run = open_rows(reference, args, "to compare outputs on")
         rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(found, checkpoint, model)
         network = ExportModule(model, metadata["task"] == "classification").eval()
-        metadata, answer = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
-        expected = predict_fn(network, network.names)
-        lengths = metadata["dynamic_length"]
-        return Exported(path, require_parity(answer, expected, rows.numpy(), metadata["precision"], lengths))
+        metadata, predict = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
+        expected, any_length = predict_fn(network, network.names), metadata["dynamic_length"]
+        return Exported(path, require_parity(predict, expected, rows.numpy(), metadata["precision"], any_length))
 
 
 def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any]) -> None:
-    """A model's `state_dict`, with the configuration and the facts about the data that it is of."""
+    """Write a model's `state_dict`, with its configuration and the description of its data."""
     from safetensors.torch import load_file, save
 
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -86,4 +85,4 @@ def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any])
     path.write_bytes(save(state, {**facts, "net": type(model.net.net).__name__}))
     written = load_file(path)
     if written.keys() != state.keys() or not all(torch.equal(written[name], value) for name, value in state.items()):
-        raise UserError(f"{path}: the weights in it are not those of the network: no file is written")
+        raise UserError(f"{path}: its weights differ from the network's; no file was written")

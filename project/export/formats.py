@@ -1,4 +1,4 @@
-"""Files that a network is computed from without its classes: ONNX, torch.export's and TorchScript's."""
+"""File formats that do not need the network's classes: ONNX, torch.export and TorchScript."""
 
 import copy
 import json
@@ -11,42 +11,43 @@ from torch import Tensor, nn
 
 from project.export.onnx_rnn import with_onnx_recurrences
 from project.inference.module import ExportModule, predict_fn
-from project.inference.parity import Answer
+from project.inference.parity import PredictFn
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_exporters
-from project.serving.artifact import INPUT, KEY, Artifact, Metadata
+from project.serving.artifact import INPUT, Artifact
+from project.serving.metadata import KEY, Metadata
 from project.serving.seal import seal
 
 OPSET = 20
 
-Written = tuple[Metadata, Answer]
+Written = tuple[Metadata, PredictFn]
 
 
 def write(format: str, path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
-    """Write a network to a file, and read it again.
+    """Write a network to a file, and load the file.
 
     Args:
         format: A key of `WRITERS`.
-        path: Ends in the format's name.
+        path: The file; ends in the format's name.
         network: In evaluation mode.
-        metadata: What the file says of itself.
-        sample: Rows (2, *in_shape); of one row alone, torch.export would make a constant.
+        metadata: Metadata of the file.
+        sample: Rows (2, *in_shape); torch.export would take the number 1 for a constant.
 
     Returns:
-        What the file says of itself, and how it answers.
+        The metadata that were written, and the function that the file computes.
     """
     with quiet_exporters():
         return WRITERS[format](path, copy.deepcopy(network), metadata, sample)
 
 
 def require_onnx() -> None:
-    """Raise a UserError unless ONNX files can be written."""
+    """Raise a UserError if a package that writes ONNX files is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f'ONNX files need {error.name}: pip install -e ".[export]"') from error
+        raise UserError(f'writing ONNX files needs {error.name}; pip install -e ".[export]"') from error
 
 
 def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
@@ -64,7 +65,7 @@ def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: T
         verbose=False,
     )
     model = program.model_proto
-    for part in (model.graph, *model.graph.node):  # where the exporter notes the lines of code that it came by
+    for part in (model.graph, *model.graph.node):  # the exporter stores stack traces there
         del part.metadata_props[:]
     del model.graph.value_info[:]
     onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
@@ -75,7 +76,7 @@ def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: T
 
 
 def _write_pt2(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
-    if any(isinstance(module, nn.RNNBase) for module in network.modules()):  # which torch.export unrolls
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):  # torch.export unrolls these
         metadata = {**metadata, "dynamic_length": False}
     program = torch.export.export(network, (sample,), dynamic_shapes=_dynamic(metadata))
     torch.export.save(program, path, extra_files={KEY: json.dumps(metadata)})
@@ -97,7 +98,7 @@ WRITERS: dict[str, Callable[[Path, ExportModule, Metadata, Tensor], Written]] = 
 
 
 def _dynamic(metadata: Metadata) -> tuple[dict[int, Any]]:
-    """Which dimensions of x may have any size."""
+    """Return the dimensions of x that may have any size."""
     sizes = {0: torch.export.Dim("batch")}
     if metadata["dynamic_length"]:
         sizes[1] = torch.export.Dim("time")

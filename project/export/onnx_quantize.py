@@ -1,4 +1,4 @@
-"""An ONNX file in fewer bits: integers that ONNX Runtime computes with, or weights kept in half precision."""
+"""Quantize an ONNX file to 8-bit integers, or store its weights in half precision."""
 
 import tempfile
 from collections import Counter
@@ -11,23 +11,23 @@ from project.runtime.logging import quiet_exporters
 from project.serving.artifact import INPUT, Array
 
 CALIBRATION_BATCH = 16
-# What a network of integers may consist of, from images to outputs.
+# Operators that static quantization converts.
 STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
 INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
-MIN_WEIGHTS = 64  # below it, what halves them takes more than it saves
-MIN_INPUTS = 64  # numbers that each output of a convolution sums up: to gather fewer takes longer than float32 in all
+MIN_WEIGHTS = 64  # for fewer, the added operator takes more bytes than it saves
+MIN_INPUTS = 64  # numbers summed in each output of a convolution; with fewer, integers are slower than float32
 
 
-def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
-    """Write a file whose large operators take and give 8-bit integers.
+def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
+    """Write a file whose large operators compute with 8-bit integers.
 
-    Weights take 7 bits: without special instructions, x86 adds products of 8 bits in pairs that overflow.
+    Weights use 7 bits: on x86 processors without VNNI, sums of two products of 8-bit numbers overflow.
 
     Args:
-        source: In float32.
-        target: Where to.
-        method: `dynamic` finds the range of each layer's inputs as they come, `static` has them measured beforehand.
-        rows: Real rows (n, *in_shape) to measure them on.
+        source: A file in float32.
+        target: The file to write.
+        method: `dynamic` computes the range of each layer's inputs at run time, `static` calibrates it beforehand.
+        rows: Real rows (n, *in_shape) for calibration.
 
     Returns:
         Number of operators that compute with integers.
@@ -38,7 +38,7 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
 
     with tempfile.TemporaryDirectory() as folder, quiet_exporters():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(source, prepared)  # without it an LSTM stays as it is, and nobody is told
+        quant_pre_process(source, prepared)  # without it, an LSTM silently stays in float32
         if method == "dynamic":
             quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, reduce_range=True)
         else:
@@ -55,16 +55,17 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=kept,
-                # Outputs keep their digits; between layers they are rounded where the next one takes them.
+                # Outputs are not rounded; between layers, the next layer rounds its inputs.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
     return sum(operators(onnx.load(target))[name] for name in INTEGER_OPERATORS)
 
 
 def keep_in_float(model: Any) -> list[str]:
-    """Names of convolutions that are faster as they are, and of the activation and the pooling that follow.
+    """Return the names of convolutions that are faster in float32, and of the activation and pooling that follow.
 
-    These two change places, which changes no value: ONNX Runtime would round in between, and pools integers slowly.
+    Activation and pooling are swapped in the model, which does not change the outputs: ONNX Runtime would otherwise
+    round between them, and it is slow at pooling integers.
     """
     from onnx.shape_inference import infer_shapes
 
@@ -74,7 +75,7 @@ def keep_in_float(model: Any) -> list[str]:
         node.name = node.name or f"node_{number}"
     for node in model.graph.node:
         shape = shapes.get(node.input[1]) if node.op_type == "Conv" else None
-        # Those of one channel each have integer code of their own.
+        # ONNX Runtime has special integer code for depthwise convolutions.
         by_channel = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
         if shape is None or by_channel or np.prod(shape[1:]) >= MIN_INPUTS:
             continue
@@ -92,21 +93,21 @@ def keep_in_float(model: Any) -> list[str]:
 
 
 def _only_user(graph: Any, node: Any) -> Any:
-    """The node that takes what a node gives, if nothing else does."""
+    """Return the node that reads a node's output, if it is the only one and the output is not the model's."""
     users = [other for other in graph.node if node.output[0] in other.input]
-    given = any(output.name == node.output[0] for output in graph.output)
-    return users[0] if len(users) == 1 and not given else None
+    is_output = any(output.name == node.output[0] for output in graph.output)
+    return users[0] if len(users) == 1 and not is_output else None
 
 
 def write_halves(source: Path, target: Path, precision: str) -> int:
-    """Write a file whose weight matrices take 16 bits; they are float32 again once it is loaded.
+    """Write a file with weight matrices in 16 bits, which are converted to float32 when it is loaded.
 
-    Computing in half precision is slower on CPUs, and not there for every operator. Weights that do not fit into its
-    range, means and biases stay as they are.
+    Computing in half precision is slower on CPUs, and some operators lack it. Weights outside its range, means and
+    biases stay in float32.
 
     Args:
-        source: In float32.
-        target: Where to.
+        source: A file in float32.
+        target: The file to write.
         precision: `float16` or `bfloat16`.
 
     Returns:
@@ -135,15 +136,14 @@ def write_halves(source: Path, target: Path, precision: str) -> int:
 
 
 def operators(model: Any) -> Counter[str]:
-    """How many of each operator a model has."""
+    """Count the operators of a model by type."""
     return Counter(node.op_type for node in model.graph.node)
 
 
 class _Calibration:
-    """Rows in batches, as ONNX Runtime takes them."""
+    """Batches of rows, in the form that ONNX Runtime's calibration reads."""
 
-    def __init__(self, rows: Array | None) -> None:
-        assert rows is not None
+    def __init__(self, rows: Array) -> None:
         self._batches = iter(np.array_split(rows, -(-len(rows) // CALIBRATION_BATCH)))
 
     def get_next(self) -> dict[str, Array] | None:

@@ -1,19 +1,19 @@
-"""Recurrences as ONNX has them. torch's exporters unroll them, and then take sequences of one length alone."""
+"""Export recurrent layers as ONNX operators. torch's exporter unrolls them, which fixes the sequence length."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Where ONNX has each gate of a torch layer. Source: the operators RNN, LSTM and GRU of https://onnx.ai/onnx/operators
+# Order of a torch layer's gates in ONNX. Source: the operators RNN, LSTM and GRU of https://onnx.ai/onnx/operators
 GATES = {nn.RNN: [0], nn.LSTM: [0, 3, 1, 2], nn.GRU: [1, 0, 2]}
 
 
 class OnnxRecurrence(nn.Module):
-    """Stands in for a recurrent layer while its net is exported; what it computes itself has no values.
+    """Replaces a recurrent layer during export; outside of it, its outputs have shapes but no meaningful values.
 
     Args:
-        layer: Without projections.
+        layer: The layer, without projections.
     """
 
     def __init__(self, layer: nn.RNNBase) -> None:
@@ -61,7 +61,7 @@ class OnnxRecurrence(nn.Module):
 
 
 def with_onnx_recurrences(net: nn.Module) -> nn.Module:
-    """Put ONNX's operators in the place of a net's recurrent layers, in the net itself."""
+    """Replace a net's recurrent layers, in place, by modules that export as ONNX operators."""
     for name, layer in list(net.named_modules()):
         if type(layer) in GATES and isinstance(layer, nn.RNNBase) and not layer.proj_size:
             net.set_submodule(name, OnnxRecurrence(layer))

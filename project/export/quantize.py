@@ -1,4 +1,4 @@
-"""A smaller form of a run or of an exported file, with what it costs and what it gains."""
+"""Write a smaller form of a run or an exported file, and measure its accuracy, size and speed."""
 
 import json
 import math
@@ -17,14 +17,15 @@ from project.export.onnx_quantize import operators, write_halves, write_integers
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import measure
 from project.inference.metadata import run_folder
-from project.inference.open_run import compute_by, open_rows
+from project.inference.open_run import open_rows, use_artifact
 from project.inference.parity import require_parity
 from project.inference.predictor import is_artifact
 from project.runs.folder import find_checkpoint
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
-from project.serving.artifact import KEY, Artifact, read_metadata
+from project.serving.artifact import Artifact
+from project.serving.metadata import KEY, read_metadata
 from project.serving.seal import seal
 from project.training.cli import ExperimentCLI
 
@@ -32,22 +33,22 @@ PRECISIONS = ("int8", "float16", "bfloat16")
 METHODS = ("dynamic", "static")
 CALIBRATION_ROWS = 512
 THREADS = (1, 2)
-MIN_GAIN = 0.9  # of the bytes: what is hardly smaller gains nothing
-# Recurrences of which ONNX Runtime has no form in integers.
-FLOAT_ALONE = ("GRU", "RNN")
+MAX_SIZE_RATIO = 0.9  # of the bytes before; a larger file is no gain
+# Recurrent operators that ONNX Runtime cannot compute with integers.
+FLOAT_ONLY = ("GRU", "RNN")
 
 
 class NoGainError(UserError):
-    """A model that does not get smaller; the message says why."""
+    """A model that would not get smaller; the message says why."""
 
 
 class Measured(NamedTuple):
-    """A file's figures.
+    """Figures of a file.
 
     Attributes:
-        metrics: Of test rows, by name.
-        bytes: Its size.
-        milliseconds: Median time of an answer, by threads and rows.
+        metrics: Test metrics by name.
+        bytes: Size of the file.
+        milliseconds: Median latency by threads and rows.
     """
 
     metrics: dict[str, float]
@@ -59,12 +60,12 @@ class Quantized(NamedTuple):
     """A file that was written.
 
     Attributes:
-        path: Where it is.
-        precision: Of its weights.
-        method: How it was made.
+        path: The file.
+        precision: Precision of its weights.
+        method: `dynamic`, `static`, or `rounded` for half precision.
         kept: Operators that stay in float32.
-        before: Figures of the file that it was made of.
-        after: Its own.
+        before: Figures of the float32 file.
+        after: Figures of the new file.
     """
 
     path: Path
@@ -86,14 +87,14 @@ def quantize(
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file in float32.
-        destination: Where to; `model.int8.onnx` or the like beside the model unless given.
-        method: One of `METHODS`, for int8; `static` for convolutions, else `dynamic`, unless given.
+        destination: The file; by default `model.int8.onnx` or similar next to the model.
+        method: One of `METHODS`, for int8; by default `static` for convolutions, otherwise `dynamic`.
         precision: One of `PRECISIONS`.
         args: Flags of scripts/train.py that override the run's own, such as `--data.path moved.csv`.
 
     Raises:
         NoGainError: If the file would not get smaller.
-        UserError: If something is not there, or in fewer bits already.
+        UserError: If the model or a package is missing, or the file is already quantized.
     """
     path = _check(reference, destination, method, precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +102,7 @@ def quantize(
         if not is_artifact(reference):
             source = export(reference, Path(folder) / "model.onnx", args=args).path
         original = Artifact(source)
-        run = open_rows(str(source), args, "to measure and to test on")
+        run = open_rows(str(source), args, "to calibrate and test on")
         before = measure(run)
         method = "rounded" if precision != "int8" else method or _method(source)
         with atomic_write(path) as temporary:
@@ -110,33 +111,33 @@ def quantize(
             written = Artifact(temporary)
             if precision != "int8":
                 rows = run.datamodule.splits.test.x.numpy()
-                lengths = original.metadata["dynamic_length"]
-                require_parity(written.predict, original.predict, rows, precision, lengths)
-            compute_by(run, written)
+                any_length = original.metadata["dynamic_length"]
+                require_parity(written.predict, original.predict, rows, precision, any_length)
+            use_artifact(run, written)
             after, times = measure(run), _times([source, temporary], run)
             files = [source.stat().st_size, temporary.stat().st_size]
     return Quantized(path, precision, method, kept, *map(Measured, (before, after), files, times))
 
 
 def require_precision(precision: str, method: str | None) -> None:
-    """Raise a UserError unless there are such a precision and such a method for it."""
+    """Raise a UserError for an unknown precision, or a method that it does not have."""
     if precision not in PRECISIONS:
-        raise UserError(f"--dtype {precision}: give one of {', '.join(PRECISIONS)}")
+        raise UserError(f"--dtype: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if method is not None and (method not in METHODS or precision != "int8"):
-        raise UserError(f"--method {method}: give one of {', '.join(METHODS)}, and that with --dtype int8")
+        raise UserError(f"--method: must be one of {', '.join(METHODS)}, and only with --dtype int8, got {method!r}")
 
 
 def _check(reference: str, destination: Path | None, method: str | None, precision: str) -> Path:
-    """Where to write, once everything that was asked for is known to be possible."""
+    """Check the arguments, and return the file to write."""
     require_onnx()
     require_precision(precision, method)
     if is_artifact(reference):
         if (found := read_metadata(reference)["precision"]) != "float32":
-            raise UserError(f"{reference}: is in {found} already: give the float32 file or the run that it was made of")
-        beside = Path(reference).with_suffix("")
+            raise UserError(f"{reference}: is already in {found}; pass its run or the float32 file")
+        model = Path(reference).with_suffix("")
     else:
-        beside = run_folder(find_checkpoint(reference)) / "model"
-    path = destination or beside.with_name(f"{beside.name}.{precision}.onnx")
+        model = run_folder(find_checkpoint(reference)) / "model"
+    path = destination or model.with_name(f"{model.name}.{precision}.onnx")
     check_output(path, [".onnx"], Path(reference))
     return path
 
@@ -148,7 +149,11 @@ def _method(source: Path) -> str:
 
 
 def _write(source: Path, target: Path, precision: str, method: str, run: ExperimentCLI) -> list[str]:
-    """Write the file, and return what it keeps in float32; or say why there is nothing to gain."""
+    """Write the file, and return the operators that it keeps in float32.
+
+    Raises:
+        NoGainError: If the file is not smaller.
+    """
     import onnx
 
     model, kept = onnx.load(source), list[str]()
@@ -156,17 +161,17 @@ def _write(source: Path, target: Path, precision: str, method: str, run: Experim
         train = run.datamodule.splits.train.x
         spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
         changed = write_integers(source, target, method, train[spaced].numpy())
-        kept = [name for name in FLOAT_ALONE if operators(model)[name]]
+        kept = [name for name in FLOAT_ONLY if operators(model)[name]]
     else:
         changed = write_halves(source, target, precision)
     before, after = source.stat().st_size, target.stat().st_size
-    if changed and after <= MIN_GAIN * before:
+    if changed and after <= MAX_SIZE_RATIO * before:
         return kept
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
-    reason = f"its {weights:,} numbers are few beside what the file says of itself"
+    reason = f"its {weights:,} weights are few compared with the metadata"
     if kept:
-        reason = f"ONNX Runtime computes {kept[0]} in float32 alone: --dtype float16 halves its weights"
-    raise NoGainError(f"no gain: {before:,} bytes would become {after:,}, as {reason}")
+        reason = f"ONNX Runtime computes {kept[0]} only in float32; --dtype float16 halves its weights"
+    raise NoGainError(f"no gain: {before:,} bytes would become {after:,}: {reason}")
 
 
 def _describe(path: Path, metadata: Mapping[str, object]) -> None:
@@ -183,19 +188,19 @@ def _times(paths: Sequence[Path], run: ExperimentCLI) -> list[dict[tuple[int, in
     x = run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy()
     found: list[dict[tuple[int, int], float]] = [{} for _ in paths]
     for threads in THREADS:
-        answers = [Artifact(path, threads).predict for path in paths]
+        functions = [Artifact(path, threads).predict for path in paths]
         for rows in LATENCY_ROWS:
             batch = np.resize(x, (rows, *x.shape[1:]))
-            for times, taken in zip(found, latencies(answers, [batch] * len(answers)), strict=True):
-                times[threads, rows] = taken
+            for times, milliseconds in zip(found, latencies(functions, [batch] * len(functions)), strict=True):
+                times[threads, rows] = milliseconds
     return found
 
 
-def print_quantized(done: Quantized) -> None:
-    """What it costs and what it gains, beside the file that it was made of."""
-    before, after = done.before, done.after
-    table = Table("", title=f"{done.path}: {done.method} {done.precision}", title_justify="left")
-    for column in ("float32", done.precision, ""):
+def print_quantized(result: Quantized) -> None:
+    """Print accuracy, size and speed of a file and of the float32 file that it was made from."""
+    before, after = result.before, result.after
+    table = Table("", title=f"{result.path}: {result.method} {result.precision}", title_justify="left")
+    for column in ("float32", result.precision, ""):
         table.add_column(column, justify="right")
     for name, value in before.metrics.items():
         now = after.metrics[name]
@@ -209,10 +214,10 @@ def print_quantized(done: Quantized) -> None:
         label = f"ms for {rows} row{'s' * (rows > 1)}, {threads} thread{'s' * (threads > 1)}"
         table.add_row(label, f"{value:.3g}", f"{now:.3g}", ratio(value, now, "faster", "slower"))
     open_console().print(table)
-    for name in done.kept:
-        print(f"{name} stays in float32: ONNX Runtime has no form of it in integers")
+    for name in result.kept:
+        print(f"{name} stays in float32: ONNX Runtime cannot compute it with integers")
 
 
 def ratio(before: float, after: float, less: str, more: str) -> str:
-    """How many times less or more."""
+    """Format a ratio as how many times less or more."""
     return f"{before / after:.2f} times {less}" if after <= before else f"{after / before:.2f} times {more}"

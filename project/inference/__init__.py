@@ -1,1 +1,1 @@
-"""Answers of a run or an exported file: evaluate, compare, predict."""
+"""Evaluate, compare and predict with a run or an exported file."""

@@ -1,4 +1,4 @@
-"""Several runs and artifacts side by side: how good they are, how large, how fast, and how soon they answer."""
+"""Compare runs and exported files: test metrics, size, latency and time to the first answer."""
 
 import statistics
 import subprocess
@@ -18,12 +18,12 @@ from project.inference.predictor import is_artifact, open_predictor
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
-from project.training.cli import ExperimentCLI
 
 LATENCY_ROWS = (1, 64)
+NOTICEABLE = 1.1  # a smaller ratio of two sizes or times is reported as no difference
 ROUNDS, ROUND_SECONDS = 15, 0.02
 COLD_STARTS = 3
-# What a new process does to answer, of a file and of a run.
+# Programs that answer one row in a new process, for an exported file and for a run.
 START_ARTIFACT = """
 import sys, numpy
 from project.serving.artifact import Artifact
@@ -34,19 +34,19 @@ START_RUN = """
 import sys, numpy
 from project.inference.predictor import open_predictor
 predictor = open_predictor(sys.argv[1], sys.argv[2:])
-predictor.answer(numpy.zeros((1, *predictor.metadata["in_shape"]), numpy.float32))
+predictor.predict(numpy.zeros((1, *predictor.metadata["in_shape"]), numpy.float32))
 """
 
 
 class Figures(NamedTuple):
-    """What is known of a model.
+    """Figures of one model.
 
     Attributes:
-        name: As the user gave it.
-        metrics: Of test rows, by name.
-        bytes: Of the file that it lies in.
-        milliseconds: Median time of an answer, by rows; one thread.
-        cold_start: Seconds from the start of a process to its first answer, median.
+        name: The user's reference to it.
+        metrics: Test metrics by name.
+        bytes: Size of its file.
+        milliseconds: Median latency by number of rows, on one thread.
+        cold_start: Median seconds from the start of a process to its first answer.
     """
 
     name: str
@@ -57,26 +57,27 @@ class Figures(NamedTuple):
 
 
 def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures]:
-    """Figures of several models on the same test rows, each measured in turn with the others.
+    """Measure several models on the same test rows, in turns.
 
     Args:
         references: Run folders, checkpoints, `last`, or `.onnx` files.
         args: Flags of scripts/train.py that override those of all runs.
 
     Raises:
-        UserError: If one of them is none, or has other test rows.
+        UserError: If a reference is not a model, or has other test rows.
     """
     runs = [open_run(reference, args) for reference in references]
     for reference, run in zip(references[1:], runs[1:], strict=True):
-        if not _same(_targets(run), _targets(runs[0])):
+        y, first = (each.datamodule.splits.test.y for each in (run, runs[0]))
+        if y.dtype != first.dtype or not torch.equal(y, first):
             raise UserError(
-                f"{reference}: its test rows are not those of {references[0]}: give flags by which they are the same, "
-                "such as --data.test_path"
+                f"{reference}: its test rows differ from those of {references[0]}; set the same rows for all, "
+                "for example with --data.test_path"
             )
     metrics = [measure(run) for run in runs]
     inputs = [run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy() for run in runs]
-    answers = [open_predictor(reference, trusted=None).answer for reference in references]
-    times = [latencies(answers, [_resized(x, rows) for x in inputs]) for rows in LATENCY_ROWS]
+    functions = [open_predictor(reference, trusted=None).predict for reference in references]
+    times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in LATENCY_ROWS]
     starts = cold_starts(references)
     return [
         Figures(reference, found, size(reference), dict(zip(LATENCY_ROWS, milliseconds, strict=True)), start)
@@ -85,48 +86,36 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
 
 
 def size(reference: str) -> int:
-    """Bytes of the file that a model lies in."""
+    """Return the size in bytes of a model's file."""
     return (Path(reference) if is_artifact(reference) else find_checkpoint(reference)).stat().st_size
 
 
-def latencies(answers: Sequence[Callable[[Array], object]], inputs: Sequence[Array]) -> list[float]:
-    """Median milliseconds of each answer to its input; all take turns, so that what slows the machine slows each."""
+def latencies(functions: Sequence[Callable[[Array], object]], inputs: Sequence[Array]) -> list[float]:
+    """Return the median milliseconds of each function for its input; they take turns, to share other load fairly."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rounds = [[_milliseconds(answer, x) for answer, x in zip(answers, inputs, strict=True)] for _ in range(ROUNDS)]
+        rounds = [list(map(_milliseconds, functions, inputs)) for _ in range(ROUNDS)]
     finally:
         torch.set_num_threads(threads)
     return [statistics.median(each) for each in zip(*rounds, strict=True)]
 
 
 def cold_starts(references: Sequence[str]) -> list[float]:
-    """Median seconds until a new process has answered a row, of each model in turn."""
+    """Return the median seconds until a new process has answered a row, for each model; they take turns."""
     rounds = [[_start(reference) for reference in references] for _ in range(COLD_STARTS)]
     return [statistics.median(each) for each in zip(*rounds, strict=True)]
 
 
-def _targets(run: ExperimentCLI) -> torch.Tensor:
-    return run.datamodule.splits.test.y
-
-
-def _same(y: torch.Tensor, other: torch.Tensor) -> bool:
-    return y.dtype == other.dtype and torch.equal(y, other)
-
-
-def _resized(x: Array, rows: int) -> Array:
-    return np.resize(x, (rows, *x.shape[1:]))
-
-
-def _milliseconds(answer: Callable[[Array], object], x: Array) -> float:
-    """Median over as many calls as a fraction of a second holds, after one that fills caches."""
-    answer(x)
-    taken, end = list[float](), time.perf_counter() + ROUND_SECONDS
-    while not taken or time.perf_counter() < end:
+def _milliseconds(function: Callable[[Array], object], x: Array) -> float:
+    """Return the median over the calls of one round, after a first call that fills caches."""
+    function(x)
+    seconds, end = list[float](), time.perf_counter() + ROUND_SECONDS
+    while not seconds or time.perf_counter() < end:
         start = time.perf_counter()
-        answer(x)
-        taken.append(time.perf_counter() - start)
-    return 1_000 * statistics.median(taken)
+        function(x)
+        seconds.append(time.perf_counter() - start)
+    return 1_000 * statistics.median(seconds)
 
 
 def _start(reference: str) -> float:
@@ -134,5 +123,5 @@ def _start(reference: str) -> float:
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, reference, *granted()], capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"{reference}: a new process could not answer: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"{reference}: a new process failed: {done.stderr.strip().splitlines()[-1]}")
     return time.perf_counter() - start

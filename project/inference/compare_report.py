@@ -1,4 +1,4 @@
-"""A comparison on screen, as JSON, and as a picture."""
+"""A comparison as a table, as JSON, and as a figure."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from project.runtime.console import open_console
 from project.runtime.files import atomic_write, check_output
 
 SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")
-COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, for every eye
+COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, colour-blind safe
 MARKERS = "osD^vPX"
 
 
 def compare_and_report(references: Sequence[str], args: Sequence[str], as_json: bool, plot: Path | None) -> None:
-    """Print a comparison, as a table or as a JSON list of one object a model, and draw it where a file is given."""
+    """Print a comparison, as a table or as a JSON list with one object per model, and draw it if `plot` is set."""
     if plot is not None:
         check_output(plot, [".png", ".svg"])
     figures = compare(references, args)
@@ -31,20 +31,20 @@ def compare_and_report(references: Sequence[str], args: Sequence[str], as_json: 
 
 
 def print_figures(figures: Sequence[Figures]) -> None:
-    """A table with a model a line; times of one thread."""
+    """Print a table with one line per model; times are for one thread."""
     shown = [name for name in SHOWN if name in figures[0].metrics]
     table = Table("model")
     for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in LATENCY_ROWS), "first answer, s"):
         table.add_column(column, justify="right")
     for model, name in zip(figures, short_names(figures), strict=True):
-        qualities = (f"{model.metrics[metric]:#.6g}" for metric in shown)
+        metrics = (f"{model.metrics[metric]:#.6g}" for metric in shown)
         times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
-        table.add_row(escape(name), *qualities, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
+        table.add_row(escape(name), *metrics, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
     open_console().print(table)
 
 
 def as_object(model: Figures) -> dict[str, object]:
-    """Everything about a model, by name."""
+    """Return all figures of a model by name."""
     times = {f"milliseconds/{rows}": value for rows, value in model.milliseconds.items()}
     return {
         "model": model.name,
@@ -56,13 +56,13 @@ def as_object(model: Figures) -> dict[str, object]:
 
 
 def draw(figures: Sequence[Figures], path: Path) -> None:
-    """Quality against size and against latency, a mark a model."""
-    from matplotlib.figure import Figure as Picture
+    """Draw quality against size and against latency, one mark per model."""
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     metric, best = ("accuracy", "upper") if "test/accuracy" in figures[0].metrics else ("mse", "lower")
-    picture = Picture(figsize=(9, 4.2), dpi=150, layout="constrained")
-    left, right = picture.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     for number, (model, name) in enumerate(zip(figures, short_names(figures), strict=True)):
         style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)], "s": 110}
         style |= {"edgecolors": "white", "linewidths": 1, "zorder": 3}
@@ -71,7 +71,7 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
         right.scatter(model.milliseconds[1], quality, **style)
     left.set(xlabel="size of the file, kB", ylabel=f"test {metric}")
     right.set(xlabel="time for one row on one thread, ms")
-    picture.suptitle(f"Quality against size and speed: best is the {best} left corner", fontsize="medium")
+    figure.suptitle(f"Quality against size and speed; the {best} left corner is best", fontsize="medium")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.margins(0.15)
@@ -80,15 +80,15 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
-    if metric in ("accuracy", "f1"):  # where all are alike, the axis would reach beyond what there is
+    if metric in ("accuracy", "f1"):  # otherwise the axis may extend far beyond 1
         left.set_ylim(top=min(left.get_ylim()[1], 1.005))
-    picture.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(3, len(figures)), frameon=False)
     with atomic_write(path) as temporary:
-        picture.savefig(temporary)
+        figure.savefig(temporary)
 
 
 def short_names(figures: Sequence[Figures]) -> list[str]:
-    """Names without the folder that all of them lie in."""
+    """Return the names without the folder that all of them share."""
     names = [model.name for model in figures]
     folder = os.path.commonpath([os.path.dirname(os.path.normpath(name)) for name in names])  # noqa: PTH120
     return [os.path.relpath(name, folder) if folder else name for name in names]

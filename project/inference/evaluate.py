@@ -1,4 +1,4 @@
-"""How good a run or an artifact is, on its own test rows or on others."""
+"""Test metrics of a run or an exported file, on its own test rows or on others."""
 
 import json
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from project.training.report import print_metrics
 
 
 def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float], int]:
-    """Test metrics of a model.
+    """Compute the test metrics of a model.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
         args: Flags that override the run's own, such as `--data.test_path other.csv`.
 
     Returns:
-        Metrics by name, and the number of rows they were measured on.
+        Metrics by name, and the number of test rows.
     """
     run = open_run(reference, args)
     return measure(run), len(run.datamodule.splits.test)
 
 
 def measure(run: ExperimentCLI) -> dict[str, float]:
-    """Test metrics of what has been opened."""
+    """Compute the test metrics of an opened run."""
     results = run.trainer.test(run.model, run.datamodule, verbose=False)
     if not results:
-        raise UserError("no test batch was taken: raise --trainer.limit_test_batches")
+        raise UserError("--trainer.limit_test_batches: leaves no test batch; raise it")
     return dict(results[0])
 
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:
-    """Print the test metrics of a model, and their number of rows, as a table or as one JSON object."""
+    """Print the test metrics of a model, and the number of test rows, as a table or as one JSON object."""
     metrics, rows = evaluate(reference, args)
     if as_json:
         print(json.dumps(metrics | {"rows": rows}))

@@ -1,4 +1,4 @@
-"""What a model is, in the args in which an artifact says it of itself."""
+"""The metadata of an exported file, made from a checkpoint."""
 
 import json
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ import yaml
 from project.models.supervised import Supervised
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
-from project.serving.artifact import FORMAT, Metadata
+from project.serving.metadata import FORMAT, Metadata
 
 CHECKPOINTS = "checkpoints"
 
 
 def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Metadata:
-    """Everything that is needed to predict by a model, to evaluate it and to serve it.
+    """Collect what is needed to predict with a model, to evaluate it and to serve it.
 
     Args:
         path: The checkpoint.
-        checkpoint: What it holds, from `read_checkpoint`.
+        checkpoint: Its content, from `read_checkpoint`.
         model: From `load_model`.
     """
     data, net = checkpoint[DATA_KEY], model.net.net
     in_shape = tuple(data["in_shape"])
     means = torch.tensor(data["feature_means"])
     numbers = in_shape[-1] if data["window"] else prod(in_shape)
-    if not data["window"]:  # of images there is a mean a channel
+    if not data["window"]:  # images have one mean per channel
         means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
     return {
         "format": FORMAT,
@@ -54,17 +54,17 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Me
 
 
 def row_names(names: list[str], numbers: int) -> list[str]:
-    """A name for each number of a row: those of a data module, where they are as many."""
+    """Return a name for each number of a row: the data module's names if there are as many, otherwise x0, x1, …."""
     return names if len(names) == numbers else [f"x{index}" for index in range(numbers)]
 
 
 def run_folder(checkpoint: Path) -> Path:
-    """The folder of a checkpoint's run; the checkpoint's own where it lies alone."""
+    """Return the folder of a checkpoint's run, or the checkpoint's own folder if it is not in a run."""
     return checkpoint.parents[1] if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
 
 
 def saved_metrics(folder: Path) -> dict[str, float]:
-    """What a run's metrics.json says of test rows; nothing where there is none."""
+    """Return the test metrics in a run's metrics.json; empty if there is no such file."""
     path = folder / "metrics.json"
     metrics = json.loads(path.read_text()) if path.is_file() else {}
     return {name: value for name, value in metrics.items() if name.startswith("test/") and value is not None}

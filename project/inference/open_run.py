@@ -1,4 +1,4 @@
-"""A finished run, ready to be worked with."""
+"""Open a finished run to compute with it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,22 +18,22 @@ from project.runtime.logging import quiet_lightning
 from project.serving.artifact import Artifact
 from project.training.cli import ExperimentCLI
 
-# What has no part in answers.
-TRAINED = ("model", "optimizer", "lr_scheduler", "weights", "finetuning", "pruning", "ckpt_path", "resume")
+# Flags of training, which has no effect on predictions.
+TRAINING_FLAGS = ("model", "optimizer", "lr_scheduler", "weights", "finetuning", "pruning", "ckpt_path", "resume")
 
 
 def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
-    """A trained model with its data and a Trainer that writes nothing, all on one device.
+    """Open a trained model with its data and a Trainer that writes nothing, all on one device.
 
     Args:
-        reference: A run folder, a checkpoint, `last`, or an `.onnx` file: its model computes what the file computes.
+        reference: A run folder, a checkpoint, `last`, or an `.onnx` file, which then computes the outputs.
         args: Flags of scripts/train.py that override the run's own, such as `--data.path other.csv`.
     """
     quiet_lightning()
     if is_artifact(reference):
         artifact = Artifact(reference, threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
-        compute_by(cli, artifact)
+        use_artifact(cli, artifact)
         return cli
     checkpoint = read_checkpoint(find_checkpoint(reference))
     cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], args)
@@ -41,41 +41,41 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
     return cli
 
 
-def _build(reference: str, config: dict[str, Any], facts: Mapping[str, Any], args: Sequence[str]) -> ExperimentCLI:
-    """What a configuration says, on data that are as the facts say."""
-    refuse_flags(args, dict.fromkeys(TRAINED, "what was trained stays as it is: leave it out"))
+def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], args: Sequence[str]) -> ExperimentCLI:
+    """Build a run from its configuration, on data with the names that the checkpoint or file records."""
+    refuse_flags(args, dict.fromkeys(TRAINING_FLAGS, "cannot change a trained model; remove it"))
     data = config["data"]["init_args"]
-    if "features" in data and data["features"] is None:  # all columns, of the run's table and not of any other
-        data["features"] = facts["feature_names"]
+    if "features" in data and data["features"] is None:  # the columns of the run's own table, not all of another one
+        data["features"] = recorded["feature_names"]
     config["model"] = without_teacher(config["model"])
-    for section in ("weights", "finetuning", "pruning"):  # of a training that is over
+    for section in ("weights", "finetuning", "pruning"):  # only for training
         config.pop(section, None)
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
-    config["trainer"]["max_epochs"] = 1  # a run of weights that were taken over has none
-    config["trainer"]["profiler"] = None  # it would write where the checkpoint says
+    config["trainer"]["max_epochs"] = 1  # unset in a run of imported weights
+    config["trainer"]["profiler"] = None  # it would write to a path of the checkpoint's choice
     cli = ExperimentCLI(args, config=config)
     found = {name: getattr(cli.datamodule, name, None) for name in ("feature_names", "target_names", "class_names")}
-    found["feature_names"] = row_names(found["feature_names"] or [], len(facts["feature_names"]))
+    found["feature_names"] = row_names(found["feature_names"] or [], len(recorded["feature_names"]))
     for name, value in found.items():
-        if value != facts[name]:
-            raise UserError(f"the data's {name} are not those that {reference} was trained on: {facts[name]}")
+        if value != recorded[name]:
+            raise UserError(f"the data's {name} are {value}, but {reference} was trained on {recorded[name]}")
     return cli
 
 
 def _config_of(artifact: Artifact) -> dict[str, Any]:
-    """The configuration in an artifact, with at least the parts that all configurations have."""
+    """Return the configuration in an exported file, after checking that its main sections exist."""
     config = read_yaml(artifact.metadata["config"], f"{artifact.path}: its configuration")
     sections = [config.get(name, {}) for name in ("model", "data")] if isinstance(config, dict) else [{}]
     if not (
         all(isinstance(part, dict) and isinstance(part.get("class_path"), str) for part in sections)
         and all(isinstance(part, dict) for part in (config.get("trainer"), *(s.get("init_args") for s in sections)))
     ):
-        raise UserError(f"{artifact.path}: its configuration is damaged: export the run again")
+        raise UserError(f"{artifact.path}: its configuration is damaged; export the run again")
     return config
 
 
-def compute_by(cli: ExperimentCLI, artifact: Artifact) -> None:
-    """Have a model say what a file says."""
+def use_artifact(cli: ExperimentCLI, artifact: Artifact) -> None:
+    """Make a run's model compute the outputs of an exported file."""
 
     def forward(x: Tensor) -> Tensor:
         return torch.from_numpy(artifact.predict(x.cpu().numpy())["outputs"]).to(x.device)
@@ -84,10 +84,10 @@ def compute_by(cli: ExperimentCLI, artifact: Artifact) -> None:
 
 
 def open_rows(reference: str, args: Sequence[str], purpose: str) -> ExperimentCLI:
-    """As `open_run`, for a command whose user may not expect that it needs data.
+    """Do as `open_run`, for a command that needs data although its user may not expect it.
 
     Raises:
-        UserError: If they cannot be read; it says what they are for.
+        UserError: If the data cannot be read; the message says what they are for.
     """
     try:
         run = open_run(reference, args)
@@ -96,6 +96,6 @@ def open_rows(reference: str, args: Sequence[str], purpose: str) -> ExperimentCL
         raise
     except (UserError, OSError) as error:
         raise UserError(
-            f"{reference}: the rows {purpose} cannot be read ({error}): say where they are now, as with --data.path"
+            f"{reference}: cannot read the rows {purpose} ({error}); set their location with --data.path or the like"
         ) from error
     return run

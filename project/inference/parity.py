@@ -1,4 +1,4 @@
-"""Whether two forms of a model answer alike, on real rows."""
+"""Compare the outputs of two forms of a model on real rows."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,59 +7,63 @@ import numpy as np
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
 
-Answer = Callable[[Array], dict[str, Array]]
+PredictFn = Callable[[Array], dict[str, Array]]
 BATCHES = (1, 2, 7, 1_024)
-# By the precision of weights: the largest difference of two outputs, as part of the largest output.
+# By precision of the weights: the largest difference of two outputs, relative to the largest output.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
 
 
-def require_parity(answer: Answer, expected: Answer, rows: Array, precision: str, lengths: bool) -> float:
-    """Compare answers to batches of several sizes, and of sequences of several lengths.
+def require_parity(predict: PredictFn, reference: PredictFn, rows: Array, precision: str, any_length: bool) -> float:
+    """Compare outputs for batches of several sizes, and for sequences of several lengths.
 
     Args:
-        answer: Of the form that is to be checked.
-        expected: Of the form that is known to be right.
-        rows: Real rows (n, *in_shape); repeated where a batch needs more.
+        predict: The form to check.
+        reference: The form that is known to be right.
+        rows: Real rows (n, *in_shape); repeated if a batch needs more.
         precision: Of the weights; a key of `TOLERANCE`.
-        lengths: Whether rows are sequences of any length.
+        any_length: Whether rows are sequences of any length.
 
     Returns:
-        The largest difference of two outputs, as part of the largest output.
+        The largest difference of two outputs, relative to the largest output.
 
     Raises:
         UserError: If it is beyond the tolerance.
     """
-    worst = 0.0
-    for x in batches(rows, lengths):
-        worst = np.max([worst, difference(answer(x), expected(x))])  # NaN where one of them is
-        if not worst <= TOLERANCE[precision]:
+    largest = 0.0
+    for x in batches(rows, any_length):
+        largest = np.max([largest, difference(predict(x), reference(x))])  # NaN if one of them is
+        if not largest <= TOLERANCE[precision]:
             raise UserError(
-                f"the file's answers to rows of shape {x.shape} differ from the network's by {worst:.1e} of the "
-                f"largest output, and {precision} allows {TOLERANCE[precision]:.0e}: no file is written"
+                f"outputs of the file for rows of shape {x.shape} differ from the network's by {largest:.1e} of the "
+                f"largest output, {precision} allows {TOLERANCE[precision]:.0e}; no file was written"
             )
-    return float(worst)
+    return float(largest)
 
 
-def batches(rows: Array, lengths: bool) -> Iterator[Array]:
-    """Rows (n, *in_shape) in batches of several sizes, and with other numbers of time steps where that is possible."""
+def batches(rows: Array, any_length: bool) -> Iterator[Array]:
+    """Yield rows (n, *in_shape) in batches of several sizes, and also with other numbers of time steps if possible."""
     for size in BATCHES:
         batch = np.resize(rows[:size], (size, *rows.shape[1:]))
         yield batch
-        if lengths:
+        if any_length:
             yield batch[:, :1]
             yield np.concatenate([batch, batch], axis=1)
 
 
-def difference(found: dict[str, Array], wanted: dict[str, Array]) -> float:
-    """The largest difference of two outputs, as part of the largest one; others are computed from `outputs`, and cannot
-    be more exact than they are.
+def difference(found: dict[str, Array], expected: dict[str, Array]) -> float:
+    """Return the largest difference of two outputs, relative to the largest value of that output or of `outputs`.
+
+    The other outputs are computed from `outputs` and cannot be more exact.
+
+    Raises:
+        UserError: If names or shapes differ.
     """
-    shapes = [{name: values.shape for name, values in answers.items()} for answers in (found, wanted)]
+    shapes = [{name: values.shape for name, values in outputs.items()} for outputs in (found, expected)]
     if shapes[0] != shapes[1]:
-        raise UserError(f"the file answers with {shapes[0]}, and the network with {shapes[1]}: no file is written")
-    least = max(np.abs(wanted["outputs"]).max(), np.finfo(np.float32).tiny)
+        raise UserError(f"the file's outputs are {shapes[0]}, the network's {shapes[1]}; no file was written")
+    least = max(np.abs(expected["outputs"]).max(), np.finfo(np.float32).tiny)
     return float(
         np.max(
-            [np.abs(found[name] - values).max() / max(np.abs(values).max(), least) for name, values in wanted.items()]
+            [np.abs(found[name] - values).max() / max(np.abs(values).max(), least) for name, values in expected.items()]
         )
     )

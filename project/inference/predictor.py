@@ -1,4 +1,4 @@
-"""What answers, whatever it lies in: a run's network, or an exported file."""
+"""A model that predicts, from a run's network or an exported file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,41 +7,42 @@ import torch
 
 from project.inference.metadata import describe
 from project.inference.module import ExportModule, predict_fn
-from project.inference.parity import Answer
+from project.inference.parity import PredictFn
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
-from project.serving.artifact import Artifact, Metadata
+from project.serving.artifact import Artifact
+from project.serving.metadata import Metadata
 
 
 class Predictor(NamedTuple):
-    """A model that is ready to answer.
+    """A model that is ready to predict.
 
     Attributes:
-        metadata: What it is.
-        names: Of the outputs that it gives: `outputs`, and `probabilities` or `spread` where there are any.
-        answer: Turns raw rows (n, *in_shape), float32, into every output by name.
+        metadata: Its metadata, as of an exported file.
+        names: Names of its outputs: `outputs`, and `probabilities` or `spread` if the model has them.
+        predict: Computes every output by name from raw rows (n, *in_shape), float32.
     """
 
     metadata: Metadata
     names: list[str]
-    answer: Answer
+    predict: PredictFn
 
 
 def is_artifact(reference: str) -> bool:
-    """Whether a user's args mean an exported file that can be read here: no code of torch's formats is run."""
+    """Whether a reference is an exported file that can be read here; torch's own formats are not, as they run code."""
     return reference.lower().endswith(".onnx")
 
 
 def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: int = 1) -> Predictor:
-    """A model by a user's args.
+    """Open a run or an exported file to predict with it.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
-        trusted: Modules whose classes a run may name, beside the known ones; None leaves them as they were granted.
-        threads: Of ONNX Runtime.
+        trusted: Modules whose classes a run may name, in addition to the known ones; None keeps those trusted so far.
+        threads: Threads of ONNX Runtime.
 
     Raises:
-        UserError: If there is none, or it is damaged.
+        UserError: If there is no such run or file, or it is damaged.
     """
     if is_artifact(reference):
         artifact = Artifact(reference, threads)

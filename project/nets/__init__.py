@@ -1,4 +1,4 @@
-"""What is computed: plain torch modules, built from the shape of a row and a number of outputs."""
+"""Networks: plain torch modules, built from the shape of a row and a number of outputs."""
 
 from project.nets.cnn import CNN
 from project.nets.ensemble import Ensemble

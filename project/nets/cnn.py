@@ -6,20 +6,20 @@ from project.nets.net import Net
 
 
 class CNN(Net):
-    """Blocks of convolution, batch norm, ReLU and max pooling, then a classifier over what is left.
+    """Blocks of convolution, batch norm, ReLU and max pooling, then two linear layers.
 
-    Each block halves height and width, rounding up, so that images of any size down to a single pixel pass.
+    Each block halves height and width, rounding up, so images may be as small as one pixel.
 
     Args:
         in_shape: (channels, height, width).
         out_features: Number of outputs.
         channels: Output channels of each block.
         hidden: Width of the linear layer before the head.
-        dropout: Part of the values dropped in training, before the head.
+        dropout: Dropout probability before the head.
 
     Raises:
-        ValueError: If rows are not images, or a size is below 1; in training, if a batch is one row whose map has
-            shrunk to one pixel.
+        ValueError: If rows are not images, or a size is below 1; in training, for a batch of one row whose feature map
+            has one pixel.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class CNN(Net):
     ) -> None:
         if len(in_shape) != 3:
             raise ValueError(
-                f"CNN takes images, rows of shape (channels, height, width), and not {tuple(in_shape)}: "
-                "use it with --data DigitsDataModule, or pick --model.net MLP"
+                f"CNN: rows must be images (channels, height, width), got shape {tuple(in_shape)}; "
+                "use --data DigitsDataModule or --model.net MLP"
             )
         super().__init__(in_shape, out_features)
         channels = [32, 64] if channels is None else channels
@@ -44,15 +44,15 @@ class CNN(Net):
         depth, height, width = in_shape
         blocks: list[nn.Module] = []
         self.one_pixel = False
-        for following in channels:
+        for out_channels in channels:
             blocks += [
-                nn.Conv2d(depth, following, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(following),
+                nn.Conv2d(depth, out_channels, kernel_size=3, padding=1, bias=False),
+                nn.BatchNorm2d(out_channels),
                 nn.ReLU(),
                 nn.MaxPool2d(2, ceil_mode=True),
             ]
-            self.one_pixel = height * width == 1  # where the last batch norm sees it
-            depth, height, width = following, (height + 1) // 2, (width + 1) // 2
+            self.one_pixel = height * width == 1  # at the last batch norm
+            depth, height, width = out_channels, (height + 1) // 2, (width + 1) // 2
         self.blocks = nn.Sequential(*blocks)
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(depth * height * width, hidden), nn.ReLU(), nn.Dropout(dropout)
@@ -63,7 +63,7 @@ class CNN(Net):
         """(B, channels, height, width) -> (B, out_features)."""
         if self.training and len(x) == 1 and self.one_pixel:
             raise ValueError(
-                "CNN: batch norm cannot train on one value: a batch of one row is left, give another --data.batch_size"
+                "CNN: batch norm cannot train on a batch of one row of one pixel; change --data.batch_size"
             )
         x = self.blocks(x)  # (B, channels[-1], height / 2^blocks, width / 2^blocks)
         x = self.layers(x)  # (B, hidden)

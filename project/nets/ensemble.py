@@ -1,4 +1,4 @@
-"""Several nets as one: the mean of what they say, and how far they differ."""
+"""Several nets as one: the mean of their outputs, and their standard deviation."""
 
 import copy
 import math
@@ -12,17 +12,17 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from project.nets.linear import Linear
 from project.nets.mlp import MLP
-from project.nets.net import Net, within
+from project.nets.net import Net, as_key, within
 from project.nets.scaling import Standardized, column_shape
 
-# Members of at most so many weights are computed together: beyond it a loop over them is as fast.
+# Members with more weights are computed in a loop, which is as fast as computing them together.
 MAX_WEIGHTS = 20_000
 
 
 class Ensemble(Net):
-    """The mean over members; of classes, that of their probabilities.
+    """The mean over members; for classes, the mean of their probabilities.
 
-    Member k starts as it would alone from the seed plus k.
+    Member k is initialised as a single net would be with the seed plus k.
 
     Source: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles" (2017).
@@ -31,16 +31,16 @@ class Ensemble(Net):
         in_shape: Shape of one row of x.
         out_features: Number of outputs.
         nets: The members.
-        copies: How many of each.
-        standardized: Whether each member standardises by itself, as those do that come from runs of their own.
-        vectorize: Whether copies of `Linear` or of a small `MLP` are computed together, by `torch.vmap`.
+        copies: Number of copies of each.
+        standardized: Whether each member has its own standardisation, as members from separate runs do.
+        vectorize: Whether to compute copies of `Linear` or of a small `MLP` together, with `torch.vmap`.
 
     Attributes:
         count: Number of members.
-        classifies: Whether outputs are logits, so that probabilities are averaged; set by whoever knows.
+        classifies: Whether outputs are logits, so that probabilities are averaged; set by the model.
 
     Raises:
-        ValueError: If there is no member.
+        ValueError: If there are no members.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Ensemble(Net):
         super().__init__(in_shape, out_features)
         self.count = len(nets) * copies
         if not nets or copies < 1:
-            raise ValueError(f"Ensemble: {len(nets)} nets and {copies} copies: give one or more of each")
+            raise ValueError(f"Ensemble: expected 1 or more nets and copies, got {len(nets)} nets and {copies} copies")
         self.classifies = False
         members: list[nn.Module] = []
         for net in nets * copies:
@@ -69,10 +69,10 @@ class Ensemble(Net):
         # Recurrences cannot be batched, and batching attention and convolutions gains nothing.
         if vectorize and copies == len(members) > 1 and isinstance(members[0], Linear | MLP) and weights < MAX_WEIGHTS:
             stacked, _ = stack_module_state(members)
-            for name, value in stacked.items():  # `update` would sort them
-                self.stacked[_key(name)] = nn.Parameter(value)
+            for name, value in stacked.items():  # `update` would sort the names
+                self.stacked[as_key(name)] = nn.Parameter(value)
             self._names = list(stacked)
-            self._pattern = (members[0].to("meta"),)  # a tuple, so that it is no module of this one
+            self._template = (members[0].to("meta"),)  # in a tuple, so that it is not registered as a submodule
         else:
             self.members.extend(members)
 
@@ -81,70 +81,66 @@ class Ensemble(Net):
         return self.combine(self.each(x))
 
     def each(self, x: Tensor) -> Tensor:
-        """Outputs of every member: (B, *in_shape) -> (members, B, out_features)."""
+        """Compute the outputs of every member: (B, *in_shape) -> (members, B, out_features)."""
         if not self.stacked:
             return torch.stack([member(x) for member in self.members])
-        pattern = self._pattern[0].train(self.training)
+        template = self._template[0].train(self.training)
 
         def member(*weights: Tensor) -> Tensor:
-            return functional_call(pattern, dict(zip(self._names, weights, strict=True)), (x,))
+            return functional_call(template, dict(zip(self._names, weights, strict=True)), (x,))
 
         return vmap(member, randomness="different")(*self.stacked.values())
 
     def combine(self, each: Tensor) -> Tensor:
-        """(members, B, out_features) -> (B, out_features); of classes, logits of the mean probabilities."""
+        """(members, B, out_features) -> (B, out_features); for classes, logits of the mean probabilities."""
         if not self.classifies:
             return each.mean(0)
         return each.log_softmax(2).logsumexp(0) - math.log(len(each))
 
     def spread(self, x: Tensor) -> Tensor:
-        """Standard deviation over members (B, out_features), of outputs or of probabilities."""
+        """Compute the standard deviation over members (B, out_features), of outputs or of probabilities."""
         each = self.each(x)
         return (each.softmax(2) if self.classifies else each).std(0, correction=0)
 
     def separate(self) -> None:
-        """Make each member a module of its own; nothing changes but the names of weights."""
+        """Turn stacked members into separate modules; only the names of weights change."""
         if not self.stacked:
             return
-        weights = {name: self.stacked[_key(name)].detach() for name in self._names}
+        weights = {name: self.stacked[as_key(name)].detach() for name in self._names}
         for values in zip(*weights.values(), strict=True):
-            member = copy.deepcopy(self._pattern[0]).to_empty(device=values[0].device)
+            member = copy.deepcopy(self._template[0]).to_empty(device=values[0].device)
             member.load_state_dict(dict(zip(weights, values, strict=True)))
             self.members.append(member.train(self.training))
         self.stacked.clear()
 
     def members_identical(self) -> bool:
-        """Whether all members have the same weights, as copies of `Linear` do at the start: they would stay alike."""
+        """Whether all members have the same weights, as copies of `Linear` do at the start; they would stay so."""
         if self.stacked:
             return all(bool((value == value[:1]).all()) for value in self.stacked.values())
         first, *others = (list(member.parameters()) for member in self.members)
         return all(len(first) == len(other) and all(map(torch.equal, first, other)) for other in others)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """What every member accepts."""
+        """Whether every member accepts the shape."""
         return all(net.accepts(shape) for _, net in self._nets())
 
     def head_names(self) -> list[str]:
-        """The heads of all members."""
+        """Return the heads of all members."""
         if self.stacked:
-            return [f"stacked.{_key(name)}" for name in self._names if within(name, self._pattern[0].head_names())]
+            return [f"stacked.{as_key(name)}" for name in self._names if within(name, self._template[0].head_names())]
         return [f"{prefix}.{name}" for prefix, net in self._nets() for name in net.head_names()]
 
     def backbone_names(self) -> list[list[str]]:
-        """Layers of all members side by side."""
+        """Return the layers of all members, merged by depth."""
         if self.stacked:
-            return [[f"stacked.{_key(n)}" for n in layer] for layer in self._pattern[0].backbone_names()]
+            return [[f"stacked.{as_key(n)}" for n in layer] for layer in self._template[0].backbone_names()]
         each = [[[f"{p}.{name}" for name in layer] for layer in net.backbone_names()] for p, net in self._nets()]
         return [[name for layer in layers for name in layer] for layers in zip_longest(*each, fillvalue=[])]
 
     def _nets(self) -> list[tuple[str, Net]]:
         if self.stacked:
-            return [("stacked", self._pattern[0])]
+            return [("stacked", self._template[0])]
         return [
             (f"members.{k}.net", m.net) if isinstance(m, Standardized) else (f"members.{k}", cast(Net, m))
             for k, m in enumerate(self.members)
         ]
-
-
-def _key(name: str) -> str:
-    return name.replace(".", "/")  # names of parameters have no dots

@@ -10,8 +10,8 @@ from project.nets.net import Net
 class Linear(Net):
     """One linear layer over all features of a row.
 
-    It starts at zero. The problem is convex, so no random start is needed to break a symmetry, and a weight that the
-    rows say nothing about (of a constant feature, of a difference between collinear ones) stays at zero.
+    Weights start at zero. The problem is convex, so no symmetry has to be broken, and weights that the rows do not
+    determine (of a constant feature, or of the difference between collinear ones) stay at zero.
 
     Args:
         in_shape: Shape of one row; flattened.

@@ -17,8 +17,8 @@ class MLP(Net):
         in_shape: Shape of one row; flattened.
         out_features: Number of outputs.
         hidden: Width of each hidden layer.
-        activation: Its name in `torch.nn`.
-        dropout: Part of each hidden layer's values dropped in training.
+        activation: Name of a class in `torch.nn`.
+        dropout: Dropout probability after each hidden layer.
 
     Raises:
         ValueError: If a width is below 1, or dropout is not in [0, 1).
@@ -35,10 +35,10 @@ class MLP(Net):
         super().__init__(in_shape, out_features)
         hidden = [64, 64] if hidden is None else hidden
         if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"MLP: widths {hidden} must be 1 or more, and dropout {dropout} in [0, 1)")
+            raise ValueError(f"MLP: hidden {hidden} must be 1 or more, dropout {dropout} in [0, 1)")
         layers: list[nn.Module] = [nn.Flatten()]
-        for width, following in zip([prod(in_shape), *hidden[:-1]], hidden, strict=False):
-            layers += [nn.Linear(width, following), getattr(nn, activation)(), nn.Dropout(dropout)]
+        for width, next_width in zip([prod(in_shape), *hidden[:-1]], hidden, strict=False):
+            layers += [nn.Linear(width, next_width), getattr(nn, activation)(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(hidden[-1] if hidden else prod(in_shape), out_features)
 

@@ -1,4 +1,4 @@
-"""What a network is to the rest of the project."""
+"""Base class of all networks."""
 
 from torch import nn
 
@@ -6,7 +6,9 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class Net(nn.Module):
-    """A network from rows of one shape to a number of outputs; subclass it to pick yours with `--model.net NAME`.
+    """Base class of all networks: from rows of one shape to a number of outputs.
+
+    Subclass it, and select your network with `--model.net NAME`.
 
     Args:
         in_shape: Shape of one row of x: (features,), (time, channels) or (channels, height, width).
@@ -18,19 +20,19 @@ class Net(nn.Module):
         self.in_shape, self.out_features = tuple(in_shape), out_features
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether rows of a shape can be computed; a net for sequences of any length overrides it."""
+        """Whether the network accepts rows of a shape; nets for sequences of any length override it."""
         return shape == self.in_shape
 
     def head_names(self) -> list[str]:
-        """Names of the modules and parameters that belong to the outputs, and are new for other targets.
+        """Return the names of the modules and parameters to reinitialise for other targets.
 
-        `head` where there is one, else the last module that has parameters.
+        By default `head`, or the last module with parameters if there is no `head`.
         """
         children = [name for name, child in self.named_children() if any(True for _ in child.parameters())]
         return ["head"] if "head" in children else children[-1:]
 
     def backbone_names(self) -> list[list[str]]:
-        """Names of the modules and parameters between inputs and head, layer by layer; norms go with what is before."""
+        """Return the names of parameters before the head, layer by layer; norms belong to the layer before them."""
         layers: list[list[str]] = []
         for name, module in self.named_modules():
             own = [f"{name}.{part}".lstrip(".") for part, _ in module.named_parameters(recurse=False)]
@@ -43,12 +45,17 @@ class Net(nn.Module):
 
 
 def within(name: str, modules: list[str]) -> bool:
-    """Whether a parameter's name is that of one of some modules or parameters, or lies in it."""
+    """Whether a parameter's name is in a list of modules and parameters, or is inside one of these modules."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
+def as_key(name: str) -> str:
+    """Return a parameter's name as a key of a `ParameterDict`, which allows no dots."""
+    return name.replace(".", "/")
+
+
 class SequenceNet(Net):
-    """A net for sequences (time, channels) of any length, also other than those it was trained on.
+    """Base class of networks for sequences (time, channels) of any length, including lengths not seen in training.
 
     Args:
         in_shape: (time, channels).
@@ -61,11 +68,11 @@ class SequenceNet(Net):
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         if len(in_shape) != 2:
             raise ValueError(
-                f"{type(self).__name__} takes sequences, rows of shape (time, channels), and not {tuple(in_shape)}: "
-                "use it with --data SeriesDataModule, or pick --model.net MLP"
+                f"{type(self).__name__}: rows must be sequences (time, channels), got shape {tuple(in_shape)}; "
+                "use --data SeriesDataModule or --model.net MLP"
             )
         super().__init__(in_shape, out_features)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Any length of at least 1, and the channels it was built for."""
+        """Whether a shape has at least one time step, and the channels that the network was built for."""
         return len(shape) == 2 and shape[0] > 0 and shape[1] == self.in_shape[1]

@@ -1,4 +1,4 @@
-"""Nets with fewer units."""
+"""Networks with fewer units."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ CHECKED_ROWS = 3
 
 
 class Pruned(Net):
-    """A net with fewer units than its arguments say: not a net of its own, but what gives one.
+    """Build a net with fewer units than its arguments say; the result is an instance of the net's own class.
 
     Args:
         in_shape: Shape of one row of x.
         out_features: Number of outputs.
-        net: The net before.
-        units: How many are left, by the name of the layer that computes them.
+        net: The net with all units.
+        units: Number of units to keep, by name of the layer that computes them.
 
     Raises:
-        ValueError: If the net has no such layer, or not so many units.
+        ValueError: If the net has no such layer, or fewer units.
     """
 
     def __new__(  # type: ignore[misc]
@@ -33,58 +33,58 @@ class Pruned(Net):
         net: Callable[[tuple[int, ...], int], Net],
         units: dict[str, int],
     ) -> Net:
-        """The net itself, with what is its own: its class, and the names of its weights."""
+        """Return the net itself, so that its class and the names of its weights stay the same."""
         built = net(in_shape, out_features)
         narrow(built, units)
         return built
 
 
 def removable(net: Net) -> dict[str, Width]:
-    """Sizes that are free to change: without a unit, the net computes the same as where nobody reads the unit."""
+    """Return the sizes that may change: removing a unit has the same effect as ignoring its output."""
     x = torch.randn(CHECKED_ROWS, *net.in_shape, generator=torch.Generator().manual_seed(0))
     return {name: width for name, width in widths(net).items() if width.units > 1 and _is_free(net, name, x)}
 
 
 def narrow(net: Net, counts: Mapping[str, int]) -> None:
-    """Leave out units, the least important first: those whose weights, of all layers they go through, have least norm.
+    """Remove the least important units: those whose weights, in all layers that use them, have the smallest norm.
 
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning" (2023), its norm over groups.
 
     Args:
         net: Changed in place.
-        counts: How many units are left, by the name of the layer that computes them.
+        counts: Number of units to keep, by name of the layer that computes them.
 
     Raises:
-        ValueError: If the net has no such layer, or not so many units.
+        ValueError: If the net has no such layer, or fewer units.
     """
     for name, count in counts.items():
-        known = widths(net)  # with the sizes that are left
+        known = widths(net)  # with the current sizes
         if name not in known or not 0 < count <= known[name].units:
             sizes = ", ".join(f"{name}: {width.units}" for name, width in known.items())
-            raise ValueError(f"{type(net).__name__} has no {count} units of {name} (it has {sizes or 'none'})")
-        lost = known[name].units - count
-        remove(net, known[name], [_norms(group).topk(lost, largest=False).indices for group in known[name].groups])
+            raise ValueError(f"{type(net).__name__}: cannot keep {count} units of {name}; it has {sizes or 'none'}")
+        removed = known[name].units - count
+        remove(net, known[name], [_norms(group).topk(removed, largest=False).indices for group in known[name].groups])
 
 
 @torch.no_grad()
 def remove(net: Net, width: Width, units: list[Tensor]) -> None:
-    """Leave out units, by their numbers in each group; what is left keeps its order."""
+    """Remove units by their indices in each group; the others keep their order."""
     kept: dict[tuple[nn.Module, str, int], Tensor] = {}
-    for group, lost in zip(width.groups, units, strict=True):
-        for module, name, dim, places in group:
+    for group, removed in zip(width.groups, units, strict=True):
+        for module, name, dim, indices in group:
             size = getattr(module, name).shape[dim]
-            kept.setdefault((module, name, dim), torch.ones(size, dtype=torch.bool))[places[lost].flatten()] = False
-    for (module, name, dim), left in kept.items():
+            kept.setdefault((module, name, dim), torch.ones(size, dtype=torch.bool))[indices[removed].flatten()] = False
+    for (module, name, dim), mask in kept.items():
         tensor = getattr(module, name)
-        smaller = tensor.index_select(dim, left.nonzero()[:, 0].to(tensor.device))
+        smaller = tensor.index_select(dim, mask.nonzero()[:, 0].to(tensor.device))
         setattr(module, name, nn.Parameter(smaller) if isinstance(tensor, nn.Parameter) else smaller)
     for module in net.modules():
-        _note_sizes(module)
+        _update_sizes(module)
 
 
-def _note_sizes(module: nn.Module) -> None:
-    """Have a module say the sizes that its weights have."""
-    if isinstance(module, Attention):  # before its layers
+def _update_sizes(module: nn.Module) -> None:
+    """Set a module's size attributes to the sizes of its weights."""
+    if isinstance(module, Attention):  # first, while its layers still have the old sizes
         module.heads = len(module.query.weight) * module.heads // module.query.out_features
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
@@ -99,25 +99,26 @@ def _note_sizes(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _norms(group: list[Slice]) -> Tensor:
-    """Sum of squares of all weights of each unit."""
-    total = torch.zeros(len(group[0].places))
-    for module, name, dim, places in group:
+    """Return the sum of squares of all weights of each unit."""
+    total = torch.zeros(len(group[0].indices))
+    for module, name, dim, indices in group:
         tensor: Tensor = getattr(module, name)
         if isinstance(tensor, nn.Parameter):
-            total += tensor.cpu().movedim(dim, 0)[places].flatten(1).square().sum(1)
+            total += tensor.cpu().movedim(dim, 0)[indices].flatten(1).square().sum(1)
     return total
 
 
 @torch.no_grad()
 def _is_free(net: Net, name: str, x: Tensor) -> bool:
+    """Whether removing half of the units has the same effect as ignoring their outputs."""
     silent, cut = (copy.deepcopy(net).eval() for _ in range(2))
-    lost = torch.arange(widths(net)[name].units // 2)
+    removed = torch.arange(widths(net)[name].units // 2)
     for group in widths(silent)[name].groups:
-        for module, tensor, dim, places in group:
+        for module, tensor, dim, indices in group:
             if dim == 1:
-                getattr(module, tensor).index_fill_(1, places[lost].flatten(), 0)
+                getattr(module, tensor).index_fill_(1, indices[removed].flatten(), 0)
     try:
-        remove(cut, width := widths(cut)[name], [lost] * len(width.groups))
+        remove(cut, width := widths(cut)[name], [removed] * len(width.groups))
         return torch.allclose(cut(x), silent(x), rtol=1e-4, atol=1e-5)
-    except Exception:  # whatever another net says to sizes that it did not expect
+    except Exception:  # a third-party net may fail in any way on unexpected sizes
         return False

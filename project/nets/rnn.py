@@ -9,16 +9,16 @@ from project.nets.net import SequenceNet
 
 
 class RNN(SequenceNet):
-    """Reads a sequence of any length and computes outputs from its last hidden state.
+    """Recurrent layers over a sequence of any length, and a linear layer over the last hidden state.
 
     Args:
         in_shape: (time, channels).
         out_features: Number of outputs.
-        cell: Kind of recurrence.
+        cell: Type of recurrent layer.
         hidden: Width of the hidden state.
-        layers: Recurrent layers on one another.
+        layers: Number of recurrent layers.
         bidirectional: Whether a second recurrence reads the sequence backwards.
-        dropout: Part of the values between layers dropped in training.
+        dropout: Dropout probability between layers.
 
     Raises:
         ValueError: If rows are not sequences, or a size is below 1.

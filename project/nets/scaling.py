@@ -1,4 +1,4 @@
-"""Standardisation inside the network: raw features in, raw target units out, in every form the network is saved in."""
+"""Standardisation inside the network, so that every saved form takes raw features and returns target units."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from project.nets.net import Net
 
 
 def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of statistics that broadcasts over rows of a shape.
+    """Return the shape of statistics that broadcasts over rows.
 
-    A table (d,) has one a column, a series (time, channels) one a channel, an image (channels, height, width) one a
+    A table (d,) has statistics per column, a series (time, channels) and an image (channels, height, width) per
     channel.
     """
     return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
@@ -31,21 +31,21 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.ones(shape))
 
     def fill(self, mean: Tensor, std: Tensor) -> None:
-        """Take over statistics, in any dtype, of shape `shape`."""
+        """Set the statistics, in any dtype, of shape `shape`."""
         self.mean.copy_(mean)
         self.std.copy_(std)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """Original units to standard ones; any shape that `shape` broadcasts over.
+        """Convert original units to standard units.
 
         Args:
             x: Shape (B, *row_shape).
-            overwrite: Whether the memory of x may be used for the result: for large batches, memory is what it costs.
+            overwrite: Whether to reuse the memory of x for the result; allocation dominates the cost for large batches.
         """
         return (x.sub_(self.mean) if overwrite else x - self.mean).div_(self.std)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Standard units to original ones, in float32 also where x is of lower precision."""
+        """Convert standard units to original units, in float32 even if x has lower precision."""
         return x * self.std + self.mean
 
 
@@ -53,9 +53,9 @@ class Standardized(nn.Module):
     """A net between two standardisations.
 
     Args:
-        net: Computes in standard units.
+        net: The net, which computes in standard units.
         feature_shape: Shape of the statistics of x.
-        target_shape: Shape of the statistics of y; `()` leaves what the net computes as it is.
+        target_shape: Shape of the statistics of y; `()` leaves the outputs unscaled.
 
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
@@ -72,7 +72,7 @@ class Standardized(nn.Module):
         return self.original(self.standard(x))
 
     def original(self, standard: Tensor) -> Tensor:
-        """Outputs (B, out_features) in standard units to target units."""
+        """Convert outputs (B, out_features) from standard units to target units."""
         return self.targets.inverse(standard) if self.targets.mean.ndim else standard
 
     def standard(self, x: Tensor) -> Tensor:
@@ -80,10 +80,9 @@ class Standardized(nn.Module):
         return self.net(self.inputs(x))
 
     def inputs(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """x (B, *in_shape) in original units -> the same in standard units, as the net takes them."""
+        """x (B, *in_shape) in original units -> the same in standard units, the input of the net."""
         if not self.net.accepts(tuple(x.shape[1:])):
             raise ValueError(
-                f"{type(self.net).__name__} was built for rows of shape {self.net.in_shape}, "
-                f"and not {tuple(x.shape[1:])}"
+                f"{type(self.net).__name__}: rows must have shape {self.net.in_shape}, got {tuple(x.shape[1:])}"
             )
         return self.features(x, overwrite)

@@ -1,6 +1,6 @@
 """Transformers for sequences: an encoder, and an encoder-decoder for forecasts of several steps.
 
-Sources: Vaswani et al., "Attention Is All You Need" (2017); normalisation before each part, Xiong et al., "On Layer
+Sources: Vaswani et al., "Attention Is All You Need" (2017); normalisation before each sublayer, Xiong et al., "On Layer
 Normalization in the Transformer Architecture" (2020).
 """
 
@@ -14,12 +14,12 @@ from project.nets.net import SequenceNet
 
 
 class Attention(nn.Module):
-    """Multi-head attention by PyTorch's fused kernel.
+    """Multi-head attention with PyTorch's fused kernel.
 
     Args:
         width: Width of tokens.
         heads: Number of heads; divides width.
-        causal: Whether a token sees only those up to its own place.
+        causal: Whether a token attends only to itself and earlier tokens.
     """
 
     def __init__(self, width: int, heads: int, causal: bool = False) -> None:
@@ -28,7 +28,7 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Tokens x (B, T, width) look at memory (B, S, width) -> (B, T, width)."""
+        """Tokens x (B, T, width) attend to memory (B, S, width) -> (B, T, width)."""
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T or S, width / heads)
             for part in (self.query(x), self.key(memory), self.value(memory))
@@ -38,13 +38,13 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention to itself, to a memory (in a decoder), and a feed-forward net, each behind a norm and beside a skip.
+    """Self-attention, cross-attention to a memory (in a decoder) and a feed-forward net, each with norm and skip.
 
     Args:
         width: Width of tokens.
         heads: Number of attention heads.
-        causal: Whether a token sees only those up to its own place.
-        dropout: Part of each part's values dropped in training.
+        causal: Whether a token attends only to itself and earlier tokens.
+        dropout: Dropout probability after each of them.
         decoder: Whether to attend to a memory.
     """
 
@@ -68,16 +68,16 @@ class Block(nn.Module):
 
 
 def positions(start: int, length: int, width: int, like: Tensor) -> Tensor:
-    """Sinusoidal encoding of places start, start + 1, …: (length, width), exact for every place and any width."""
-    place = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
-    # In float64, and rounded once: far places would show how libraries differ in the last bit of a float32 exponential.
+    """Encode positions start, start + 1, … as sinusoids (length, width), for any position and width."""
+    position = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
+    # In float64: at far positions, the last bit of a float32 exponential, which depends on the library, would matter.
     wave = torch.tensor([math.exp(-math.log(10_000.0) * k / width) for k in range(0, width, 2)], device=like.device)
-    angle = place * wave  # (length, ceil(width / 2))
+    angle = position * wave  # (length, ceil(width / 2))
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
 
 
 class Transformer(SequenceNet):
-    """Encodes a sequence of any length and computes outputs from it.
+    """Encoder for sequences of any length, and a linear layer for the outputs.
 
     Args:
         in_shape: (time, channels).
@@ -85,9 +85,9 @@ class Transformer(SequenceNet):
         width: Width of tokens.
         heads: Attention heads; divides width.
         layers: Number of blocks.
-        causal: Whether a token sees only those up to its own place; outputs then come from the last one, else from the
-            mean over all.
-        dropout: Part of the values dropped in training.
+        causal: Whether a token attends only to itself and earlier tokens; outputs are computed from the last token if
+            so, otherwise from the mean over all tokens.
+        dropout: Dropout probability.
 
     Raises:
         ValueError: If rows are not sequences, or heads does not divide width.
@@ -107,7 +107,7 @@ class Transformer(SequenceNet):
         if min(width, heads, layers) < 1 or width % heads:
             raise ValueError(
                 f"{type(self).__name__}: width {width}, heads {heads} and layers {layers} must be 1 or more, "
-                "and heads divide width"
+                "and width a multiple of heads"
             )
         self.causal = causal
         self.embedding = nn.Linear(in_shape[1], width)
@@ -130,16 +130,16 @@ class Transformer(SequenceNet):
 
 
 class EncoderDecoder(Transformer):
-    """A decoder token for each output looks at the encoded sequence: forecasts of several steps at once.
+    """Encoder and decoder, with one decoder token per output: forecasts several steps at once.
 
     Args:
         in_shape: (time, channels).
         out_features: Number of outputs: steps ahead, one token each.
         width: Width of tokens.
         heads: Attention heads; divides width.
-        layers: Blocks of the encoder, and of the decoder.
-        causal: Whether an encoder token sees only those up to its own place.
-        dropout: Part of the values dropped in training.
+        layers: Number of blocks of the encoder, and of the decoder.
+        causal: Whether an encoder token attends only to itself and earlier tokens.
+        dropout: Dropout probability.
     """
 
     def __init__(
@@ -161,12 +161,12 @@ class EncoderDecoder(Transformer):
     def forward(self, x: Tensor) -> Tensor:
         """(B, time, channels) -> (B, out_features)."""
         memory = self.encode(x)  # (B, time, width)
-        places = positions(x.shape[1], self.out_features, memory.shape[2], memory)  # those that follow the sequence
-        tokens = (self.queries + places).expand(x.shape[0], -1, -1)  # (B, out, width)
+        following = positions(x.shape[1], self.out_features, memory.shape[2], memory)
+        tokens = (self.queries + following).expand(x.shape[0], -1, -1)  # (B, out, width)
         for block in self.decoder:
             tokens = block(tokens, memory)
         return self.head(self.out_norm(tokens)).squeeze(2)  # (B, out, 1) -> (B, out)
 
     def head_names(self) -> list[str]:
-        """A token for each output, and what turns it into a number."""
+        """Return the token of each output, and the layer that turns it into a number."""
         return ["queries", "head"]

@@ -1,7 +1,7 @@
-"""Sizes within a net, and where the units lie that they count: neurons, channels, heads, features of a recurrence.
+"""Sizes of a net's layers, and the weights of each unit: neuron, channel, attention head or recurrent feature.
 
-With a unit goes all that computes it (rows of a layer's weights, its bias, its batch norm) and all that reads it
-(columns of the next layer's weights).
+The weights of a unit are those that compute it (rows of a layer's weights, its bias, its batch norm) and those that
+read it (columns of the next layer's weights).
 """
 
 import itertools
@@ -20,27 +20,27 @@ RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Slice(NamedTuple):
-    """Where units lie in a tensor.
+    """Position of units in a tensor.
 
     Attributes:
-        module: Whose tensor it is.
-        name: Its name there.
-        dim: Along which dimension.
-        places: Indices along it, (units, indices of each).
+        module: Module that owns the tensor.
+        name: Name of the tensor in the module.
+        dim: Dimension along which units are counted.
+        indices: Indices along it, (units, indices per unit).
     """
 
     module: nn.Module
     name: str
     dim: int
-    places: Tensor
+    indices: Tensor
 
 
 class Width(NamedTuple):
-    """A size within a net.
+    """A size of a net.
 
     Attributes:
-        units: How many.
-        groups: Where they lie. A recurrence has a group for each layer and direction, all of one size.
+        units: Number of units.
+        groups: Their positions. A recurrence has a group for each layer and direction, all of the same size.
     """
 
     units: int
@@ -48,24 +48,24 @@ class Width(NamedTuple):
 
 
 def widths(net: Net) -> dict[str, Width]:
-    """Sizes that may be free to change, by the name of the layer that computes the units.
+    """Return the sizes that may be free to change, by name of the layer that computes the units.
 
-    Which layer reads which is taken from the order in which a net's modules were made, as far as nothing that has
-    parameters lies between, but for batch norms. Whether it is so, `removable` finds out.
+    A layer is assumed to be read by the next module with parameters, in the order in which modules were registered;
+    batch norms between the two belong to the first. `removable` checks this assumption.
     """
     found: dict[str, Width] = {}
     layers = list(_layers(net))
-    for place, (name, layer) in enumerate(layers):
+    for position, (name, layer) in enumerate(layers):
         if isinstance(layer, Attention):
             found[name] = Width(layer.heads, [_heads(layer)])
         elif not within(name, net.head_names()):
-            width = _width(layer, [reader for _, reader in layers[place + 1 :]])
+            width = _width(layer, [reader for _, reader in layers[position + 1 :]])
             found |= {name: width} if width else {}
     return found
 
 
 def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Modules that compute something by themselves, in the order in which they were made."""
+    """Yield the modules that compute something themselves, in the order in which they were registered."""
     children = [] if isinstance(module, Attention) else list(module.named_children())
     if not children or next(module.parameters(recurse=False), None) is not None:
         yield name, module
@@ -74,7 +74,7 @@ def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 def _width(layer: nn.Module, following: list[nn.Module]) -> Width | None:
-    """The units that a layer computes, if it is clear who reads them."""
+    """Return the units that a layer computes, if it is clear which layer reads them."""
     if isinstance(layer, nn.RNNBase) and not layer.proj_size:
         count, groups = layer.hidden_size, _features(layer)
     elif isinstance(layer, nn.Linear) or (isinstance(layer, PLAIN_CONVOLUTIONS) and layer.groups == 1):
@@ -91,13 +91,13 @@ def _width(layer: nn.Module, following: list[nn.Module]) -> Width | None:
 
 
 def _read(groups: list[list[Slice]], count: int, layer: nn.Module, reader: nn.Module) -> bool:
-    """Add what reads units to their groups, if that is clear."""
+    """Add the weights that read the units to their groups; return whether that was possible."""
     names = ["weight"] if isinstance(reader, (nn.Linear, *PLAIN_CONVOLUTIONS)) else []
     if isinstance(reader, nn.RNNBase):
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + reader.bidirectional]
     last = groups[-2:] if isinstance(layer, nn.RNNBase) and layer.bidirectional else groups[-1:]
     size = getattr(reader, names[0]).shape[1] if names else 0
-    each = size // (len(last) * count)  # several where maps were flattened
+    each = size // (len(last) * count)  # more than 1 if feature maps were flattened
     if getattr(reader, "groups", 1) != 1 or not each or each * len(last) * count != size:
         return False
     for start, group in enumerate(last):
@@ -105,18 +105,18 @@ def _read(groups: list[list[Slice]], count: int, layer: nn.Module, reader: nn.Mo
     return True
 
 
-def _slices(module: nn.Module, names: Sequence[str], places: Tensor, dim: int = 0) -> list[Slice]:
-    return [Slice(module, name, dim, places) for name in names if getattr(module, name, None) is not None]
+def _slices(module: nn.Module, names: Sequence[str], indices: Tensor, dim: int = 0) -> list[Slice]:
+    return [Slice(module, name, dim, indices) for name in names if getattr(module, name, None) is not None]
 
 
 def _heads(layer: Attention) -> list[Slice]:
-    places = torch.arange(layer.query.out_features).view(layer.heads, -1)
-    rows = [_slices(part, ("weight", "bias"), places) for part in (layer.query, layer.key, layer.value)]
-    return [*itertools.chain(*rows), Slice(layer.out, "weight", 1, places)]
+    indices = torch.arange(layer.query.out_features).view(layer.heads, -1)
+    rows = [_slices(part, ("weight", "bias"), indices) for part in (layer.query, layer.key, layer.value)]
+    return [*itertools.chain(*rows), Slice(layer.out, "weight", 1, indices)]
 
 
 def _features(layer: nn.RNNBase) -> list[list[Slice]]:
-    """Of each layer and direction: its gates, its own reading of them, and the next layer's."""
+    """Return, for each layer and direction, the weights of a unit's gates and those that read it."""
     count, ends = layer.hidden_size, ["", "_reverse"][: 1 + layer.bidirectional]
     groups: list[list[Slice]] = []
     for depth in range(layer.num_layers):

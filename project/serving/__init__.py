@@ -1,1 +1,1 @@
-"""What answers requests: an exported model and a web server around it, without torch or lightning."""
+"""An exported model and a web server for it; imports neither torch nor lightning."""

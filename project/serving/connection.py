@@ -1,4 +1,4 @@
-"""A connection that does not wait for ever."""
+"""HTTP connections with a time limit."""
 
 import asyncio
 from typing import Any
@@ -9,24 +9,26 @@ from project.serving.request_error import RequestError
 
 
 def with_timeout(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which waits for a request without end, with an end to that: 408, and the connection closes.
+    """Create uvicorn's protocol with a limit on the time that a request takes to arrive, which uvicorn does not have.
+
+    A request that is late is answered with 408, and its connection is closed.
 
     Args:
-        seconds: A request takes at most, from its first byte, or from the start of the connection, to its last.
+        seconds: Limit from a request's first byte, or from the start of the connection, to its last byte.
     """
-    body = RequestError(408, f"the request did not come within {seconds:g} seconds").body
-    answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    answer += b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    body = RequestError(408, f"the request did not arrive within {seconds:g} seconds").body
+    response = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    response += b"content-length: %d\r\n\r\n%s" % (len(body), body)
 
     class TimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.end: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.on_timeout)
+            self.timer: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.on_timeout)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
-                self.end = self.end or self.loop.call_later(seconds, self.on_timeout)
+                self.timer = self.timer or self.loop.call_later(seconds, self.on_timeout)
             else:
                 self.cancel_timeout()
 
@@ -35,13 +37,13 @@ def with_timeout(seconds: float) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def cancel_timeout(self) -> None:
-            if self.end is not None:
-                self.end.cancel()
-                self.end = None
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
 
         def on_timeout(self) -> None:
             if not self.transport.is_closing():
-                self.transport.write(answer)
+                self.transport.write(response)
                 self.transport.close()
 
     return TimeoutProtocol

@@ -1,10 +1,10 @@
-"""What a server takes and gives, as OpenAPI says it."""
+"""OpenAPI schemas of requests and answers."""
 
 import json
 import re
 from typing import Any
 
-from project.serving.json_rows import FLOAT32_MAX
+from project.serving.inputs import FLOAT32_MAX
 from project.serving.limits import Limits
 from project.serving.metadata import Metadata
 from project.serving.model import CSV, JSON, PARQUET
@@ -12,11 +12,11 @@ from project.serving.model import CSV, JSON, PARQUET
 Schema = dict[str, Any]
 ERRORS = {
     400: "The body is empty, or not JSON, CSV or Parquet.",
-    408: "The body did not come in time.",
-    413: "The body is too long, or expands too far.",
-    415: "The body is of another type.",
-    422: "The rows are not those of this model: what is wrong, in which row and feature.",
-    503: "Too much to do: try again.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large, as it is or when decompressed.",
+    415: "The content type or encoding of the body is not supported.",
+    422: "The rows do not fit the model; the detail names row and feature.",
+    503: "The server is busy; try again.",
 }
 ERROR: Schema = {
     "type": "object",
@@ -24,14 +24,14 @@ ERROR: Schema = {
     "additionalProperties": False,
     "properties": {
         "detail": {"type": "string"},
-        "row": {"type": "integer", "minimum": 1, "description": "The row at fault, from 1."},
-        "field": {"type": "string", "description": "The feature at fault."},
+        "row": {"type": "integer", "minimum": 1, "description": "The invalid row, from 1."},
+        "field": {"type": "string", "description": "The invalid feature."},
     },
 }
 
 
 def request_body(metadata: Metadata, limits: Limits) -> Schema:
-    """The rows that `/predict` takes."""
+    """Describe the body of a request to `/predict`."""
     row, rows = row_schema(metadata), example_rows(metadata)
     body = {
         "type": "object",
@@ -39,30 +39,30 @@ def request_body(metadata: Metadata, limits: Limits) -> Schema:
         "additionalProperties": False,
         "properties": {"rows": {"type": "array", "maxItems": limits.rows, "items": row}},
     }
-    table = ",".join(map(_in_csv, metadata["feature_names"])) + "\n"
+    table = ",".join(map(_csv_field, metadata["feature_names"])) + "\n"
     for step in rows[0] if metadata["window"] else rows:
         table += ",".join(map(str, step.values() if isinstance(step, dict) else step)) + "\n"
     content = {
         JSON: {"schema": body, "example": {"rows": rows}},
         CSV: {"schema": csv_schema(metadata), "example": table},
-        PARQUET: {"schema": {"type": "string", "format": "binary", "description": "As CSV."}},
+        PARQUET: {"schema": {"type": "string", "format": "binary", "description": "Columns as in CSV."}},
     }
     return {"required": True, "content": content}
 
 
 def csv_schema(metadata: Metadata) -> Schema:
-    """A table of numbers in the plainest form; the server takes more."""
+    """Describe tables of plain numbers only; the server accepts other spellings and further columns too."""
     names, number = metadata["feature_names"], r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
-    head = re.escape(",".join(map(_in_csv, names)))
+    header = re.escape(",".join(map(_csv_field, names)))
     return {
         "type": "string",
-        "pattern": rf"^{head}\n({number}(,{number}){{{len(names) - 1}}}\n)*$",
-        "description": "Columns by name, in any order, and others, which come back as they are.",
+        "pattern": rf"^{header}\n({number}(,{number}){{{len(names) - 1}}}\n)*$",
+        "description": "Features by name, in any order; other columns are returned unchanged.",
     }
 
 
 def responses(metadata: Metadata) -> dict[int | str, Schema]:
-    """The answers of `/predict`, by status."""
+    """Describe the answers of `/predict`, by status."""
     table = {"type": "string", "description": "The rows with a column for each prediction."}
     content = {
         JSON: {"schema": answer_schema(metadata)},
@@ -70,21 +70,21 @@ def responses(metadata: Metadata) -> dict[int | str, Schema]:
         PARQUET: {"schema": table | {"format": "binary"}},
     }
     errors: dict[int | str, Schema] = {
-        status: {"description": told, "content": {JSON: {"schema": ERROR}}} for status, told in ERRORS.items()
+        status: {"description": text, "content": {JSON: {"schema": ERROR}}} for status, text in ERRORS.items()
     }
     return {200: {"description": "Predictions, in the order of the rows.", "content": content}} | errors
 
 
 def row_schema(metadata: Metadata) -> Schema:
-    """A row: an object by feature name, or an array, flat or nested; of a series, an array of those."""
+    """Describe a row: an object by feature name, or an array, flat or nested; for a series, an array of those."""
     names, shape, window = metadata["feature_names"], metadata["in_shape"], metadata["window"]
-    needed = metadata["missing"] == "error"
-    number = {"type": "number" if needed else ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    required = metadata["missing"] == "error"
+    number = {"type": "number" if required else ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
     kinds: list[Schema] = [
         {
             "type": "object",
             "properties": dict.fromkeys(names, number),
-            "required": names if needed else [],
+            "required": names if required else [],
             "additionalProperties": False,
         },
         _array(number, len(names)),
@@ -97,12 +97,12 @@ def row_schema(metadata: Metadata) -> Schema:
     row: Schema = {"anyOf": kinds}
     if window:
         row = {"type": "array", "items": row, "minItems": 1} if metadata["dynamic_length"] else _array(row, window)
-        row["description"] = "A window: time steps in order, as many in each row."
+        row["description"] = "A window: time steps in order, equally many in each row."
     return row
 
 
 def answer_schema(metadata: Metadata) -> Schema:
-    """Predictions of rows in JSON."""
+    """Describe an answer in JSON."""
     number, classes = {"type": "number"}, metadata["class_names"]
     values = _object(dict.fromkeys(classes or metadata["target_names"], number))
     prediction = values
@@ -115,8 +115,8 @@ def answer_schema(metadata: Metadata) -> Schema:
             "predictions": {
                 "type": "array",
                 "items": {"anyOf": [prediction, null]},
-                "description": "null of rows that lack a value where the model fills none, or whose prediction is "
-                "beyond float32.",
+                "description": "null for a row with a missing value that the model does not fill, or with a prediction "
+                "that is not a finite float32 number.",
             }
         }
     )
@@ -129,7 +129,7 @@ def answer_schema(metadata: Metadata) -> Schema:
 
 
 def example_rows(metadata: Metadata) -> list[Any]:
-    """A row of the training means: by name where there are few features, and of a series a window of them."""
+    """Return one row of training means: by name if there are few features, and as a window for a series."""
     means = [float(f"{mean:.4g}") for mean in metadata["feature_means"]]
     names = metadata["feature_names"]
     row: Any = dict(zip(names, means, strict=True)) if len(names) <= 20 else means
@@ -149,5 +149,5 @@ def _object(properties: Schema) -> Schema:
     }
 
 
-def _in_csv(name: str) -> str:
+def _csv_field(name: str) -> str:
     return json.dumps(name).replace('\\"', '""') if set(name) & set(',"\n') else name

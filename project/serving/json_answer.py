@@ -4,38 +4,39 @@ import json
 import math
 
 from project.serving.artifact import Array
+from project.serving.inputs import Mask
 from project.serving.metadata import Metadata
-from project.serving.predictions import Mask, Predictions
+from project.serving.predictions import Predictions
 
 
 class JSONAnswer:
-    """Writes the answers of one artifact: text with a place for each number, filled in one go.
+    """Writes predictions of one model as JSON, by filling all numbers into a template at once.
 
-    Nine significant digits say exactly which float32 a number is.
+    Nine significant digits identify a float32 number exactly.
 
     Args:
-        metadata: Of the artifact.
+        metadata: Of the model.
     """
 
     def __init__(self, metadata: Metadata) -> None:
         self.classes = metadata["class_names"]
-        numbers = _places(self.classes or metadata["target_names"])
+        numbers = _template(self.classes or metadata["target_names"])
         self.spread = numbers
         self.rows = [numbers]
         if self.classes is not None:
-            target = _name(metadata["target_names"][0])
-            self.rows = [f'{{{target}: {_name(label)}, "probabilities": {numbers}}}' for label in self.classes]
+            target = _escaped(metadata["target_names"][0])
+            self.rows = [f'{{{target}: {_escaped(label)}, "probabilities": {numbers}}}' for label in self.classes]
 
     def write(self, predictions: Predictions) -> bytes:
-        """One object: `predictions`, and `spread` where there is one; null of rows without a prediction."""
-        values, spread, whole = predictions
+        """Write one object with `predictions`, and `spread` if there is one; null for rows without a prediction."""
+        values, spread, complete = predictions
         classes = [0] * len(values) if self.classes is None else values.argmax(axis=1).tolist()
         rows, spreads = [self.rows[number] for number in classes], [self.spread] * len(values)
         numbers = _numbers(values, spread)
-        if whole is not None or not all(map(math.isfinite, numbers)):
-            known = predictions.known
-            numbers = _numbers(values[known], None if spread is None else spread[known])
-            rows, spreads = _blanked(rows, known), _blanked(spreads, known)
+        if complete is not None or not all(map(math.isfinite, numbers)):
+            valid = predictions.valid
+            numbers = _numbers(values[valid], None if spread is None else spread[valid])
+            rows, spreads = _with_nulls(rows, valid), _with_nulls(spreads, valid)
         text = f'{{"predictions": [{", ".join(rows)}]'
         if spread is not None:
             text += f', "spread": [{", ".join(spreads)}]'
@@ -47,13 +48,13 @@ def _numbers(values: Array, spread: Array | None) -> list[float]:
     return numbers if spread is None else numbers + spread.ravel().tolist()
 
 
-def _blanked(rows: list[str], known: Mask) -> list[str]:
-    return [row if there else "null" for row, there in zip(rows, known.tolist(), strict=True)]
+def _with_nulls(rows: list[str], valid: Mask) -> list[str]:
+    return [row if has_prediction else "null" for row, has_prediction in zip(rows, valid.tolist(), strict=True)]
 
 
-def _places(names: list[str]) -> str:
-    return "{" + ", ".join(f"{_name(name)}: %.9g" for name in names) + "}"
+def _template(names: list[str]) -> str:
+    return "{" + ", ".join(f"{_escaped(name)}: %.9g" for name in names) + "}"
 
 
-def _name(name: str) -> str:
+def _escaped(name: str) -> str:
     return json.dumps(name).replace("%", "%%")

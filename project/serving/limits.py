@@ -1,19 +1,21 @@
-"""What a request may ask for."""
+"""Limits on requests."""
 
 from typing import NamedTuple
 
+from project.runtime.ranges import PositiveFloat, PositiveInt
+
 
 class Limits(NamedTuple):
-    """Of a request.
+    """Limits on requests.
 
     Attributes:
-        bytes: Of its body.
-        rows: To predict.
-        seconds: To receive it, and again to answer it.
-        requests: That are answered at the same time, by each process.
+        bytes: Size of a request's body.
+        rows: Rows per request.
+        seconds: Time to receive a request, and again to answer it.
+        requests: Requests that each process answers at the same time.
     """
 
-    bytes: int
-    rows: int
-    seconds: float
-    requests: int
+    bytes: PositiveInt
+    rows: PositiveInt
+    seconds: PositiveFloat
+    requests: PositiveInt

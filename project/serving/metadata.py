@@ -1,10 +1,15 @@
-"""What an exported model says of itself, read from its file without loading the model."""
+"""Metadata of an exported model, read from its file without loading the model.
+
+The ONNX file is parsed here because a server checks it before it imports ONNX Runtime, and serves without `onnx`.
+"""
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from types import UnionType
+from typing import Any, BinaryIO, TypedDict, get_args, get_origin, get_type_hints
 
 from project.runtime.errors import UserError
 
@@ -13,13 +18,17 @@ FORMAT = 1
 # Fields of ONNX's ModelProto and StringStringEntryProto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 GRAPH, METADATA_PROPS = 7, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
+# Wire types of Protocol Buffers, https://protobuf.dev/programming-guides/encoding, and the bytes of fixed-size ones.
+VARINT, LENGTH_DELIMITED = 0, 2
+FIXED_BYTES = {1: 8, 5: 4}
+MAX_VARINT_BYTES = 10
 
 
 class Metadata(TypedDict):
-    """What an artifact says of itself.
+    """Metadata of an exported model.
 
-    `feature_names` has one name per number of a row, in row-major order, or one per channel where `window`, the time
-    steps of a row, is not 0. `feature_means` belongs to them.
+    `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
+    time steps of a row, is not 0. `feature_means` has one mean per name.
     """
 
     format: int
@@ -41,86 +50,68 @@ class Metadata(TypedDict):
     metrics: Mapping[str, float | None]
 
 
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "version": str,
-    "task": str,
-    "net": str,
-    "in_shape": list,
-    "out_features": int,
-    "dynamic_length": bool,
-    "feature_names": list,
-    "target_names": list,
-    "class_names": (list, type(None)),
-    "window": int,
-    "feature_means": list,
-    "missing": str,
-    "precision": str,
-    "run": str,
-    "config": str,
-    "metrics": dict,
-}
-
-
 def read_metadata(path: str | Path) -> Metadata:
-    """What an artifact says of itself, without loading the model.
+    """Read the metadata of an exported model, without loading the model.
 
     Raises:
         UserError: If the file is missing, not ONNX, or not one of this project's.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file: give an .onnx file that scripts/export.py wrote")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder: give an .onnx file that scripts/export.py wrote from it")
+    path, fix = Path(path), "pass an .onnx file written by scripts/export.py"
+    if path.is_dir() or not path.exists():
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; {fix}")
     try:
         with path.open("rb") as file:
-            text = _metadata_text(file, path.stat().st_size)
-    except (EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not an ONNX file, or damaged: give one that scripts/export.py wrote") from error
+            text = _find_entry(file, path.stat().st_size)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: not an ONNX file, or damaged; {fix}") from error
     if text is None:
-        raise UserError(f"{path}: an ONNX file of another project: give one that scripts/export.py wrote")
+        raise UserError(f"{path}: an ONNX file of another project; {fix}")
     try:
-        metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is no JSON
-        known = metadata["format"] == FORMAT
-        if known:
+        metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
+        if metadata["format"] == FORMAT:
             _check(metadata)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: its metadata are damaged ({error}): export the run again") from error
-    if not known:
-        raise UserError(f"{path}: written by another version of this project: export the run again")
-    return metadata
+            return metadata
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: its metadata are damaged ({error}); export the run again") from error
+    raise UserError(f"{path}: written by another version of this project; export the run again")
 
 
 def _check(metadata: dict[str, Any]) -> None:
-    for name, kind in KINDS.items():
-        if not isinstance(metadata[name], kind):
-            raise TypeError(f"{name} is {type(metadata[name]).__name__}")
-    for name in ("feature_names", "target_names", "class_names"):
-        if not all(isinstance(value, str) for value in metadata[name] or []):
-            raise TypeError(f"{name} are not all text")
-    if not all(isinstance(mean, int | float) and math.isfinite(mean) for mean in metadata["feature_means"]):
-        raise ValueError("feature_means are not all finite")
-    shape, window = metadata["in_shape"], metadata["window"]
-    numbers = shape[-1] if window else math.prod(shape)
-    for name, wanted in [
-        ("feature_names", numbers),
-        ("feature_means", numbers),
-        ("class_names" if metadata["task"] == "classification" else "target_names", metadata["out_features"]),
-    ]:
-        if len(metadata[name]) != wanted:
-            raise ValueError(f"{len(metadata[name])} {name} for {wanted}")
+    """Raise a ValueError for a field of the wrong type or length."""
+    for name, kind in get_type_hints(Metadata).items():
+        if not _is_instance(metadata[name], kind):
+            raise ValueError(f"invalid {name}: {metadata[name]!r:.80}")
+    shape = metadata["in_shape"]
+    numbers = shape[-1] if metadata["window"] else math.prod(shape)
+    outputs = "class_names" if metadata["task"] == "classification" else "target_names"
+    lengths = {"feature_names": numbers, "feature_means": numbers, outputs: metadata["out_features"]}
+    for name, length in lengths.items():
+        if len(metadata[name]) != length:
+            raise ValueError(f"expected {length} {name}, got {len(metadata[name])}")
 
 
-def _metadata_text(file: BinaryIO, size: int) -> str | None:
-    """The project's entry in a file's metadata, None where there is none; the graph is skipped unread.
+def _is_instance(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a type hint of `Metadata`; of a mapping, keys and values are not checked."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_is_instance(value, each) for each in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(_is_instance(item, *arguments) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, origin or kind)
 
-    Source: the wire format of Protocol Buffers, https://protobuf.dev/programming-guides/encoding.
+
+def _find_entry(file: BinaryIO, size: int) -> str | None:
+    """Return the project's entry in a file's metadata, None if there is none; skip the graph without reading it.
+
+    Raises:
+        ValueError: If the file ends early or has no graph.
+        KeyError: If the file is not in the format of Protocol Buffers.
     """
     found, has_graph = None, False
     while file.tell() < size:
         number, length = _field(file)
-        if file.tell() + length > size:
-            raise EOFError("ends early")
         if number == METADATA_PROPS:
             end, entry = file.tell() + length, {}
             while file.tell() < end:
@@ -130,35 +121,26 @@ def _metadata_text(file: BinaryIO, size: int) -> str | None:
                 found = entry.get(ENTRY_VALUE)
         else:
             has_graph |= number == GRAPH
-            file.seek(length, 1)
-    if not has_graph:
-        raise EOFError("no graph")
+            file.seek(min(length, size), 1)
+    if not has_graph or file.tell() > size:
+        raise ValueError("no graph, or not all of it")
     return found
 
 
 def _field(file: BinaryIO) -> tuple[int, int]:
-    """Number of the next field, and the bytes of what follows."""
-    tag = _varint(file)
-    match tag & 7:
-        case 0:
-            _varint(file)
-            return tag >> 3, 0
-        case 1:
-            return tag >> 3, 8
-        case 2:
-            return tag >> 3, _varint(file)
-        case 5:
-            return tag >> 3, 4
-    raise EOFError("no field")
+    """Read the number of the next field, and the length in bytes of the content that follows."""
+    number, wire_type = divmod(_varint(file), 8)
+    if wire_type == VARINT:
+        _varint(file)
+        return number, 0
+    return number, _varint(file) if wire_type == LENGTH_DELIMITED else FIXED_BYTES[wire_type]
 
 
 def _varint(file: BinaryIO) -> int:
     value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError("ends early")
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
+    for place in range(MAX_VARINT_BYTES):
+        [byte] = file.read(1)  # a ValueError at the end of the file
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
             return value
-    raise EOFError("no number")
+    raise ValueError("not a varint")

@@ -1,4 +1,4 @@
-"""What a server counts, over all of its processes, in Prometheus' text format."""
+"""Counters of a server, summed over all of its processes, in Prometheus' text format."""
 
 import mmap
 from bisect import bisect_left
@@ -7,12 +7,13 @@ from itertools import accumulate
 PATHS = ("/", "/predict", "/health", "/metadata", "/metrics", "/openapi.json", "other")
 STATUSES = (200, 307, 400, 404, 405, 408, 413, 415, 422, 500, 503, 0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
+# Each process has one slot per path and status, then these.
 ROWS = len(PATHS) * len(STATUSES)
 SECONDS = ROWS + 1
 FIRST_BUCKET = ROWS + 2
 SLOTS = FIRST_BUCKET + len(BUCKETS) + 1
 
-PLACES = {
+RESPONSE_SLOTS = {
     (path, status): row * len(STATUSES) + column
     for row, path in enumerate(PATHS)
     for column, status in enumerate(STATUSES)
@@ -20,47 +21,46 @@ PLACES = {
 
 
 class Counters:
-    """Numbers in memory that processes forked later share, each with numbers of its own to add to.
+    """Counters in memory shared by processes that are forked later; each process adds to its own slots.
 
     Args:
-        processes: How many.
+        processes: Number of processes.
     """
 
     def __init__(self, processes: int) -> None:
-        self.processes = processes
         self._all = memoryview(mmap.mmap(-1, processes * SLOTS * 8)).cast("d")
-        self.be(0)
+        self.bind_worker(0)
 
-    def be(self, process: int) -> None:
-        """Count as one of the processes from now on."""
-        self._own = self._all[process * SLOTS : (process + 1) * SLOTS]
+    def bind_worker(self, number: int) -> None:
+        """Add to the slots of one process from now on."""
+        self._own = self._all[number * SLOTS : (number + 1) * SLOTS]
 
-    def answered(self, path: str, status: int) -> None:
-        """Count an answer."""
-        place = PLACES.get((path, status))
-        if place is None:
-            place = PLACES[path if path in PATHS else "other", status if status in STATUSES else 0]
-        self._own[place] += 1
+    def count_response(self, path: str, status: int) -> None:
+        """Count a response."""
+        slot = RESPONSE_SLOTS.get((path, status))
+        if slot is None:
+            slot = RESPONSE_SLOTS[path if path in PATHS else "other", status if status in STATUSES else 0]
+        self._own[slot] += 1
 
-    def predicted(self, status: int, rows: int, seconds: float) -> None:
-        """Count an answer to /predict."""
-        self.answered("/predict", status)
+    def count_prediction(self, status: int, rows: int, seconds: float) -> None:
+        """Count a response of /predict."""
+        self.count_response("/predict", status)
         self._own[ROWS] += rows
         self._own[SECONDS] += seconds
         self._own[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
 
     def text(self) -> str:
-        """All that was counted by all processes.
+        """Format the sums over all processes.
 
         Source: https://prometheus.io/docs/instrumenting/exposition_formats.
         """
         totals = [sum(self._all[slot::SLOTS]) for slot in range(SLOTS)]
         requests = {
-            f'{{path="{path}",status="{status or "other"}"}}': totals[at]
-            for (path, status), at in PLACES.items()
-            if totals[at]
+            f'{{path="{path}",status="{status or "other"}"}}': totals[slot]
+            for (path, status), slot in RESPONSE_SLOTS.items()
+            if totals[slot]
         }
-        errors = sum(totals[at] for (_, status), at in PLACES.items() if status >= 400)
+        errors = sum(totals[slot] for (_, status), slot in RESPONSE_SLOTS.items() if status >= 400)
         counts = list(accumulate(totals[FIRST_BUCKET:]))
         ends = [*map(str, BUCKETS), "+Inf"]
         seconds = {f'_bucket{{le="{end}"}}': count for end, count in zip(ends, counts, strict=True)}
@@ -75,6 +75,6 @@ class Counters:
         )
 
 
-def _family(name: str, kind: str, told: str, samples: dict[str, float]) -> str:
-    lines = [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
+def _family(name: str, kind: str, description: str, samples: dict[str, float]) -> str:
+    lines = [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
     return "\n".join([*lines, *(f"{name}{labels} {value:.15g}" for labels, value in samples.items())]) + "\n"

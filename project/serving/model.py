@@ -1,4 +1,4 @@
-"""An artifact with all that answers need of it."""
+"""A model that answers the bodies of requests."""
 
 import time
 from typing import Any
@@ -10,24 +10,24 @@ from project.serving.artifact import Artifact
 from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows
 from project.serving.limits import Limits
-from project.serving.predictions import predict
+from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
-# The event loop itself answers what takes no longer than this: a thread would take about as long to wake.
+# The event loop itself answers requests up to this time: waking a thread takes about as long.
 INLINE_SECONDS = 0.002
 INLINE_BYTES = 16_384
 
 
 class Model:
-    """Answers bodies of requests.
+    """Answers the bodies of requests.
 
     Args:
-        artifact: The model.
-        limits: What a request may ask for.
+        artifact: The exported model.
+        limits: Limits on requests.
 
     Attributes:
-        inline_bytes: The longest JSON body whose rows take no time worth a thread.
+        inline_bytes: Longest JSON body that is not worth a thread.
     """
 
     def __init__(self, artifact: Artifact, limits: Limits) -> None:
@@ -35,33 +35,33 @@ class Model:
         self._rows = JSONRows(artifact.metadata, limits.rows)
         self._json = JSONAnswer(artifact.metadata)
         shape = artifact.metadata["in_shape"]
-        row, taken = np.zeros((1, *shape), np.float32), []
+        row, seconds = np.zeros((1, *shape), np.float32), []
         try:
             for _ in range(5):
                 start = time.perf_counter()
                 artifact.predict(row)
-                taken.append(time.perf_counter() - start)
+                seconds.append(time.perf_counter() - start)
         except Exception as error:
             raise UserError(f"{artifact.path}: cannot predict a row of zeros: {error}") from error
-        shortest = 2 * row.size + 2  # of a row in JSON
-        self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(taken)))
+        shortest = 2 * row.size + 2  # bytes of a row in JSON
+        self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(seconds)))
 
-    def answer(self, kind: str, body: bytes, options: Any = None) -> tuple[int, bytes]:
-        """Number of rows, and the answer in the kind of the body.
+    def answer(self, content_type: str, body: bytes, options: Any = None) -> tuple[int, bytes]:
+        """Return the number of rows, and the answer in the format of the body.
 
         Args:
-            kind: `JSON`, `CSV` or `PARQUET`.
-            body: Of the request.
-            options: Of the prediction.
+            content_type: `JSON`, `CSV` or `PARQUET`.
+            body: Body of the request.
+            options: From `run_options`.
 
         Raises:
-            RequestError: If the body is at fault.
+            RequestError: If the body is invalid.
         """
-        if kind != JSON:
+        if content_type != JSON:
             try:
                 from project.serving.table_rows import answer_table
             except ModuleNotFoundError as error:
-                raise RequestError(415, f"the server lacks {error.name}: give {JSON}") from None
-            return answer_table(self.artifact, kind == PARQUET, body, self.limits.rows, options)
-        x, whole = self._rows.read(body)
-        return len(x), self._json.write(predict(self.artifact, x, whole, options))
+                raise RequestError(415, f"the server lacks {error.name}; send {JSON}") from None
+            return answer_table(self.artifact, content_type == PARQUET, body, self.limits.rows, options)
+        x, complete = self._rows.read(body)
+        return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x, options), complete))

@@ -1,4 +1,4 @@
-"""Everything but predictions: the page, the description, the health and the figures of a server."""
+"""The routes of a server other than predictions: page, OpenAPI description, health, metadata and metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from project.serving.limits import Limits
 from project.serving.metrics import Counters
 
 PAGE = Path(__file__).with_name("page.html")
-# The page needs nothing from elsewhere, and is allowed nothing.
+# The page needs no other site, and is not allowed to load from one.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -20,36 +20,36 @@ POLICY = (
 
 
 def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
-    """The application behind `/predict`, which describes that as well.
+    """Create the application that answers all routes but `POST /predict`, which it describes.
 
     Args:
-        artifact: What is served.
-        limits: What a request may ask for.
-        counters: What `/metrics` shows.
+        artifact: The exported model.
+        limits: Limits on requests.
+        counters: Shown at `/metrics`.
     """
     metadata, page = artifact.metadata, PAGE.read_text(encoding="utf-8")
     app = FastAPI(
         title=f"{metadata['net']}: {', '.join(metadata['target_names'])}",
         version=metadata["version"],
-        docs_url=None,  # FastAPI's own load scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,
     )
 
-    @app.get("/docs", include_in_schema=False)  # where FastAPI has its own; this page has examples and /openapi.json
-    @app.get("/", response_class=HTMLResponse, summary="A page to try the model on")
+    @app.get("/docs", include_in_schema=False)  # the usual address of FastAPI's page
+    @app.get("/", response_class=HTMLResponse, summary="A page to try the model")
     async def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": POLICY})
 
-    @app.get("/health", summary="Whether predictions are made, and by what")
+    @app.get("/health", summary="Whether the server answers, and with which model")
     async def health() -> dict[str, str]:
         return {"status": "ok", "artifact": str(artifact.path), "run": metadata["run"]}
 
-    @app.get("/metadata", summary="What the artifact says of itself")
+    @app.get("/metadata", summary="Metadata of the model")
     async def describe() -> dict[str, Any]:
         return dict(metadata)
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="Figures for Prometheus")
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Metrics for Prometheus")
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(counters.text(), media_type="text/plain; version=0.0.4")
 
@@ -60,7 +60,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
         responses=responses(metadata),
     )
     async def predict() -> None:
-        """One row or thousands; the answer is of the body's type."""
-        raise AssertionError("answered by the Service in front; here for the description and for other methods")
+        """One row or thousands; the answer has the content type of the body."""
+        raise AssertionError("Service answers it; this route is for the description and for other methods")
 
     return app

@@ -1,67 +1,35 @@
-"""What an artifact says about rows, some of which may lack values."""
+"""Predictions for rows, some of which may have missing values."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from project.serving.artifact import Array, Artifact
-from project.serving.metadata import Metadata
-from project.serving.request_error import RequestError
-
-Numbers = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from project.serving.artifact import Array
+from project.serving.inputs import Mask
 
 
 class Predictions(NamedTuple):
-    """Of rows in order.
+    """Predictions for rows, in order.
 
     Attributes:
         values: Targets, or probabilities of classes (rows, out_features).
-        spread: Standard deviation over the members of an ensemble, of each value; None of one net.
-        whole: Which rows lack no value (rows,); None if none does.
+        spread: Standard deviation of each value over the members of an ensemble; None for a single network.
+        complete: Which rows have no missing value (rows,); None if all do.
     """
 
     values: Array
     spread: Array | None
-    whole: Mask | None
+    complete: Mask | None
+
+    @classmethod
+    def from_outputs(cls, outputs: dict[str, Array], complete: Mask | None) -> "Predictions":
+        """Pick the predictions from a model's outputs by name."""
+        return cls(outputs.get("probabilities", outputs["outputs"]), outputs.get("spread"), complete)
 
     @property
-    def known(self) -> Mask:
-        """Which rows have a prediction (rows,): those that lack no value, where the model's own are finite."""
-        known: Mask = np.logical_and.reduce(np.isfinite(self.values), axis=1)
+    def valid(self) -> Mask:
+        """Which rows have a prediction (rows,): complete ones for which the model computes finite numbers."""
+        valid: Mask = np.logical_and.reduce(np.isfinite(self.values), axis=1)
         if self.spread is not None:
-            known &= np.logical_and.reduce(np.isfinite(self.spread), axis=1)
-        return known if self.whole is None else np.logical_and(known, self.whole)
-
-
-def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
-    """Rows in float32, missing values treated as in training, and which of them lacked none (rows,), None of all.
-
-    Args:
-        metadata: Of the model.
-        x: Rows (rows, *in_shape), or the time steps of one series (steps, channels); NaN where a value is missing.
-
-    Raises:
-        RequestError: With row and feature, of a missing value where training took none.
-    """
-    gaps = np.isnan(x)
-    if not gaps.any():
-        return x.astype(np.float32), None
-    if metadata["missing"] == "mean":
-        means = np.array(metadata["feature_means"]).reshape(x.shape[-1:] if metadata["window"] else x.shape[1:])
-        return np.where(gaps, means, x).astype(np.float32), None
-    flat = gaps.reshape(len(x), -1)
-    if metadata["missing"] == "error":
-        row, number = np.argwhere(flat)[0].tolist()
-        names = metadata["feature_names"]
-        raise RequestError(
-            422, "no value: the model was trained on rows without gaps", row + 1, names[number % len(names)]
-        )
-    return np.where(gaps, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
-
-
-def predict(artifact: Artifact, x: Array, whole: Mask | None, options: Any = None) -> Predictions:
-    """Predictions for rows (rows, *in_shape) without gaps, of which those that are `whole` (rows,) are wanted."""
-    found = artifact.predict(x, options)
-    return Predictions(found.get("probabilities", found["outputs"]), found.get("spread"), whole)
+            valid &= np.logical_and.reduce(np.isfinite(self.spread), axis=1)
+        return valid if self.complete is None else np.logical_and(valid, self.complete)

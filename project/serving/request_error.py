@@ -1,41 +1,48 @@
-"""A request that cannot be answered, told to the client in one JSON object."""
+"""Errors in a request, sent to the client as one JSON object."""
 
 import json
 from typing import Any
 
 MAX_LENGTH = 500
+MAX_QUOTED = 50
 
 
 class RequestError(Exception):
-    """What is wrong with a request.
+    """A request that cannot be answered.
 
     Args:
         status: HTTP status.
-        detail: What is wrong, where, and the mend.
-        row: Number of the row at fault, from 1.
-        field: Name of the feature or column at fault.
+        problem: What is wrong, and how to fix it.
+        row: Number of the invalid row, from 1.
+        field: Name of the invalid feature or column.
+
+    Attributes:
+        detail: The problem, after the row and the feature.
     """
 
-    def __init__(self, status: int, detail: str, row: int | None = None, field: str | None = None) -> None:
+    def __init__(self, status: int, problem: str, row: int | None = None, field: str | None = None) -> None:
         place = [f"row {row}"] * (row is not None) + [f"feature {field!r}"] * (field is not None)
-        detail = f"{', '.join(place)}: {detail}" if place else detail
-        self.status, self.row, self.field = status, row, field
+        detail = f"{', '.join(place)}: {problem}" if place else problem
+        self.status, self.problem, self.row, self.field = status, problem, row, field
         self.detail = detail if len(detail) <= MAX_LENGTH else detail[:MAX_LENGTH] + " …"
         super().__init__(self.detail)
 
     @property
     def body(self) -> bytes:
-        """The answer's body."""
-        told: dict[str, Any] = {"detail": self.detail}
+        """Body of the HTTP response."""
+        content: dict[str, Any] = {"detail": self.detail}
         if self.row is not None:
-            told["row"] = self.row
+            content["row"] = self.row
         if self.field is not None:
-            told["field"] = self.field[:MAX_LENGTH]
-        return json.dumps(told).encode()
+            content["field"] = self.field[:MAX_LENGTH]
+        return json.dumps(content).encode()
 
 
 def quoted(value: object) -> str:
-    """A value of a request as a message shows it."""
-    text = json.dumps(value) if not isinstance(value, dict | list) else ("an object" if value else "an empty object")
-    text = "an array" if isinstance(value, list) else text
-    return text if len(text) <= 50 else text[:50] + " …"
+    """Return a JSON value as a message shows it."""
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    text = json.dumps(value)
+    return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + " …"

@@ -1,6 +1,5 @@
-"""From a command line to answers: a socket, and the processes that share it."""
+"""Start a server: a socket, and the processes that share it."""
 
-import math
 import os
 import socket
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from project.runtime.errors import UserError
+from project.runtime.ranges import Port, PositiveInt
 from project.serving.limits import Limits
 from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
@@ -19,42 +19,36 @@ BACKLOG = 2_048
 PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
 
 
-def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: Limits) -> NoReturn:
-    """Serve an artifact until SIGTERM or SIGINT; then finish what is under way, and exit with status 0.
+def serve(path: Path, host: str, port: Port, workers: PositiveInt, threads: PositiveInt, limits: Limits) -> NoReturn:
+    """Serve an exported model until SIGTERM or SIGINT; then finish running requests, and exit with status 0.
 
     Args:
-        path: The artifact. Where the file is replaced, or at SIGHUP, the new one answers from the next request on.
+        path: The exported model. If the file is replaced, or at SIGHUP, the new one answers from the next request on.
         host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        workers: Processes that answer.
-        threads: Threads of each within one operation of the model.
-        limits: What a request may ask for.
+        port: Port to listen on; 0 picks a free one.
+        workers: Number of processes.
+        threads: Threads of each process within one operation of the model.
+        limits: Limits on requests.
 
     Raises:
-        UserError: If the artifact cannot be served, or the address not be listened on.
+        UserError: If the model cannot be served, or the address is not available.
     """
     exit_on_signals()
-    limited = {f"max_{name}": value for name, value in limits._asdict().items() if name != "seconds"}
-    require_counts(workers=workers, threads=threads, **limited)
-    if not 0 <= port < 2**16:
-        raise UserError(f"--port is {port}: give one below {2**16}, or 0 for a free one")
-    if not 0 < limits.seconds < math.inf:
-        raise UserError(f"--max_seconds is {limits.seconds}: give more than 0")
     read_metadata(path)  # before anything heavy is imported
     listeners, counters = listen(host, port, workers), Counters(workers)
-    parent = os.getpid() if workers > 1 else None  # asked before it may have been killed
+    parent = os.getpid() if workers > 1 else None  # read here: the parent may be killed before a worker looks
     shown, port = listeners[0].getsockname()[:2]
 
     def announce() -> None:
         print(f"serving {path} at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
 
-    def work(number: int, started: Callable[[], None] = announce) -> NoReturn:
+    def work(number: int, on_start: Callable[[], None] = announce) -> NoReturn:
         try:
             from project.serving.worker import answer_requests
         except ModuleNotFoundError as error:
             raise missing_package(error.name) from error
-        counters.be(number)
-        answer_requests(path, listeners[number], threads, limits, counters, parent, started)
+        counters.bind_worker(number)
+        answer_requests(path, listeners[number], threads, limits, counters, parent, on_start)
 
     if workers == 1:
         work(0)
@@ -63,34 +57,30 @@ def serve(path: Path, host: str, port: int, workers: int, threads: int, limits: 
     supervise(workers, work, announce)
 
 
-def require_counts(**flags: int) -> None:
-    """Raise a UserError that names a flag whose value is below 1."""
-    for flag, value in flags.items():
-        if value < 1:
-            raise UserError(f"--{flag} is {value}: give 1 or more")
-
-
 def require_packages() -> None:
-    """Raise a UserError unless there is everything that a server is made of; nothing is imported."""
+    """Raise a UserError if a package that a server needs is not installed; import nothing."""
     for name in PACKAGES:
         if find_spec(name) is None:
             raise missing_package(name)
 
 
 def missing_package(package: str | None) -> UserError:
-    """That a package is not there, and how to get it."""
-    return UserError(f'serving needs {package}: pip install -e ".[serve]"')
+    """Create the error for a package that is not installed."""
+    return UserError(f'serving needs {package}; pip install -e ".[serve]"')
 
 
 def listen(host: str, port: int, workers: int) -> list[socket.socket]:
-    """A socket for each worker, all at one address.
+    """Open a listening socket for each worker, all at one address.
 
-    Linux spreads connections over sockets that share a port, where workers that share a socket race for it, and one
-    gets them all. What waits at a socket outlives a worker that ends, for the one that comes in its place.
+    Linux spreads connections over sockets that share a port, while workers that share one socket race for it and a
+    single worker may get them all. Connections that wait at the socket of a worker that ends are kept for the next one.
+
+    Raises:
+        UserError: If the address is not available.
     """
     spread = workers > 1 and sys.platform == "linux"
     try:
-        first = _bound(host, port)  # fails where another program listens
+        first = _bound(host, port)  # fails if another program listens there
         if not spread:
             first.listen(BACKLOG)
             return [first] * workers
@@ -101,7 +91,7 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
             listener.listen(BACKLOG)
     except OSError as error:
         raise UserError(
-            f"--host {host} --port {port}: {error.strerror}: give others; --port 0 takes a free one"
+            f"--host {host} --port {port}: {error.strerror}; use another address (--port 0 picks a free port)"
         ) from error
     return listeners
 
@@ -109,7 +99,7 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
 def _bound(host: str, port: int, *options: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
-    for option in options + (socket.SO_REUSEADDR,) * (os.name == "posix"):  # elsewhere that would share a port
+    for option in options + (socket.SO_REUSEADDR,) * (os.name == "posix"):  # on Windows it would share the port
         bound.setsockopt(socket.SOL_SOCKET, option, 1)
     bound.bind(address)
     return bound

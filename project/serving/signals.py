@@ -1,4 +1,4 @@
-"""Signals that reach a server process before it serves."""
+"""Signal handlers of a server process before it serves."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def exit_on_signals() -> None:
-    """Exit with status 0 at SIGTERM and SIGINT, and ignore SIGHUP, until the server installs handlers of its own."""
+    """Exit with status 0 at SIGTERM and SIGINT, and ignore SIGHUP, until the server installs its own handlers."""
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     if hasattr(signal, "SIGHUP"):

@@ -1,4 +1,4 @@
-"""Several processes that answer, and the one that sees to them."""
+"""Run several worker processes, and replace those that end."""
 
 import multiprocessing
 import os
@@ -13,33 +13,33 @@ from typing import NoReturn
 from project.runtime.errors import exit_on_user_error
 from project.serving.signals import exit_on_signals
 
-PAUSE_SECONDS = 1.0
+RESTART_SECONDS = 1.0
 STOP_SECONDS = 4.5
 
 Work = Callable[[int, Callable[[], None]], NoReturn]
 
 
 def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoReturn:
-    """Keep so many workers at work until a signal ends this process, and them with it.
+    """Keep workers running until a signal ends this process, and then end them.
 
-    One that ends is replaced; but where none could start, all is over. SIGHUP is passed on.
+    A worker that ends is replaced, but if none has started yet, this process ends with its status. SIGHUP is passed on.
 
     Args:
-        workers: How many.
-        work: What each does, forked from here, given its number and what to call when it has started.
-        announce: Called when the first has started.
+        workers: Number of processes.
+        work: Runs in each process, forked from this one, with its number and a function to call once it has started.
+        announce: Called when the first worker has started.
     """
-    forks = multiprocessing.get_context("fork")  # nothing heavy is imported, and no thread runs, in this process
+    forks = multiprocessing.get_context("fork")  # safe: this process imports nothing heavy and runs no threads
     started, unannounced = forks.Event(), forks.Semaphore(1)
 
     def start(number: int) -> ForkProcess:
-        process = forks.Process(target=_work, args=(work, number, has_started))
+        process = forks.Process(target=_work, args=(work, number, on_start))
         process.start()
         return process
 
-    def has_started() -> None:
+    def on_start() -> None:
         started.set()
-        if unannounced.acquire(block=False):  # workers start side by side, and one of them is the first
+        if unannounced.acquire(block=False):  # only the first worker announces
             announce()
 
     processes = [start(number) for number in range(workers)]
@@ -52,17 +52,17 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
                     continue
                 if not started.is_set():
                     sys.exit(max(process.exitcode, 1))
-                print(f"worker {number} ended with status {process.exitcode}: another one starts", file=sys.stderr)
-                time.sleep(PAUSE_SECONDS)
+                print(f"worker {number} exited with status {process.exitcode}; starting another one", file=sys.stderr)
+                time.sleep(RESTART_SECONDS)
                 processes[number] = start(number)
     finally:
         _stop(processes)
 
 
-def _work(work: Work, number: int, started: Callable[[], None]) -> None:
+def _work(work: Work, number: int, on_start: Callable[[], None]) -> None:
     with exit_on_user_error():
         exit_on_signals()
-        work(number, started)
+        work(number, on_start)
 
 
 def _send(processes: list[ForkProcess], number: int) -> None:

@@ -5,61 +5,55 @@ import io
 import math
 import re
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from numpy.lib.stride_tricks import sliding_window_view
 
 from project.runtime.arrow import NotANumberError, as_float64
 from project.serving.artifact import Artifact
+from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32, Numbers, TableInputs
 from project.serving.metadata import Metadata
 from project.serving.prediction_columns import prediction_columns
-from project.serving.predictions import Numbers, fill, predict
+from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-# Columns beside the features that a table may have: each costs memory that no row pays for.
+# Columns in addition to the features: each takes memory, also in a table without rows.
 MAX_OTHERS = 1_000
 MAX_BYTES = 2**28  # of a table in memory
 MAX_VALUE_LENGTH = 100
 
 
 def answer_table(
-    artifact: Artifact, is_parquet: bool, body: bytes, most: int, options: Any = None
+    artifact: Artifact, is_parquet: bool, body: bytes, max_rows: int, options: Any = None
 ) -> tuple[int, bytes]:
-    """Number of rows of a body, and the rows with predictions in the same format.
+    """Return the number of rows of a body, and the rows with predictions in the same format.
 
     Args:
-        artifact: The model; one of series forecasts from the window of rows that ends at each row.
-        is_parquet: Whether the body is Parquet, or else CSV.
+        artifact: The exported model; one of series forecasts from the window of rows that ends at each row.
+        is_parquet: Whether the body is Parquet; otherwise it is CSV.
         body: The table.
-        most: Rows a request.
-        options: Of the prediction.
+        max_rows: Rows per request.
+        options: From `run_options`.
 
     Raises:
-        RequestError: If the body is at fault.
+        RequestError: If the body is invalid.
     """
     metadata = artifact.metadata
-    table = (read_parquet if is_parquet else read_csv)(body, metadata, most)
-    x, whole = fill(metadata, numbers(table, metadata))
-    window = metadata["window"]
-    if window and len(x):  # of the first rows, that reach back beyond the table, nothing is known
-        early = np.zeros((window - 1, x.shape[1]), np.float32)
-        x = sliding_window_view(np.concatenate([early, x]), window, axis=0).swapaxes(1, 2)
-        whole = np.concatenate([early.any(axis=1), np.ones(len(x), np.bool_) if whole is None else whole])
-        whole = np.logical_and.reduce(sliding_window_view(whole, window), axis=1)
-    predictions = predict(artifact, x.reshape(len(x), *metadata["in_shape"]), whole, options)
+    table = (read_parquet if is_parquet else read_csv)(body, metadata, max_rows)
+    x, complete = TableInputs(metadata).read(numbers(table, metadata))
+    predictions = Predictions.from_outputs(artifact.predict(x, options), complete)
     for name, column in prediction_columns(predictions, metadata).items():
         table = table.append_column(name, column)
     return len(x), (write_parquet if is_parquet else write_csv)(table)
 
 
-def read_csv(body: bytes, metadata: Metadata, most: int) -> pa.Table:
-    """A CSV body's rows as text, as it is spelled."""
+def read_csv(body: bytes, metadata: Metadata, max_rows: int) -> pa.Table:
+    """Read the rows of a CSV body as text, unchanged."""
     end = body.find(b"\n")
     _check_width(body.count(b",", 0, end if end >= 0 else len(body)) + 1, metadata)
     try:
@@ -76,25 +70,24 @@ def read_csv(body: bytes, metadata: Metadata, most: int) -> pa.Table:
     except UnicodeError:
         raise RequestError(400, "not CSV in UTF-8") from None
     except (pa.ArrowException, csv.Error) as error:
-        line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # the rest is the row
+        line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # without the row
         found = re.search(r"Row #(\d+): (.*)", line)
-        if found is None:
-            raise RequestError(400, f"not CSV: {line}") from None
-        raise RequestError(400, found[2], int(found[1]) - 1) from None  # it counts the names' row
-    _check_rows(table.num_rows, most)
+        row, problem = (int(found[1]) - 1, found[2]) if found else (None, line)  # Arrow counts the header as a row
+        raise RequestError(400, f"not CSV: {problem}", row) from None
+    _check_rows(table.num_rows, max_rows)
     return table
 
 
-def read_parquet(body: bytes, metadata: Metadata, most: int) -> pa.Table:
-    """A Parquet body's rows; a small body of many equal values is measured before it is expanded."""
+def read_parquet(body: bytes, metadata: Metadata, max_rows: int) -> pa.Table:
+    """Read the rows of a Parquet body; check the size first, as a small body may hold many equal values."""
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(body))
         schema, rows = file.schema_arrow, file.metadata.num_rows
         _check_width(len(schema.names), metadata)
         _check_names(schema.names, metadata)
-        _check_rows(rows, most)
+        _check_rows(rows, max_rows)
         if nested := next((field for field in schema if pa.types.is_nested(field.type)), None):
-            raise RequestError(422, f"is {nested.type}: give plain columns", field=nested.name)
+            raise RequestError(422, f"is {nested.type}; send plain columns", field=nested.name)
         _check_size(rows * sum(map(_width, schema.types)))
         texts = [field.name for field in schema if _is_text(field.type)]
         table = pyarrow.parquet.ParquetFile(io.BytesIO(body), read_dictionary=texts).read(use_threads=False)
@@ -105,10 +98,10 @@ def read_parquet(body: bytes, metadata: Metadata, most: int) -> pa.Table:
 
 
 def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
-    """A table's features (rows, features), NaN where a value is missing.
+    """Return a table's features (rows, features), NaN where a value is missing.
 
     Raises:
-        RequestError: With row and column, of a value that is not a number within float32.
+        RequestError: With row and column of a value that is not a finite float32 number.
     """
     x = np.empty((len(metadata["feature_names"]), table.num_rows))
     for index, name in enumerate(metadata["feature_names"]):
@@ -121,57 +114,61 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
         large = np.abs(x[index]) > FLOAT32_MAX
         if large.any():
             row = int(large.argmax())
-            raise RequestError(422, f"{x[index, row]:g} is not a finite number within float32", row + 1, name)
+            raise RequestError(422, f"{x[index, row]:g} {NOT_FLOAT32}", row + 1, name)
     return x.T
 
 
 def write_csv(table: pa.Table) -> bytes:
-    """A table as CSV, as scripts/predict.py writes it."""
+    """Write a table as CSV, as scripts/predict.py does."""
     text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(table.column_names)
-    lines.writerows(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
+    csv_writer(text, table.column_names)(table)
     return text.getvalue().encode()
 
 
+def csv_writer(file: TextIO, names: list[str]) -> Callable[[pa.Table | pa.RecordBatch], None]:
+    """Write a CSV header, and return a function that appends rows; pyarrow's own writer would quote every text."""
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(names)
+    return lambda rows: lines.writerows(
+        zip(*(column.cast(pa.string()).to_pylist() for column in rows.columns), strict=True)
+    )
+
+
 def write_parquet(table: pa.Table) -> bytes:
-    """A table as Parquet."""
+    """Write a table as Parquet."""
     file = io.BytesIO()
     pyarrow.parquet.write_table(table, file)
     return file.getvalue()
 
 
 def _check_width(columns: int, metadata: Metadata) -> None:
-    most = len(metadata["feature_names"]) + MAX_OTHERS
-    if columns > most:
-        raise RequestError(413, f"{columns} columns: give the features, and at most {MAX_OTHERS} others")
+    if columns > len(metadata["feature_names"]) + MAX_OTHERS:
+        raise RequestError(413, f"{columns} columns; send the features and at most {MAX_OTHERS} others")
 
 
-def _check_rows(rows: int, most: int) -> None:
-    if rows > most:
-        raise RequestError(422, f"{rows} rows: give at most {most} a request")
+def _check_rows(rows: int, max_rows: int) -> None:
+    if rows > max_rows:
+        raise RequestError(422, f"{rows} rows; send at most {max_rows} per request")
 
 
 def _check_size(size: float) -> None:
     if size > MAX_BYTES:
-        raise RequestError(413, f"{size / 2**20:.0f} MiB when read: give fewer rows or columns")
+        raise RequestError(413, f"{size / 2**20:.0f} MiB when read; send fewer rows or columns")
 
 
 def _check_names(names: list[str], metadata: Metadata) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise RequestError(422, "comes twice: rename one of the columns", field=twice)
-    present = set(names)
-    for name in metadata["feature_names"]:
-        if name not in present:
-            raise RequestError(422, f"there is no such column; the columns are: {', '.join(names[:20])}", field=name)
-    for target in metadata["target_names"]:
-        if f"{target}_predicted" in present:
-            raise RequestError(422, "there already is such a column: rename it", field=f"{target}_predicted")
+    counts, predicted = Counter(names), [f"{target}_predicted" for target in metadata["target_names"]]
+    problems = {name: "the name is repeated; rename one of the columns" for name in names if counts[name] > 1}
+    absent = f"no such column; the columns are: {', '.join(names[:20])}"
+    problems |= {name: absent for name in metadata["feature_names"] if name not in counts}
+    problems |= {name: "the column already exists; rename it" for name in predicted if name in counts}
+    if problems:
+        name, problem = next(iter(problems.items()))
+        raise RequestError(422, problem, field=name)
 
 
 def _width(kind: pa.DataType) -> float:
-    """Bytes of a value, without those of a text."""
+    """Return the bytes of one value, without the characters of a text."""
     try:
         return kind.bit_width / 8
     except ValueError:
@@ -183,7 +180,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _text_size(column: pa.ChunkedArray) -> int:
-    """Bytes of the texts of a column that holds each once."""
+    """Return the bytes of all texts of a dictionary column once expanded."""
     if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
         return 0
     lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)

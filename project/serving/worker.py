@@ -1,4 +1,4 @@
-"""One process that answers: uvicorn, and new artifacts while it runs."""
+"""One process that answers requests with uvicorn, and reloads the model when its file is replaced."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ from project.serving.model import Model
 from project.serving.pages import pages
 from project.serving.service import Served, Service
 
-LOOK_SECONDS = 0.5
-FINISH_SECONDS = 3
+POLL_SECONDS = 0.5
+SHUTDOWN_SECONDS = 3
 INTERFACE = ("in_shape", "dynamic_length", "feature_names", "window")
 
 
@@ -33,28 +33,28 @@ def answer_requests(
     limits: Limits,
     counters: Counters,
     parent: int | None,
-    started: Callable[[], None],
+    on_start: Callable[[], None],
 ) -> NoReturn:
-    """Answer until SIGTERM or SIGINT, or until the process that this one was forked from is gone.
+    """Answer requests until SIGTERM or SIGINT, or until the parent process is gone.
 
     Args:
-        path: The artifact.
-        listener: A socket that listens.
+        path: The exported model.
+        listener: A listening socket.
         threads: Threads within one operation of the model.
-        limits: What a request may ask for.
-        counters: Where to count.
-        parent: Process that this one ends with; None for none.
-        started: Called when answers are given.
+        limits: Limits on requests.
+        counters: Counters of requests.
+        parent: Process whose end ends this one; None for no such process.
+        on_start: Called once requests are answered.
 
     Raises:
-        UserError: If the artifact cannot be served.
+        UserError: If the model cannot be served.
     """
 
     def load() -> Served:
         artifact = Artifact(path, threads)
         return Served(Model(artifact, limits), pages(artifact, limits, counters))
 
-    first = _stamp(path)
+    first = _file_version(path)
     service = Service(load(), limits, counters)
     config = uvicorn.Config(
         service,
@@ -66,62 +66,62 @@ def answer_requests(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=FINISH_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             self.watching = asyncio.create_task(self.watch())
-            started()
+            on_start()
 
         async def watch(self) -> None:
-            """Look for another artifact, and after the parent."""
-            asked, served, seen = asyncio.Event(), first, first
+            """Watch for a new file and for the end of the parent."""
+            reload, loaded, seen = asyncio.Event(), first, first
             if hasattr(signal, "SIGHUP"):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
             while parent in (None, os.getppid()):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asked.wait(), LOOK_SECONDS)
-                now = _stamp(path)
-                # A file that changes from look to look is being written.
-                if asked.is_set() or (now == seen and now not in (served, None)):
-                    asked.clear()
-                    served = now
-                    await _swap(service, load)
-                seen = now
+                    await asyncio.wait_for(reload.wait(), POLL_SECONDS)
+                version = _file_version(path)
+                # A file that changed since the last poll may still be being written.
+                if reload.is_set() or (version == seen and version not in (loaded, None)):
+                    reload.clear()
+                    loaded = version
+                    await _reload(service, load)
+                seen = version
             self.should_exit = True
 
-    with contextlib.suppress(SystemExit):  # uvicorn raises the signal again that it has obeyed
+    with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
         Server(config).run([listener])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a thread that still reads a body, for nobody, would hold an exit
+    os._exit(0)  # a normal exit would wait for threads that still compute
 
 
-async def _swap(service: Service, load: Callable[[], Served]) -> None:
-    """Serve what lies at the artifact's path now, if it can be served in the place of the one before."""
-    before = service.served.model.artifact
+async def _reload(service: Service, load: Callable[[], Served]) -> None:
+    """Serve the file that is now at the model's path, if it can replace the current model."""
+    current = service.served.model.artifact
     try:
         served = await asyncio.to_thread(load)
         for name in INTERFACE:
-            if served.model.artifact.metadata[name] != before.metadata[name]:  # type: ignore[literal-required]
-                raise UserError(f"{before.path}: has another {name}: start another server for it")
-    except Exception as error:  # whatever it is, requests go on
-        told = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
-        _say(f"error: {told}: the model from before goes on", sys.stderr)
+            if served.model.artifact.metadata[name] != current.metadata[name]:  # type: ignore[literal-required]
+                raise UserError(f"{current.path}: {name} differs from the served model's; start another server for it")
+    except Exception as error:  # requests must go on in any case
+        problem = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
+        _print_line(f"error: {problem}; still serving the previous model", sys.stderr)
     else:
         service.served = served
-        _say(f"now serving the new {before.path}", sys.stdout)
+        _print_line(f"now serving the new {current.path}", sys.stdout)
 
 
-def _say(line: str, stream: TextIO) -> None:
-    stream.write(f"{line}\n")  # at once, since other workers say something as well
+def _print_line(line: str, stream: TextIO) -> None:
+    stream.write(f"{line}\n")  # in one call, as other workers write to the same stream
     stream.flush()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another one at the same place; None of no file."""
+def _file_version(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs between two files at the same path; None for no file."""
     try:
         status = path.stat()
     except OSError:

@@ -178,14 +178,14 @@ def test_safetensors_hold_the_weights_bit_by_bit_and_what_they_are_of(run):
 def test_a_file_that_answers_otherwise_is_not_written(run, folder, monkeypatch, change):
     before, predict = files(folder), Artifact.predict
     monkeypatch.setattr(Artifact, "predict", lambda *_: {name: change(y) for name, y in predict(*_).items()})
-    with pytest.raises(UserError, match="no file is written"):
+    with pytest.raises(UserError, match="no file was written"):
         export(run)
     assert files(folder) == before
 
 
 def test_a_wrong_flag_is_told_as_such_and_not_as_rows_that_are_gone(run):
     with pytest.raises(
-        UserError, match=r"^unknown flag --outpt: --help lists this command's own, train.py --help the others$"
+        UserError, match=r"^unknown flag --outpt; --help lists the flags of this command, train.py --help all others$"
     ):
         export(run, args=["--outpt", "model.onnx"])
 
@@ -194,7 +194,7 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     path = table()
     train(["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=1"])
     path.rename("moved.csv")
-    with pytest.raises(UserError, match=r"rows to compare answers on cannot be read .*table.csv.*--data.path"):
+    with pytest.raises(UserError, match=r"cannot read the rows to compare outputs on .*table.csv.*--data.path"):
         export("last")
     assert not list(folder.rglob("*.onnx"))
     assert export("last", args=["--data.path", "moved.csv"]).path.is_file()
@@ -206,13 +206,13 @@ def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     ("args", "told"),
     [
         (["none"], "none: no such run"),
-        (["run", "--format", "pickle"], "--format pickle: give one of onnx, pt2, torchscript, safetensors"),
-        (["run", "model.pt"], "model.pt: give an output file that ends in .onnx"),
-        (["run", "model.onnx", "--format", "pt2"], "model.onnx: give an output file that ends in .pt2"),
-        (["run", "none/model.onnx"], "there is no folder none"),
+        (["run", "--format", "pickle"], "--format: must be one of onnx, pt2, torchscript, safetensors"),
+        (["run", "model.pt"], "model.pt: must end in .onnx"),
+        (["run", "model.onnx", "--format", "pt2"], "model.onnx: must end in .pt2"),
+        (["run", "none/model.onnx"], "no folder none"),
         (["run", "run"], "run: is a folder"),
-        (["run.onnx"], "run.onnx: an artifact, and no run"),
-        (["run", "--data.rows", "0"], "--data.rows is 0"),
+        (["run.onnx"], "run.onnx: expected a run, got an exported file"),
+        (["run", "--data.rows", "0"], "--data.rows: must be an integer, 1 or more, got 0"),
         (["run", "--format", "safetensors", "--data.rows", "5"], "--data.rows: --format safetensors needs no data"),
     ],
 )
@@ -230,4 +230,4 @@ def test_command_says_how_large_the_file_is_and_how_near(run, folder):
     done = run_script(folder, "export", "run", "here.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     size = (folder / "here.onnx").stat().st_size
-    assert done.stdout.startswith(f"here.onnx: {size:,} bytes; answers differ from the network's by ")
+    assert done.stdout.startswith(f"here.onnx: {size:,} bytes; outputs differ from the network's by ")

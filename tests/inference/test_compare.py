@@ -78,10 +78,10 @@ def test_the_command_prints_a_table_or_json_and_draws_a_picture(models):
     ("args", "told"),
     [
         ([RUN, "none"], "none: no such run"),
-        ([RUN, OTHER, "--plot", "plot.pdf"], "plot.pdf: give an output file that ends in .png or .svg"),
-        ([RUN, OTHER, "--data.rows", "0"], "--data.rows is 0"),
-        (["--data.rows", "50", RUN, OTHER], "give the run first, and flags after it"),
-        ([RUN, "lightning_logs/version_2"], "lightning_logs/version_2: its test rows are not those of lightning_logs"),
+        ([RUN, OTHER, "--plot", "plot.pdf"], "plot.pdf: must end in .png or .svg"),
+        ([RUN, OTHER, "--data.rows", "0"], "--data.rows: must be an integer, 1 or more, got 0"),
+        (["--data.rows", "50", RUN, OTHER], "pass the runs first, and flags after them"),
+        ([RUN, "lightning_logs/version_2"], "lightning_logs/version_2: its test rows differ from"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(models, args, told):

@@ -115,17 +115,17 @@ def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["evaluate", "none.onnx"], "none.onnx: there is no such file"),
+        (["evaluate", "none.onnx"], "none.onnx: no such file"),
         (["evaluate", "text.onnx"], "text.onnx: not an ONNX file, or damaged"),
         (["evaluate", "cut.onnx"], "cut.onnx: not an ONNX file, or damaged"),
-        (["evaluate", "model.pt2"], "model.pt2: an artifact, and no run"),
+        (["evaluate", "model.pt2"], "model.pt2: expected a run, got an exported file"),
         (
             ["evaluate", "model.onnx", "--data.features", "[a]"],
-            "the data's feature_names are not those that model.onnx",
+            "the data's feature_names are ['a'], but model.onnx was trained on ['a', 'b']",
         ),
         (["predict", "text.onnx", "pets.csv", "out.csv"], "text.onnx: not an ONNX file, or damaged"),
         (["predict", "model.onnx", "none.csv", "out.csv"], "none.csv: no such file"),
-        (["train", "--ckpt_path", "model.onnx"], "model.onnx: an artifact, and no run"),
+        (["train", "--ckpt_path", "model.onnx"], "model.onnx: expected a run, got an exported file"),
     ],
 )
 def test_a_file_that_will_not_do_is_named(pets, args, told):

@@ -69,5 +69,5 @@ def test_heads_and_layers_are_those_of_all_members():
 
 
 def test_an_ensemble_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="0 nets and 1 copies"):
+    with pytest.raises(ValueError, match="got 0 nets and 1 copies"):
         ensemble()

@@ -76,5 +76,5 @@ def test_frozen_batch_norms_keep_their_statistics():
 
 
 def test_a_net_that_is_all_head_has_nothing_to_adapt():
-    with pytest.raises(ValueError, match="LoRA: Linear has no linear.* layer apart from its head"):
+    with pytest.raises(ValueError, match="LoRA: Linear has no linear.* layer before its head"):
         LoRA((3,), 1, Linear)

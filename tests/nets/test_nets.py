@@ -42,9 +42,9 @@ def test_every_parameter_takes_part_and_rows_do_not_mix(name):
 def test_a_wrong_shape_is_an_error_that_says_what_the_net_expects(name):
     build, shape = NETS[name]
     net = Standardized(build(), (), ())
-    with pytest.raises(ValueError, match=r"was built for rows of shape"):
+    with pytest.raises(ValueError, match=r"rows must have shape"):
         net(torch.randn(4, *shape[:-1], shape[-1] + 1))
-    with pytest.raises(ValueError, match=r"was built for rows of shape"):
+    with pytest.raises(ValueError, match=r"rows must have shape"):
         net(torch.randn(4, *shape, 1))
 
 
@@ -63,7 +63,7 @@ def test_cnn_takes_images_of_any_size(channels, height, width, batch):
 
 @pytest.mark.parametrize("net", [CNN, RNN, Transformer, EncoderDecoder])
 def test_rows_of_another_kind_are_refused_with_the_mend(net):
-    with pytest.raises(ValueError, match=f"{net.__name__} takes .* and not .*--model.net MLP"):
+    with pytest.raises(ValueError, match=f"{net.__name__}: rows must be .*, got shape .*--model.net MLP"):
         net((4,), 1)
 
 
@@ -99,7 +99,7 @@ def test_positions_follow_the_paper_at_every_place(width):
 
 def test_a_training_batch_of_one_pixel_says_what_to_do():
     net = CNN((1, 2, 2), 3, channels=[4, 4])
-    with pytest.raises(ValueError, match="give another --data.batch_size"):
+    with pytest.raises(ValueError, match="change --data.batch_size"):
         net(torch.randn(1, 1, 2, 2))
     assert net.eval()(torch.randn(1, 1, 2, 2)).shape == (1, 3)
     assert CNN((1, 8, 8), 3)(torch.randn(1, 1, 8, 8)).shape == (1, 3)

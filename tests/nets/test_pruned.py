@@ -158,5 +158,5 @@ def test_only_sizes_that_nothing_else_depends_on_are_removable():
 
 @pytest.mark.parametrize("units", [{"layers.1": 9}, {"layers.1": 0}, {"head": 1}, {"nowhere": 2}])
 def test_units_that_are_not_there_are_an_error_that_names_those_that_are(units):
-    with pytest.raises(ValueError, match=r"MLP has no . units of .* \(it has layers.1: 8\)"):
+    with pytest.raises(ValueError, match=r"MLP: cannot keep . units of .*; it has layers.1: 8"):
         Pruned((6,), 3, lambda *shapes: MLP(*shapes, hidden=[8]), units)

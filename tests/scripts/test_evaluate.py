@@ -30,5 +30,5 @@ def test_other_columns_or_another_network_are_refused(default_run):
     with pytest.raises(UserError, match=r"feature_names are not those .*'x'"):
         evaluate(str(default_run[0]), ["--data.features", "2"])
     for flag in ("--model.net=MLP", "--optimizer.lr=3", "--weights.path=last", "--ckpt_path=last"):
-        with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: what was trained stays as it is"):
+        with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: cannot change a trained model; remove it"):
             evaluate(str(default_run[0]), [flag])

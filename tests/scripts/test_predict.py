@@ -74,14 +74,14 @@ def test_csv_converted_to_parquet_keeps_the_spelling_of_other_columns(run, folde
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,c\n1,2\n", "in.csv: there is no column 'b'"),
+        ("a,c\n1,2\n", "in.csv: no column 'b'"),
         ("a,b\n1,2\n3,x\n", "in.csv: column 'b', row 2: 'x' is not a number"),
-        ("a,b\n1,2\n3,\n", "in.csv: column 'b', row 2: no value"),
-        ("a,b\n1,2\n3,inf\n", "in.csv: column 'b', row 2: an infinite value"),
+        ("a,b\n1,2\n3,\n", "in.csv: column 'b', row 2: missing value"),
+        ("a,b\n1,2\n3,inf\n", "in.csv: column 'b', row 2: inf is not a finite float32"),
         ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3"),
-        ("a,b,y_predicted\n1,2,3\n", "already is a column 'y_predicted'"),
-        ("a,b\n1,2\n3,1e39\n", "in.csv: column 'b', row 2: too large for float32"),
-        ("a;b\n1;2\n", "not separated by commas"),
+        ("a,b,y_predicted\n1,2,3\n", "column 'y_predicted' already exists"),
+        ("a,b\n1,2\n3,1e39\n", "in.csv: column 'b', row 2: 1e\\+39 is not a finite float32"),
+        ("a;b\n1;2\n", "separate the columns by commas"),
         ("", "the file is empty"),
     ],
 )

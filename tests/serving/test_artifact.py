@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from project.runtime.errors import UserError
-from project.serving.artifact import BATCH_ROWS, Artifact, read_metadata
+from project.serving.artifact import BATCH_ROWS, Artifact
+from project.serving.metadata import read_metadata
 from tests.serving.artifacts import metadata, write_linear
 
 
@@ -63,9 +64,9 @@ def props(**changes):
     [
         (lambda model: model.metadata_props.pop(), "of another project"),
         (props(format=2), "written by another version"),
-        (props(in_shape=[3]), "2 feature_names for 3"),
-        (props(out_features="1"), "out_features is str"),
-        (props(feature_names=["a", 1]), "feature_names"),
+        (props(in_shape=[3]), "expected 3 feature_names, got 2"),
+        (props(out_features="1"), "invalid out_features: '1'"),
+        (props(feature_names=["a", 1]), "invalid feature_names"),
         (lambda model: setattr(model.metadata_props[0], "value", "{"), "metadata are damaged"),
         (lambda model: setattr(model.metadata_props[0], "value", "[1]"), "metadata are damaged"),
         (lambda model: setattr(model.graph.node[1], "op_type", "Nonsense"), "ONNX Runtime cannot load it"),

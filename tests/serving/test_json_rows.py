@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project.serving.json_rows import FLOAT32_MAX, JSONRows
+from project.serving.inputs import FLOAT32_MAX
+from project.serving.json_rows import JSONRows
 from project.serving.request_error import RequestError
 from tests.serving.artifacts import metadata
 
@@ -20,7 +21,7 @@ ONE = metadata(["a"], ["y"])
 
 def read(described, rows):
     body = rows if isinstance(rows, bytes) else json.dumps({"rows": rows}).encode()
-    return JSONRows(described, most=100).read(body)[0].tolist()
+    return JSONRows(described, max_rows=100).read(body)[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,10 @@ def test_every_way_to_write_a_row_is_taken(described, rows, x):
     ],
 )
 def test_what_is_missing_is_treated_as_in_training(described, rows, x, whole, row, field, missing):
-    reader = JSONRows(described | {"missing": missing}, most=100)  # the means are 1 and 2
+    reader = JSONRows(described | {"missing": missing}, max_rows=100)  # the means are 1 and 2
     body = json.dumps({"rows": rows}).encode()
     if missing == "error":
-        with pytest.raises(RequestError, match="no value") as caught:
+        with pytest.raises(RequestError, match="missing value") as caught:
             reader.read(body)
         assert (caught.value.row, caught.value.field) == (row, field)
     elif missing == "drop":
@@ -83,41 +84,41 @@ HUGE = "1" + "0" * 400
 @pytest.mark.parametrize(
     ("described", "rows", "row", "field", "told"),
     [
-        (TABLE, b'{"rows": [[1, 2], [3, NaN]]}', 2, "b", "nan is not a finite number"),
-        (TABLE, b'{"rows": [[1, 2], {"a": -Infinity, "b": 1}]}', 2, "a", "-inf is not a finite number"),
-        (TABLE, b'{"rows": [[1, 1e999]]}', 1, "b", "inf is not a finite number"),
+        (TABLE, b'{"rows": [[1, 2], [3, NaN]]}', 2, "b", "NaN is not a finite float32"),
+        (TABLE, b'{"rows": [[1, 2], {"a": -Infinity, "b": 1}]}', 2, "a", "-Infinity is not a finite float32"),
+        (TABLE, b'{"rows": [[1, 1e999]]}', 1, "b", "Infinity is not a finite float32"),
         (TABLE, b'{"rows": [[1, "NaN"]]}', 1, "b", '"NaN" is not a number'),
         (TABLE, b'{"rows": [["Infinity", 1]]}', 1, "a", "is not a number"),
-        (TABLE, b'{"rows": [[1, 2], [1e39, 1]]}', 2, "a", "too large for float32"),
-        (TABLE, f'{{"rows": [[{HUGE}, 1]]}}'.encode(), 1, "a", "too large for float32"),
+        (TABLE, b'{"rows": [[1, 2], [1e39, 1]]}', 2, "a", "is not a finite float32"),
+        (TABLE, f'{{"rows": [[{HUGE}, 1]]}}'.encode(), 1, "a", "is not a finite float32"),
         (TABLE, [[1, True]], 1, "b", "true is not a number"),
         (TABLE, [[1, "2"]], 1, "b", '"2" is not a number'),
-        (TABLE, [[1, [2]]], 1, "b", "an array is not a number"),
-        (TABLE, [[1, 2], [1, 2, 3]], 2, None, "an array of 3: give an array of 2 numbers"),
-        (TABLE, [[]], 1, None, "an array of 0"),
-        (TABLE, [1, 2], 1, None, "1: give an object, or an array of 2 numbers"),
-        (TABLE, [None], 1, None, "null: give an object"),
-        (TABLE, [[1, 2], {"a": 1, "b": 2, "c": 3}], 2, "c", "no such feature"),
-        (TABLE, [{"a": 1, "b": 2, "": 3}], 1, "", "no such feature"),
-        (TABLE, b'{"rows": [[1, 2], {"a": 1, "b": 2, "a": 3}]}', 2, "a", "comes twice"),
+        (TABLE, [[1, [2]]], 1, "b", "an array of 1 is not a number"),
+        (TABLE, [[1, 2], [1, 2, 3]], 2, None, "expected an object or an array of 2 numbers, got an array of 3"),
+        (TABLE, [[]], 1, None, "got an array of 0"),
+        (TABLE, [1, 2], 1, None, "expected an object or an array of 2 numbers, got 1"),
+        (TABLE, [None], 1, None, "got null"),
+        (TABLE, [[1, 2], {"a": 1, "b": 2, "c": 3}], 2, "c", "unknown feature"),
+        (TABLE, [{"a": 1, "b": 2, "": 3}], 1, "", "unknown feature"),
+        (TABLE, b'{"rows": [[1, 2], {"a": 1, "b": 2, "a": 3}]}', 2, "a", "repeated"),
         (TABLE, b'{"rows": [{"a": 1, "b": 2, "\\u0061": ":"}]}', 1, "a", '":" is not a number'),
-        (TABLE, b'{"rows": [{"a": ":", "b": 2, "\\u0061": 1}]}', 1, "a", "comes twice"),
-        (TABLE, b'{"rows": [], "rows": [[1, 2]]}', None, None, "comes twice"),
-        (TABLE, b'{"rows": [[1, 2]], "more": 1}', None, None, 'give {"rows"'),
-        (TABLE, b"[[1, 2]]", None, None, 'give {"rows"'),
-        (TABLE, b'{"rows": {"a": 1}}', None, None, 'give {"rows"'),
-        (TABLE, [[1, 2]] * 101, None, None, "101 rows: give at most 100"),
-        (IMAGES, [[1, 2, 3]], 1, None, "an array of 3: give an array of 1 x 2 x 2 or 4 numbers"),
-        (IMAGES, [[[[1, 2], [3]]]], 1, None, "an array of 1: give an array of 1 x 2 x 2"),
+        (TABLE, b'{"rows": [{"a": ":", "b": 2, "\\u0061": 1}]}', 1, "a", "repeated"),
+        (TABLE, b'{"rows": [], "rows": [[1, 2]]}', None, None, "repeated"),
+        (TABLE, b'{"rows": [[1, 2]], "more": 1}', None, None, 'expected {"rows"'),
+        (TABLE, b"[[1, 2]]", None, None, 'expected {"rows"'),
+        (TABLE, b'{"rows": {"a": 1}}', None, None, 'expected {"rows"'),
+        (TABLE, [[1, 2]] * 101, None, None, "101 rows; send at most 100 per request"),
+        (IMAGES, [[1, 2, 3]], 1, None, "expected an object or an array of 1 x 2 x 2 or 4 numbers, got an array of 3"),
+        (IMAGES, [[[[1, 2], [3]]]], 1, None, "an array of 1 x 2 x 2 or 4 numbers, got an array of 1"),
         (IMAGES, [[[[1, 2], [3, None]]], [[[1, 2], [3, "x"]]]], 2, "p3", '"x" is not a number'),
-        (COLUMN, [[[[1]], [2]]], 1, None, "2: give an array of 2 x 1 x 1"),
-        (SERIES, [[[1, 2], [3, 4]], [[1, 2]]], 2, None, "1 time steps: give 2"),
-        (SERIES, [[1, 2]], 1, None, "time step 1: 1: give an object"),
-        (SERIES, [{"a": 1, "b": 2}], 1, None, "an object: give an array of 2 time steps"),
-        (SERIES, [[[1, 2], {"a": 1, "c": 2}]], 1, "c", "time step 2: there is no such feature"),
-        (SERIES, b'{"rows": [[[1, 2], {"a": 1, "b": 2, "b": 2}]]}', 1, "b", "comes twice"),
-        (FREE, [[[1, 2]], [[1, 2], [3, 4]]], 2, None, "2 time steps: the first row has 1"),
-        (FREE, [[]], 1, None, "0 time steps: give 1 or more"),
+        (COLUMN, [[[[1]], [2]]], 1, None, "an array of 2 x 1 x 1 or 2 numbers, got 2"),
+        (SERIES, [[[1, 2], [3, 4]], [[1, 2]]], 2, None, "expected an array of 2 time steps, got an array of 1"),
+        (SERIES, [[1, 2]], 1, None, "time step 1: expected an object or an array of 2 numbers, got 1"),
+        (SERIES, [{"a": 1, "b": 2}], 1, None, "expected an array of 2 time steps, got an object"),
+        (SERIES, [[[1, 2], {"a": 1, "c": 2}]], 1, "c", "time step 2: unknown feature; remove it"),
+        (SERIES, b'{"rows": [[[1, 2], {"a": 1, "b": 2, "b": 2}]]}', 1, "b", "repeated"),
+        (FREE, [[[1, 2]], [[1, 2], [3, 4]]], 2, None, "expected 1 time steps, as in the first row, got 2"),
+        (FREE, [[]], 1, None, "expected an array of 1 or more time steps, got an array of 0"),
     ],
 )
 def test_what_is_wrong_is_told_with_row_and_feature(described, rows, row, field, told):
@@ -165,13 +166,13 @@ def test_names_with_colons_are_found_twice_too():
     described = metadata(["a:b", "c"], ["y"])
     assert read(described, [{"a:b": 1, "c": 2}]) == [[1, 2]]
     assert read(described, b'{"rows": [{"a\\u003ab": 1, "c": 2}]}') == [[1, 2]]
-    with pytest.raises(RequestError, match="comes twice"):
+    with pytest.raises(RequestError, match="repeated"):
         read(described, b'{"rows": [{"a\\u003ab": 1, "c": 2, "a\\u003ab": 3}]}')
 
 
 def test_a_name_many_times_takes_no_time_to_tell():
     pairs = ", ".join(f'"a": {number}' for number in range(100_000))
-    with pytest.raises(RequestError, match="comes twice"):
+    with pytest.raises(RequestError, match="repeated"):
         read(TABLE, f'{{"rows": [{{"b": 1, {pairs}}}]}}'.encode())
 
 
@@ -193,10 +194,10 @@ row_lists = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(rows=row_lists, described=st.sampled_from([TABLE, IMAGES, COLUMN, SERIES, FREE, ONE]))
 def test_the_quick_way_agrees_with_the_slow_one(rows, described):
-    reader = JSONRows(described, most=100)
-    quick = reader._quick(rows)
+    reader = JSONRows(described, max_rows=100)
+    quick = reader._fast_path(rows)
     if quick is not None:
-        slow = reader._slow(rows)
+        slow = reader._slow_path(rows)
         assert quick.shape == slow.shape
         np.testing.assert_array_equal(quick, slow.astype(np.float32))
 
@@ -205,4 +206,4 @@ def test_the_quick_way_agrees_with_the_slow_one(rows, described):
 def test_rows_that_are_alike_take_the_quick_way(described):
     shape = described["in_shape"]
     rows = np.arange(3.0 * math.prod(shape)).reshape(3, *shape).tolist()
-    assert JSONRows(described, most=100)._quick(rows) is not None
+    assert JSONRows(described, max_rows=100)._fast_path(rows) is not None

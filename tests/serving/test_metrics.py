@@ -8,13 +8,13 @@ def samples(text: str) -> dict[str, float]:
 
 def test_what_is_counted_is_shown():
     counters = Counters(processes=2)
-    counters.predicted(200, rows=3, seconds=0.002)
-    counters.answered("/health", 200)
-    counters.be(1)
-    counters.predicted(200, rows=4, seconds=0.0025)
-    counters.predicted(422, rows=0, seconds=99.0)
-    counters.answered("/a/path/nobody/knows", 404)
-    counters.answered("/another", 418)
+    counters.count_prediction(200, rows=3, seconds=0.002)
+    counters.count_response("/health", 200)
+    counters.bind_worker(1)
+    counters.count_prediction(200, rows=4, seconds=0.0025)
+    counters.count_prediction(422, rows=0, seconds=99.0)
+    counters.count_response("/a/path/nobody/knows", 404)
+    counters.count_response("/another", 418)
     found = samples(counters.text())
     assert found['serving_requests_total{path="/predict",status="200"}'] == 2
     assert found['serving_requests_total{path="/predict",status="422"}'] == 1
