@@ -121,7 +121,7 @@ def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, 
     [
         ("--model.net CNN", "CNN: rows must be images"),
         ("--model.net RNN", "RNN: rows must be sequences"),
-        ("--data DigitsDataModule", "give --model Classification"),
+        ("--data DigitsDataModule", "use --model Classification"),
         ("--trainer.precision bf16-true", "give bf16-mixed"),
         ("--model Classification", "--data.task classification"),
         ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
