@@ -21,11 +21,8 @@ Flags = list[list[str]]  # each flag with its values
 def make_plan(stages: str | None, args: Sequence[str], trust: Sequence[str] = (), before: Plan | None = None) -> Plan:
     """Make the plan that a command line asks for.
 
-    Args:
-        stages: Names separated by commas; by default those of the experiment's YAML file, or all.
-        args: Flags of scripts/train.py, and of stages as `--STAGE.FLAG`.
-        trust: `--trust` flags.
-        before: Plan of the pipeline to resume; flags of stages are added to its own.
+    `stages` are by default those of the experiment's YAML file, or all. Flags are added to those of the plan `before`,
+    that of the pipeline to resume.
 
     Raises:
         UserError: If a stage or a flag is unknown, a flag belongs to a stage that is left out, a stage has no run to

@@ -48,9 +48,7 @@ def write_record(folder: Path, plan: Plan, results: list[StageResult]) -> None:
 def open_record(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[StageResult]]]:
     """Open the pipeline of a folder, or start a new one, and lock the folder meanwhile.
 
-    Args:
-        folder: Folder of the pipeline; created if it does not exist.
-        plan: What to run; None to continue with the pipeline's own plan.
+    Without a plan, the pipeline continues with its own.
 
     Raises:
         UserError: If stages that have run differ in the new plan, the folder is locked or holds something else, or

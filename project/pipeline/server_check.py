@@ -24,13 +24,7 @@ CHECKED_ROWS, REQUEST_SECONDS, STOP_SECONDS = 256, 2.0, 30.0
 
 
 def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Sequence[str]) -> dict[str, float]:
-    """Start a server, compare its answers with the file's own, count requests, and stop it with SIGTERM.
-
-    Args:
-        path: The ONNX file.
-        flags: Flags of scripts/serve.py.
-        reference: The run whose test rows are sent.
-        trust: `--trust` flags for the run.
+    """Serve an ONNX file, compare the answers to test rows of the run `reference` with the file's own, and stop.
 
     Returns:
         `start_seconds` until the first answer; `requests_per_second` with one row each, sent by one client one after

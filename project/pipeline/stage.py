@@ -57,13 +57,7 @@ class Stage(ABC):
         return {name: value for name, value in vars(found).items() if value is not None}, others
 
     def check(self, config: dict[str, Any], options: Options, flags: Sequence[str]) -> None:
-        """Raise a UserError if the stage could not run with these settings.
-
-        Args:
-            config: Complete settings of the pipeline's experiment.
-            options: Options of the stage, from `parse`.
-            flags: Flags of scripts/train.py for this stage.
-        """
+        """Raise a UserError if the stage could not run on the experiment `config`, with what `parse` has separated."""
         from project.config.flag_errors import refuse_flags
         from project.stages.base import NO_RESUME, parse
 
@@ -92,14 +86,7 @@ class Stage(ABC):
 
 
 def script_parser(stage: Stage, description: str | None, flags: str = "", **kwargs: Any) -> ArgumentParser:
-    """The parser of a stage's script, whose help explains the flags of scripts/train.py that it also takes.
-
-    Args:
-        stage: Whose options the script takes.
-        description: First lines of the help.
-        flags: Examples of flags of scripts/train.py.
-        **kwargs: Further arguments of `argparse.ArgumentParser`.
-    """
+    """Return the parser of a stage's script; `flags` are examples of the flags of scripts/train.py that it takes."""
     epilog = f"All other flags are those of train.py{flags and f' and override those of the run: {flags}'}."
     parser = ArgumentParser(description=description, epilog=epilog, **kwargs)
     stage.add_options(parser)
@@ -112,13 +99,7 @@ def as_flags(options: Options) -> list[str]:
 
 
 def fit(pipeline: Pipeline, result: StageResult, begin: Callable[[Path], object]) -> None:
-    """Train in the stage's own folder, or resume what an interrupted pipeline left there.
-
-    Args:
-        pipeline: The pipeline.
-        result: Of the stage; its model and its test metric are filled in.
-        begin: Trains in a folder that does not exist yet.
-    """
+    """Train in the stage's own folder with `begin`, or resume what an interrupted pipeline left there."""
     from project.training.train import train
 
     result.model = result.name

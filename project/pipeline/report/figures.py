@@ -18,15 +18,7 @@ STAND_INS = {name: f"#0123{number:02x}" for number, name in enumerate(THEME)}
 
 
 class Point(NamedTuple):
-    """A model in a figure.
-
-    Attributes:
-        label: Number of its stage.
-        x: Its cost.
-        y: Its quality.
-        low: Lower end of the interval of y.
-        high: Upper end of the interval of y.
-    """
+    """A model in a figure: the number of its stage, its cost x, its quality y, and the interval of y."""
 
     label: str
     x: float
@@ -36,14 +28,7 @@ class Point(NamedTuple):
 
 
 def trade_off(points: Sequence[Point], x_title: str, y_title: str, rises: bool) -> str:
-    """Draw quality against cost on a logarithmic scale, with intervals and the Pareto front.
-
-    Args:
-        points: One per model.
-        x_title: Name of the cost.
-        y_title: Name of the quality.
-        rises: Whether a higher quality is better.
-    """
+    """Draw quality (which is better if it rises) against cost on a logarithmic scale, with the Pareto front."""
     figure, axes = _axes(x_title, y_title)
     front = pareto_front(points, rises)
     axes.step(
@@ -68,13 +53,7 @@ def pareto_front(points: Sequence[Point], rises: bool) -> list[Point]:
 
 
 def curves_figure(curves: dict[str, list[float]], x_title: str, y_title: str) -> str:
-    """Draw values by epoch, on a logarithmic scale if all are positive.
-
-    Args:
-        curves: Values by label.
-        x_title: Title of the epochs.
-        y_title: Title of the values.
-    """
+    """Draw values by epoch for each stage's number, on a logarithmic scale if all are positive."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _axes(x_title, y_title)

@@ -10,12 +10,7 @@ from project.pipeline.report.table import cell, format_metric, headings, summary
 
 
 def page(report: dict[str, Any], curves: dict[str, list[float]]) -> str:
-    """Return the whole page.
-
-    Args:
-        report: The contents of report.json.
-        curves: Validation loss after each epoch, by run.
-    """
+    """Return the page for the contents of report.json and the validation losses of each run."""
     title = f"Life cycle: {escape(report['title'])}"
     body = [
         f"<h1>{title}</h1><p>{escape(summary_line(report))}</p>",

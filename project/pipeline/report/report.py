@@ -17,13 +17,7 @@ JSON, MARKDOWN, PAGE = "report.json", "report.md", "report.html"
 
 
 def write_report(pipeline: Pipeline, evaluation: StageResult, started: float) -> None:
-    """Measure every model of a pipeline, and write its report.
-
-    Args:
-        pipeline: With the results of all other stages.
-        evaluation: Result of the stage that writes the report.
-        started: When that stage started, by `time.perf_counter`.
-    """
+    """Measure every model, and write the report; `evaluation` is the stage that does so since `started`."""
     task, last = read_task(pipeline), pipeline.last()
     measured = measure(pipeline, task)
     evaluation.seconds = time.perf_counter() - started
