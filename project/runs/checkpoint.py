@@ -67,7 +67,7 @@ def _is_complete(path: Path, checkpoint: Any) -> bool:
         return False
     config = read_yaml(str(checkpoint.get(CONFIG_KEY)), f"{path}: its configuration")
     data, state = checkpoint.get(DATA_KEY), checkpoint.get("state_dict")
-    if not all(isinstance(part, dict) for part in (config, data, state)):
+    if not (isinstance(config, dict) and isinstance(data, dict) and isinstance(state, dict)):
         return False
     classes, trainer = [config.get("model"), config.get("data")], config.get("trainer")
     return (

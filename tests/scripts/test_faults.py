@@ -120,10 +120,10 @@ def test_a_run_cannot_be_resumed_with_changed_features(folder, table, capsys):
     table(rows=100)
     train(TABLE)
     table(rows=100, _5_=",6,")
-    with pytest.raises(UserError, match=r"the data has changed .* its feature_means were \[.*\] and are \[.*\]: train"):
+    with pytest.raises(UserError, match=r"the data has changed .* its feature_means were \[.*\], now \[.*\]; train"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
     table(rows=110)
-    with pytest.raises(UserError, match=r"its row_counts were \[70, 10, 20\] and are \[77, 11, 22\]"):
+    with pytest.raises(UserError, match=r"its row_counts were \[70, 10, 20\], now \[77, 11, 22\]"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
     metrics = train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "data"])
     assert metrics["test/mse"] > 0
