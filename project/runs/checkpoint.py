@@ -65,8 +65,9 @@ def _is_complete(path: Path, checkpoint: Any) -> bool:
     """Whether the project's own parts of a checkpoint are there and have the right types."""
     if not isinstance(checkpoint, dict):
         return False
-    config = read_yaml(str(checkpoint.get(CONFIG_KEY)), f"{path}: its configuration")
-    data, state = checkpoint.get(DATA_KEY), checkpoint.get("state_dict")
+    config: Any = read_yaml(str(checkpoint.get(CONFIG_KEY)), f"{path}: its configuration")
+    data: Any = checkpoint.get(DATA_KEY)
+    state: Any = checkpoint.get("state_dict")
     if not (isinstance(config, dict) and isinstance(data, dict) and isinstance(state, dict)):
         return False
     classes, trainer = [config.get("model"), config.get("data")], config.get("trainer")
