@@ -6,20 +6,14 @@ from project.nets.net import Net
 
 
 class CNN(Net):
-    """Blocks of convolution, batch norm, ReLU and max pooling, then two linear layers.
+    """Blocks of convolution, batch norm, ReLU and max pooling, then two linear layers, for (channels, height, width).
 
     Each block halves height and width, rounding up, so images may be as small as one pixel.
 
     Args:
-        in_shape: (channels, height, width).
-        out_features: Number of outputs.
         channels: Output channels of each block.
         hidden: Width of the linear layer before the head.
         dropout: Dropout probability before the head.
-
-    Raises:
-        ValueError: If rows are not images, or a size is below 1; in training, for a batch of one row whose feature map
-            has one pixel.
     """
 
     def __init__(
@@ -42,18 +36,12 @@ class CNN(Net):
                 f"CNN: channels {channels} and hidden {hidden} must be 1 or more, dropout {dropout} in [0, 1)"
             )
         depth, height, width = in_shape
-        blocks: list[nn.Module] = []
-        self.one_pixel = False
+        self.blocks, self.one_pixel = nn.Sequential(), False
         for out_channels in channels:
-            blocks += [
-                nn.Conv2d(depth, out_channels, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(out_channels),
-                nn.ReLU(),
-                nn.MaxPool2d(2, ceil_mode=True),
-            ]
+            convolution = nn.Conv2d(depth, out_channels, kernel_size=3, padding=1, bias=False)
+            self.blocks.extend([convolution, nn.BatchNorm2d(out_channels), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)])
             self.one_pixel = height * width == 1  # at the last batch norm
             depth, height, width = out_channels, (height + 1) // 2, (width + 1) // 2
-        self.blocks = nn.Sequential(*blocks)
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(depth * height * width, hidden), nn.ReLU(), nn.Dropout(dropout)
         )
@@ -65,6 +53,5 @@ class CNN(Net):
             raise ValueError(
                 "CNN: batch norm cannot train on a batch of one row of one pixel; change --data.batch_size"
             )
-        x = self.blocks(x)  # (B, channels[-1], height / 2^blocks, width / 2^blocks)
-        x = self.layers(x)  # (B, hidden)
+        x = self.layers(self.blocks(x))  # (B, channels[-1], height / 2^blocks, width / 2^blocks) -> (B, hidden)
         return self.head(x)  # (B, out)

@@ -28,8 +28,6 @@ class Ensemble(Net):
     Ensembles" (2017).
 
     Args:
-        in_shape: Shape of one row of x.
-        out_features: Number of outputs.
         nets: The members.
         copies: Number of copies of each.
         standardized: Whether each member has its own standardisation, as members from separate runs do.
@@ -38,9 +36,6 @@ class Ensemble(Net):
     Attributes:
         count: Number of members.
         classifies: Whether outputs are logits, so that probabilities are averaged; set by the model.
-
-    Raises:
-        ValueError: If there are no members.
     """
 
     def __init__(
@@ -62,8 +57,8 @@ class Ensemble(Net):
             with torch.random.fork_rng():
                 torch.manual_seed(torch.initial_seed() + len(members))
                 member = net(in_shape, out_features)
-            shape = column_shape(self.in_shape)
-            members.append(Standardized(member, shape, (out_features,)) if standardized else member)
+            shapes = column_shape(self.in_shape), (out_features,)
+            members.append(Standardized(member, *shapes) if standardized else member)
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
         weights = sum(parameter.numel() for parameter in members[0].parameters())
         # Recurrences cannot be batched, and batching attention and convolutions gains nothing.

@@ -12,10 +12,6 @@ class Linear(Net):
 
     Weights start at zero. The problem is convex, so no symmetry has to be broken, and weights that the rows do not
     determine (of a constant feature, or of the difference between collinear ones) stay at zero.
-
-    Args:
-        in_shape: Shape of one row; flattened.
-        out_features: Number of outputs.
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:

@@ -21,14 +21,9 @@ class LoRA(Net):
     Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021).
 
     Args:
-        in_shape: Shape of one row of x.
-        out_features: Number of outputs.
         net: The net to adapt.
         rank: Rows of A and columns of B.
         alpha: Scale of the adapters, relative to rank.
-
-    Raises:
-        ValueError: If rank is below 1, or the net has no layer to adapt.
     """
 
     def __init__(
@@ -52,8 +47,7 @@ class LoRA(Net):
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
         for name in self.adapted:
             height, width = self.net.get_parameter(name).flatten(1).shape
-            bound = width**-0.5
-            self.down[as_key(name)] = nn.Parameter(torch.empty(rank, width).uniform_(-bound, bound))
+            self.down[as_key(name)] = nn.Parameter(torch.empty(rank, width).uniform_(-(width**-0.5), width**-0.5))
             self.up[as_key(name)] = nn.Parameter(torch.zeros(height, rank))
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(within(name, self.net.head_names()))

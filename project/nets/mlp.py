@@ -11,17 +11,12 @@ Activation = Literal["ReLU", "GELU", "SiLU", "Tanh"]
 
 
 class MLP(Net):
-    """Linear layers with activations between them.
+    """Linear layers with activations between them, over all features of a row.
 
     Args:
-        in_shape: Shape of one row; flattened.
-        out_features: Number of outputs.
         hidden: Width of each hidden layer.
         activation: Name of a class in `torch.nn`.
         dropout: Dropout probability after each hidden layer.
-
-    Raises:
-        ValueError: If a width is below 1, or dropout is not in [0, 1).
     """
 
     def __init__(
@@ -36,10 +31,9 @@ class MLP(Net):
         hidden = [64, 64] if hidden is None else hidden
         if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
             raise ValueError(f"MLP: hidden {hidden} must be 1 or more, dropout {dropout} in [0, 1)")
-        layers: list[nn.Module] = [nn.Flatten()]
+        self.layers = nn.Sequential(nn.Flatten())
         for width, next_width in zip([prod(in_shape), *hidden[:-1]], hidden, strict=False):
-            layers += [nn.Linear(width, next_width), getattr(nn, activation)(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers)
+            self.layers.extend([nn.Linear(width, next_width), getattr(nn, activation)(), nn.Dropout(dropout)])
         self.head = nn.Linear(hidden[-1] if hidden else prod(in_shape), out_features)
 
     def forward(self, x: Tensor) -> Tensor:

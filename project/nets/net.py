@@ -13,6 +13,9 @@ class Net(nn.Module):
     Args:
         in_shape: Shape of one row of x: (features,), (time, channels) or (channels, height, width).
         out_features: Number of outputs.
+
+    Raises:
+        ValueError: From subclasses, if they cannot be built for the shape, or with their other arguments.
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
@@ -28,7 +31,7 @@ class Net(nn.Module):
 
         By default `head`, or the last module with parameters if there is no `head`.
         """
-        children = [name for name, child in self.named_children() if any(True for _ in child.parameters())]
+        children = [name for name, child in self.named_children() if [*child.parameters()]]
         return ["head"] if "head" in children else children[-1:]
 
     def backbone_names(self) -> list[list[str]]:
@@ -55,15 +58,7 @@ def as_key(name: str) -> str:
 
 
 class SequenceNet(Net):
-    """Base class of networks for sequences (time, channels) of any length, including lengths not seen in training.
-
-    Args:
-        in_shape: (time, channels).
-        out_features: Number of outputs.
-
-    Raises:
-        ValueError: If rows are not sequences.
-    """
+    """Base class of networks for sequences (time, channels) of any length, including lengths not seen in training."""
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         if len(in_shape) != 2:

@@ -10,20 +10,13 @@ from project.nets.net import Net
 from project.nets.transformer import Attention
 from project.nets.widths import PLAIN_CONVOLUTIONS, Slice, Width, widths
 
-CHECKED_ROWS = 3
-
 
 class Pruned(Net):
     """Build a net with fewer units than its arguments say; the result is an instance of the net's own class.
 
     Args:
-        in_shape: Shape of one row of x.
-        out_features: Number of outputs.
         net: The net with all units.
         units: Number of units to keep, by name of the layer that computes them.
-
-    Raises:
-        ValueError: If the net has no such layer, or fewer units.
     """
 
     def __new__(  # type: ignore[misc]
@@ -41,21 +34,16 @@ class Pruned(Net):
 
 def removable(net: Net) -> dict[str, Width]:
     """Return the sizes that may change: removing a unit has the same effect as ignoring its output."""
-    x = torch.randn(CHECKED_ROWS, *net.in_shape, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(3, *net.in_shape, generator=torch.Generator().manual_seed(0))
     return {name: width for name, width in widths(net).items() if width.units > 1 and _is_free(net, name, x)}
 
 
 def narrow(net: Net, counts: Mapping[str, int]) -> None:
     """Remove the least important units: those whose weights, in all layers that use them, have the smallest norm.
 
+    `counts` are the numbers of units to keep, by name of the layer that computes them; the net is changed in place.
+
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning" (2023), its norm over groups.
-
-    Args:
-        net: Changed in place.
-        counts: Number of units to keep, by name of the layer that computes them.
-
-    Raises:
-        ValueError: If the net has no such layer, or fewer units.
     """
     for name, count in counts.items():
         known = widths(net)  # with the current sizes
@@ -83,7 +71,6 @@ def remove(net: Net, width: Width, units: list[Tensor]) -> None:
 
 
 def _update_sizes(module: nn.Module) -> None:
-    """Set a module's size attributes to the sizes of its weights."""
     if isinstance(module, Attention):  # first, while its layers still have the old sizes
         module.heads = len(module.query.weight) * module.heads // module.query.out_features
     elif isinstance(module, nn.Linear):

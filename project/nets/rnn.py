@@ -12,16 +12,11 @@ class RNN(SequenceNet):
     """Recurrent layers over a sequence of any length, and a linear layer over the last hidden state.
 
     Args:
-        in_shape: (time, channels).
-        out_features: Number of outputs.
         cell: Type of recurrent layer.
         hidden: Width of the hidden state.
         layers: Number of recurrent layers.
         bidirectional: Whether a second recurrence reads the sequence backwards.
         dropout: Dropout probability between layers.
-
-    Raises:
-        ValueError: If rows are not sequences, or a size is below 1.
     """
 
     def __init__(

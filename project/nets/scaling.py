@@ -7,20 +7,12 @@ from project.nets.net import Net
 
 
 def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of statistics that broadcasts over rows.
-
-    A table (d,) has statistics per column, a series (time, channels) and an image (channels, height, width) per
-    channel.
-    """
+    """Return the shape of statistics that broadcasts over rows: per column of a table, per channel otherwise."""
     return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
 
 
 class Standardize(nn.Module):
-    """(x - mean) / std, with both in buffers; the identity until `fill` is called.
-
-    Args:
-        shape: Shape of the statistics; broadcasts over rows of x.
-    """
+    """(x - mean) / std, with both in buffers of a shape that broadcasts; the identity until `fill` is called."""
 
     mean: Tensor
     std: Tensor
@@ -36,12 +28,7 @@ class Standardize(nn.Module):
         self.std.copy_(std)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """Convert original units to standard units.
-
-        Args:
-            x: Shape (B, *row_shape).
-            overwrite: Whether to reuse the memory of x for the result; allocation dominates the cost for large batches.
-        """
+        """Convert (B, *row_shape) to standard units; `overwrite` saves the memory and most of the time for large x."""
         return (x.sub_(self.mean) if overwrite else x - self.mean).div_(self.std)
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -50,12 +37,7 @@ class Standardize(nn.Module):
 
 
 class Standardized(nn.Module):
-    """A net between two standardisations.
-
-    Args:
-        net: The net, which computes in standard units.
-        feature_shape: Shape of the statistics of x.
-        target_shape: Shape of the statistics of y; `()` leaves the outputs unscaled.
+    """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
 
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.

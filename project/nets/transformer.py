@@ -5,6 +5,8 @@ Normalization in the Transformer Architecture" (2020).
 """
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,7 @@ from project.nets.net import SequenceNet
 
 
 class Attention(nn.Module):
-    """Multi-head attention with PyTorch's fused kernel.
-
-    Args:
-        width: Width of tokens.
-        heads: Number of heads; divides width.
-        causal: Whether a token attends only to itself and earlier tokens.
-    """
+    """Multi-head attention with PyTorch's fused kernel; if causal, a token attends only to itself and earlier ones."""
 
     def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
@@ -38,15 +34,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention to a memory (in a decoder) and a feed-forward net, each with norm and skip.
-
-    Args:
-        width: Width of tokens.
-        heads: Number of attention heads.
-        causal: Whether a token attends only to itself and earlier tokens.
-        dropout: Dropout probability after each of them.
-        decoder: Whether to attend to a memory.
-    """
+    """Self-attention, cross-attention to a memory (in a decoder) and a feed-forward net, each with norm and skip."""
 
     def __init__(self, width: int, heads: int, causal: bool, dropout: float, decoder: bool = False) -> None:
         super().__init__()
@@ -80,17 +68,12 @@ class Transformer(SequenceNet):
     """Encoder for sequences of any length, and a linear layer for the outputs.
 
     Args:
-        in_shape: (time, channels).
-        out_features: Number of outputs.
         width: Width of tokens.
         heads: Attention heads; divides width.
         layers: Number of blocks.
         causal: Whether a token attends only to itself and earlier tokens; outputs are computed from the last token if
             so, otherwise from the mean over all tokens.
         dropout: Dropout probability.
-
-    Raises:
-        ValueError: If rows are not sequences, or heads does not divide width.
     """
 
     def __init__(
@@ -111,7 +94,8 @@ class Transformer(SequenceNet):
             )
         self.causal = causal
         self.embedding = nn.Linear(in_shape[1], width)
-        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(layers))
+        self.block = partial(Block, width, heads, dropout=dropout)
+        self.blocks = nn.ModuleList(self.block(causal=causal) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, out_features)
 
@@ -133,28 +117,15 @@ class EncoderDecoder(Transformer):
     """Encoder and decoder, with one decoder token per output: forecasts several steps at once.
 
     Args:
-        in_shape: (time, channels).
-        out_features: Number of outputs: steps ahead, one token each.
-        width: Width of tokens.
-        heads: Attention heads; divides width.
-        layers: Number of blocks of the encoder, and of the decoder.
         causal: Whether an encoder token attends only to itself and earlier tokens.
-        dropout: Dropout probability.
+        **options: Arguments of `Transformer`; the decoder has as many blocks as the encoder.
     """
 
-    def __init__(
-        self,
-        in_shape: tuple[int, ...],
-        out_features: int,
-        width: int = 32,
-        heads: int = 4,
-        layers: int = 2,
-        causal: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(in_shape, out_features, width, heads, layers, causal, dropout)
+    def __init__(self, in_shape: tuple[int, ...], out_features: int, *, causal: bool = False, **options: Any) -> None:
+        super().__init__(in_shape, out_features, causal=causal, **options)
+        width = self.embedding.out_features
         self.queries = nn.Parameter(0.02 * torch.randn(out_features, width))
-        self.decoder = nn.ModuleList(Block(width, heads, False, dropout, decoder=True) for _ in range(layers))
+        self.decoder = nn.ModuleList(self.block(causal=False, decoder=True) for _ in self.blocks)
         self.out_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1)
 

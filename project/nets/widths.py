@@ -20,31 +20,19 @@ RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Slice(NamedTuple):
-    """Position of units in a tensor.
-
-    Attributes:
-        module: Module that owns the tensor.
-        name: Name of the tensor in the module.
-        dim: Dimension along which units are counted.
-        indices: Indices along it, (units, indices per unit).
-    """
+    """Position of units in the tensor `name` of a module."""
 
     module: nn.Module
     name: str
-    dim: int
-    indices: Tensor
+    dim: int  # along which units are counted
+    indices: Tensor  # along this dimension, (units, indices per unit)
 
 
 class Width(NamedTuple):
-    """A size of a net.
-
-    Attributes:
-        units: Number of units.
-        groups: Their positions. A recurrence has a group for each layer and direction, all of the same size.
-    """
+    """A size of a net: the number of units, and their positions."""
 
     units: int
-    groups: list[list[Slice]]
+    groups: list[list[Slice]]  # one; in a recurrence, one for each layer and direction, all of the same size
 
 
 def widths(net: Net) -> dict[str, Width]:
