@@ -122,9 +122,9 @@ def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, 
         ("--model.net CNN", "CNN: rows must be images"),
         ("--model.net RNN", "RNN: rows must be sequences"),
         ("--data DigitsDataModule", "use --model Classification"),
-        ("--trainer.precision bf16-true", "give bf16-mixed"),
+        ("--trainer.precision bf16-true", "use bf16-mixed"),
         ("--model Classification", "--data.task classification"),
-        ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "heads divide width"),
+        ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "width a multiple of heads"),
     ],
 )
 def test_a_net_that_does_not_fit_the_data_is_refused_before_training(folder, args, message):
