@@ -54,10 +54,9 @@ def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], 
     config["trainer"]["max_epochs"] = 1  # unset in a run of imported weights
     config["trainer"]["profiler"] = None  # it would write to a path of the checkpoint's choice
     cli = ExperimentCLI(args, config=config)
-    found = {name: getattr(cli.datamodule, name, None) for name in ("feature_names", "target_names", "class_names")}
-    found["feature_names"] = row_names(found["feature_names"] or [], len(recorded["feature_names"]))
-    for name, value in found.items():
-        if value != recorded[name]:
+    for name in ("feature_names", "target_names", "class_names"):
+        value = getattr(cli.datamodule, name, None)
+        if (row_names(value or [], len(recorded[name])) if name == "feature_names" else value) != recorded[name]:
             raise UserError(f"the data's {name} are {value}, but {reference} was trained on {recorded[name]}")
     return cli
 

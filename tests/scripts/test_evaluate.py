@@ -27,7 +27,7 @@ def test_flags_select_other_data(default_run):
 
 
 def test_other_columns_or_another_network_are_refused(default_run):
-    with pytest.raises(UserError, match=r"feature_names are not those .*'x'"):
+    with pytest.raises(UserError, match=r"the data's feature_names are .*, but .* was trained on .*'x'"):
         evaluate(str(default_run[0]), ["--data.features", "2"])
     for flag in ("--model.net=MLP", "--optimizer.lr=3", "--weights.path=last", "--ckpt_path=last"):
         with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: cannot change a trained model; remove it"):
