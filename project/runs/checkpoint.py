@@ -70,9 +70,9 @@ def _is_complete(path: Path, checkpoint: Any) -> bool:
     state: Any = checkpoint.get("state_dict")
     if not (isinstance(config, dict) and isinstance(data, dict) and isinstance(state, dict)):
         return False
-    classes, trainer = [config.get("model"), config.get("data")], config.get("trainer")
+    classes: list[Any] = [config.get("model"), config.get("data")]
     return (
-        all(isinstance(part, dict) for part in (*classes, trainer))
+        all(isinstance(part, dict) for part in (*classes, config.get("trainer")))
         and all(isinstance(part.get("class_path"), str) for part in classes)
         and all(isinstance(part.get("init_args", {}), dict) for part in classes)
         and set(DATA_ATTRIBUTES) <= data.keys()
