@@ -2,14 +2,14 @@
 
 import copy
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from project.callbacks.pruning import require_prunable
 from project.callbacks.run_folder import RunFolder
@@ -17,7 +17,7 @@ from project.config.flag_errors import refuse_flags
 from project.config.trust import with_trust
 from project.inference.compare import LATENCY_ROWS, NOTICEABLE, latencies
 from project.inference.evaluate import evaluate
-from project.inference.module import predict_fn
+from project.inference.predictor import predict_fn
 from project.models.supervised import Supervised
 from project.nets.scaling import Standardized
 from project.runs.checkpoint import load_run
@@ -131,16 +131,12 @@ def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     """Return size, and milliseconds per batch on one CPU thread, of a net before and after pruning."""
     nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # a copy is never compiled
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
-    functions = [predict_fn(_as_tuple(net.eval()), ["outputs"]) for net in nets.values()]
+    functions = [predict_fn(net.eval(), ["outputs"]) for net in nets.values()]
     for rows in LATENCY_ROWS:
         x = torch.randn(rows, *before.net.in_shape).numpy()
         times = latencies(functions, [x] * len(nets))
         found |= {f"{name}/milliseconds_{rows}": time for name, time in zip(nets, times, strict=True)}
     return found
-
-
-def _as_tuple(net: nn.Module) -> Callable[[Tensor], tuple[Tensor]]:
-    return lambda x: (net(x),)
 
 
 def sizes(net: nn.Module) -> dict[str, float]:
