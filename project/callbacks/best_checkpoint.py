@@ -16,9 +16,6 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning drops the best score when a run is resumed at another path, and then overwrites the best checkpoint with
     any other. This callback keeps the score as long as the file is in the run's folder.
-
-    Args:
-        monitor: Name of the logged metric to minimise.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -40,7 +37,6 @@ class BestCheckpoint(ModelCheckpoint):
         except UserError as error:
             rank_zero_warn(f"skipped: {error}")
             return
-        score = state_dict["best_model_score"]
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": str(best), "last_model_path": ""}
-        moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): score}}
+        moved |= {"kth_best_model_path": str(best), "best_k_models": {str(best): state_dict["best_model_score"]}}
         super().load_state_dict(state_dict | moved)

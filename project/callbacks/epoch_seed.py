@@ -8,9 +8,6 @@ class EpochSeed(Callback):
     """Seed torch at the start of each training epoch with a function of (seed, epoch, rank) alone.
 
     Lightning does not restore random states: without this, dropout in a resumed run differs from the uninterrupted run.
-
-    Args:
-        seed: Seed of the run.
     """
 
     def __init__(self, seed: int) -> None:

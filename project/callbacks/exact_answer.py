@@ -16,11 +16,8 @@ class ExactAnswer(Callback):
 
     Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
     `gap/train_mse`: the training MSE of the current weights divided by the minimum of any linear model, minus 1. The
-    gap is left out where the minimum is no larger than the rounding error of float32.
-
-    Attributes:
-        equation: The equation learned by the end of the last epoch.
-        gap: `gap/train_mse` at the end of the last epoch; None without an exact solution.
+    gap is left out where the minimum is no larger than the rounding error of float32. The attributes `equation` and
+    `gap` keep the values of the last epoch.
     """
 
     def __init__(self) -> None:

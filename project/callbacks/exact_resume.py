@@ -18,11 +18,7 @@ KEY = "exact_resume"
 
 
 class ExactResume(Callback):
-    """Save in every checkpoint what Lightning leaves out, and restore it when a run is resumed.
-
-    Args:
-        optimizer_changes: Arguments of the optimizer that replace those of the checkpoint.
-    """
+    """Save in every checkpoint what Lightning leaves out, and restore it; then change arguments of the optimizer."""
 
     allows_grouped_steps = True
 
@@ -32,15 +28,13 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random states of each process and the metrics; set the progress of the loops to finished steps."""
-        metrics = {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
-        device = trainer.strategy.root_device
         loops = checkpoint["loops"]["fit_loop"]
         epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         within_epoch = epochs["current"]["started"] > epochs["current"]["processed"]
-        states = gather(random_states(device))
+        states = gather(random_states(trainer.strategy.root_device))
         checkpoint[KEY] = {
             "random_states": states if within_epoch else [],
-            "metrics": metrics,
+            "metrics": {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()},
             "accumulate_grad_batches": trainer.accumulate_grad_batches if within_epoch else None,
         }
         for counts in (epochs["total"], epochs["current"]):
@@ -61,9 +55,8 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the metrics of the last validation, by which checkpoints are chosen, and change the optimizer."""
         self._restore_metrics(trainer)
-        for name, value in self.optimizer_changes.items():
-            for group in trainer.optimizers[0].param_groups:
-                group[name] = value
+        for group in trainer.optimizers[0].param_groups if self.optimizer_changes else ():
+            group.update(self.optimizer_changes)
         if "lr" in self.optimizer_changes:
             set_learning_rate(trainer, self.optimizer_changes["lr"])
 

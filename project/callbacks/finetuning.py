@@ -31,9 +31,6 @@ class Finetuning(BaseFinetuning):
 
     Attributes:
         reinitialized: Names of the parts with new weights, which are always trained; the command line sets it.
-
-    Raises:
-        UserError: If layers are to be unfrozen but none is frozen.
     """
 
     def __init__(
@@ -81,10 +78,8 @@ class Finetuning(BaseFinetuning):
             trainer.strategy.model = trainer.strategy.lightning_module
             trainer.strategy.configure_ddp()
         for module in pl_module.modules() if self.frozen else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not all(
-                parameter.requires_grad for parameter in module.parameters()
-            ):
-                module.eval()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(module.training and all(parameter.requires_grad for parameter in module.parameters()))
 
     def finetune_function(self, pl_module: LightningModule, epoch: int, optimizer: Optimizer) -> None:
         """Unfreeze layers. The optimizer has all parameters from the start, so that schedulers apply to all of them."""
@@ -94,34 +89,21 @@ class Finetuning(BaseFinetuning):
 
 
 def frozen_names(net: Net, wanted: list[str]) -> list[str]:
-    """Return the names of the modules and parameters to freeze, with `backbone` replaced by what belongs to it.
-
-    Raises:
-        UserError: If the net has no module or parameter of a name.
-    """
+    """Return the names of the modules and parameters to freeze, with `backbone` replaced by what belongs to it."""
     known = [name for name, _ in (*net.named_modules(), *net.named_parameters()) if name]
     for name in wanted:
         if name != BACKBONE and name not in known:
-            parts = ", ".join(name for name, child in net.named_children() if any(True for _ in child.parameters()))
-            raise UserError(
-                f"--finetuning.freeze: {type(net).__name__} has no part {name!r}; use one of {BACKBONE}, {parts}"
-            )
+            parts = ", ".join([BACKBONE, *(name for name, child in net.named_children() if [*child.parameters()])])
+            raise UserError(f"--finetuning.freeze: {type(net).__name__} has no part {name!r}; use one of {parts}")
     backbone = [name for layer in net.backbone_names() for name in layer]
     return [name for part in wanted for name in (backbone if part == BACKBONE else [part])]
 
 
 def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's parameter groups, one per layer, each with a lower learning rate than the layer above it.
-
-    Args:
-        model: The model whose net is trained.
-        rate: Learning rate of the head.
-        decay: Factor on the learning rate from each layer to the one below it.
-    """
+    """Return parameter groups for the optimizer, one per layer: the head's learning rate is `rate`, then it decays."""
     net = model.net.net
     parameters = dict(net.named_parameters())
-    head = [name for name in parameters if within(name, net.head_names())]
-    layers = [head, *reversed(net.backbone_names())]
+    layers = [[name for name in parameters if within(name, net.head_names())], *reversed(net.backbone_names())]
     return [
         {"params": [parameters[name] for name in layer], "lr": rate * decay**depth, "lr_factor": decay**depth}
         for depth, layer in enumerate(layers)

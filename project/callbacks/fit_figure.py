@@ -42,11 +42,11 @@ class FitFigure(Callback):
         self._log(trainer, pl_module)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not loggers or not trainer.is_global_zero:
-            return
-        if isinstance(pl_module, Supervised) and isinstance(data, RowsDataModule):
+        if loggers and isinstance(pl_module, Supervised) and isinstance(data, RowsDataModule):
             was_training = pl_module.training
             figure = fit_figure(pl_module.eval(), data, title=f"after {trainer.global_step} steps")
             pl_module.train(was_training)
@@ -74,20 +74,12 @@ def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
 
 def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     x, y = (part[:MAX_POINTS] for part in (data.splits.train.x, data.splits.train.y))
-    axes.scatter(
-        x.numpy(), y.numpy(), s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows"
-    )
+    axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
     lowest, highest = x.aminmax()
     grid = lowest + (highest - lowest) * torch.linspace(0, 1, 200)[:, None]  # (200, 1)
-    axes.plot(
-        grid.numpy(),
-        data.least_squares.predict(grid).numpy(),
-        color="tab:green",
-        lw=5,
-        alpha=0.5,
-        label="exact least squares",
-    )
-    axes.plot(grid.numpy(), model(grid.to(model.device)).cpu().numpy(), color="tab:orange", lw=1.8, label="learned")
+    exact = data.least_squares.predict(grid)
+    axes.plot(grid, exact, color="tab:green", lw=5, alpha=0.5, label="exact least squares")
+    axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
     axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
     axes.legend(frameon=False)
 
@@ -96,7 +88,7 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
     x, y = (part[:MAX_POINTS] for part in (data.splits.val.x, data.splits.val.y))
     outputs = model(x.to(model.device)).cpu()
     for column, name in enumerate(data.target_names[:8]):
-        axes.scatter(y[:, column].numpy(), outputs[:, column].numpy(), s=12, alpha=0.6, label=name)
+        axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
     corners = [min(y.min(), outputs.min()).item(), max(y.max(), outputs.max()).item()]
     axes.plot(corners, corners, color="tab:gray", lw=1, label="equal")
     axes.set(xlabel="actual (validation rows)", ylabel="predicted")
@@ -106,12 +98,12 @@ def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> No
 def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     x, y = (part[:MAX_STEPS] for part in (data.splits.val.x, data.splits.val.y))
     outputs, horizon = model(x.to(model.device)).cpu(), y.shape[1]
-    axes.plot(y[:, 0].numpy(), color="tab:gray", lw=1.5, label="actual")
+    axes.plot(y[:, 0], color="tab:gray", lw=1.5, label="actual")
     if horizon == 1:
-        axes.plot(outputs[:, 0].numpy(), color="tab:orange", lw=1.2, label="forecast, one step ahead")
+        axes.plot(outputs[:, 0], color="tab:orange", lw=1.2, label="forecast, one step ahead")
     for start in range(0, len(y) - horizon + 1, 2 * horizon) if horizon > 1 else ():
         label = f"forecasts of {horizon} steps" if start == 0 else None
-        axes.plot(range(start, start + horizon), outputs[start].numpy(), color="tab:orange", lw=2, label=label)
+        axes.plot(range(start, start + horizon), outputs[start], color="tab:orange", lw=2, label=label)
     axes.set(xlabel="time step (of the validation rows)", ylabel=data.target_names[0].split("+")[0])
     axes.legend(frameon=False, loc="upper right")
 

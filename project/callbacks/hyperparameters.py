@@ -10,11 +10,7 @@ from project.config.yaml import SECTIONS, flatten
 
 
 class Hyperparameters(Callback):
-    """Log the configuration of a run.
-
-    Args:
-        config: The nested configuration. Everything is logged except the Trainer's section and those of a single fit.
-    """
+    """Log the configuration of a run, except the Trainer's section and those of a single fit."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.values = flatten({section: config.get(section) for section in SECTIONS})

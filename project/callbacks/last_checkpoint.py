@@ -25,15 +25,12 @@ class LastCheckpoint(Callback):
     before validation, metrics and schedulers have finished. The previous file is kept as `previous.ckpt`.
 
     A signal, a time limit and a step limit within an epoch end training by raising `Stopped`.
-
-    Attributes:
-        folder: Folder of the files; None saves nothing.
     """
 
     allows_grouped_steps = True  # a limit of steps turns grouping off by itself
 
     def __init__(self) -> None:
-        self.folder: Path | None = None
+        self.folder: Path | None = None  # set by RunFolder; None saves nothing
         self.listener = SignalListener()
         self._saved_step, self._saved_at = -1, 0.0
         self._stop_after_validation = False
@@ -47,8 +44,7 @@ class LastCheckpoint(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state at the end of the previous epoch."""
-        if trainer.global_step > self._saved_step:
-            self.save(trainer)
+        self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop if a signal or a time limit asks for it; save if the last checkpoint is too old."""
@@ -56,11 +52,13 @@ class LastCheckpoint(Callback):
             return  # checkpoints do not contain accumulated gradients
         signum, due = self.listener.received, int(time.monotonic() - self._saved_at > SAVE_SECONDS)
         over = int(any(_time_is_up(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
-        if trainer.world_size > 1:
-            signum, over, due = max_over_processes(trainer, signum, over, due)
+        if trainer.world_size > 1:  # all processes do what one of them has to
+            flags = torch.tensor([signum, over, due], device=trainer.strategy.root_device)
+            dist.all_reduce(flags, dist.ReduceOp.MAX)
+            signum, over, due = flags.tolist()
         if signum or over:
             self.stop(trainer, signum)
-        if due and trainer.global_step > self._saved_step:
+        if due:
             self.save(trainer)
 
     def on_train_batch_end(
@@ -84,8 +82,7 @@ class LastCheckpoint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final state."""
         self.listener.stop()
-        if trainer.global_step > self._saved_step:
-            self.save(trainer)
+        self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop listening for signals."""
@@ -93,16 +90,14 @@ class LastCheckpoint(Callback):
 
     def stop(self, trainer: Trainer, signum: int) -> None:
         """Save, and end training by raising `Stopped`."""
-        if trainer.global_step > self._saved_step:
-            self.save(trainer)
-        trainer.fit_loop.epoch_loop._batches_that_stepped = (
-            trainer.global_step
-        )  # the step at which test metrics are logged
+        self.save(trainer)
+        # The step at which test metrics are logged.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         raise Stopped(signum)
 
     def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt`, and keep the previous one as `previous.ckpt`."""
-        if self.folder is None:
+        """Write `last.ckpt` unless it is of this step, and keep the previous one as `previous.ckpt`."""
+        if self.folder is None or trainer.global_step <= self._saved_step:
             return
         for logger in trainer.loggers:  # after a kill, the curves must reach as far as the checkpoint
             getattr(getattr(logger, "experiment", None), "flush", logger.save)()
@@ -117,13 +112,6 @@ class LastCheckpoint(Callback):
             link.replace(path.with_name(PREVIOUS))
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-
-
-def max_over_processes(trainer: Trainer, *values: int) -> list[int]:
-    """Return the maximum of each value over all processes."""
-    largest = torch.tensor(values, device=trainer.strategy.root_device)
-    dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return largest.tolist()
 
 
 def _time_is_up(callback: Callback) -> bool:

@@ -20,19 +20,12 @@ STANDARDIZATION = ("features.", "targets.")  # optional in a net and in a file
 
 
 class WeightChange(NamedTuple):
-    """How training changed a part of a net.
-
-    Attributes:
-        parameters: Number of parameters.
-        trained: Number of parameters that were trained.
-        change: Largest absolute change of a parameter; NaN for a part that was reinitialised.
-        frozen_change: Largest absolute change of a parameter that was not trained; 0 if all were trained.
-    """
+    """How training changed a part of a net: numbers of parameters, and the largest absolute changes."""
 
     parameters: int
     trained: int
-    change: float
-    frozen_change: float
+    change: float  # NaN for a part that was reinitialised
+    frozen_change: float  # of parameters that were not trained; 0 if all were
 
 
 class Pretrained(Callback):
@@ -47,9 +40,6 @@ class Pretrained(Callback):
             The standardisation of targets belongs to the head, that of features to the input.
         strict: Whether missing and unexpected weights are an error.
         narrow: Whether to remove the least important units of the pretrained net until it has the widths of this one.
-
-    Raises:
-        UserError: If there is no path for the other arguments to apply to.
     """
 
     def __init__(
@@ -59,10 +49,9 @@ class Pretrained(Callback):
         strict: bool = True,
         narrow: bool = False,
     ) -> None:
-        set_flags = {"reinitialize": reinitialize is not None, "strict": not strict, "narrow": narrow}
-        if path is None and any(set_flags.values()):
-            name = next(name for name, is_set in set_flags.items() if is_set)
-            raise UserError(f"--weights.{name}: has no effect without --weights.path; set that, too")
+        for name, is_set in {"reinitialize": reinitialize is not None, "strict": not strict, "narrow": narrow}.items():
+            if is_set and path is None:
+                raise UserError(f"--weights.{name}: has no effect without --weights.path; set that, too")
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
         self._narrow_to: Net | None = None
         self._start: dict[str, Tensor] = {}
@@ -75,11 +64,7 @@ class Pretrained(Callback):
         return [read_weights(path, self._narrow_to) for path in paths]
 
     def choose_parts(self, data: Any) -> None:
-        """Choose which parts to reinitialise, unless the user has done so.
-
-        Args:
-            data: The data module.
-        """
+        """Choose which parts to reinitialise for a data module, unless the user has done so."""
         if self.path is None or self.reinitialize is not None:
             return
         known = [weights.data for weights in self.weights if weights.data]
@@ -117,11 +102,7 @@ class Pretrained(Callback):
 
     @torch.no_grad()
     def load(self, model: Supervised) -> None:
-        """Copy the weights into a model.
-
-        Raises:
-            UserError: If names are missing or unexpected, or a shape outside of the reinitialised parts differs.
-        """
+        """Copy the weights into a model."""
         net, parts = without_adapters(model.net.net), self.reinitialize or []
         if isinstance(self.path, list):
             members = list(net.members) if isinstance(net, Ensemble) else []
@@ -180,7 +161,6 @@ class Pretrained(Callback):
 
 
 def _list_names(names: Mapping[str, set[str]]) -> str:
-    """Return the first few names of each kind, as text."""
     return "; ".join(
         f"{kind} {', '.join(sorted(found)[:MAX_NAMES])}"
         + (f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else "")
@@ -195,11 +175,7 @@ def without_adapters(net: Net) -> Net:
 
 
 def reinitialized_names(net: Net, parts: list[str]) -> list[str]:
-    """Return the names of the modules and parameters that belong to reinitialised parts.
-
-    Raises:
-        UserError: If the net has no such part.
-    """
+    """Return the names of the modules and parameters that belong to reinitialised parts."""
     layers = net.backbone_names()
     known = {"head": net.head_names(), "input": layers[0] if layers else net.head_names()}  # Linear has only a head
     modules = {name for name, _ in net.named_modules()}
@@ -211,13 +187,7 @@ def reinitialized_names(net: Net, parts: list[str]) -> list[str]:
 
 
 def weight_changes(net: Net, start: Mapping[str, Tensor], parts: list[str]) -> dict[str, WeightChange]:
-    """Return how much each part of a net has changed; the parts are its children, and its adapters.
-
-    Args:
-        net: The trained net.
-        start: The parameters before training, by name.
-        parts: Reinitialised parts, for which no change is given.
-    """
+    """Return how much each part of a net has changed from `start`; the parts are its children, and its adapters."""
     changes: dict[str, list[tuple[nn.Parameter, float]]] = {}
     base = without_adapters(net)
     reinitialized = reinitialized_names(base, parts)

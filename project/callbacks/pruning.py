@@ -28,9 +28,6 @@ class Pruning(Callback):
     Args:
         sparsity: Fraction of the weights that is zero at the end; 0 turns pruning off.
         epochs: Number of epochs until the sparsity is reached; by default half of `max_epochs`.
-
-    Raises:
-        UserError: If `epochs` is set without `sparsity`.
     """
 
     def __init__(self, sparsity: RightOpenUnitInterval = 0.0, epochs: PositiveInt | None = None) -> None:
@@ -47,10 +44,8 @@ class Pruning(Callback):
         require_prunable(pl_module.net.net, self.sparsity)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
-                name = type(callback).__name__
-                raise UserError(
-                    f"--trainer.callbacks {name}: averaged weights are not zero; set --trainer.callbacks null"
-                )
+                flag = f"--trainer.callbacks {type(callback).__name__}"
+                raise UserError(f"{flag}: averaged weights are not zero; set --trainer.callbacks null")
         if trainer.max_epochs == 0:
             self._prune(pl_module.net.net, self.sparsity)
 
@@ -101,7 +96,6 @@ class Pruning(Callback):
         self._start, self.epochs = state_dict["start"], state_dict["epochs"]
 
     def _scheduled(self, epoch: int) -> float:
-        """Return the sparsity of an epoch."""
         start, left = self._start or 0.0, max(1 - (epoch + 1) / (self.epochs or 1), 0.0)
         return self.sparsity + (start - self.sparsity) * left**3
 

@@ -19,9 +19,6 @@ from project.runs.folder import LOCK, next_version, remove_own_files
 from project.runs.resume import refuse_other_data
 from project.runtime.errors import UserError
 
-# Size of a checkpoint in addition to the weights: Adam's two moments of each weight, and a constant part.
-MOMENTS, OTHER_BYTES = 2, 2**18
-
 
 class RunFolder(Callback):
     """Keep config.yaml and the checkpoints of a run in one folder, and measure the time of the fit.
@@ -32,18 +29,13 @@ class RunFolder(Callback):
     Args:
         config: The run's configuration, as YAML; also stored in every checkpoint.
         allowed: Names of the settings that may differ from those of the resumed run.
-
-    Attributes:
-        path: The folder; None before training.
-        seconds: Wall time of the fit.
-        rows: Number of training rows that this process has passed through the net.
     """
 
     def __init__(self, config: str, allowed: Sequence[str] = ()) -> None:
         self.config, self.allowed = config, allowed
         self._lock: FileLock | None = None
-        self.path: Path | None = None
-        self.seconds, self.rows = 0.0, 0
+        self.path: Path | None = None  # the folder, from the start of training
+        self.seconds, self.rows = 0.0, 0  # of the fit; training rows that this process has passed through the net
         self._started = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,7 +72,7 @@ class RunFolder(Callback):
     def _check_space(self, path: Path, pl_module: LightningModule) -> None:
         """Raise a UserError unless the disk has room for three checkpoints."""
         weights = sum(value.nbytes for value in pl_module.state_dict().values())
-        needed = 3 * (weights * (1 + MOMENTS) + OTHER_BYTES)
+        needed = 3 * (3 * weights + 2**18)  # the weights, Adam's two moments of each of them, and 256 KiB of the rest
         free = shutil.disk_usage(path).free
         if free < needed:
             raise UserError(

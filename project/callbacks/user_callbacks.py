@@ -16,15 +16,9 @@ from project.runtime.errors import UserError
 
 
 def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:
-    """Return the callbacks that the `trainer` section of a configuration names or implies.
+    """Return the callbacks that the `trainer` section of a configuration names or implies, a `Timer` for `max_time`.
 
-    Args:
-        config: The section; `max_time` in it is replaced by a `Timer`.
-        resumed: Whether the run is resumed.
-        finished: Whether the resumed run has no epochs left to train.
-
-    Raises:
-        UserError: If one of the callbacks cannot be resumed.
+    `finished` says that the resumed run has no epochs left to train. Raise a UserError if a callback cannot be resumed.
     """
     callbacks = config.callbacks or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
