@@ -2,9 +2,8 @@
 
 from project.data.datamodule import RowsDataModule
 from project.data.digits import DigitsDataModule
-from project.data.friedman import FriedmanDataModule
 from project.data.series import SeriesDataModule
-from project.data.synthetic import SyntheticDataModule
+from project.data.synthetic import FriedmanDataModule, SyntheticDataModule
 from project.data.tabular import TabularDataModule
 
 __all__ = [

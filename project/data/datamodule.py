@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from functools import cached_property
+from itertools import compress
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -65,7 +66,7 @@ class RowsDataModule(LightningDataModule):
     summary: Summary | None = None
     sampling: Sampling = Sampling()
 
-    def __init__(self, batch_size: PositiveInt, num_workers: NonNegativeInt, seed: NonNegativeInt) -> None:
+    def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:
         super().__init__()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self._on_gpu: dict[str, Rows] = {}
@@ -82,16 +83,14 @@ class RowsDataModule(LightningDataModule):
         numbers, summary = self.class_names is None, self.summary
         if summary is None:
             for name, rows in splits._asdict().items():
-                place = f"{self.source}, {name} split"
-                check_float32(place, rows.x, self.input_names, fix_missing="fill it or drop the row")
-                check_float32(place, rows.y, self.target_names, fix_missing="fill it or drop the row")
-        if self.sampling.is_active:
-            if summary is not None:
-                raise UserError("--sampling: needs the rows in memory; remove --data.stream")
-            splits = Splits(*self.sampling.apply(splits, self.feature_names, self.window))
-        if summary is None:
+                for values, names in ((rows.x, self.input_names), (rows.y, self.target_names)):
+                    check_float32(f"{self.source}, {name} split", values, names, fix_missing="fill it or drop the row")
+            if self.sampling.is_active:
+                splits = Splits(*self.sampling.apply(splits, self.feature_names, self.window))
             labelled = splits.train.y[is_labelled(splits.train.y)] if self.sampling.has_unlabelled else splits.train.y
             summary = Summary(statistics(splits.train.x), statistics(labelled) if numbers else None)
+        elif self.sampling.is_active:
+            raise UserError("--sampling: needs the rows in memory; remove --data.stream")
         self._check_columns(summary.x, self.feature_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
@@ -102,9 +101,9 @@ class RowsDataModule(LightningDataModule):
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
         if len(names) != columns.mean.numel():  # images have statistics per channel
             names = [f"channel {channel}" for channel in range(columns.mean.numel())]
-        constant = [name for name, flag in zip(names, columns.constant.flatten().tolist(), strict=True) if flag]
+        constant = ", ".join(compress(names, columns.constant.flatten()))
         if constant:
-            rank_zero_warn(f"constant in the training rows, so the model cannot learn from them: {', '.join(constant)}")
+            rank_zero_warn(f"constant in the training rows, so the model cannot learn from them: {constant}")
         check_resolution(self.source, columns, names)
 
     @property
@@ -193,10 +192,9 @@ class RowsDataModule(LightningDataModule):
         trainer: Any = self.trainer
         fit_loop, loader = trainer.fit_loop, trainer.train_dataloader
         epochs = fit_loop.epoch_progress.current
-        position = {"epoch": epochs.processed, "rows": 0}
-        if epochs.started > epochs.processed and loader is not None:
-            position["rows"] = loader.sampler.rows_in(fit_loop.epoch_loop.batch_progress.current.processed)
-        return position
+        done = fit_loop.epoch_loop.batch_progress.current.processed
+        within_epoch = epochs.started > epochs.processed and loader is not None
+        return {"epoch": epochs.processed, "rows": loader.sampler.rows_in(done) if within_epoch else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a saved position."""

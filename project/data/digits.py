@@ -1,5 +1,7 @@
 """Handwritten digits, a data set of real images that ships with scikit-learn."""
 
+from typing import Any
+
 import torch
 
 from project.data.datamodule import RowsDataModule, Splits
@@ -7,7 +9,7 @@ from project.data.loader import Rows
 from project.data.split import check_fractions, random_split
 from project.data.statistics import Statistics
 from project.runtime.errors import UserError
-from project.runtime.ranges import NonNegativeInt, OpenUnitInterval, PositiveInt
+from project.runtime.ranges import OpenUnitInterval
 
 
 class DigitsDataModule(RowsDataModule):
@@ -20,12 +22,7 @@ class DigitsDataModule(RowsDataModule):
         as_sequence: Whether an image is a sequence of its rows, (8, 8), instead of (1, 8, 8).
         val_fraction: Fraction of the rows to validate on.
         test_fraction: Fraction of the rows to test on.
-        batch_size: Rows per batch and process.
-        num_workers: Worker processes that load batches.
-        seed: Seed of the split and of the order of batches.
-
-    Raises:
-        UserError: If `classes` are not two or more digits.
+        **kwargs: Arguments of `RowsDataModule`.
     """
 
     def __init__(
@@ -34,11 +31,9 @@ class DigitsDataModule(RowsDataModule):
         as_sequence: bool = False,
         val_fraction: OpenUnitInterval = 0.1,
         test_fraction: OpenUnitInterval = 0.2,
-        batch_size: PositiveInt = 32,
-        num_workers: NonNegativeInt = 0,
-        seed: NonNegativeInt = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(**kwargs)
         self.classes = sorted(set(range(10) if classes is None else classes))
         if len(self.classes) < 2 or not set(self.classes) <= set(range(10)):
             raise UserError(f"--data.classes: must be two or more digits from 0 to 9, got {classes}")
@@ -60,9 +55,8 @@ class DigitsDataModule(RowsDataModule):
         kept = torch.isin(digits, torch.tensor(self.classes))
         x = images[kept].float().view(-1, *self.row_shape)
         y = torch.searchsorted(torch.tensor(self.classes), digits[kept])
-        return Splits(
-            *(Rows(x[part], y[part]) for part in random_split(len(x), self.val_fraction, self.test_fraction, self.seed))
-        )
+        parts = random_split(len(x), self.val_fraction, self.test_fraction, self.seed)
+        return Splits(*(Rows(x[part], y[part]) for part in parts))
 
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
         """Accept constant columns: margins are blank in every image."""

@@ -4,7 +4,7 @@
 batch, so that a batch is one `index_select`. Worker processes, pinned memory and Lightning's `set_epoch` work as usual.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -67,14 +67,7 @@ class Rows(Dataset["Batch | Batches"]):
 
 
 class Batches:
-    """Several batches as one item of a loader, gathered while they are iterated over.
-
-    Args:
-        rows: All rows.
-        index: Row numbers of the batches, shape (n,), or a slice.
-        batch_size: Rows per batch.
-        device: Device of the batches; by default that of `rows`.
-    """
+    """Several batches as one item of a loader, with the rows at `index` (n,), or a slice, gathered during iteration."""
 
     def __init__(self, rows: Rows, index: Tensor | slice, batch_size: int, device: torch.device | None = None) -> None:
         self.rows, self.index, self.batch_size, self.device = rows, index, batch_size, device
@@ -85,23 +78,16 @@ class Batches:
         rows = self.index.stop - self.index.start if isinstance(self.index, slice) else len(self.index)
         return -(-rows // self.batch_size)
 
-    @property
-    def gathered(self) -> bool:
-        """Whether batches are copies of the rows instead of views."""
-        return not isinstance(self.index, slice)
-
     def __iter__(self) -> Iterator[Batch]:
         for piece in self.pieces():
             yield from zip(*(part.split(self.batch_size) for part in piece), strict=True)
 
     def pieces(self) -> Iterator[Batch]:
         """Yield the same rows in larger pieces, each a whole number of batches."""
-        if isinstance(self.index, slice):
-            pieces = iter([self.index])
-        else:  # a gather per batch has too much overhead, and one gather of all batches overflows the cache
-            row_bytes = sum(values[:1].nbytes for values in (self.rows.x, self.rows.y))
-            batches = max(1, PIECE_BYTES // (row_bytes * self.batch_size))
-            pieces = iter(self.index.split(batches * self.batch_size))
+        pieces: Iterable[Tensor | slice] = [self.index]
+        if not isinstance(self.index, slice):  # a gather per batch has overhead, and one of all overflows the cache
+            row_bytes = self.rows.x[:1].nbytes + self.rows.y[:1].nbytes
+            pieces = self.index.split(max(1, PIECE_BYTES // (row_bytes * self.batch_size)) * self.batch_size)
         for piece in pieces:
             batch = self.rows.gather(piece)
             yield batch if self.device is None else tuple(part.to(self.device) for part in batch)  # type: ignore[misc]
@@ -121,16 +107,6 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
     With shuffling (training), all shares have the same size, so that averaged gradients weigh all rows equally. If the
     last batch of an epoch cannot be divided by W, up to W - 1 rows are skipped, different ones in each epoch.
     Without shuffling (evaluation), every row comes exactly once, and no row is repeated to pad a share.
-
-    Args:
-        rows: Number of rows.
-        batch_size: Rows per batch and process.
-        shuffle: Whether rows come in a new random order each epoch.
-        seed: Seed of the order.
-        block_rows: Number of neighbouring rows in a block, the unit of the first level of the shuffle.
-
-    Raises:
-        UserError: If there are fewer rows than processes.
     """
 
     def __init__(
@@ -140,12 +116,10 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         self.block_rows = block_rows
         self.num_replicas = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.num_replicas > 1 else 0
-        self.epoch = 0
-        self.start, self.start_epoch = 0, -1
+        self.epoch, self.start, self.start_epoch = 0, 0, -1
         if rows < self.num_replicas:
-            raise UserError(
-                f"--trainer.devices: {rows} rows cannot be shared by {self.num_replicas} processes; use at most {rows}"
-            )
+            problem = f"{rows} rows cannot be shared by {self.num_replicas} processes; use at most {rows}"
+            raise UserError(f"--trainer.devices: {problem}")
 
     def share(self, rows: int) -> slice:
         """Return this process's share of a global batch with a number of rows."""

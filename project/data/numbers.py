@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -14,44 +15,30 @@ FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def numbers(path: str | Path, table: pa.Table, first_row: int = 1, hint: str = "correct it") -> Tensor:
-    """Convert a table to numbers.
+    """Convert a table to numbers (rows, columns) in float64, with NaN for missing values.
 
-    Args:
-        path: File of the table, for errors.
-        table: Columns of any type; text that spells a number is converted.
-        first_row: Number of the table's first row within the file, for errors.
-        hint: What to do about a value that is not a number, for errors.
-
-    Returns:
-        Shape (rows, columns), float64, with NaN for missing values.
-
-    Raises:
-        UserError: If a value is not a number, or not a finite float32.
+    A UserError names the file `path` and the row, counted from `first_row`, of the first value that is not a number, or
+    not a finite float32.
     """
-    values = torch.empty(table.num_columns, table.num_rows, dtype=torch.float64)
+    values = np.empty((table.num_columns, table.num_rows))
     for index, name in enumerate(table.column_names):
         try:
             column = as_float64(table.column(name))
         except NotANumberError as error:
             row = f", row {first_row + error.row}:" if error.row is not None else ""
             raise UserError(f"{path}: column {name!r}{row} {error}; {hint}") from None
-        array = column.fill_null(float("nan")).combine_chunks().to_numpy(zero_copy_only=False)
-        values[index] = torch.from_numpy(array.copy() if not array.flags.writeable else array)
-    check_float32(path, values.T, table.column_names, first_row)
-    return values.T
+        values[index] = column.fill_null(np.nan).to_numpy()
+    rows = torch.from_numpy(values).T
+    check_float32(path, rows, table.column_names, first_row)
+    return rows
 
 
 def check_float32(
     place: str | Path, values: Tensor, names: list[str], first_row: int = 1, fix_missing: str | None = None
 ) -> None:
-    """Raise a UserError that names the first value that is not a finite float32.
+    """Raise a UserError that names the first value that is not a finite float32; values have shape (rows, *row_shape).
 
-    Args:
-        place: File or split of the rows, for the error.
-        values: Shape (rows, *row_shape).
-        names: A name for each number of a row.
-        first_row: Number of the first row within its file.
-        fix_missing: What to do about a missing value, NaN; with `None`, NaN is no error.
+    `names` has one name for each number of a row. NaN is a missing value, and no error without `fix_missing`.
     """
     if values.numel() == 0:
         return

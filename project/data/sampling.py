@@ -27,9 +27,6 @@ class Sampling:
         fold: Which fold is the test split, counted from 0.
         bootstrap: Seed of a bootstrap sample of the training rows: a row's weight is the number of times it was drawn.
         seed: Seed of the choice of labels and of the folds.
-
-    Raises:
-        UserError: If `unlabelled` is set without `labels`, or `fold` is not below `folds`.
     """
 
     labels: PositiveInt | None = None
@@ -44,9 +41,8 @@ class Sampling:
         if self.unlabelled and self.labels is None:
             raise UserError("--sampling.unlabelled: set --sampling.labels, the number of rows that keep their labels")
         if self.fold >= (self.folds or 1):
-            raise UserError(
-                f"--sampling.fold: must be below --sampling.folds ({self.folds or 'not set'}), got {self.fold}"
-            )
+            limit = self.folds or "not set"
+            raise UserError(f"--sampling.fold: must be below --sampling.folds ({limit}), got {self.fold}")
 
     @property
     def has_unlabelled(self) -> bool:
@@ -59,41 +55,31 @@ class Sampling:
         return self.labels is not None or self.folds is not None or self.unlabelled_path is not None
 
     def apply(self, splits: Sequence[Rows], features: list[str], window: int) -> list[Rows]:
-        """Select the training, validation and test rows.
-
-        Args:
-            splits: All training, validation and test rows.
-            features: Names of the columns of x, to find them in `unlabelled_path`.
-            window: Above 0 if rows are overlapping windows of a series.
-
-        Raises:
-            UserError: If there are too few rows, or if windows would have to be separated.
-        """
+        """Select the training, validation and test rows; `window` is above 0 if rows are windows of a series."""
         if window and (self.folds or self.unlabelled_path):
             flag = "folds" if self.folds else "unlabelled_path"
             raise UserError(f"--sampling.{flag}: is not possible with overlapping windows of a series; remove it")
         train, val, test = splits
         if self.folds is not None:
-            x, y = (torch.cat(parts) for parts in zip(*((rows.x, rows.y) for rows in splits), strict=True))
-            parts = self._fold_split(y, len(val) / (len(train) + len(val)))
+            x, y = torch.cat([rows.x for rows in splits]), torch.cat([rows.y for rows in splits])
+            parts = self._fold_split(y, self.folds, len(val) / (len(train) + len(val)))
             train, val, test = (Rows(x[part], y[part]) for part in parts)
         if self.labels is not None:
-            train = self._with_few_labels(train)
+            train = self._with_few_labels(train, self.labels)
         if self.unlabelled_path is not None:
             train = _with_unlabelled(train, self.unlabelled_path, features)
         return [train, val, test]
 
-    def _with_few_labels(self, rows: Rows) -> Rows:
-        if self.labels is None or self.labels > len(rows):
-            raise UserError(f"--sampling.labels: there are only {len(rows)} training rows, got {self.labels}")
-        kept = balanced_order(rows.y, self.seed)[: self.labels].sort().values
+    def _with_few_labels(self, rows: Rows, labels: int) -> Rows:
+        if labels > len(rows):
+            raise UserError(f"--sampling.labels: there are only {len(rows)} training rows, got {labels}")
+        kept = balanced_order(rows.y, self.seed)[:labels].sort().values
         if not self.unlabelled:
             return Rows(rows.x[kept], rows.y[kept])
         return Rows(rows.x, torch.full_like(rows.y, _missing_label(rows.y)).index_copy(0, kept, rows.y[kept]))
 
-    def _fold_split(self, y: Tensor, val_fraction: float) -> list[Tensor]:
+    def _fold_split(self, y: Tensor, folds: int, val_fraction: float) -> list[Tensor]:
         """Return the row numbers of the training, validation and test split, each ascending."""
-        folds = self.folds or 2
         if len(y) < 2 * folds:
             raise UserError(f"--sampling.folds: must be at most {len(y) // 2} for {len(y)} rows, got {folds}")
         order = balanced_order(y, self.seed)
@@ -103,7 +89,7 @@ class Sampling:
         rest = order[~tested]
         count = max(1, round(val_fraction * len(rest)))
         validated = torch.zeros(len(rest), dtype=torch.bool)
-        validated[torch.arange(count) * len(rest) // count] = True
+        validated[torch.arange(count) * len(rest) // count] = True  # evenly spaced
         return [part.sort().values for part in (rest[~validated], rest[validated], order[tested])]
 
     def bootstrap_weights(self, rows: int, members: int) -> Tensor | None:

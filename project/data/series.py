@@ -1,5 +1,7 @@
 """Windows of a time series, split in time order."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from project.data.split import check_fractions, sizes
 from project.data.statistics import check_resolution, statistics
 from project.data.table import column_names, read_numbers, require_columns
 from project.runtime.errors import UserError
-from project.runtime.ranges import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
+from project.runtime.ranges import OpenUnitInterval, PositiveFloat, PositiveInt
 
 
 class SeriesDataModule(RowsDataModule):
@@ -34,11 +36,7 @@ class SeriesDataModule(RowsDataModule):
         rows: Length of the generated series.
         noise: Standard deviation of the noise in the generated series.
         batch_size: Windows per batch and process.
-        num_workers: Worker processes that load batches.
-        seed: Seed of the generated series and of the order of batches.
-
-    Raises:
-        UserError: If a column is missing or named twice, or the table is unreadable.
+        **kwargs: Arguments of `RowsDataModule`.
     """
 
     def __init__(
@@ -54,10 +52,9 @@ class SeriesDataModule(RowsDataModule):
         rows: PositiveInt = 20_000,
         noise: PositiveFloat = 1.0,
         batch_size: PositiveInt = 128,
-        num_workers: NonNegativeInt = 0,
-        seed: NonNegativeInt = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, **kwargs)
         self.source = path or "the generated series"
         self.path, self.window, self.horizon, self.lag, self.rows, self.noise = path, window, horizon, lag, rows, noise
         check_fractions(val_fraction, test_fraction)
@@ -72,14 +69,13 @@ class SeriesDataModule(RowsDataModule):
 
     def load(self) -> Splits:
         """Read or generate the series, split it, and take the windows of each split."""
+        columns = list(dict.fromkeys([*self.feature_names, self.target]))
         if self.path:
-            columns = list(dict.fromkeys([*self.feature_names, self.target]))
             series = read_numbers(self.path, columns, "correct it, or choose numeric columns with --data.columns")
             check_float32(self.path, series, columns, fix_missing="fill the gaps of the series first")
-            x, y = series[:, : len(self.feature_names)], series[:, columns.index(self.target)]
         else:
-            x = self._generate()
-            y = x[:, 0]
+            series = self._generate()
+        x, y = series[:, : len(self.feature_names)], series[:, columns.index(self.target)]
         # Checked before rounding: windows are views of a float32 series, which take no memory.
         check_resolution(self.source, statistics(x), self.feature_names)
         check_resolution(self.source, statistics(y), [self.target])
@@ -90,13 +86,11 @@ class SeriesDataModule(RowsDataModule):
         """Return windows (window, channels) and targets (horizon,), views of a series x (rows, channels), y (rows,)."""
         count = len(x) - self.window - self.lag - self.horizon + 2
         if count < 1:
-            raise UserError(
-                f"{self.source}: a split of {len(x)} rows is too short for a window of {self.window} steps and a "
-                f"forecast of {self.horizon} at lag {self.lag}; add rows, or lower --data.window or --data.horizon"
-            )
-        first = self.window + self.lag - 1
+            size = f"a window of {self.window} steps and a forecast of {self.horizon} at lag {self.lag}"
+            fix = "add rows, or lower --data.window or --data.horizon"
+            raise UserError(f"{self.source}: a split of {len(x)} rows is too short for {size}; {fix}")
         inputs = x.float().unfold(0, self.window, 1)[:count].transpose(1, 2)  # (count, window, channels)
-        return Rows(inputs, y.float()[first:].unfold(0, self.horizon, 1)[:count])
+        return Rows(inputs, y.float()[self.window + self.lag - 1 :].unfold(0, self.horizon, 1))
 
     def _generate(self) -> Tensor:
         settle = 200  # steps until the start has no effect

@@ -11,25 +11,16 @@ from project.runtime.errors import UserError
 def check_fractions(val: float, test: float) -> None:
     """Raise a UserError if the validation and test fractions leave no training rows."""
     if val + test >= 1:
-        raise UserError(
-            f"--data.val_fraction, --data.test_fraction: leave no training rows; lower their sum to below 1, "
-            f"got {val + test:g}"
-        )
+        flags = "--data.val_fraction, --data.test_fraction"
+        raise UserError(f"{flags}: leave no training rows; lower their sum to below 1, got {val + test:g}")
 
 
 def check_not_empty(place: str, counts: Sequence[int]) -> None:
-    """Raise a UserError that names the first split without rows.
-
-    Args:
-        place: Source of the rows, for the error.
-        counts: Rows of the training, validation and test split.
-    """
+    """Raise a UserError that names the first split without rows."""
     for name, count in zip(("training", "validation", "test"), counts, strict=True):
         if count == 0:
-            raise UserError(
-                f"{place}: no rows in the {name} split, of {sum(counts)} rows in all; "
-                "add rows or change --data.val_fraction and --data.test_fraction"
-            )
+            fix = "add rows or change --data.val_fraction and --data.test_fraction"
+            raise UserError(f"{place}: no rows in the {name} split, of {sum(counts)} rows in all; {fix}")
 
 
 def sizes(rows: int, val: float, test: float) -> list[int]:

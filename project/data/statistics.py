@@ -27,12 +27,9 @@ class Statistics:
 
 
 class RunningStatistics:
-    """Accumulate column statistics over blocks of rows, merging the blocks' means without cancellation.
+    """Accumulate column statistics over blocks of rows, (n, *row_shape), without cancellation.
 
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
-
-    Args:
-        row_shape: Shape of one row.
     """
 
     def __init__(self, row_shape: tuple[int, ...]) -> None:
@@ -84,6 +81,5 @@ def check_means(place: str, means: Tensor, names: list[str]) -> None:
 
 
 def _check_columns(place: str, wrong: Tensor, names: list[str], message: str) -> None:
-    for name, flag in zip(names, wrong.flatten().tolist(), strict=True):
-        if flag:
-            raise UserError(f"{place}: column {name!r} {message}")
+    if wrong.any():
+        raise UserError(f"{place}: column {names[int(wrong.flatten().nonzero()[0])]!r} {message}")

@@ -15,7 +15,6 @@ from project.least_squares import LeastSquares
 from project.runtime.errors import UserError
 
 BLOCK_BYTES = 2**18  # disks read contiguous blocks of this size fast
-FILLED_ROWS = 65_536
 # With more features the exact fit takes longer than reading the table; it is then computed only on request.
 MAX_SOLVED = 256
 
@@ -30,20 +29,15 @@ class MemmapWriter:
         self.count = 0
 
     def append(self, x: Tensor, y: Tensor) -> None:
-        """Write rows x (n, *in_shape) as float32, and y (n, out_features) as float32 or (n,) as int64.
-
-        Raises:
-            UserError: If the disk is full.
-        """
+        """Write rows x (n, *in_shape) as float32, and y (n, out_features) as float32 or (n,) as int64."""
         self._parts = [x[:0].float(), y[:0].float() if y.is_floating_point() else y[:0]]
         self.count += len(x)
         try:
             for file, values, part in zip(self._files, (x, y), self._parts, strict=True):
                 file.write(values.to(part.dtype).contiguous().numpy().data)
         except OSError as error:
-            raise UserError(
-                f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to a folder with room for the table"
-            ) from error
+            folder = tempfile.gettempdir()
+            raise UserError(f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the table") from error
 
     def rows(self) -> Rows:
         """Return all rows, memory-mapped: the operating system keeps the most recently used ones in memory."""
@@ -53,19 +47,15 @@ class MemmapWriter:
             shape = (self.count, *part.shape[1:])
             mapped.append(torch.from_file(file.name, shared=True, size=prod(shape), dtype=part.dtype).view(shape))
             file.close()
-        x, y = mapped
-        row_bytes = x[:1].nbytes + y[:1].nbytes
-        return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
+        row_bytes = sum(part[:1].nbytes for part in mapped)
+        return Rows(*mapped, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
 
 
 class StreamedSplits:
     """The three splits of a table on disk, with statistics of the training rows computed while they are written.
 
-    Args:
-        path: File of the table, for errors.
-        features: Names of the columns of x.
-        targets: Columns of y, (n, targets); 0 for classes, (n,).
-        fill: Whether to replace NaN in x by the mean of its column over the training rows.
+    `targets` is the number of columns of y, 0 for classes. With `fill`, NaN in x is replaced by the mean of its column
+    over the training rows.
     """
 
     def __init__(self, path: str, features: list[str], targets: int, fill: bool) -> None:
@@ -93,17 +83,13 @@ class StreamedSplits:
             self.metric.update(x.float(), y.float())
 
     def splits(self) -> Splits:
-        """Return all rows, memory-mapped.
-
-        Raises:
-            UserError: If a split has no rows, or a column to fill has no values.
-        """
+        """Return all rows, memory-mapped."""
         check_not_empty(self.path, [writer.count for writer in self.writers.values()])
         splits = Splits(*(writer.rows() for writer in self.writers.values()))
         if self.fill:
             means = (self.sums / self.counts).float()
             check_means(self.path, means, self.features)
-            for block in (block for split in splits for block in split.x.split(FILLED_ROWS)):
+            for block in (block for split in splits for block in split.x.split(65_536)):  # in bounded memory
                 block.copy_(torch.where(block.isnan(), means, block))
         return splits
 

@@ -20,15 +20,10 @@ from project.runtime.errors import UserError
 
 BLOCK_ROWS = 16_384
 MAX_NAMES = 20
-NumberBlocks = Iterator[tuple[Tensor, pa.Array | None]]
 
 
 def column_names(path: str | Path) -> list[str]:
-    """Return the names of a table's columns, without reading its rows.
-
-    Raises:
-        UserError: If the file is missing, empty, unreadable or without a header, or two columns have the same name.
-    """
+    """Return the names of a table's columns, without reading its rows; raise a UserError unless they are distinct."""
     check_readable(path)
     with _reading(path):
         if is_parquet(path):
@@ -56,11 +51,7 @@ def first_repeated(names: list[str]) -> str | None:
 def require_columns(path: str | Path, wanted: list[str], present: list[str], flag: str) -> None:
     """Raise a UserError unless `wanted` names at least one column, only columns that are present, and each once.
 
-    Args:
-        path: File of the table, for the error.
-        wanted: Names of the wanted columns.
-        present: Names of the table's columns.
-        flag: Flag or phrase that says where `wanted` comes from, for the error.
+    The error includes `flag`, a flag or phrase that says where `wanted` comes from.
     """
     known = set(present)
     missing = next((name for name in wanted if name not in known), None)
@@ -79,18 +70,9 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
 
 
 def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it") -> Tensor:
-    """Read columns of a table as numbers.
+    """Read columns of a table as numbers (rows, columns) in float64, with NaN for missing values.
 
-    Args:
-        path: A CSV file, a Parquet file or a folder of Parquet files.
-        columns: Names of the columns, in the order of the result.
-        hint: What to do about text in a column, for errors.
-
-    Returns:
-        Shape (rows, columns), float64, with NaN for missing values.
-
-    Raises:
-        UserError: If a value is not a number, or not a finite float32. Row 1 is the first below the header.
+    A UserError names the first value that is not a number, or not a finite float32; row 1 is below the header.
     """
     blocks = [block for block, _ in number_blocks(path, columns, hint)]
     return torch.cat(blocks) if blocks else torch.empty(0, len(columns), dtype=torch.float64)
@@ -98,18 +80,8 @@ def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it")
 
 def number_blocks(
     path: str | Path, columns: list[str], hint: str = "correct it", labels: str | None = None
-) -> NumberBlocks:
-    """Like `read_numbers`, but block by block, in bounded memory.
-
-    Args:
-        path: A CSV file, a Parquet file or a folder of Parquet files.
-        columns: Names of the columns, in the order of the result.
-        hint: What to do about text in a column, for errors.
-        labels: A column to read as text, in addition to the numbers.
-
-    Yields:
-        Numbers (rows, columns) in float64, NaN where missing; and labels, null where missing, or None without `labels`.
-    """
+) -> Iterator[tuple[Tensor, pa.Array | None]]:
+    """Read columns like `read_numbers`, and the column `labels` as text, block by block, in bounded memory."""
     texts = [labels] if labels else []
 
     def convert(block: pa.RecordBatch, done: int) -> tuple[Tensor, pa.Array | None]:
@@ -157,18 +129,14 @@ def _labels(path: str | Path, values: pa.Array, column: str) -> pa.Array:
 def sorted_labels(labels: list[str | None]) -> list[str]:
     """Sort distinct labels, without None: as numbers if all are numbers, else as text."""
     names = {label for label in labels if label is not None}
-    if not all(map(is_number, names)):
-        return sorted(names)
-    return sorted(names, key=lambda name: (float(name), name))
+    numeric = all(map(is_number, names))
+    return sorted(names, key=lambda name: (float(name) if numeric else 0, name))
 
 
 def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Return a table's schema, and its rows block by block, in order and in bounded memory.
 
     The values of a CSV file are text, as in the file: a type guessed from the first rows may not fit later rows.
-
-    Args:
-        path: A CSV file, a Parquet file or a folder of Parquet files.
     """
     names = column_names(path)
     if is_parquet(path):
@@ -188,10 +156,8 @@ def _blocks(path: str | Path, types: Mapping[str, pa.DataType | None], nulls: bo
             for group in file.split_by_row_group():  # a scan of the whole file reads ahead, far beyond bounded memory
                 yield from group.to_batches(columns=list(types), batch_size=BLOCK_ROWS, batch_readahead=0)
         return
-    convert = pyarrow.csv.ConvertOptions(
-        include_columns=list(types), column_types=dict(types), strings_can_be_null=nulls
-    )
-    with _open_csv(path, convert) as reader:
+    options = {"include_columns": list(types), "column_types": dict(types), "strings_can_be_null": nulls}
+    with _open_csv(path, pyarrow.csv.ConvertOptions(**options)) as reader:
         yield from reader
 
 

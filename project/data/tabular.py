@@ -1,7 +1,7 @@
 """Rows of a table, CSV or Parquet, whose columns are chosen by name."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from project.data.statistics import check_means
 from project.data.streaming import StreamedSplits
 from project.data.table import column_names, distinct_labels, number_blocks, require_columns
 from project.runtime.errors import UserError
-from project.runtime.ranges import NonNegativeInt, PositiveInt, RightOpenUnitInterval
+from project.runtime.ranges import RightOpenUnitInterval
 
 TEXT_HINT = "correct it, choose numeric columns with --data.features, or set --data.task classification"
 
@@ -37,12 +37,7 @@ class TabularDataModule(RowsDataModule):
             mean over the training rows. Rows without a target are dropped in either case.
         stream: Whether to keep the rows on disk, for tables larger than memory: they are read once, block by block,
             and written to temporary files of float32 under $TMPDIR. Each row is assigned to a split independently.
-        batch_size: Rows per batch and process.
-        num_workers: Worker processes that load batches.
-        seed: Seed of the split and of the order of batches.
-
-    Raises:
-        UserError: If a table is unreadable, a column is missing, or there are fewer than two classes.
+        **kwargs: Arguments of `RowsDataModule`.
     """
 
     def __init__(
@@ -57,13 +52,11 @@ class TabularDataModule(RowsDataModule):
         test_fraction: RightOpenUnitInterval = 0.2,
         missing: Literal["error", "drop", "mean"] = "error",
         stream: bool = False,
-        batch_size: PositiveInt = 32,
-        num_workers: NonNegativeInt = 0,
-        seed: NonNegativeInt = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed)
-        self.path, self.val_path, self.test_path = path, val_path, test_path
-        self.source, self.task, self.missing, self.stream = path, task, missing, stream
+        super().__init__(**kwargs)
+        self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
+        self.missing, self.stream = missing, stream
         self.val_fraction = 0.0 if val_path else val_fraction
         self.test_fraction = 0.0 if test_path else test_fraction
         check_fractions(self.val_fraction, self.test_fraction)
@@ -76,13 +69,12 @@ class TabularDataModule(RowsDataModule):
         self._columns = self.feature_names + self.target_names
         require_columns(path, self._columns, present, "--data.features, --data.target")
         if task == "classification":
-            if len(self.target_names) != 1:
+            name, *more = self.target_names
+            if more:
                 raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
-            self.class_names = distinct_labels(path, self.target_names[0])
+            self.class_names = distinct_labels(path, name)
             if len(self.class_names) < 2:
-                raise UserError(
-                    f"{path}: column {self.target_names[0]!r} has fewer than two classes: {self.class_names}"
-                )
+                raise UserError(f"{path}: column {name!r} has fewer than two classes: {self.class_names}")
 
     def load(self) -> Splits:
         """Read the tables and split them."""
@@ -141,9 +133,9 @@ class TabularDataModule(RowsDataModule):
 
     def _divide(self, rows: Tensor, split: str | None, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Assign rows to a split, or each row to a random one."""
-        draws = torch.rand(len(rows), generator=generator)
         if split is not None:
             return [(split, rows)]
+        draws = torch.rand(len(rows), generator=generator)
         val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
         return [("train", rows[~val & ~test]), ("val", rows[val]), ("test", rows[test])]
 

@@ -30,14 +30,7 @@ def gram(rows: Tensor, parts: Tensor) -> Tensor:
     """Add the Gram matrix rows.T @ rows to a sum in parts.
 
     Columns are cut into slices of few bits, so that the product of two slices, summed over all rows, is exact in
-    float64, whatever the order of summation.
-
-    Args:
-        rows: Shape (n, columns), float64.
-        parts: The sum so far, shape (3, columns, columns).
-
-    Returns:
-        Shape (3, columns, columns).
+    float64, whatever the order of summation: rows (n, columns), parts (3, columns, columns) -> the shape of parts.
     """
     slices = _slices(rows, bits=(53 - math.ceil(math.log2(max(len(rows), 2)))) // 2)
     for i, left in enumerate(slices):

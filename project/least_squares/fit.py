@@ -20,12 +20,8 @@ MAX_RATIONAL = 24
 class LeastSquaresFit:
     """An exact least squares fit of y = x @ weights + bias, in float64 on the CPU.
 
-    Args:
-        triangle: The factor R of the columns [1, x, y], shape (1 + in + out, 1 + in + out).
-        products: [1, x, y]'[1, x, y] in the three parts of `error_free`, shape (3, 1 + in + out, 1 + in + out).
-        in_features: Columns of x.
-        rows: Number of rows that R summarises.
-        alpha: Ridge penalty on squared weights for each column of x, shape (in_features,); by default no penalty.
+    `LeastSquares.compute` creates it from the triangular factor R (size, size) of the columns [1, x, y], and from their
+    products [1, x, y]'[1, x, y] in the three parts of `error_free`, (3, size, size); `alpha` (in,) is a ridge penalty.
 
     Attributes:
         weights: Coefficients, shape (in_features, out_features); of minimum norm if columns are collinear.
@@ -63,8 +59,8 @@ class LeastSquaresFit:
                 variance = self._solve_in_rationals()
 
         products_with_residuals = self._products_with_residuals()
-        self._gradient = self._first_parts(products_with_residuals)
-        pairs = zip(products_with_residuals, self._coefficients.T, strict=True)
+        self._gradient = products_with_residuals[0, : 1 + in_features]
+        pairs = zip(products_with_residuals.unbind(-1), self._coefficients.T, strict=True)
         self.squared_error = torch.stack([error_free.matmul(p[:, None], c)[0, 0] for p, c in pairs]).clamp(min=0)
         total = triangle[1:, y].square().sum(0)
         constant = total.sqrt() <= 4 * EPSILON * rows**0.5 * triangle[0, y].abs()
@@ -80,7 +76,7 @@ class LeastSquaresFit:
         """Refine by Newton steps on the exact normal equations while they halve; return whether they converge."""
         before = torch.full_like(self.bias, torch.inf)
         for _ in range(MAX_REFINEMENTS):
-            gradient = self._first_parts(self._products_with_residuals())  # (1 + in, out)
+            gradient = self._products_with_residuals()[0, : 1 + self.in_features]  # (1 + in, out)
             centred = gradient[1:] + self._alpha[:, None] * self.weights - means[:, None] * gradient[0]
             step = inverse @ (inverse.T @ centred)
             length = step.norm(dim=0)
@@ -101,13 +97,12 @@ class LeastSquaresFit:
         plain = self.products.sum(0)[: 1 + size, : 1 + size]
         return (inverse @ plain @ inverse).diagonal() if self._alpha.any() else inverse.diagonal()
 
-    def _products_with_residuals(self) -> list[Tensor]:
-        """For each target, return [1, x, y]'r, r = x @ weights + bias - y, in two parts: (2, 1 + in + out)."""
-        return [error_free.matmul(self.products, c) for c in self._coefficients.T]
+    def _products_with_residuals(self) -> Tensor:
+        """Return [1, x, y]'r, r = x @ weights + bias - y, in two parts: (2, 1 + in + out, out).
 
-    def _first_parts(self, products: list[Tensor]) -> Tensor:
-        """Return half the gradient of the squared error, rounded, from `_products_with_residuals`: (1 + in, out)."""
-        return torch.stack([product[0, : 1 + self.in_features] for product in products], dim=1)
+        The first part without the rows of y, (1 + in, out), is half the gradient of the squared error.
+        """
+        return torch.stack([error_free.matmul(self.products, c) for c in self._coefficients.T], dim=-1)
 
     @property
     def _coefficients(self) -> Tensor:
@@ -120,9 +115,6 @@ class LeastSquaresFit:
         Args:
             alpha: 0 or more, one for all columns of x or one for each, shape (in_features,); in units of the sum of
                 squared errors, as in `sklearn.linear_model.Ridge`.
-
-        Raises:
-            ValueError: If a penalty is negative or not finite.
         """
         alpha = torch.as_tensor(alpha).double().expand(self.in_features)
         if not (alpha.isfinite() & (alpha >= 0)).all():
@@ -146,12 +138,7 @@ class LeastSquaresFit:
         return squares.sum().item() / (self.rows * len(self.bias))
 
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
-        """Return the exact training MSE of another linear model, without reading the rows again.
-
-        Args:
-            weights: Shape (in_features, out_features).
-            bias: Shape (out_features,).
-        """
+        """Return the exact training MSE of weights (in, out) and biases (out,), without reading the rows again."""
         # Expanded around this fit, whose squared error is exact: nothing cancels if the other model is close to it.
         change = torch.cat([bias[None] - self.bias, weights - self.weights]).double()  # (1 + in, out)
         size = 1 + self.in_features
@@ -159,22 +146,17 @@ class LeastSquaresFit:
         return self.mse + more.item() / (self.rows * len(self.bias))
 
     def confidence_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Return confidence intervals of the coefficients, for normally distributed noise.
+        """Return confidence intervals of the coefficients, for normally distributed noise and a level within (0, 1).
 
         Returns:
             Ends for the weights, shape (2, in_features, out_features), and for the intercepts, (2, out_features).
-
-        Raises:
-            ValueError: If the level is not above 0 and below 1.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be above 0 and below 1, got {level}")
         reach = student_t.quantile((1 + level) / 2, self.freedom) if self.freedom > 0 else torch.nan
         ends = torch.tensor([-reach, reach]).double()
-        return (
-            self.weights + ends[:, None, None] * self.standard_errors,
-            self.bias + ends[:, None] * self.bias_standard_errors,
-        )
+        weights = self.weights + ends[:, None, None] * self.standard_errors
+        return weights, self.bias + ends[:, None] * self.bias_standard_errors
 
     def predict(self, x: Tensor) -> Tensor:
         """Predict x (rows, in_features) -> (rows, out_features), in float64."""

@@ -70,25 +70,19 @@ class LeastSquares(Metric):
         Args:
             x: Shape (rows, *in_shape) with in_features values per row; any dtype, magnitudes from 1e-140 to 1e140.
             y: Shape (rows, out_features).
-
-        Raises:
-            ValueError: If a shape is wrong, or a value is not finite.
         """
         x, y = (part.to(torch.uint8) if part.dtype == torch.bool else part for part in (x.flatten(1), y))
         if x.shape[1:] != (self.in_features,) or y.shape != (len(x), self.out_features):
-            raise ValueError(
-                f"x and y must have shapes (rows, {self.in_features}) and (rows, {self.out_features}), "
-                f"got {tuple(x.shape)} and {tuple(y.shape)}"
-            )
+            shapes = f"(rows, {self.in_features}) and (rows, {self.out_features})"
+            raise ValueError(f"x and y must have shapes {shapes}, got {tuple(x.shape)} and {tuple(y.shape)}")
         for start in range(0, len(x), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            columns = x[block].to(self.triangle.device), y[block].to(self.triangle.device)
+            columns = [part[start : start + BLOCK_ROWS].to(self.triangle.device) for part in (x, y)]
             compressed = _compressed(*columns)
             if compressed is not None:
                 self.compressed = triangle_of(self.compressed, compressed)
                 continue
             ones = self.triangle.new_ones(len(columns[1]), 1)
-            rows = torch.cat([ones, *(part.double() for part in columns)], dim=1)
+            rows = torch.cat([ones, *columns], dim=1)  # float64, the dtype of ones
             if not rows.isfinite().all():
                 raise ValueError("least squares needs finite values")
             self.triangle = triangle_of(self.triangle, rows)
@@ -96,11 +90,7 @@ class LeastSquares(Metric):
         self.rows += len(x)
 
     def compute(self) -> LeastSquaresFit:
-        """Solve for the coefficients.
-
-        Raises:
-            ValueError: If there are no rows.
-        """
+        """Solve for the coefficients."""
         rows = int(self.rows)
         if rows == 0:
             raise ValueError("least squares needs at least one row")

@@ -9,9 +9,8 @@ from torch import Tensor
 def solve(parts: Tensor, unknowns: int) -> tuple[Tensor, Tensor]:
     """Solve A X = B by Gauss-Jordan elimination without rounding, A positive semidefinite.
 
-    Args:
-        parts: Matrices (parts, size, size) whose sum is [[A, B], [B', C]], with A of `unknowns` rows and columns.
-        unknowns: Rows of A; the time grows faster than their third power.
+    `parts` (parts, size, size) sum to [[A, B], [B', C]], with A of `unknowns` rows and columns; the time grows faster
+    than the third power of `unknowns`.
 
     Returns:
         A^-1 B, shape (unknowns, size - unknowns), and A^-1, (unknowns, unknowns); each number is rounded once.
@@ -22,7 +21,7 @@ def solve(parts: Tensor, unknowns: int) -> tuple[Tensor, Tensor]:
     numbers = parts[:, :unknowns].permute(1, 2, 0).tolist()
     identity = torch.eye(unknowns).tolist()
     rows = [
-        [sum(map(Fraction, number), Fraction(0)) for number in row] + [Fraction(one) for one in ones]
+        [*(sum(map(Fraction, number), Fraction(0)) for number in row), *map(Fraction, ones)]
         for row, ones in zip(numbers, identity, strict=True)
     ]
     for index, pivots in enumerate(rows):
@@ -31,5 +30,4 @@ def solve(parts: Tensor, unknowns: int) -> tuple[Tensor, Tensor]:
             if row is not pivots and row[index]:
                 row[:] = [a - row[index] * b for a, b in zip(row, pivots, strict=True)]
     solution = torch.tensor([[float(number) for number in row[unknowns:]] for row in rows], dtype=torch.float64)
-    width = parts.shape[-1] - unknowns
-    return solution[:, :width], solution[:, width:]
+    return solution[:, :-unknowns], solution[:, -unknowns:]

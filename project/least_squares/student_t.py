@@ -6,14 +6,10 @@ import numpy as np
 
 
 def quantile(probability: float, freedom: float) -> float:
-    """Return the quantile of a probability, by bisection; for half-widths of confidence intervals.
+    """Return the quantile of a probability, from 0.5 to below 1, for any degrees of freedom above 0, by bisection.
 
     With x = sqrt(freedom) tan(angle), the density is proportional to cos(angle)**(freedom - 1), which is smooth and
     integrated by Gauss-Legendre quadrature. Source: Abramowitz & Stegun (1964), 26.7.
-
-    Args:
-        probability: At least 0.5 and below 1.
-        freedom: Degrees of freedom, above 0; need not be an integer.
     """
     nodes, weights = np.polynomial.legendre.leggauss(64)
     factor = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)

@@ -1,6 +1,7 @@
 """Classification: the outputs of the net are logits of the classes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import Net
 from project.runtime.errors import UserError
-from project.runtime.ranges import NonNegativeFloat
 
 
 class Classification(Supervised):
@@ -26,13 +26,7 @@ class Classification(Supervised):
         out_features: Number of classes; set by the data.
         net: The network.
         loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
-        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
-        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
-        standardize: Whether to standardise inputs inside the net, with the statistics of the training rows.
-        compile: Whether to compile the net with `torch.compile`.
-
-    Raises:
-        UserError: If the data has no classes, or the loss does not take logits and class numbers.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2` and `compile`.
     """
 
     def __init__(
@@ -41,10 +35,7 @@ class Classification(Supervised):
         out_features: int,
         net: Callable[[tuple[int, ...], int], Net] = Linear,
         loss: Callable[[], nn.modules.loss._Loss] = nn.CrossEntropyLoss,
-        l1: NonNegativeFloat = 0.0,
-        l2: NonNegativeFloat = 0.0,
-        standardize: bool = True,
-        compile: bool = False,
+        **kwargs: Any,
     ) -> None:
         if out_features < 2:
             raise UserError(
@@ -53,9 +44,8 @@ class Classification(Supervised):
             )
         criterion = loss()
         if not isinstance(criterion, nn.CrossEntropyLoss | nn.MultiMarginLoss):
-            raise UserError(
-                f"--model.loss {type(criterion).__name__}: does not take logits and class numbers; use CrossEntropyLoss"
-            )
+            name = type(criterion).__name__
+            raise UserError(f"--model.loss {name}: does not take logits and class numbers; use CrossEntropyLoss")
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),
@@ -63,7 +53,7 @@ class Classification(Supervised):
         built = net(in_shape, out_features)
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
-        super().__init__(built, criterion, metrics, standardize, (), l1, l2, compile)
+        super().__init__(built, criterion, metrics, (), **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are class numbers, one per row."""

@@ -19,8 +19,6 @@ from project.models.supervised import Supervised
 from project.nets.scaling import Standardized
 from project.runtime.ranges import ClosedUnitInterval, PositiveFloat
 
-PEER = "peer"
-
 
 class Distillation(Supervised):
     """Base class of distillation for any task.
@@ -61,12 +59,10 @@ class Distillation(Supervised):
         for teacher in self._teacher:
             teacher.to(self.device)
 
-    def _prepare(
-        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
-    ) -> PreparedBatch:
+    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, overwrite: bool = False) -> PreparedBatch:
         with torch.no_grad():
             teacher_outputs = None if self.mutual else self._standardize_targets(self._teacher[0](x))
-        return super()._prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
+        return super()._prepare(x, y, weights, overwrite)._replace(teacher_outputs=teacher_outputs)
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise, a scalar; outputs (B, out_features) are in standard units."""
@@ -97,13 +93,13 @@ class Distillation(Supervised):
         """Save a teacher that is trained, too, separately from the weights of the student."""
         super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
-        checkpoint[PEER] = {name: state.pop(name) for name in list(state) if name.startswith(f"{PEER}.")}
+        checkpoint["peer"] = {name: state.pop(name) for name in list(state) if name.startswith("peer.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore a teacher that is trained, too."""
         super().on_load_checkpoint(checkpoint)
         if self.mutual:
-            checkpoint["state_dict"] |= checkpoint[PEER]
+            checkpoint["state_dict"] |= checkpoint["peer"]
 
     def on_fit_end(self) -> None:
         """Release the teacher."""

@@ -10,24 +10,18 @@ from torchmetrics import MetricCollection
 from project.data.loader import Batch, Batches
 from project.models.loss_watch import require_finite
 
-MIN_ROWS = 1_024
-
 
 def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, Tensor]:
     """Return the outputs (B, out_features) of a module in target units, and the targets, for all rows of a batch."""
     if isinstance(batch, Batches):  # metrics are weighted by rows: the size of batches does not matter
-        batch.batch_size = max(batch.batch_size, MIN_ROWS)
+        batch.batch_size = max(batch.batch_size, 1_024)
     pairs = [(module(x), y) for x, y, *_ in (batch if isinstance(batch, Batches) else [batch])]
-    outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return outputs, targets
+    outputs, targets = zip(*pairs, strict=True)
+    return torch.cat(outputs), torch.cat(targets)
 
 
 def log_metrics(module: LightningModule, split: Literal["train", "val", "test"], metrics: MetricCollection) -> None:
-    """Log the metrics of an epoch, and reset them.
-
-    Raises:
-        UserError: If the loss is not finite.
-    """
+    """Log the metrics of an epoch, and reset them; raise a UserError if the loss is not finite."""
     values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
     loss = {f"{split}/loss": values.pop(f"{split}/loss")}
     require_finite(module, loss)

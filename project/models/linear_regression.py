@@ -42,9 +42,8 @@ class LinearRegression(Regression):
         super().on_train_start()
         data: Any = getattr(self.trainer, "datamodule", None)
         if data.sampling.bootstrap is not None:
-            raise UserError(
-                "--sampling.bootstrap: LinearRegression does not support row weights; use --model Regression"
-            )
+            problem = "LinearRegression does not support row weights; use --model Regression"
+            raise UserError(f"--sampling.bootstrap: {problem}")
         self.fit = data.least_squares
         if self.alpha:
             std = data.feature_statistics.std.expand(data.in_shape).flatten()

@@ -17,9 +17,6 @@ class LossWatch:
 
     Reading a loss from a GPU would make each step wait for it: there, losses are collected and read together at the end
     of a `training_step`.
-
-    Args:
-        module: The model whose loss is checked.
     """
 
     def __init__(self, module: LightningModule) -> None:
@@ -33,15 +30,9 @@ class LossWatch:
         self._limit = None
 
     def check(self, loss: Tensor, batch: int, wait: bool = False) -> None:
-        """Check the loss of a batch.
+        """Raise a UserError if the loss of a batch is not finite, or has grown by more than `MAX_GROWTH`.
 
-        Args:
-            loss: A scalar.
-            batch: Number of the batch within the epoch, from 1.
-            wait: Whether to wait for the device and check all losses collected so far.
-
-        Raises:
-            UserError: If a loss is not finite, or has grown by more than `MAX_GROWTH`.
+        `batch` is counted from 1 within the epoch; with `wait`, all losses collected so far are checked.
         """
         if loss.device.type == "cpu":
             values = [loss.item()]

@@ -1,18 +1,19 @@
 """Loss and regression metrics, weighted by rows, for batches of any size and any number of processes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+
+from project.data.loader import Batch
+
+MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
 
 class MeanLoss(Metric):
-    """Mean of a loss over the rows of all batches.
-
-    Args:
-        criterion: A loss that averages over the rows of a batch, such as `torch.nn.MSELoss()`.
-    """
+    """Mean of a loss over the rows of all batches; the loss must average over rows, such as `torch.nn.MSELoss()`."""
 
     full_state_update = False
     total: Tensor
@@ -42,10 +43,6 @@ class RegressionMetrics(Metric):
     Sums are float64 (float32 on devices without it). The variance of the targets is accumulated as means and squared
     deviations, so that r2 is accurate for targets far from zero, where sums of squares cancel; batches are merged as in
     Chan, Golub & LeVeque (1979).
-
-    Args:
-        out_features: Number of targets.
-        **options: Arguments of `torchmetrics.Metric`, such as `sync_on_compute=False` if each process has all rows.
     """
 
     full_state_update = False
@@ -80,20 +77,64 @@ class RegressionMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return each metric over all rows of all processes; r2 is NaN if a target is constant."""
         count = self.count.view(-1, 1)  # (processes, 1)
+        states = (self.mean, self.deviation, self.squared, self.absolute)
+        means, deviations, squared, absolute = (state.view(len(count), -1) for state in states)  # (processes, out)
         rows = count.sum()
-        means = self.mean.view(len(count), -1)  # (processes, out)
         spread = (means - (count * means).sum(0) / rows).square() * count
-        total = (self.deviation.view(len(count), -1) + spread).sum(0)
-        squared = self.squared.view(len(count), -1).sum(0)
-        mse = squared.mean() / rows
-        return {
-            "mse": mse,
-            "rmse": mse.sqrt(),
-            "mae": self.absolute.view(len(count), -1).sum(0).mean() / rows,
-            "r2": torch.where(total > 0, 1 - squared / total, torch.nan).mean(),
-        }
+        total = (deviations + spread).sum(0)
+        r2 = torch.where(total > 0, 1 - squared.sum(0) / total, torch.nan).mean()
+        mse = squared.sum(0).mean() / rows
+        return {"mse": mse, "rmse": mse.sqrt(), "mae": absolute.sum(0).mean() / rows, "r2": r2}
 
 
 def _sum_dtype(values: Tensor) -> torch.dtype:
     """Return the precision of sums: float64 if the device supports it."""
     return torch.float32 if values.device.type == "mps" else torch.float64
+
+
+class RunningMetrics:
+    """Collect outputs and targets, and update the metrics once for many batches, since an update costs several kernels.
+
+    Attributes:
+        rows: Number of training rows that this process has passed through the net.
+    """
+
+    def __init__(self, metrics: MetricCollection, to_target_units: Callable[[Tensor], Tensor]) -> None:
+        self.metrics, self.to_target_units, self.rows = metrics, to_target_units, 0
+        self._pending: list[Batch] = []
+
+    def reset(self) -> None:
+        """Reset the metrics and the number of rows."""
+        self._pending.clear()
+        self.metrics.reset()
+        self.rows = 0
+
+    def update(self, outputs: Tensor, y: Tensor) -> None:
+        """Add a batch: outputs (B, out_features) in standard units, and targets in original units."""
+        self._pending.append((outputs, y))
+        self.rows += len(y)
+        if len(self._pending) >= MAX_PENDING or len(self._pending) * len(y) >= MAX_PENDING_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Update the metrics with the collected batches."""
+        if self._pending:
+            outputs, targets = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
+            self.metrics.update(self.to_target_units(outputs), targets)
+            self._pending.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums and the collected batches separately: adding these early would change the rounding."""
+        sums = {name: dict(metric.metric_state) for name, metric in self.metrics.items(keep_base=True)}
+        # Clones, because a view would be saved with all of its storage.
+        pending = [[values.clone() for values in batch] for batch in self._pending]
+        return {"rows": self.rows, "sums": sums, "pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+        self.rows = state["rows"]
+        self._pending = [(outputs.to(device), y.to(device)) for outputs, y in state["pending"]]
+        for name, metric in self.metrics.items(keep_base=True, copy_state=False):
+            for key, value in state["sums"][name].items():
+                setattr(metric, key, value.to(device))
+            metric._update_count = 1  # otherwise compute() would warn that there was no update

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import repeat
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -32,12 +33,8 @@ class PreparedBatch(NamedTuple):
     def repeated(self, members: int) -> "PreparedBatch":
         """Repeat the rows once for each member of an ensemble, with weights (members * B,); inputs stay (B, …)."""
         return self._replace(
-            targets=_repeat(self.targets, members),
-            y=_repeat(self.y, members),
+            targets=torch.cat([self.targets] * members),
+            y=torch.cat([self.y] * members),
             weights=None if self.weights is None else self.weights.T.flatten(),
-            teacher_outputs=None if self.teacher_outputs is None else _repeat(self.teacher_outputs, members),
+            teacher_outputs=None if self.teacher_outputs is None else torch.cat([self.teacher_outputs] * members),
         )
-
-
-def _repeat(part: Tensor, members: int) -> Tensor:
-    return part.repeat(members, *[1] * (part.ndim - 1))

@@ -1,17 +1,15 @@
 """Regression: the outputs of the net are numbers in target units."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from project.models.metrics import RegressionMetrics
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import Net
 from project.runtime.errors import UserError
-from project.runtime.ranges import NonNegativeFloat
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
 
@@ -34,13 +32,7 @@ class Regression(Supervised):
         out_features: Number of targets; set by the data.
         net: The network.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
-        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
-        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
-        standardize: Whether to standardise inputs and targets inside the net, with the statistics of the training rows.
-        compile: Whether to compile the net with `torch.compile`.
-
-    Raises:
-        UserError: If the loss is for classes.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2` and `compile`.
     """
 
     def __init__(
@@ -49,18 +41,14 @@ class Regression(Supervised):
         out_features: int,
         net: Callable[[tuple[int, ...], int], Net] = Linear,
         loss: Callable[[], nn.modules.loss._Loss] = nn.MSELoss,
-        l1: NonNegativeFloat = 0.0,
-        l2: NonNegativeFloat = 0.0,
-        standardize: bool = True,
-        compile: bool = False,
+        **kwargs: Any,
     ) -> None:
         criterion = loss()
         if isinstance(criterion, CLASS_LOSSES):
             name = type(criterion).__name__
             raise UserError(f"--model.loss {name}: is for classes; use it with --model Classification")
-        metrics: dict[str, Metric] = {"regression": RegressionMetrics(out_features)}
-        built = net(in_shape, out_features)
-        super().__init__(built, criterion, metrics, standardize, (out_features,), l1, l2, compile)
+        metrics = {"regression": RegressionMetrics(out_features)}
+        super().__init__(net(in_shape, out_features), criterion, metrics, (out_features,), **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""

@@ -4,27 +4,15 @@ Lightning's loop takes about a millisecond per step for the hooks of all callbac
 small model. Keras has `steps_per_execution` for the same reason.
 """
 
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import (
-    GradientAccumulationScheduler,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    ProgressBar,
-    StochasticWeightAveraging,
-)
+from lightning.pytorch import Callback, Trainer, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
     "on_before_zero_grad",
     "on_before_backward",
     "on_after_backward",
     "on_before_optimizer_step",
-    "on_validation_batch_start",
-    "on_validation_batch_end",
-    "on_test_batch_start",
-    "on_test_batch_end",
+    *(f"on_{split}_batch_{end}" for split in ("train", "validation", "test") for end in ("start", "end")),
 )
 
 
@@ -45,15 +33,14 @@ def watches_steps(trainer: Trainer) -> bool:
 
 
 def _watches_steps(callback: Callback) -> bool:
-    if isinstance(callback, ProgressBar) or getattr(callback, "allows_grouped_steps", False):
+    if isinstance(callback, callbacks.ProgressBar) or getattr(callback, "allows_grouped_steps", False):
         return False
-    if isinstance(callback, LearningRateMonitor):
+    if isinstance(callback, callbacks.LearningRateMonitor):
         return callback.logging_interval != "epoch"
-    if isinstance(callback, ModelCheckpoint):
+    if isinstance(callback, callbacks.ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
-    if isinstance(callback, GradientAccumulationScheduler | StochasticWeightAveraging):  # they accumulate gradients
-        return True
-    return any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
+    accumulates = isinstance(callback, callbacks.GradientAccumulationScheduler | callbacks.StochasticWeightAveraging)
+    return accumulates or any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
 def count_step(trainer: Trainer) -> None:

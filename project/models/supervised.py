@@ -2,6 +2,7 @@
 
 import copy
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,9 +16,8 @@ from project.data.statistics import Statistics
 from project.models.evaluation import evaluate_batch, log_metrics
 from project.models.learning_rate import set_learning_rate
 from project.models.loss_watch import LossWatch, require_finite
-from project.models.metrics import MeanLoss
+from project.models.metrics import MeanLoss, RunningMetrics
 from project.models.prepared import PreparedBatch
-from project.models.running_metrics import RunningMetrics
 from project.models.steps import STEP_HOOKS, count_step, watches_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
@@ -28,7 +28,6 @@ from project.runtime.ranges import NonNegativeFloat
 
 STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
 MAX_STEPS = 64
-METRICS_KEY = "running_metrics"
 
 
 class Supervised(LightningModule):
@@ -41,27 +40,24 @@ class Supervised(LightningModule):
         net: Computes outputs from inputs.
         criterion: The loss, which must average over rows.
         metrics: Metrics of outputs and targets, by name.
-        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
-            the training rows.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
         l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
         l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
+        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
+            the training rows.
         compile: Whether to compile the net with `torch.compile`.
-
-    Raises:
-        UserError: If the loss does not average over rows.
     """
 
     def __init__(
         self,
         net: Net,
         criterion: nn.Module,
-        metrics: dict[str, Metric],
-        standardize: bool,
+        metrics: Mapping[str, Metric],
         target_shape: tuple[int, ...],
-        l1: NonNegativeFloat,
-        l2: NonNegativeFloat,
-        compile: bool,
+        l1: NonNegativeFloat = 0.0,
+        l2: NonNegativeFloat = 0.0,
+        standardize: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if getattr(criterion, "reduction", "mean") != "mean":
@@ -122,10 +118,9 @@ class Supervised(LightningModule):
         """Reset what LearningRateFinder has left; restore the metrics of a checkpoint."""
         net, sampling = self.net.net, getattr(getattr(self.trainer, "datamodule", None), "sampling", Sampling())
         if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.members_identical():
-            raise UserError(
-                "--model.net Ensemble: all members have the same initial weights and would stay identical; set "
-                "--sampling.bootstrap 0 to train each on a sample of its own"
-            )
+            problem = "all members have the same initial weights and would stay identical"
+            fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
+            raise UserError(f"--model.net Ensemble: {problem}; {fix}")
         self.running.reset()
         self._loss_watch.reset()
         self._pending = None
@@ -163,9 +158,7 @@ class Supervised(LightningModule):
             self._loss_watch.check(loss, number, wait=True)
         return loss
 
-    def _prepare(
-        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
-    ) -> PreparedBatch:
+    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, overwrite: bool = False) -> PreparedBatch:
         return PreparedBatch(self.net.inputs(x, overwrite), self._standardize_targets(y), y, weights)
 
     def _standardize_targets(self, y: Tensor) -> Tensor:
@@ -173,7 +166,7 @@ class Supervised(LightningModule):
 
     def _step_on_all_but_last(self, batches: Batches, batch_idx: int) -> PreparedBatch:
         # Small batches are prepared together, and in place if they are copies of the rows.
-        pieces = (self._prepare(*piece, overwrite=batches.gathered) for piece in batches.pieces())
+        pieces = (self._prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
         remaining = (batch for piece in pieces for batch in piece.split(batches.batch_size))
         batch = next(remaining)
         for number, following in enumerate(remaining, start=batch_idx * MAX_STEPS + 1):
@@ -236,12 +229,12 @@ class Supervised(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the running metrics of each process; raise a UserError if a weight is not finite."""
         self._flush_pending()
-        checkpoint[METRICS_KEY] = gather(self.running.state_dict())
+        checkpoint["running_metrics"] = gather(self.running.state_dict())
         require_finite(self, checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running metrics until training starts."""
-        self._resumed_metrics = checkpoint.get(METRICS_KEY, [])
+        self._resumed_metrics = checkpoint.get("running_metrics", [])
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics, and the penalty separately from the loss."""
