@@ -17,14 +17,9 @@ INNER, DOWN, UP = "net.net.net.", "net.net.down.", "net.net.up."
 
 
 def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write the adapters that a run has learned; `read_weights` merges them into the weights that it started from.
+    """Write the adapters that a run has learned to a `.safetensors` file; raise a UserError if it has none.
 
-    Args:
-        path: A `.safetensors` file.
-        checkpoint: From `read_checkpoint`.
-
-    Raises:
-        UserError: If the run has no adapters.
+    `read_weights` merges them into the weights that the run started from.
     """
     from safetensors.torch import save_file
 

@@ -11,9 +11,9 @@ from project.config.trust import with_trust
 from project.export.adapter import write_adapter
 from project.export.formats import WRITERS, require_onnx, write
 from project.inference.metadata import describe, run_folder
-from project.inference.module import ExportModule, predict_fn
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
+from project.inference.predictor import ExportModule, predict_fn
 from project.models.supervised import Supervised
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
@@ -25,15 +25,10 @@ FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
 
 
 class Exported(NamedTuple):
-    """A file that was written.
-
-    Attributes:
-        path: The file.
-        difference: Largest difference from the network's outputs, relative to the largest output; 0 for weights alone.
-    """
+    """A file that was written, and how much its outputs differ from the network's."""
 
     path: Path
-    difference: float
+    difference: float  # the largest, relative to the largest output; 0 for weights alone
 
 
 def export(reference: str, destination: Path | None = None, format: str = "onnx", args: Sequence[str] = ()) -> Exported:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from project.export.onnx_rnn import with_onnx_recurrences
-from project.inference.module import ExportModule, predict_fn
 from project.inference.parity import PredictFn
+from project.inference.predictor import ExportModule, predict_fn
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_exporters
 from project.serving.artifact import INPUT, Artifact
@@ -24,17 +24,9 @@ Written = tuple[Metadata, PredictFn]
 
 
 def write(format: str, path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
-    """Write a network to a file, and load the file.
+    """Write a network to a file, load the file, and return its metadata and the function that it computes.
 
-    Args:
-        format: A key of `WRITERS`.
-        path: The file; ends in the format's name.
-        network: In evaluation mode.
-        metadata: Metadata of the file.
-        sample: Rows (2, *in_shape); torch.export would take the number 1 for a constant.
-
-    Returns:
-        The metadata that were written, and the function that the file computes.
+    The sample has two rows, as torch.export takes the number 1 for a constant.
     """
     with quiet_exporters():
         return WRITERS[format](path, copy.deepcopy(network), metadata, sample)
@@ -67,12 +59,19 @@ def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: T
     model = program.model_proto
     for part in (model.graph, *model.graph.node):  # the exporter stores stack traces there
         del part.metadata_props[:]
+    save_onnx(path, model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return metadata, Artifact(path).predict
+
+
+def save_onnx(path: Path, model: Any, metadata: Metadata) -> None:
+    """Write an ONNX model with its metadata and a checksum."""
+    import onnx
+
     del model.graph.value_info[:]
     onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    onnx.save(model, path)
     seal(path)
-    return metadata, Artifact(path).predict
 
 
 def _write_pt2(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:

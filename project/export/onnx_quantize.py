@@ -21,16 +21,9 @@ MIN_INPUTS = 64  # numbers summed in each output of a convolution; with fewer, i
 def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
     """Write a file whose large operators compute with 8-bit integers.
 
-    Weights use 7 bits: on x86 processors without VNNI, sums of two products of 8-bit numbers overflow.
-
-    Args:
-        source: A file in float32.
-        target: The file to write.
-        method: `dynamic` computes the range of each layer's inputs at run time, `static` calibrates it beforehand.
-        rows: Real rows (n, *in_shape) for calibration.
-
-    Returns:
-        Number of operators that compute with integers.
+    Weights use 7 bits: on x86 processors without VNNI, sums of two products of 8-bit numbers overflow. The `method`
+    `dynamic` computes the range of each layer's inputs at run time; `static` calibrates it on rows (n, *in_shape).
+    Return the number of operators that compute with integers.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
@@ -103,15 +96,7 @@ def write_halves(source: Path, target: Path, precision: str) -> int:
     """Write a file with weight matrices in 16 bits, which are converted to float32 when it is loaded.
 
     Computing in half precision is slower on CPUs, and some operators lack it. Weights outside its range, means and
-    biases stay in float32.
-
-    Args:
-        source: A file in float32.
-        target: The file to write.
-        precision: `float16` or `bfloat16`.
-
-    Returns:
-        Number of weight matrices that were rounded.
+    biases stay in float32. Return the number of weight matrices that were rounded.
     """
     import ml_dtypes
     import onnx

@@ -10,11 +10,7 @@ GATES = {nn.RNN: [0], nn.LSTM: [0, 3, 1, 2], nn.GRU: [1, 0, 2]}
 
 
 class OnnxRecurrence(nn.Module):
-    """Replaces a recurrent layer during export; outside of it, its outputs have shapes but no meaningful values.
-
-    Args:
-        layer: The layer, without projections.
-    """
+    """Replaces a recurrent layer without projections during export; outside of it, the outputs have only shapes."""
 
     def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()

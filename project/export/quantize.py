@@ -1,9 +1,8 @@
 """Write a smaller form of a run or an exported file, and measure its accuracy, size and speed."""
 
-import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from rich.table import Table
 
 from project.export.export import export
-from project.export.formats import require_onnx
+from project.export.formats import require_onnx, save_onnx
 from project.export.onnx_quantize import operators, write_halves, write_integers
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import measure
@@ -25,8 +24,7 @@ from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.artifact import Artifact
-from project.serving.metadata import KEY, read_metadata
-from project.serving.seal import seal
+from project.serving.metadata import Metadata, read_metadata
 from project.training.cli import ExperimentCLI
 
 PRECISIONS = ("int8", "float16", "bfloat16")
@@ -43,35 +41,20 @@ class NoGainError(UserError):
 
 
 class Measured(NamedTuple):
-    """Figures of a file.
-
-    Attributes:
-        metrics: Test metrics by name.
-        bytes: Size of the file.
-        milliseconds: Median latency by threads and rows.
-    """
+    """Test metrics, size and speed of a file."""
 
     metrics: dict[str, float]
     bytes: int
-    milliseconds: dict[tuple[int, int], float]
+    milliseconds: dict[tuple[int, int], float]  # median latency by threads and rows
 
 
 class Quantized(NamedTuple):
-    """A file that was written.
-
-    Attributes:
-        path: The file.
-        precision: Precision of its weights.
-        method: `dynamic`, `static`, or `rounded` for half precision.
-        kept: Operators that stay in float32.
-        before: Figures of the float32 file.
-        after: Figures of the new file.
-    """
+    """A file that was written, and what changed from the float32 file."""
 
     path: Path
     precision: str
-    method: str
-    kept: list[str]
+    method: str  # `dynamic`, `static`, or `rounded` for half precision
+    kept: list[str]  # operators that stay in float32
     before: Measured
     after: Measured
 
@@ -104,10 +87,8 @@ def quantize(
         original = Artifact(source)
         run = open_rows(str(source), args, "to calibrate and test on")
         before = measure(run)
-        method = "rounded" if precision != "int8" else method or _method(source)
         with atomic_write(path) as temporary:
-            kept = _write(source, temporary, precision, method, run)
-            _describe(temporary, {**original.metadata, "precision": precision})
+            used, kept = _write(source, temporary, {**original.metadata, "precision": precision}, method, run)
             written = Artifact(temporary)
             if precision != "int8":
                 rows = run.datamodule.splits.test.x.numpy()
@@ -116,7 +97,7 @@ def quantize(
             use_artifact(run, written)
             after, times = measure(run), _times([source, temporary], run)
             files = [source.stat().st_size, temporary.stat().st_size]
-    return Quantized(path, precision, method, kept, *map(Measured, (before, after), files, times))
+    return Quantized(path, precision, used, kept, *map(Measured, (before, after), files, times))
 
 
 def require_precision(precision: str, method: str | None) -> None:
@@ -142,14 +123,10 @@ def _check(reference: str, destination: Path | None, method: str | None, precisi
     return path
 
 
-def _method(source: Path) -> str:
-    import onnx
-
-    return "static" if operators(onnx.load(source))["Conv"] else "dynamic"
-
-
-def _write(source: Path, target: Path, precision: str, method: str, run: ExperimentCLI) -> list[str]:
-    """Write the file, and return the operators that it keeps in float32.
+def _write(
+    source: Path, target: Path, metadata: Metadata, method: str | None, run: ExperimentCLI
+) -> tuple[str, list[str]]:
+    """Write the file, and return the method and the operators that stay in float32.
 
     Raises:
         NoGainError: If the file is not smaller.
@@ -157,31 +134,23 @@ def _write(source: Path, target: Path, precision: str, method: str, run: Experim
     import onnx
 
     model, kept = onnx.load(source), list[str]()
-    if precision == "int8":
+    if metadata["precision"] == "int8":
+        method = method or ("static" if operators(model)["Conv"] else "dynamic")
         train = run.datamodule.splits.train.x
         spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
         changed = write_integers(source, target, method, train[spaced].numpy())
         kept = [name for name in FLOAT_ONLY if operators(model)[name]]
     else:
-        changed = write_halves(source, target, precision)
+        method, changed = "rounded", write_halves(source, target, metadata["precision"])
     before, after = source.stat().st_size, target.stat().st_size
     if changed and after <= MAX_SIZE_RATIO * before:
-        return kept
+        save_onnx(target, onnx.load(target), metadata)
+        return method, kept
     weights = sum(math.prod(weight.dims) for weight in model.graph.initializer)
     reason = f"its {weights:,} weights are few compared with the metadata"
     if kept:
         reason = f"ONNX Runtime computes {kept[0]} only in float32; --dtype float16 halves its weights"
     raise NoGainError(f"no gain: {before:,} bytes would become {after:,}: {reason}")
-
-
-def _describe(path: Path, metadata: Mapping[str, object]) -> None:
-    import onnx
-
-    model = onnx.load(path)
-    del model.graph.value_info[:]
-    onnx.helper.set_model_props(model, {KEY: json.dumps(metadata)})
-    onnx.save(model, path)
-    seal(path)
 
 
 def _times(paths: Sequence[Path], run: ExperimentCLI) -> list[dict[tuple[int, int], float]]:

@@ -39,21 +39,13 @@ predictor.predict(numpy.zeros((1, *predictor.metadata["in_shape"]), numpy.float3
 
 
 class Figures(NamedTuple):
-    """Figures of one model.
+    """Test metrics, size and speed of one model."""
 
-    Attributes:
-        name: The user's reference to it.
-        metrics: Test metrics by name.
-        bytes: Size of its file.
-        milliseconds: Median latency by number of rows, on one thread.
-        cold_start: Median seconds from the start of a process to its first answer.
-    """
-
-    name: str
+    name: str  # the user's reference to it
     metrics: dict[str, float]
     bytes: int
-    milliseconds: dict[int, float]
-    cold_start: float
+    milliseconds: dict[int, float]  # median latency by number of rows, on one thread
+    cold_start: float  # median seconds from the start of a process to its first answer
 
 
 def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures]:
@@ -78,16 +70,12 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
     inputs = [run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy() for run in runs]
     functions = [open_predictor(reference, trusted=None).predict for reference in references]
     times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in LATENCY_ROWS]
-    starts = cold_starts(references)
+    starts = _medians([[_start(reference) for reference in references] for _ in range(COLD_STARTS)])
+    files = [Path(reference) if is_artifact(reference) else find_checkpoint(reference) for reference in references]
     return [
-        Figures(reference, found, size(reference), dict(zip(LATENCY_ROWS, milliseconds, strict=True)), start)
-        for reference, found, *milliseconds, start in zip(references, metrics, *times, starts, strict=True)
+        Figures(name, measured, file.stat().st_size, dict(zip(LATENCY_ROWS, milliseconds, strict=True)), start)
+        for name, measured, file, *milliseconds, start in zip(references, metrics, files, *times, starts, strict=True)
     ]
-
-
-def size(reference: str) -> int:
-    """Return the size in bytes of a model's file."""
-    return (Path(reference) if is_artifact(reference) else find_checkpoint(reference)).stat().st_size
 
 
 def latencies(functions: Sequence[Callable[[Array], object]], inputs: Sequence[Array]) -> list[float]:
@@ -98,12 +86,10 @@ def latencies(functions: Sequence[Callable[[Array], object]], inputs: Sequence[A
         rounds = [list(map(_milliseconds, functions, inputs)) for _ in range(ROUNDS)]
     finally:
         torch.set_num_threads(threads)
-    return [statistics.median(each) for each in zip(*rounds, strict=True)]
+    return _medians(rounds)
 
 
-def cold_starts(references: Sequence[str]) -> list[float]:
-    """Return the median seconds until a new process has answered a row, for each model; they take turns."""
-    rounds = [[_start(reference) for reference in references] for _ in range(COLD_STARTS)]
+def _medians(rounds: Sequence[Sequence[float]]) -> list[float]:
     return [statistics.median(each) for each in zip(*rounds, strict=True)]
 
 
@@ -119,6 +105,7 @@ def _milliseconds(function: Callable[[Array], object], x: Array) -> float:
 
 
 def _start(reference: str) -> float:
+    """Return the seconds until a new process has answered a row."""
     code = START_ARTIFACT if is_artifact(reference) else START_RUN
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, reference, *granted()], capture_output=True, text=True)

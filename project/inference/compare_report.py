@@ -45,12 +45,11 @@ def print_figures(figures: Sequence[Figures]) -> None:
 
 def as_object(model: Figures) -> dict[str, object]:
     """Return all figures of a model by name."""
-    times = {f"milliseconds/{rows}": value for rows, value in model.milliseconds.items()}
     return {
         "model": model.name,
         **model.metrics,
         "bytes": model.bytes,
-        **times,
+        **{f"milliseconds/{rows}": value for rows, value in model.milliseconds.items()},
         "seconds/first_answer": model.cold_start,
     }
 

@@ -19,13 +19,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Metadata:
-    """Collect what is needed to predict with a model, to evaluate it and to serve it.
-
-    Args:
-        path: The checkpoint.
-        checkpoint: Its content, from `read_checkpoint`.
-        model: From `load_model`.
-    """
+    """Collect what is needed to predict with the model of a checkpoint, to evaluate it and to serve it."""
     data, net = checkpoint[DATA_KEY], model.net.net
     in_shape = tuple(data["in_shape"])
     means = torch.tensor(data["feature_means"])

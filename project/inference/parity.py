@@ -14,20 +14,10 @@ TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
 
 
 def require_parity(predict: PredictFn, reference: PredictFn, rows: Array, precision: str, any_length: bool) -> float:
-    """Compare outputs for batches of several sizes, and for sequences of several lengths.
+    """Raise a UserError unless two functions agree within the tolerance for the precision of the weights.
 
-    Args:
-        predict: The form to check.
-        reference: The form that is known to be right.
-        rows: Real rows (n, *in_shape); repeated if a batch needs more.
-        precision: Of the weights; a key of `TOLERANCE`.
-        any_length: Whether rows are sequences of any length.
-
-    Returns:
-        The largest difference of two outputs, relative to the largest output.
-
-    Raises:
-        UserError: If it is beyond the tolerance.
+    They are compared on the rows (n, *in_shape) in batches of several sizes and, with `any_length`, several numbers of
+    time steps. Return the largest difference of two outputs, relative to the largest output.
     """
     largest = 0.0
     for x in batches(rows, any_length):
@@ -54,16 +44,10 @@ def difference(found: dict[str, Array], expected: dict[str, Array]) -> float:
     """Return the largest difference of two outputs, relative to the largest value of that output or of `outputs`.
 
     The other outputs are computed from `outputs` and cannot be more exact.
-
-    Raises:
-        UserError: If names or shapes differ.
     """
     shapes = [{name: values.shape for name, values in outputs.items()} for outputs in (found, expected)]
     if shapes[0] != shapes[1]:
         raise UserError(f"the file's outputs are {shapes[0]}, the network's {shapes[1]}; no file was written")
     least = max(np.abs(expected["outputs"]).max(), np.finfo(np.float32).tiny)
-    return float(
-        np.max(
-            [np.abs(found[name] - values).max() / max(np.abs(values).max(), least) for name, values in expected.items()]
-        )
-    )
+    relative = [np.abs(found[name] - y).max() / max(np.abs(y).max(), least) for name, y in expected.items()]
+    return float(np.max(relative))

@@ -17,7 +17,6 @@ from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.inputs import TableInputs
 from project.serving.metadata import Metadata
-from project.serving.prediction_columns import prediction_columns
 from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
 from project.serving.table_rows import csv_writer
@@ -48,8 +47,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
     """
     check_output(destination, [".csv", ".parquet", ".pq"], source)
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
-    metadata = predictor.metadata
-    features = metadata["feature_names"]
+    metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     schema, blocks = stream(source)
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata)
@@ -63,7 +61,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
                 row = rows + (error.row or 0)
                 raise UserError(f"{source}: column {error.field!r}, row {row}: {error.problem}") from None
             predictions = Predictions.from_outputs(predictor.predict(x), complete)
-            columns = prediction_columns(predictions, metadata).values()
+            columns = predictions.columns(metadata).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
     return rows
@@ -72,19 +70,18 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
 def _output_schema(
     source: Path, schema: pa.Schema, destination: Path, outputs: Sequence[str], metadata: Metadata
 ) -> pa.Schema:
-    """Append the predictions' columns to a schema.
-
-    Raises:
-        UserError: If a column cannot be written to CSV, or exists already.
-    """
-    for field in schema:
-        if destination.suffix.lower() == ".csv" and (pa.types.is_nested(field.type) or pa.types.is_binary(field.type)):
-            raise UserError(f"{source}: column {field.name!r} is {field.type}; write to a .parquet file instead")
+    """Append the predictions' columns to a schema; raise a UserError if a column exists, or does not fit into CSV."""
     nothing = np.empty((0, len(metadata["class_names"] or metadata["target_names"])), np.float32)
-    predictions = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None)
-    for name, column in prediction_columns(predictions, metadata).items():
-        if name in schema.names:
-            raise UserError(f"{source}: column {name!r} already exists; rename it")
+    columns = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None).columns(metadata)
+    problems = [
+        f"column {field.name!r} is {field.type}; write to a .parquet file instead"
+        for field in schema
+        if not is_parquet(destination) and (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+    ]
+    problems += [f"column {name!r} already exists; rename it" for name in columns if name in schema.names]
+    if problems:
+        raise UserError(f"{source}: {problems[0]}")
+    for name, column in columns.items():
         schema = schema.append(pa.field(name, column.type))
     return schema
 

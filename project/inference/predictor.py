@@ -1,31 +1,69 @@
-"""A model that predicts, from a run's network or an exported file."""
+"""A model that predicts, from a run's network or an exported file, with named outputs."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from project.inference.metadata import describe
-from project.inference.module import ExportModule, predict_fn
 from project.inference.parity import PredictFn
+from project.models.supervised import Supervised
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
-from project.serving.artifact import Artifact
+from project.serving.artifact import BATCH_ROWS, Array, Artifact
 from project.serving.metadata import Metadata
 
 
 class Predictor(NamedTuple):
-    """A model that is ready to predict.
-
-    Attributes:
-        metadata: Its metadata, as of an exported file.
-        names: Names of its outputs: `outputs`, and `probabilities` or `spread` if the model has them.
-        predict: Computes every output by name from raw rows (n, *in_shape), float32.
-    """
+    """A model that is ready to predict, with the metadata of an exported file."""
 
     metadata: Metadata
-    names: list[str]
-    predict: PredictFn
+    names: list[str]  # of its outputs: `outputs`, and `probabilities` or `spread` if the model has them
+    predict: PredictFn  # computes every output by name from raw rows (n, *in_shape), float32
+
+
+class ExportModule(nn.Module):
+    """A network that computes every output of an exported file.
+
+    Attributes:
+        names: `outputs`; `probabilities` for classes; `spread` over the members of an ensemble.
+    """
+
+    def __init__(self, model: Supervised, classifies: bool) -> None:
+        super().__init__()
+        self.net, self.classifies, self.has_spread = model.net, classifies, hasattr(model.net.net, "spread")
+        self.names = ["outputs", *["probabilities"] * classifies, *["spread"] * self.has_spread]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (B, *in_shape) -> (B, out_features) for each of `names`."""
+        outputs = [self.net(x)]
+        if self.classifies:
+            outputs.append(outputs[0].softmax(1))
+        if self.has_spread:
+            spread: Any = self.net.net.spread
+            outputs.append(spread(self.net.inputs(x)) * self.net.targets.std)
+        return tuple(outputs)
+
+
+def predict_fn(
+    module: Callable[[Tensor], Tensor | Sequence[Tensor]], names: Sequence[str] = ("outputs",), device: str = "cpu"
+) -> PredictFn:
+    """Turn a module into a function from any number of rows (n, *in_shape) to its outputs by name.
+
+    The module, in evaluation mode on `device`, returns one tensor, or one for each name.
+    """
+
+    @torch.inference_mode()
+    def predict(x: Array) -> dict[str, Array]:
+        rows = torch.tensor(x if len(x) else np.zeros((1, *x.shape[1:]), np.float32))  # some nets reject an empty batch
+        parts = [module(part.to(device)) for part in rows.split(BATCH_ROWS)]
+        columns = zip(*((part,) if isinstance(part, Tensor) else part for part in parts), strict=True)
+        arrays = [torch.cat(column)[: len(x)].cpu().numpy() for column in columns]
+        return dict(zip(names, arrays, strict=True))
+
+    return predict
 
 
 def is_artifact(reference: str) -> bool:
@@ -34,15 +72,12 @@ def is_artifact(reference: str) -> bool:
 
 
 def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: int = 1) -> Predictor:
-    """Open a run or an exported file to predict with it.
+    """Open a run or an exported file to predict with it; raise a UserError if it is missing or damaged.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
         trusted: Modules whose classes a run may name, in addition to the known ones; None keeps those trusted so far.
         threads: Threads of ONNX Runtime.
-
-    Raises:
-        UserError: If there is no such run or file, or it is damaged.
     """
     if is_artifact(reference):
         artifact = Artifact(reference, threads)

@@ -24,7 +24,6 @@ class Artifact:
         threads: Threads within one operation.
 
     Attributes:
-        metadata: The file's metadata.
         outputs: Names of the outputs of `predict`: `outputs`, and `probabilities` or `spread` if the model has them.
 
     Raises:
@@ -54,11 +53,9 @@ class Artifact:
             raise UserError(f"{path}: its input is not float32 {INPUT!r} of {rank} dimensions; export the run again")
 
     def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
-        """Compute every output by name, (rows, …).
+        """Compute every output by name, (rows, …), from raw features (rows, *in_shape), float32 and finite.
 
-        Args:
-            x: Raw features (rows, *in_shape), float32, finite; any number of time steps if `dynamic_length`.
-            options: From `run_options`, if another thread may have to cancel the computation.
+        `options` are ONNX Runtime's RunOptions; with `dynamic_length`, x may have any number of time steps.
         """
         if not len(x):  # some operations reject an empty batch
             return {name: values[:0] for name, values in self.predict(np.zeros((1, *x.shape[1:]), np.float32)).items()}
@@ -68,12 +65,3 @@ class Artifact:
         ]
         columns = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return dict(zip(self.outputs, columns, strict=True))
-
-
-def run_options() -> Any:
-    """Create options for `predict`; setting their `terminate` to True makes it fail."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4  # cancelling is not an error
-    return options

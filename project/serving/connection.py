@@ -11,10 +11,8 @@ from project.serving.request_error import RequestError
 def with_timeout(seconds: float) -> type[asyncio.Protocol]:
     """Create uvicorn's protocol with a limit on the time that a request takes to arrive, which uvicorn does not have.
 
-    A request that is late is answered with 408, and its connection is closed.
-
-    Args:
-        seconds: Limit from a request's first byte, or from the start of the connection, to its last byte.
+    A request whose last byte arrives more than `seconds` after its first, or after the start of the connection, is
+    answered with 408, and its connection is closed.
     """
     body = RequestError(408, f"the request did not arrive within {seconds:g} seconds").body
     response = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"

@@ -18,27 +18,12 @@ ERRORS = {
     422: "The rows do not fit the model; the detail names row and feature.",
     503: "The server is busy; try again.",
 }
-ERROR: Schema = {
-    "type": "object",
-    "required": ["detail"],
-    "additionalProperties": False,
-    "properties": {
-        "detail": {"type": "string"},
-        "row": {"type": "integer", "minimum": 1, "description": "The invalid row, from 1."},
-        "field": {"type": "string", "description": "The invalid feature."},
-    },
-}
 
 
 def request_body(metadata: Metadata, limits: Limits) -> Schema:
     """Describe the body of a request to `/predict`."""
-    row, rows = row_schema(metadata), example_rows(metadata)
-    body = {
-        "type": "object",
-        "required": ["rows"],
-        "additionalProperties": False,
-        "properties": {"rows": {"type": "array", "maxItems": limits.rows, "items": row}},
-    }
+    rows = example_rows(metadata)
+    body = _object({"rows": {"type": "array", "maxItems": limits.rows, "items": row_schema(metadata)}})
     table = ",".join(map(_csv_field, metadata["feature_names"])) + "\n"
     for step in rows[0] if metadata["window"] else rows:
         table += ",".join(map(str, step.values() if isinstance(step, dict) else step)) + "\n"
@@ -69,8 +54,14 @@ def responses(metadata: Metadata) -> dict[int | str, Schema]:
         CSV: {"schema": table},
         PARQUET: {"schema": table | {"format": "binary"}},
     }
+    properties = {
+        "detail": {"type": "string"},
+        "row": {"type": "integer", "minimum": 1, "description": "The invalid row, from 1."},
+        "field": {"type": "string", "description": "The invalid feature."},
+    }
+    error = {JSON: {"schema": _object(properties, required=["detail"])}}
     errors: dict[int | str, Schema] = {
-        status: {"description": text, "content": {JSON: {"schema": ERROR}}} for status, text in ERRORS.items()
+        status: {"description": text, "content": error} for status, text in ERRORS.items()
     }
     return {200: {"description": "Predictions, in the order of the rows.", "content": content}} | errors
 
@@ -80,15 +71,7 @@ def row_schema(metadata: Metadata) -> Schema:
     names, shape, window = metadata["feature_names"], metadata["in_shape"], metadata["window"]
     required = metadata["missing"] == "error"
     number = {"type": "number" if required else ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
-    kinds: list[Schema] = [
-        {
-            "type": "object",
-            "properties": dict.fromkeys(names, number),
-            "required": names if required else [],
-            "additionalProperties": False,
-        },
-        _array(number, len(names)),
-    ]
+    kinds = [_object(dict.fromkeys(names, number), names if required else []), _array(number, len(names))]
     if not window and len(shape) > 1:
         nested = number
         for size in reversed(shape):
@@ -109,23 +92,20 @@ def answer_schema(metadata: Metadata) -> Schema:
     if classes is not None:
         label = {"type": "string", "enum": classes}
         prediction = _object({metadata["target_names"][0]: label, "probabilities": values})
-    null = {"type": "null"}
-    answer = _object(
-        {
-            "predictions": {
-                "type": "array",
-                "items": {"anyOf": [prediction, null]},
-                "description": "null for a row with a missing value that the model does not fill, or with a prediction "
-                "that is not a finite float32 number.",
-            }
-        }
-    )
-    answer["properties"]["spread"] = {
-        "type": "array",
-        "items": {"anyOf": [values, null]},
-        "description": "Standard deviation over the members of an ensemble.",
+    properties = {
+        "predictions": {
+            "type": "array",
+            "items": {"anyOf": [prediction, {"type": "null"}]},
+            "description": "null for a row with a missing value that the model does not fill, or with a prediction "
+            "that is not a finite float32 number.",
+        },
+        "spread": {
+            "type": "array",
+            "items": {"anyOf": [values, {"type": "null"}]},
+            "description": "Standard deviation over the members of an ensemble.",
+        },
     }
-    return answer
+    return _object(properties, required=["predictions"])
 
 
 def example_rows(metadata: Metadata) -> list[Any]:
@@ -140,13 +120,9 @@ def _array(items: Schema, size: int) -> Schema:
     return {"type": "array", "items": items, "minItems": size, "maxItems": size}
 
 
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def _object(properties: Schema, required: list[str] | None = None) -> Schema:
+    names = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
 
 
 def _csv_field(name: str) -> str:

@@ -16,15 +16,10 @@ Mask = NDArray[np.bool_]
 
 
 def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
-    """Treat missing values as in training.
+    """Treat missing values, NaN, as in training.
 
-    Args:
-        metadata: Of the model.
-        x: Rows (rows, *in_shape) or (rows, features), or the time steps of one series (steps, channels); NaN where a
-            value is missing.
-
-    Returns:
-        The rows in float32 without gaps, and which of them are complete (rows,); None if all are.
+    x are rows (rows, *in_shape) or (rows, features), or the time steps of one series (steps, channels). Return them in
+    float32 without gaps, and which of them are complete (rows,); None if all are.
 
     Raises:
         RequestError: With row and feature of a missing value, if training accepted none.
@@ -48,9 +43,6 @@ class TableInputs:
 
     A model of series forecasts from the window of rows that ends at each row, so the last rows of a block are kept for
     the next one. Windows that start before the table does are incomplete.
-
-    Args:
-        metadata: Of the model.
     """
 
     def __init__(self, metadata: Metadata) -> None:

@@ -13,9 +13,6 @@ class JSONAnswer:
     """Writes predictions of one model as JSON, by filling all numbers into a template at once.
 
     Nine significant digits identify a float32 number exactly.
-
-    Args:
-        metadata: Of the model.
     """
 
     def __init__(self, metadata: Metadata) -> None:

@@ -13,19 +13,14 @@ from pydantic_core import from_json
 from project.serving.artifact import Array
 from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32, Mask, Numbers, fill
 from project.serving.metadata import Metadata
-from project.serving.request_error import RequestError, quoted
+from project.serving.request_error import RequestError, quoted, require
 
 SMALL_ROW = 50  # numbers that Python checks faster than NumPy
 EXPECTED = 'expected {"rows": [...]}, each row an object by feature name or an array'
 
 
 class JSONRows:
-    """Reads the rows of requests to one model.
-
-    Args:
-        metadata: Of the model.
-        max_rows: Rows per request.
-    """
+    """Reads the rows of requests to one model."""
 
     def __init__(self, metadata: Metadata, max_rows: int) -> None:
         self.metadata, self.max_rows = metadata, max_rows
@@ -46,15 +41,14 @@ class JSONRows:
             request = from_json(body)
         except ValueError as error:
             raise RequestError(400, f"not JSON: {error}") from None
-        if type(request) is not dict or list(request) != ["rows"] or type(request["rows"]) is not list:
-            raise RequestError(422, EXPECTED)
+        require(type(request) is dict and list(request) == ["rows"] and type(request["rows"]) is list, 422, EXPECTED)
         rows = request["rows"]
-        if len(rows) > self.max_rows:
-            raise RequestError(422, f"{len(rows)} rows; send at most {self.max_rows} per request")
+        require(len(rows) <= self.max_rows, 422, f"{len(rows)} rows; send at most {self.max_rows} per request")
         x = self._fast_path(rows)
         filled = fill(self.metadata, self._slow_path(rows)) if x is None else (x, None)
         # Each name in the body has a colon after it: more colons than names mean a repeated name, or one with a colon.
-        if body.count(b":") != 1 + self._count_names(rows):
+        items = chain.from_iterable(rows) if self.window else rows
+        if body.count(b":") != 1 + sum(len(item) for item in items if type(item) is dict):
             self._refuse_repeated_names(body)
         return filled
 
@@ -105,16 +99,16 @@ class JSONRows:
             return np.array(numbers, np.float64).reshape(len(rows), *self.shape)
         steps = len(numbers[0]) if numbers else self.window
         for number, row in enumerate(numbers, start=1):
-            if len(row) != steps:
-                raise RequestError(422, f"expected {steps} time steps, as in the first row, got {len(row)}", number)
+            problem = f"expected {steps} time steps, as in the first row, got {len(row)}"
+            require(len(row) == steps, 422, problem, number)
         return np.array(numbers, np.float64).reshape(len(rows), steps, *self.item_shape)
 
     def _row(self, row: Any, number: int) -> list[Any]:
         if not self.window:
             return self._item(row, number, "")
-        if type(row) is not list or not self._is_length(len(row)):
-            length = "1 or more" if self.dynamic_length else self.window
-            raise RequestError(422, f"expected an array of {length} time steps, got {quoted(row)}", number)
+        length = "1 or more" if self.dynamic_length else self.window
+        problem = f"expected an array of {length} time steps, got {quoted(row)}"
+        require(type(row) is list and self._is_length(len(row)), 422, problem, number)
         return [self._item(item, number, f"time step {step}: ") for step, item in enumerate(row, start=1)]
 
     def _is_length(self, steps: int) -> bool:
@@ -124,8 +118,7 @@ class JSONRows:
         """Return the numbers of an object or an array, flat or nested."""
         if type(item) is dict:
             unknown = next((name for name in item if name not in self.known_names), None)
-            if unknown is not None:
-                raise RequestError(422, f"{place}unknown feature; remove it", number, unknown)
+            require(unknown is None, 422, f"{place}unknown feature; remove it", number, unknown)
             values = [item.get(name) for name in self.names]
         else:
             is_flat = type(item) is list and len(item) == len(self.names) and not self._is_nested(item)
@@ -154,10 +147,6 @@ class JSONRows:
             raise RequestError(422, f"{place}{quoted(value)} {problem}", number, name)
         return float(value)
 
-    def _count_names(self, rows: list[Any]) -> int:
-        items = chain.from_iterable(rows) if self.window else rows
-        return sum(len(item) for item in items if type(item) is dict)
-
     def _refuse_repeated_names(self, body: bytes) -> None:
         """Raise a RequestError if an object repeats a name, of which `from_json` keeps the last value."""
 
@@ -169,12 +158,10 @@ class JSONRows:
             return _RepeatedName(next(name for name in counts if counts[name] > 1))
 
         request = json.loads(body, object_pairs_hook=check)
-        if type(request) is _RepeatedName:
-            raise RequestError(422, f'the name "rows" is repeated; {EXPECTED}')
+        require(type(request) is not _RepeatedName, 422, f'the name "rows" is repeated; {EXPECTED}')
         for number, row in enumerate(request["rows"], start=1):
             for item in row if self.window else [row]:
-                if type(item) is _RepeatedName:
-                    raise RequestError(422, "the name is repeated", number, item)
+                require(type(item) is not _RepeatedName, 422, "the name is repeated", number, item)
 
 
 class _RepeatedName(str):

@@ -6,16 +6,9 @@ from project.runtime.ranges import PositiveFloat, PositiveInt
 
 
 class Limits(NamedTuple):
-    """Limits on requests.
+    """Limits on requests."""
 
-    Attributes:
-        bytes: Size of a request's body.
-        rows: Rows per request.
-        seconds: Time to receive a request, and again to answer it.
-        requests: Requests that each process answers at the same time.
-    """
-
-    bytes: PositiveInt
-    rows: PositiveInt
-    seconds: PositiveFloat
-    requests: PositiveInt
+    bytes: PositiveInt  # of a request's body
+    rows: PositiveInt  # per request
+    seconds: PositiveFloat  # to receive a request, and again to answer it
+    requests: PositiveInt  # that each process answers at the same time

@@ -6,7 +6,7 @@ The ONNX file is parsed here because a server checks it before it imports ONNX R
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, TypedDict, get_args, get_origin, get_type_hints
@@ -21,7 +21,6 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 # Wire types of Protocol Buffers, https://protobuf.dev/programming-guides/encoding, and the bytes of fixed-size ones.
 VARINT, LENGTH_DELIMITED = 0, 2
 FIXED_BYTES = {1: 8, 5: 4}
-MAX_VARINT_BYTES = 10
 
 
 class Metadata(TypedDict):
@@ -56,38 +55,41 @@ def read_metadata(path: str | Path) -> Metadata:
     Raises:
         UserError: If the file is missing, not ONNX, or not one of this project's.
     """
-    path, fix = Path(path), "pass an .onnx file written by scripts/export.py"
+    path, text = Path(path), None
     if path.is_dir() or not path.exists():
-        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; {fix}")
-    try:
-        with path.open("rb") as file:
-            text = _find_entry(file, path.stat().st_size)
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: not an ONNX file, or damaged; {fix}") from error
+        problem = "is a folder" if path.is_dir() else "no such file"
+    else:
+        try:
+            with path.open("rb") as file:
+                text, problem = _find_entry(file, path.stat().st_size), "an ONNX file of another project"
+        except (ValueError, KeyError):
+            problem = "not an ONNX file, or damaged"
     if text is None:
-        raise UserError(f"{path}: an ONNX file of another project; {fix}")
+        raise UserError(f"{path}: {problem}; pass an .onnx file written by scripts/export.py")
     try:
         metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
         if metadata["format"] == FORMAT:
-            _check(metadata)
+            if found := next(_problems(metadata), None):
+                raise ValueError(found)
             return metadata
+        problem = "written by another version of this project"
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: its metadata are damaged ({error}); export the run again") from error
-    raise UserError(f"{path}: written by another version of this project; export the run again")
+        problem = f"its metadata are damaged ({error})"
+    raise UserError(f"{path}: {problem}; export the run again")
 
 
-def _check(metadata: dict[str, Any]) -> None:
-    """Raise a ValueError for a field of the wrong type or length."""
+def _problems(metadata: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
         if not _is_instance(metadata[name], kind):
-            raise ValueError(f"invalid {name}: {metadata[name]!r:.80}")
+            yield f"invalid {name}: {metadata[name]!r:.80}"
     shape = metadata["in_shape"]
     numbers = shape[-1] if metadata["window"] else math.prod(shape)
     outputs = "class_names" if metadata["task"] == "classification" else "target_names"
     lengths = {"feature_names": numbers, "feature_means": numbers, outputs: metadata["out_features"]}
     for name, length in lengths.items():
         if len(metadata[name]) != length:
-            raise ValueError(f"expected {length} {name}, got {len(metadata[name])}")
+            yield f"expected {length} {name}, got {len(metadata[name])}"
 
 
 def _is_instance(value: Any, kind: Any) -> bool:
@@ -103,12 +105,7 @@ def _is_instance(value: Any, kind: Any) -> bool:
 
 
 def _find_entry(file: BinaryIO, size: int) -> str | None:
-    """Return the project's entry in a file's metadata, None if there is none; skip the graph without reading it.
-
-    Raises:
-        ValueError: If the file ends early or has no graph.
-        KeyError: If the file is not in the format of Protocol Buffers.
-    """
+    """Return the project's entry in a file's metadata, None if there is none; skip the graph without reading it."""
     found, has_graph = None, False
     while file.tell() < size:
         number, length = _field(file)
@@ -138,7 +135,7 @@ def _field(file: BinaryIO) -> tuple[int, int]:
 
 def _varint(file: BinaryIO) -> int:
     value = 0
-    for place in range(MAX_VARINT_BYTES):
+    for place in range(10):  # bytes of the longest varint
         [byte] = file.read(1)  # a ValueError at the end of the file
         value |= (byte & 127) << 7 * place
         if byte < 128:

@@ -2,7 +2,7 @@
 
 import mmap
 from bisect import bisect_left
-from itertools import accumulate
+from itertools import accumulate, product
 
 PATHS = ("/", "/predict", "/health", "/metadata", "/metrics", "/openapi.json", "other")
 STATUSES = (200, 307, 400, 404, 405, 408, 413, 415, 422, 500, 503, 0)
@@ -13,19 +13,11 @@ SECONDS = ROWS + 1
 FIRST_BUCKET = ROWS + 2
 SLOTS = FIRST_BUCKET + len(BUCKETS) + 1
 
-RESPONSE_SLOTS = {
-    (path, status): row * len(STATUSES) + column
-    for row, path in enumerate(PATHS)
-    for column, status in enumerate(STATUSES)
-}
+RESPONSE_SLOTS = {response: slot for slot, response in enumerate(product(PATHS, STATUSES))}
 
 
 class Counters:
-    """Counters in memory shared by processes that are forked later; each process adds to its own slots.
-
-    Args:
-        processes: Number of processes.
-    """
+    """Counters in memory shared by processes that are forked later; each process adds to its own slots."""
 
     def __init__(self, processes: int) -> None:
         self._all = memoryview(mmap.mmap(-1, processes * SLOTS * 8)).cast("d")
@@ -50,10 +42,7 @@ class Counters:
         self._own[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
 
     def text(self) -> str:
-        """Format the sums over all processes.
-
-        Source: https://prometheus.io/docs/instrumenting/exposition_formats.
-        """
+        """Format the sums over all processes as in https://prometheus.io/docs/instrumenting/exposition_formats."""
         totals = [sum(self._all[slot::SLOTS]) for slot in range(SLOTS)]
         requests = {
             f'{{path="{path}",status="{status or "other"}"}}': totals[slot]

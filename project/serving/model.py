@@ -20,15 +20,7 @@ INLINE_BYTES = 16_384
 
 
 class Model:
-    """Answers the bodies of requests.
-
-    Args:
-        artifact: The exported model.
-        limits: Limits on requests.
-
-    Attributes:
-        inline_bytes: Longest JSON body that is not worth a thread.
-    """
+    """Answers the bodies of requests; JSON bodies of up to `inline_bytes` are not worth a thread."""
 
     def __init__(self, artifact: Artifact, limits: Limits) -> None:
         self.artifact, self.limits = artifact, limits
@@ -47,15 +39,9 @@ class Model:
         self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(seconds)))
 
     def answer(self, content_type: str, body: bytes, options: Any = None) -> tuple[int, bytes]:
-        """Return the number of rows, and the answer in the format of the body.
+        """Return the number of rows, and the answer in the format of the body; raise a RequestError if it is invalid.
 
-        Args:
-            content_type: `JSON`, `CSV` or `PARQUET`.
-            body: Body of the request.
-            options: From `run_options`.
-
-        Raises:
-            RequestError: If the body is invalid.
+        `content_type` is `JSON`, `CSV` or `PARQUET`; `options` go to `Artifact.predict`.
         """
         if content_type != JSON:
             try:

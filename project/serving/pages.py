@@ -11,7 +11,6 @@ from project.serving.description import request_body, responses
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 
-PAGE = Path(__file__).with_name("page.html")
 # The page needs no other site, and is not allowed to load from one.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
@@ -20,14 +19,8 @@ POLICY = (
 
 
 def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
-    """Create the application that answers all routes but `POST /predict`, which it describes.
-
-    Args:
-        artifact: The exported model.
-        limits: Limits on requests.
-        counters: Shown at `/metrics`.
-    """
-    metadata, page = artifact.metadata, PAGE.read_text(encoding="utf-8")
+    """Create the application that answers all routes but `POST /predict`, which it describes."""
+    metadata, page = artifact.metadata, Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     app = FastAPI(
         title=f"{metadata['net']}: {', '.join(metadata['target_names'])}",
         version=metadata["version"],
@@ -59,8 +52,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
         openapi_extra={"requestBody": request_body(metadata, limits)},
         responses=responses(metadata),
     )
-    async def predict() -> None:
+    async def predict() -> None:  # only for the description and other methods: `Service` answers the requests
         """One row or thousands; the answer has the content type of the body."""
-        raise AssertionError("Service answers it; this route is for the description and for other methods")
 
     return app

@@ -1,11 +1,12 @@
 """Predictions for rows, some of which may have missing values."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from project.serving.artifact import Array
 from project.serving.inputs import Mask
+from project.serving.metadata import Metadata
 
 
 class Predictions(NamedTuple):
@@ -33,3 +34,24 @@ class Predictions(NamedTuple):
         if self.spread is not None:
             valid &= np.logical_and.reduce(np.isfinite(self.spread), axis=1)
         return valid if self.complete is None else np.logical_and(valid, self.complete)
+
+    def columns(self, metadata: Metadata) -> dict[str, Any]:
+        """Return the columns to append to a pyarrow table, by name; null where there is no prediction.
+
+        `<target>_predicted` is a target, or the most likely class; for each class, `<target>_probability_<class>`
+        follows. `<target>_spread` of an ensemble belongs to the target, or to the probability of the most likely class.
+        """
+        import pyarrow as pa  # a server that answers only JSON does not need it
+
+        missing = np.logical_not(self.valid)
+        targets, classes, columns = metadata["target_names"], metadata["class_names"], dict[str, Any]()
+        names, spread = [f"{target}_predicted" for target in targets], self.spread
+        if classes is not None:
+            best = self.values.argmax(axis=1)
+            columns[names[0]] = pa.array(classes).take(pa.array(best, mask=missing))
+            names = [f"{targets[0]}_probability_{label}" for label in classes]
+            spread = None if spread is None else spread[np.arange(len(best)), best][:, None]
+        numbers = dict(zip(names, self.values.T, strict=True))
+        if spread is not None:
+            numbers |= {f"{target}_spread": column for target, column in zip(targets, spread.T, strict=True)}
+        return columns | {name: pa.array(column, mask=missing) for name, column in numbers.items()}

@@ -1,23 +1,15 @@
 """Errors in a request, sent to the client as one JSON object."""
 
 import json
-from typing import Any
 
 MAX_LENGTH = 500
 MAX_QUOTED = 50
 
 
 class RequestError(Exception):
-    """A request that cannot be answered.
+    """A request that cannot be answered, with its HTTP status.
 
-    Args:
-        status: HTTP status.
-        problem: What is wrong, and how to fix it.
-        row: Number of the invalid row, from 1.
-        field: Name of the invalid feature or column.
-
-    Attributes:
-        detail: The problem, after the row and the feature.
+    `row`, counted from 1, and `field`, a feature or column, are the invalid ones; `detail` names them and the problem.
     """
 
     def __init__(self, status: int, problem: str, row: int | None = None, field: str | None = None) -> None:
@@ -30,12 +22,15 @@ class RequestError(Exception):
     @property
     def body(self) -> bytes:
         """Body of the HTTP response."""
-        content: dict[str, Any] = {"detail": self.detail}
-        if self.row is not None:
-            content["row"] = self.row
-        if self.field is not None:
-            content["field"] = self.field[:MAX_LENGTH]
-        return json.dumps(content).encode()
+        field = None if self.field is None else self.field[:MAX_LENGTH]
+        content = {"detail": self.detail, "row": self.row, "field": field}
+        return json.dumps({name: value for name, value in content.items() if value is not None}).encode()
+
+
+def require(condition: bool, status: int, problem: str, row: int | None = None, field: str | None = None) -> None:
+    """Raise a RequestError unless a condition holds."""
+    if not condition:
+        raise RequestError(status, problem, row, field)
 
 
 def quoted(value: object) -> str:

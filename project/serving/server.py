@@ -22,13 +22,8 @@ PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
 def serve(path: Path, host: str, port: Port, workers: PositiveInt, threads: PositiveInt, limits: Limits) -> NoReturn:
     """Serve an exported model until SIGTERM or SIGINT; then finish running requests, and exit with status 0.
 
-    Args:
-        path: The exported model. If the file is replaced, or at SIGHUP, the new one answers from the next request on.
-        host: Address to listen on.
-        port: Port to listen on; 0 picks a free one.
-        workers: Number of processes.
-        threads: Threads of each process within one operation of the model.
-        limits: Limits on requests.
+    If the file is replaced, or at SIGHUP, the new one answers from the next request on. `workers` are processes, with
+    `threads` each within one operation of the model.
 
     Raises:
         UserError: If the model cannot be served, or the address is not available.

@@ -8,18 +8,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from project.serving.artifact import run_options
+import onnxruntime
+
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import CSV, JSON, PARQUET, Model
-from project.serving.request_error import RequestError
+from project.serving.request_error import RequestError, require
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-PREDICT = "/predict"
 
 
 class Served(NamedTuple):
@@ -33,11 +32,6 @@ class Service:
     """The ASGI application. `served` may be replaced at any time: a request finishes with the model it started with.
 
     Predictions bypass FastAPI's routing and validation, which take longer than most models.
-
-    Args:
-        served: The model to serve.
-        limits: Limits on requests.
-        counters: Counters of requests.
     """
 
     def __init__(self, served: Served, limits: Limits, counters: Counters) -> None:
@@ -48,7 +42,7 @@ class Service:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         start = time.perf_counter()
-        if scope["path"] != PREDICT or scope["method"] != "POST":
+        if scope["path"] != "/predict" or scope["method"] != "POST":
             await self.served.pages(scope, receive, self._counting(scope["path"], send))
             return
         rows, content_type = 0, JSON
@@ -74,17 +68,17 @@ class Service:
     async def _predict(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, int, bytes]:
         """Return the content type of the answer, the number of rows, and the answer."""
         model = self.served.model
-        if self._running > self.limits.requests:
-            raise RequestError(503, f"{self.limits.requests} requests are already being answered; try again")
+        most = self.limits.requests
+        require(self._running <= most, 503, f"{most} requests are already being answered; try again")
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-        if content_type not in (JSON, CSV, PARQUET) or headers.get(b"content-encoding", b"identity") != b"identity":
-            raise RequestError(415, f"send content-type {JSON}, {CSV} or {PARQUET}, without content-encoding")
+        supported = content_type in (JSON, CSV, PARQUET) and headers.get(b"content-encoding") in (None, b"identity")
+        require(supported, 415, f"send content-type {JSON}, {CSV} or {PARQUET}, without content-encoding")
         body = await self._body(receive, int(headers.get(b"content-length", b"0")))
-        if not body:
-            raise RequestError(400, "the body is empty")
+        require(body != b"", 400, "the body is empty")
         if content_type == JSON and len(body) <= model.inline_bytes:
             return content_type, *model.answer(content_type, body)
-        options = run_options()
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4  # cancelling is not an error
         answer = asyncio.get_running_loop().run_in_executor(self._threads, model.answer, content_type, body, options)
         try:
             return content_type, *await asyncio.wait_for(answer, self.limits.seconds)
@@ -100,8 +94,9 @@ class Service:
             if not more:
                 return b"".join(parts)
             message = await receive()
-            if message["type"] == "http.disconnect":  # by the client, or by the server after the time limit
-                raise RequestError(408, "the connection was closed before the whole request arrived")
+            # The client disconnects, or the server after the time limit.
+            is_open = message["type"] != "http.disconnect"
+            require(is_open, 408, "the connection was closed before the whole request arrived")
             part, more = message.get("body", b""), message.get("more_body", False)
             parts.append(part)
             size += len(part)

@@ -2,16 +2,11 @@
 
 import signal
 import sys
-from typing import NoReturn
 
 
 def exit_on_signals() -> None:
     """Exit with status 0 at SIGTERM and SIGINT, and ignore SIGHUP, until the server installs its own handlers."""
-    signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGINT, _exit)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _exit(*_: object) -> NoReturn:
-    sys.exit(0)

@@ -23,11 +23,7 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
     """Keep workers running until a signal ends this process, and then end them.
 
     A worker that ends is replaced, but if none has started yet, this process ends with its status. SIGHUP is passed on.
-
-    Args:
-        workers: Number of processes.
-        work: Runs in each process, forked from this one, with its number and a function to call once it has started.
-        announce: Called when the first worker has started.
+    Each worker, forked from this process, calls `work` with its number and a function to call once it has started.
     """
     forks = multiprocessing.get_context("fork")  # safe: this process imports nothing heavy and runs no threads
     started, unannounced = forks.Event(), forks.Semaphore(1)

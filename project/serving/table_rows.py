@@ -18,9 +18,8 @@ from project.runtime.arrow import NotANumberError, as_float64
 from project.serving.artifact import Artifact
 from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32, Numbers, TableInputs
 from project.serving.metadata import Metadata
-from project.serving.prediction_columns import prediction_columns
 from project.serving.predictions import Predictions
-from project.serving.request_error import RequestError
+from project.serving.request_error import RequestError, require
 
 # Columns in addition to the features: each takes memory, also in a table without rows.
 MAX_OTHERS = 1_000
@@ -31,14 +30,9 @@ MAX_VALUE_LENGTH = 100
 def answer_table(
     artifact: Artifact, is_parquet: bool, body: bytes, max_rows: int, options: Any = None
 ) -> tuple[int, bytes]:
-    """Return the number of rows of a body, and the rows with predictions in the same format.
+    """Return the number of rows of a CSV or Parquet body, and the rows with predictions in the same format.
 
-    Args:
-        artifact: The exported model; one of series forecasts from the window of rows that ends at each row.
-        is_parquet: Whether the body is Parquet; otherwise it is CSV.
-        body: The table.
-        max_rows: Rows per request.
-        options: From `run_options`.
+    A model of series forecasts from the window of rows that ends at each row. `options` go to `Artifact.predict`.
 
     Raises:
         RequestError: If the body is invalid.
@@ -47,9 +41,15 @@ def answer_table(
     table = (read_parquet if is_parquet else read_csv)(body, metadata, max_rows)
     x, complete = TableInputs(metadata).read(numbers(table, metadata))
     predictions = Predictions.from_outputs(artifact.predict(x, options), complete)
-    for name, column in prediction_columns(predictions, metadata).items():
+    for name, column in predictions.columns(metadata).items():
         table = table.append_column(name, column)
-    return len(x), (write_parquet if is_parquet else write_csv)(table)
+    if is_parquet:
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(table, file)
+        return len(x), file.getvalue()
+    text = io.StringIO()
+    csv_writer(text, table.column_names)(table)
+    return len(x), text.getvalue().encode()
 
 
 def read_csv(body: bytes, metadata: Metadata, max_rows: int) -> pa.Table:
@@ -98,11 +98,7 @@ def read_parquet(body: bytes, metadata: Metadata, max_rows: int) -> pa.Table:
 
 
 def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
-    """Return a table's features (rows, features), NaN where a value is missing.
-
-    Raises:
-        RequestError: With row and column of a value that is not a finite float32 number.
-    """
+    """Return a table's features (rows, features), NaN where a value is missing."""
     x = np.empty((len(metadata["feature_names"]), table.num_rows))
     for index, name in enumerate(metadata["feature_names"]):
         try:
@@ -118,13 +114,6 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
     return x.T
 
 
-def write_csv(table: pa.Table) -> bytes:
-    """Write a table as CSV, as scripts/predict.py does."""
-    text = io.StringIO()
-    csv_writer(text, table.column_names)(table)
-    return text.getvalue().encode()
-
-
 def csv_writer(file: TextIO, names: list[str]) -> Callable[[pa.Table | pa.RecordBatch], None]:
     """Write a CSV header, and return a function that appends rows; pyarrow's own writer would quote every text."""
     lines = csv.writer(file, lineterminator="\n")
@@ -134,26 +123,17 @@ def csv_writer(file: TextIO, names: list[str]) -> Callable[[pa.Table | pa.Record
     )
 
 
-def write_parquet(table: pa.Table) -> bytes:
-    """Write a table as Parquet."""
-    file = io.BytesIO()
-    pyarrow.parquet.write_table(table, file)
-    return file.getvalue()
-
-
 def _check_width(columns: int, metadata: Metadata) -> None:
-    if columns > len(metadata["feature_names"]) + MAX_OTHERS:
-        raise RequestError(413, f"{columns} columns; send the features and at most {MAX_OTHERS} others")
+    most = len(metadata["feature_names"]) + MAX_OTHERS
+    require(columns <= most, 413, f"{columns} columns; send the features and at most {MAX_OTHERS} others")
 
 
 def _check_rows(rows: int, max_rows: int) -> None:
-    if rows > max_rows:
-        raise RequestError(422, f"{rows} rows; send at most {max_rows} per request")
+    require(rows <= max_rows, 422, f"{rows} rows; send at most {max_rows} per request")
 
 
 def _check_size(size: float) -> None:
-    if size > MAX_BYTES:
-        raise RequestError(413, f"{size / 2**20:.0f} MiB when read; send fewer rows or columns")
+    require(size <= MAX_BYTES, 413, f"{size / 2**20:.0f} MiB when read; send fewer rows or columns")
 
 
 def _check_names(names: list[str], metadata: Metadata) -> None:

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import uvicorn
 
@@ -35,19 +35,9 @@ def answer_requests(
     parent: int | None,
     on_start: Callable[[], None],
 ) -> NoReturn:
-    """Answer requests until SIGTERM or SIGINT, or until the parent process is gone.
+    """Answer requests until SIGTERM or SIGINT, or until the process `parent` is gone.
 
-    Args:
-        path: The exported model.
-        listener: A listening socket.
-        threads: Threads within one operation of the model.
-        limits: Limits on requests.
-        counters: Counters of requests.
-        parent: Process whose end ends this one; None for no such process.
-        on_start: Called once requests are answered.
-
-    Raises:
-        UserError: If the model cannot be served.
+    `on_start` is called once requests are answered. Raise a UserError if the model cannot be served.
     """
 
     def load() -> Served:
@@ -109,15 +99,11 @@ async def _reload(service: Service, load: Callable[[], Served]) -> None:
                 raise UserError(f"{current.path}: {name} differs from the served model's; start another server for it")
     except Exception as error:  # requests must go on in any case
         problem = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
-        _print_line(f"error: {problem}; still serving the previous model", sys.stderr)
+        stream, line = sys.stderr, f"error: {problem}; still serving the previous model\n"
     else:
         service.served = served
-        _print_line(f"now serving the new {current.path}", sys.stdout)
-
-
-def _print_line(line: str, stream: TextIO) -> None:
-    stream.write(f"{line}\n")  # in one call, as other workers write to the same stream
-    stream.flush()
+        stream, line = sys.stdout, f"now serving the new {current.path}\n"
+    print(line, end="", file=stream, flush=True)  # in one call, as other workers write to the same stream
 
 
 def _file_version(path: Path) -> tuple[int, int, int] | None:
