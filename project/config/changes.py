@@ -8,12 +8,9 @@ from project.runtime.errors import UserError
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UserError that names the first setting whose value differs from the one that a folder was started with.
+    """Raise a UserError that names the first setting that differs from the one that the work in a folder started with.
 
-    Args:
-        folder: Holds the work to resume.
-        before: Its settings by flag, without dashes, as one level (see `project.config.yaml.flatten`).
-        now: The settings of the command line.
+    The settings are as from `project.config.yaml.flatten`.
     """
     for name in [*before, *now]:
         if before.get(name) != now.get(name):

@@ -26,11 +26,9 @@ class FlagError(UserError):
 
 
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
-    """Return the user's mistake behind a parser's exception; a `FlagError`, unless a class that was built raised it.
+    """Return the user's mistake behind an exception in parsing flags or building the objects that they describe.
 
-    Args:
-        error: Raised while parsing flags or building the objects that they describe.
-        flags: All flags, from which to suggest a similar one.
+    It is a `FlagError`, unless the constructor of a class raised it. A similar flag is suggested from `flags`.
     """
     root: BaseException = error
     cause: BaseException | None = error

@@ -45,12 +45,8 @@ def with_trust(args: Sequence[str]) -> list[str]:
 def allow_imports(trusted: Sequence[str] = ()) -> None:
     """Restrict imports by configurations to the known and the trusted modules, from now on.
 
-    Args:
-        trusted: Modules. They are imported, so that their classes have short names; Python looks in the working folder
-            last.
-
-    Raises:
-        UserError: If a module does not exist.
+    Trusted modules are imported, so that their classes have short names; Python looks in the working folder last.
+    Raises a UserError if one does not exist.
     """
     revoked = _granted - set(trusted)
     still = [name for name in revoked if within(name, (*KNOWN_MODULES, *trusted))]

@@ -16,36 +16,21 @@ from project.runtime.errors import UserError
 MAX_DEPTH, MAX_VALUES = 50, 100_000
 Value = bool | int | float | str
 SECTIONS = (
-    "seed_everything",
-    "model",
-    "data",
-    "sampling",
-    "weights",
-    "finetuning",
-    "pruning",
-    "optimizer",
-    "lr_scheduler",
+    *("seed_everything", "model", "data", "sampling", "weights"),
+    *("finetuning", "pruning", "optimizer", "lr_scheduler"),
 )
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Parse YAML into plain data.
-
-    Args:
-        text: YAML.
-        name: Name of the source, for the message.
-
-    Raises:
-        UserError: If the text is not YAML of plain data, is nested too deep, or its aliases unfold to too much.
-    """
+    """Parse YAML of plain data; after an error, raise a UserError with the name of the source."""
     try:
-        check_yaml(text)
+        _check_yaml(text)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{name}: not YAML: {error}") from error
 
 
-def check_yaml(text: str) -> None:
+def _check_yaml(text: str) -> None:
     """Raise a YAMLError if YAML is nested too deep, or if its aliases unfold to far more than the text.
 
     Only events are read, and nothing is built: parsers recurse, and aliases of aliases grow exponentially.
@@ -77,7 +62,7 @@ def check_yaml(text: str) -> None:
 
 
 def _load_checked(text: str) -> Any:
-    check_yaml(text)
+    _check_yaml(text)
     return _load_yaml(text)
 
 

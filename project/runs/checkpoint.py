@@ -40,11 +40,7 @@ DATA_ATTRIBUTES = (
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint as plain data, on the CPU.
-
-    Raises:
-        UserError: If the file is missing or damaged, or is not a checkpoint of this project.
-    """
+    """Load a checkpoint of this project as plain data, on the CPU; raise a UserError if the file is not one."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     verify(path)
@@ -93,13 +89,8 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
 
     Adapters are merged into the weights of the net, and the members of an ensemble become separate modules.
 
-    Args:
-        checkpoint: From `read_checkpoint`.
-        trusted: Modules whose classes the checkpoint may name, in addition to the known ones; None keeps the modules
-            that are trusted now.
-
-    Raises:
-        UserError: If it names other classes, or arguments that they do not have.
+    A UserError is raised if the checkpoint names arguments that its classes do not have, or classes outside the known
+    and the `trusted` modules; None keeps the modules that are trusted now.
     """
     if trusted is not None:
         allow_imports(trusted)
@@ -127,11 +118,7 @@ def load_run(reference: str) -> Supervised:
 
 
 def load_weights(model: Supervised, state: Mapping[str, Tensor]) -> None:
-    """Load weights into a model.
-
-    Raises:
-        UserError: If the weights belong to another network; the message names the first few that differ.
-    """
+    """Load weights into a model; raise a UserError that names some of the differences if they belong to another one."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found:

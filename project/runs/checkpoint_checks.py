@@ -19,10 +19,6 @@ def check_entries(archive: zipfile.ZipFile, file_bytes: int) -> None:
     """Raise a ValueError unless the entries of a zip file are as torch writes them: uncompressed, distinct, no `..`.
 
     Other entries may unpack to far more than the file.
-
-    Args:
-        archive: The file.
-        file_bytes: Its size in bytes.
     """
     room, names = file_bytes, set()
     for entry in archive.infolist():
@@ -40,10 +36,6 @@ def check_plain(checkpoint: Any, file_bytes: int) -> None:
 
     With references, a short pickle can stand for a tree that takes forever to walk; with a stride of 0, one number can
     stand for a tensor larger than memory.
-
-    Args:
-        checkpoint: What `torch.load` returned.
-        file_bytes: Size of the file in bytes.
     """
     storages: dict[int, int] = {}
     sizes: dict[int, int] = {}  # number of values by identity of the container, so that each is walked once
@@ -88,14 +80,10 @@ def check_files(checkpoint: Any) -> None:
     for state in callbacks.values() if isinstance(callbacks, dict) else ():
         if not isinstance(state, dict) or not state.get("dirpath"):
             continue
-        folder, best = str(state["dirpath"]), state.get("best_k_models")
-        kept = [
-            *(best if isinstance(best, dict) else ()),
-            state.get("kth_best_model_path"),
-            state.get("last_model_path"),
-        ]
+        best = state.get("best_k_models")
+        kept = [*(best if isinstance(best, dict) else ()), *map(state.get, ("kth_best_model_path", "last_model_path"))]
         for name in filter(None, [*kept, state.get("best_model_path")]):
-            file, inside = Path(str(name)), str(name).startswith(folder)
+            file, inside = Path(str(name)), str(name).startswith(str(state["dirpath"]))
             # The best model may be in the folder of the run before a resumed one: Lightning does not delete it.
             outside = not inside and (name in kept or "://" in str(name))
             if ".." in file.parts or file.suffix != ".ckpt" or outside:

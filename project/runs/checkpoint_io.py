@@ -24,11 +24,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     """Writes checkpoints atomically and durably, and refuses to read damaged ones or other than plain data."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; the previous file is unchanged until all of the new one is on disk.
-
-        Raises:
-            UserError: If the file cannot be written, as on a full disk.
-        """
+        """Write a checkpoint; the previous file is unchanged until all of the new one is on disk."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + TEMPORARY)
@@ -36,7 +32,7 @@ class VerifiedCheckpointIO(CheckpointIO):
             torch.save(checkpoint, temporary)
             seal(temporary)
             temporary.replace(path)
-            sync_folder(path.parent)
+            _sync_folder(path.parent)
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent).free / 2**20
@@ -49,11 +45,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint of plain data, whatever `weights_only` the caller or the environment sets.
-
-        Raises:
-            UserError: If it is damaged.
-        """
+        """Read a checkpoint of plain data, whatever `weights_only` the caller or the environment sets."""
         verify(Path(path))
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
@@ -72,13 +64,9 @@ def seal(path: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Compare a file with the checksum at its end.
-
-    Raises:
-        UserError: If a single bit has changed, or the file was not written by `VerifiedCheckpointIO`.
-    """
+    """Raise a UserError if a single bit of a file has changed, or `VerifiedCheckpointIO` did not write it."""
     with path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size - 2 - COMMENT_BYTES
+        length = path.stat().st_size - 2 - COMMENT_BYTES
         digest = sha256(file, length) if length > 0 else b""
         if file.read() != COMMENT_BYTES.to_bytes(2, "little") + digest:
             raise UserError(
@@ -92,7 +80,7 @@ def sweep(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Flush a folder's list of files to disk, if the operating system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -60,17 +60,11 @@ def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]
 
 
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
-    """Return the checkpoint file of a run.
+    """Return the checkpoint file that a reference stands for; raise a UserError if there is none.
 
-    If `last.ckpt` is damaged, print a warning and return the one before it.
-
-    Args:
-        reference: A run folder, a checkpoint file, or `last`: the newest run that has a checkpoint.
-        name: Which checkpoint of a run folder; if it is missing, another one is returned.
-        root: Folder of the runs for `last`.
-
-    Raises:
-        UserError: If there is no checkpoint.
+    The reference is a checkpoint file, a run folder, or `last`: the newest run in `root` that has a checkpoint. In a
+    run folder, `name` is preferred, but another checkpoint is returned if it is missing; if `last.ckpt` is damaged,
+    print a warning and return the one before it.
     """
     if reference == LATEST:
         found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]

@@ -13,7 +13,6 @@ from project.runs.folder import LAST, find_checkpoint
 from project.runtime.errors import UserError
 
 DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
-MAX_SHOWN = 80
 
 
 class ResumePoint(NamedTuple):
@@ -35,13 +34,7 @@ class ResumePoint(NamedTuple):
 
 
 def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, config: Namespace) -> ResumePoint:
-    """Return the point from which a run is resumed.
-
-    Args:
-        path: Where the checkpoint is.
-        checkpoint: From `read_checkpoint`.
-        saved: The run's own configuration.
-        config: The same, overridden by the args of the command line.
+    """Return the point from which a run is resumed: `config` is the saved configuration with the user's changes.
 
     Raises:
         UserError: If training is complete, or if a setting changes that may not.
@@ -70,13 +63,9 @@ def _completion(checkpoint: Mapping[str, Any], epochs: int, steps: int, trainer:
 def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str]) -> dict[str, Any]:
     """Return the settings that differ between a run and its continuation, by name, with their new values.
 
-    Args:
-        before: The run's own configuration.
-        after: The same, overridden by the args of the command line.
-        allowed: Settings that may change, such as `batch_size`, or `data` for the whole section.
-
     Raises:
-        UserError: If a setting changes that is not allowed to, or that cannot change.
+        UserError: If a setting changes that is not in `allowed` (a name such as `batch_size`, or a section such as
+            `data`), or that can never change.
     """
     settings = flatten({key: after.as_dict().get(key) for key in SECTIONS})
     names = {part for name in settings for part in (name, *name.split("."))}
@@ -96,13 +85,7 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
 
 
 def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
-    """Raise a UserError if the data has changed since a run was saved, although it has the same path.
-
-    Args:
-        saved: Facts about the data, from the checkpoint.
-        data: The data module.
-        allowed: See `permitted_changes`.
-    """
+    """Raise a UserError if the data has changed since a checkpoint was saved, although it has the same path."""
     for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
         was, now = saved.get(name), getattr(data, name, None)
         if name == "feature_means" and _means_equal(was, now):
@@ -115,23 +98,17 @@ def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str
 
 
 def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
-    """Return the last checkpoint of the run that torchrun has just restarted; None if it has not.
+    """Return the last checkpoint of the run that torchrun has just restarted, the newest one with this configuration.
 
-    It is the newest run with the same configuration.
-
-    Args:
-        root: Folder of runs.
-        config: Returns the configuration as YAML.
+    Return None if torchrun has not restarted this process.
     """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
     text = config()
-    runs = [path.parent for path in root.glob("version_*/config.yaml") if path.read_text() == text]
-    runs = [run for run in runs if any(run.glob("checkpoints/*.ckpt"))]
-    if not runs:
-        return None
-    newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-    return find_checkpoint(str(newest), LAST)
+    same = [path for path in root.glob("version_*/config.yaml") if path.read_text() == text]
+    same = [path for path in same if any(path.parent.glob("checkpoints/*.ckpt"))]
+    newest = max(same, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return find_checkpoint(str(newest.parent), LAST) if newest else None
 
 
 def _means_equal(was: Any, now: Any) -> bool:
@@ -143,4 +120,4 @@ def _means_equal(was: Any, now: Any) -> bool:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) < MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}…"
+    return text if len(text) < 80 else f"{text[:77]}…"

@@ -35,11 +35,9 @@ class Weights(NamedTuple):
 
 
 def read_weights(reference: str, like: Net | None = None) -> Weights:
-    """Read weights.
+    """Read the weights of a run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
 
-    Args:
-        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
-        like: The same net with fewer units; the least important units of the run are removed.
+    If `like` is the same net with fewer units, the least important units of the run are removed.
 
     Raises:
         UserError: If there are no weights, or they belong to a different net.
@@ -57,12 +55,7 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
 
 
 def resolve_last(config: Namespace, root: Path) -> None:
-    """Replace `last` in a configuration by the run that it means now.
-
-    Args:
-        config: Configuration of a training; changed in place.
-        root: Folder of runs.
-    """
+    """Replace `last` in a training's configuration, in place, by the run that it means now."""
     for section, key in ((config.weights, "path"), (config.model.init_args, "teacher")):
         if value := section.get(key):
             runs = value if isinstance(value, list) else [value]
@@ -73,15 +66,7 @@ def resolve_last(config: Namespace, root: Path) -> None:
 
 
 def load_teacher(reference: str, data: Any) -> Standardized:
-    """Load the net of a run as a teacher.
-
-    Args:
-        reference: A run folder, a checkpoint, or `last`.
-        data: The student's data module.
-
-    Raises:
-        UserError: If the teacher's inputs or outputs differ from the student's.
-    """
+    """Load the net of a run as a teacher; raise a UserError if its inputs or outputs differ from the student's."""
     checkpoint = read_checkpoint(find_checkpoint(reference))
     net = load_model(checkpoint, trusted=None).net
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}

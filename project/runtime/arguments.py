@@ -18,11 +18,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def boolean(text: str) -> bool:
-    """Parse `true` or `false`, for the type of an option.
-
-    Raises:
-        argparse.ArgumentTypeError: If the text is neither.
-    """
+    """Parse `true` or `false`, as the type of an option."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"must be true or false, got {text}")
     return text.lower() == "true"

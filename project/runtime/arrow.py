@@ -8,12 +8,7 @@ MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN",
 
 
 class NotANumberError(ValueError):
-    """A value, or a whole column, cannot be converted to numbers.
-
-    Args:
-        problem: The reason.
-        row: Index of the first such value; None if the type of the column has no numbers.
-    """
+    """A value, or a whole column, cannot be converted to numbers; `row` is the index of the first such value."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         self.row = row
@@ -21,11 +16,7 @@ class NotANumberError(ValueError):
 
 
 def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a column, which may be of text, to float64; missing values become null.
-
-    Raises:
-        NotANumberError: If a value cannot be converted, or the type of the column has no numbers.
-    """
+    """Convert a column, which may be of text, to float64; missing values become null. Raises NotANumberError."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -41,7 +32,7 @@ def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _first_text(column: pa.ChunkedArray) -> int:
-    """Return the index of the first value that is not a number, by bisection: one call checks a whole slice."""
+    """Return the index of the first value that is not a number, by bisection."""
     start, stop = 0, len(column)
     while stop - start > 1:
         middle = (start + stop) // 2

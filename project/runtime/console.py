@@ -5,14 +5,12 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-WIDTH = 120
-
 
 def open_console() -> Console:
     """Return a console on standard output: as wide as the terminal, or 120 columns of plain text elsewhere."""
     return Console(
         file=sys.stdout,
-        width=None if sys.stdout.isatty() else WIDTH,
+        width=None if sys.stdout.isatty() else 120,
         force_terminal=False if in_cell() else None,  # kernels ask for colours, but a cell cannot move a cursor
         force_jupyter=False,
     )

@@ -31,7 +31,7 @@ def exit_on_user_error() -> Iterator[None]:
             line = f"{mistake.filename}: {mistake.strerror}"
         exit_with_error(line)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's has no class
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch raises a RuntimeError
             raise
         exit_with_error(f"not enough memory: {error}")
 
@@ -55,4 +55,4 @@ def exit_with_error(line: str) -> NoReturn:
     # The line may quote a file, whose control characters would reach the terminal.
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
     print(f"error: {line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + ' …'}", file=sys.stderr)
-    raise SystemExit(2) from None
+    sys.exit(2)

@@ -9,36 +9,22 @@ from typing import BinaryIO
 
 from project.runtime.errors import UserError
 
-READ_BYTES = 2**20
-
 
 def check_output(path: Path, suffixes: Sequence[str], source: Path | None = None) -> None:
-    """Raise a UserError unless a path is a possible output file.
-
-    Args:
-        path: The output file.
-        suffixes: The suffixes that it may have.
-        source: The input file, which it may not be.
-    """
+    """Raise a UserError unless a path has one of the suffixes, can be written, and is not the input file (`source`)."""
     problems = {
         "is a folder; pass the name of a file": path.is_dir(),
         f"must end in {' or '.join(suffixes)}": path.suffix.lower() not in suffixes,
         f"no folder {path.parent}; create it, or pass another path": not path.parent.is_dir(),
-        "is the input file; pass another name": (
-            source is not None and path.exists() and source.exists() and path.samefile(source)
-        ),
+        "is the input file; pass another name": source and path.exists() and source.exists() and path.samefile(source),
     }
     _refuse(path, problems)
 
 
 def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
-    """Raise a UserError unless a folder is new, empty, or already used for the same purpose.
+    """Raise a UserError unless a folder is new, empty, or already used for the same purpose (`kind`).
 
-    Args:
-        path: The folder.
-        kind: The purpose, for the message.
-        mark: Name of the file that shows that the folder is used for it.
-        others: Names of files that are written before that one.
+    A folder in use has a file named `mark`; the files `others` may be written before it.
     """
     entries = path.iterdir() if path.is_dir() else ()
     names = {entry.name for entry in entries if not entry.name.startswith(".")}  # not locks and system files
@@ -52,9 +38,8 @@ def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
 
 
 def _refuse(path: Path, problems: Mapping[str, object]) -> None:
-    for problem, occurs in problems.items():
-        if occurs:
-            raise UserError(f"{path}: {problem}")
+    if problem := next((problem for problem, occurs in problems.items() if occurs), None):
+        raise UserError(f"{path}: {problem}")
 
 
 @contextmanager
@@ -77,7 +62,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def sha256(file: BinaryIO, length: int) -> bytes:
     """Return the SHA-256 of the next `length` bytes of a file, or of the rest if it is shorter, and move past them."""
     digest = hashlib.sha256()
-    while block := file.read(min(length, READ_BYTES)):
+    while block := file.read(min(length, 2**20)):
         digest.update(block)
         length -= len(block)
     return digest.digest()

@@ -8,8 +8,6 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-MAX_SHOWN = 80
-
 if TYPE_CHECKING:  # one alias per line: mypy takes chained assignments for variables
     PositiveInt = int
     NonNegativeInt = int
@@ -34,7 +32,7 @@ else:
             except (TypeError, ValueError, OverflowError):
                 valid = False
             if not valid:
-                raise ArgumentTypeError(f"must be {rule}, got {str(value)[:MAX_SHOWN]}")
+                raise ArgumentTypeError(f"must be {rule}, got {str(value)[:80]}")
             return parsed
 
         def includes(value: Any) -> bool:

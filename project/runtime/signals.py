@@ -18,7 +18,7 @@ def exit_on_signals() -> None:
     def exit_process(signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
         print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
-        raise SystemExit(128 + signum)
+        sys.exit(128 + signum)
 
     for number in SIGNALS:
         signal.signal(number, exit_process)
@@ -32,11 +32,7 @@ def silence_other_threads() -> None:
 
 
 class Stopped(BaseException):
-    """Training has stopped between two steps, and has saved a checkpoint.
-
-    Args:
-        signum: The signal that stopped it; 0 for a limit on time or steps.
-    """
+    """Training has stopped between two steps and saved a checkpoint; `signum` is 0 for a limit on time or steps."""
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
@@ -44,11 +40,7 @@ class Stopped(BaseException):
 
 
 class SignalListener:
-    """Remembers the first signal to stop; a second SIGINT ends the process at once.
-
-    Attributes:
-        received: The first signal; 0 if there was none.
-    """
+    """Remembers the first signal to stop in `received` (0 if none); a second SIGINT ends the process at once."""
 
     def __init__(self) -> None:
         self.received = 0

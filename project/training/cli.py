@@ -45,18 +45,11 @@ from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import load_teacher, resolve_last
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
-from project.training.logger import run_logger
-from project.training.trainer import complete_trainer, shorten_timeout
+from project.training.trainer import complete_trainer, run_logger, shorten_timeout
 
 
 class ExperimentCLI(LightningCLI):
-    """Parses flags and YAML, and builds `model`, `datamodule` and `trainer` from them.
-
-    Args:
-        args: Command-line arguments; `--trust MODULE` among them allows configurations to name the module's classes.
-        callbacks: Callbacks for this training only, which are not part of the run's configuration.
-        folder: Folder of the run; by default the next `lightning_logs/version_N`.
-        config: A complete configuration, which the args override.
+    """Parses flags and YAML, and builds `model`, `datamodule` and `trainer` from them; see `train` for its arguments.
 
     Attributes:
         resumed: The point from which training continues.
@@ -82,6 +75,7 @@ class ExperimentCLI(LightningCLI):
         self.resumed = ResumePoint()
         self.best: BestCheckpoint | None = None
         self.claimed: Path | None = None
+        parser_kwargs = {"exit_on_error": False, "allow_abbrev": False, "usage": USAGE, "description": DESCRIPTION}
         try:
             super().__init__(
                 Supervised,
@@ -90,12 +84,7 @@ class ExperimentCLI(LightningCLI):
                 subclass_mode_data=True,
                 save_config_callback=None,
                 seed_everything_default=0,
-                parser_kwargs={
-                    "exit_on_error": False,
-                    "allow_abbrev": False,
-                    "usage": USAGE,
-                    "description": DESCRIPTION,
-                },
+                parser_kwargs=parser_kwargs,
                 load_from_checkpoint_support=False,
                 run=False,
             )
@@ -113,10 +102,9 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--lifecycle", type=dict[str, Any] | None, help="Settings of scripts/lifecycle.py; ignored here."
         )
-        parser.add_lightning_class_args(EpochLine, "epoch_line")
-        parser.add_lightning_class_args(Pretrained, "weights")
-        parser.add_lightning_class_args(Finetuning, "finetuning")
-        parser.add_lightning_class_args(Pruning, "pruning")
+        sections = {"epoch_line": EpochLine, "weights": Pretrained, "finetuning": Finetuning, "pruning": Pruning}
+        for section, callback in sections.items():
+            parser.add_lightning_class_args(callback, section)
         parser.add_class_arguments(Sampling, "sampling")
         parser.add_optimizer_args((torch.optim.Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
@@ -153,7 +141,6 @@ class ExperimentCLI(LightningCLI):
         return self.parser.parse_args(args, namespace=base)
 
     def _resume(self, path: Path) -> None:
-        """Parse the args over the configuration in a checkpoint."""
         checkpoint = read_checkpoint(path)
         check_progress(str(path), checkpoint)
         saved = yaml.safe_load(checkpoint[CONFIG_KEY])
@@ -213,7 +200,6 @@ class ExperimentCLI(LightningCLI):
         return trainer
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
-        """Return the user's callbacks and those that make a run."""
         self.run_folder, self.exact_answer = RunFolder(self.yaml(), self.allowed), ExactAnswer()
         callbacks: list[Callback] = [
             # First: a resumed run repeats what the others do at the start of a batch.

@@ -50,9 +50,8 @@ def check_flags(config: Namespace, args: Sequence[str], resumed: bool) -> None:
         "--trainer.max_epochs: must be 1 or more, got 0; or set --weights.path to save weights without training them": (
             trainer.max_epochs == 0 and not config.weights.path
         ),
-        "--resume.allow: has no effect on a new run; set --ckpt_path to resume one": (
-            config.resume.allow and not resumed
-        ),
+        "--resume.allow: has no effect on a new run; set --ckpt_path to resume one": config.resume.allow
+        and not resumed,
         f"--trainer.strategy: {trainer.strategy} loses what its processes learn; use ddp": (
             str(trainer.strategy).endswith(("spawn", "fork", "notebook"))
         ),
@@ -60,6 +59,5 @@ def check_flags(config: Namespace, args: Sequence[str], resumed: bool) -> None:
             trainer.precision in ("16-true", "bf16-true")
         ),
     }
-    for problem, occurs in problems.items():
-        if occurs:
-            raise FlagError(problem)
+    if problem := next((problem for problem, occurs in problems.items() if occurs), None):
+        raise FlagError(problem)

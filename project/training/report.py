@@ -32,16 +32,7 @@ def report(
     pretrained: Pretrained,
     metrics: Mapping[str, float],
 ) -> None:
-    """Print the learned equation against the exact one, the test metrics, and the folder of the run.
-
-    Args:
-        model: The model, with the tested weights.
-        data: The data module that it was trained on.
-        run_folder: Knows the folder of the run.
-        exact_answer: Knows the equation learned by the last epoch.
-        pretrained: Knows the changes to the pretrained weights.
-        metrics: All metrics of the run.
-    """
+    """Print the learned equation against the exact one, the test metrics, and the folder of the run."""
     console, exact = open_console(), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from project.config.flag_errors import raised_in
 from project.models.linear_regression import LinearRegression
 from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
@@ -18,8 +19,18 @@ from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
-from project.training.errors import training_error
 from project.training.report import coefficient_table, report
+
+# Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
+LOST_PROCESS = (
+    *("pair closure", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting"),
+    *("NCCL", "gloo", "TCPStore"),
+)
+FLAGS = {  # by the module that raised the exception
+    "torch.optim": "--optimizer or --lr_scheduler: ",
+    "lightning.pytorch.callbacks": "--trainer.callbacks: ",
+    "project.nets": "",
+}
 
 
 def train(
@@ -31,7 +42,7 @@ def train(
     """Fit, test the best checkpoint, write metrics.json, and print a report.
 
     Args:
-        args: Command-line arguments.
+        args: Command-line arguments; `--trust MODULE` among them allows configurations to name the module's classes.
         callbacks: Callbacks for this training only, which are not part of the run's configuration.
         folder: Folder of the run; by default the next `lightning_logs/version_N`.
         config: A complete configuration, which the args override.
@@ -48,7 +59,7 @@ def train(
     except Stopped as stop:
         if cli.trainer.is_global_zero:
             print(stop_message(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
-        raise SystemExit(128 + stop.signum) from None
+        sys.exit(128 + stop.signum)
     except BaseException:
         if cli.claimed is not None and not any(cli.claimed.glob("checkpoints/*.ckpt")):
             remove_own_files(cli.claimed)
@@ -85,13 +96,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
 
 
 def fit(cli: ExperimentCLI) -> None:
-    """Fit the model.
-
-    Raises:
-        UserError: If a callback, an optimizer or a scheduler does not work with these arguments, if no step was
-            trained, or if a training process was lost.
-        Stopped: If a signal stopped training.
-    """
+    """Fit the model; raise `Stopped` if a signal stopped training."""
     trainer = cli.trainer
     try:
         trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resumed.checkpoint, weights_only=True)
@@ -123,3 +128,22 @@ def keep_untrained(cli: ExperimentCLI) -> None:
             cli.trainer.save_checkpoint(folder / "checkpoints" / name)
         cli.best.best_model_path = str(folder / "checkpoints" / BEST)
     cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
+
+
+def training_error(error: Exception, run: Path | None) -> UserError | None:
+    """Return the user's mistake, or the outside cause, behind an exception in training; None for a defect."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MisconfigurationException | UserWarning):
+        return UserError(str(error))
+    message, module = str(error), raised_in(error)
+    lost = next((text for text in LOST_PROCESS if text in message), None)
+    if lost is None and module.startswith("torch.distributed"):
+        lost = message.splitlines()[0] if message else type(error).__name__
+    if lost and dist.is_available() and dist.is_initialized():
+        hint = f"; resume with --ckpt_path {run}" if run is not None else ""
+        return UserError(f"a training process ended or does not answer ({lost}){hint}")
+    if message.startswith("Error(s) in loading state_dict"):
+        return UserError(f"the checkpoint's weights belong to another network: {message.splitlines()[1].strip()}")
+    flag = next((flag for name, flag in FLAGS.items() if module.startswith(name)), None)
+    return None if flag is None else UserError(flag + message)

@@ -1,13 +1,20 @@
-"""Settings of the Trainer that Lightning leaves open."""
+"""Settings of the Trainer that Lightning leaves open, and the default logger."""
 
+import re
 import sys
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.rank_zero import _get_rank
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.distributed import default_pg_timeout
 
 from project.runs.checkpoint_io import VerifiedCheckpointIO
+from project.runs.folder import ROOT, claim_version
+from project.runs.resume import ResumePoint
 from project.runtime.console import shows_widgets
 
 PROCESS_TIMEOUT = timedelta(minutes=5)  # how long processes wait for one that does not answer; torch waits 30 minutes
@@ -27,3 +34,23 @@ def shorten_timeout(strategy: Strategy) -> None:
     """Replace torch's default timeout between processes; one that the user has set stays."""
     if isinstance(strategy, DDPStrategy) and strategy._timeout == default_pg_timeout:
         strategy._timeout = PROCESS_TIMEOUT
+
+
+def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> tuple[TensorBoardLogger, Path | None]:
+    """Return a TensorBoard logger in the folder of the run, and that folder if it is new.
+
+    A new run gets the given folder, by default the next `lightning_logs/version_N`.
+    """
+    logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
+    if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
+        logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
+    elif not config.fast_dev_run and _get_rank() in (None, 0):
+        claimed = folder.resolve() if folder else claim_version(logs)
+        claimed.mkdir(parents=True, exist_ok=True)
+        logs, version = claimed.parent, claimed.name
+    # Lightning itself makes `version_N` of a number; its progress bars show the number, or the end of a name.
+    number = re.fullmatch(r"version_(0|[1-9]\d*)", version or "")
+    # A killed run may have logged steps after its last checkpoint; they will be logged again.
+    purge: dict[str, Any] = {"purge_step": resumed.steps} if resumed.steps else {}
+    logged_version = int(number[1]) if number else version
+    return TensorBoardLogger(logs.parent, logs.name, version=logged_version, default_hp_metric=False, **purge), claimed
