@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -82,6 +83,8 @@ def answer_requests(
                 seen = version
             self.should_exit = True
 
+    # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
+    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
     with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
         Server(config).run([listener])
     sys.stdout.flush()
