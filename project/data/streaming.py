@@ -47,8 +47,8 @@ class MemmapWriter:
             shape = (self.count, *part.shape[1:])
             mapped.append(torch.from_file(file.name, shared=True, size=prod(shape), dtype=part.dtype).view(shape))
             file.close()
-        row_bytes = sum(part[:1].nbytes for part in mapped)
-        return Rows(*mapped, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
+        x, y = mapped
+        return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // (x[:1].nbytes + y[:1].nbytes)))
 
 
 class StreamedSplits:

@@ -59,7 +59,9 @@ class Distillation(Supervised):
         for teacher in self._teacher:
             teacher.to(self.device)
 
-    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, overwrite: bool = False) -> PreparedBatch:
+    def _prepare(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
+    ) -> PreparedBatch:
         with torch.no_grad():
             teacher_outputs = None if self.mutual else self._standardize_targets(self._teacher[0](x))
         return super()._prepare(x, y, weights, overwrite)._replace(teacher_outputs=teacher_outputs)

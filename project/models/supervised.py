@@ -158,7 +158,9 @@ class Supervised(LightningModule):
             self._loss_watch.check(loss, number, wait=True)
         return loss
 
-    def _prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, overwrite: bool = False) -> PreparedBatch:
+    def _prepare(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
+    ) -> PreparedBatch:
         return PreparedBatch(self.net.inputs(x, overwrite), self._standardize_targets(y), y, weights)
 
     def _standardize_targets(self, y: Tensor) -> Tensor:
