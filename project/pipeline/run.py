@@ -100,11 +100,7 @@ def progress(console: Console, pipeline: Pipeline, stage: str) -> Iterator[Calla
 
 
 class LastEpoch(io.TextIOBase):
-    """Swallows the output of a training, and shows its newest line about an epoch.
-
-    Args:
-        show: Shows a line.
-    """
+    """Swallows the output of a training, and shows its newest line about an epoch."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show

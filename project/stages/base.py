@@ -31,10 +31,7 @@ def stage_config(reference: str, *inherited: str) -> Config:
     """Return the settings of a run as a stage takes them over: model, data, optimizer and Trainer.
 
     Adapters are merged into the net, members of an ensemble become separate modules, and a student loses its teacher.
-
-    Args:
-        reference: A run folder, a checkpoint, or `last`.
-        inherited: Names of `PER_RUN_SECTIONS` to keep.
+    Of the `PER_RUN_SECTIONS`, it keeps those that are `inherited`.
     """
     config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
     for section in set(PER_RUN_SECTIONS) - set(inherited):
@@ -82,16 +79,7 @@ def trust_flags() -> list[str]:
 
 
 def train_on(config: Config, references: str | list[str], args: Sequence[str]) -> dict[str, float]:
-    """Train with the given settings, starting from the weights of a run.
-
-    Args:
-        config: From `stage_config`.
-        references: The run, or the runs of an ensemble's members.
-        args: Flags of scripts/train.py that override the settings.
-
-    Returns:
-        The contents of metrics.json.
-    """
+    """Train with the given settings, starting from the weights of a run, or of an ensemble's members."""
     paths = [references] if isinstance(references, str) else references
     found = [str(find_checkpoint(path).resolve()) for path in paths]
     config = config | {"weights": {"path": found[0] if isinstance(references, str) else found}}

@@ -20,22 +20,12 @@ NO_TEACHER = NO_RESUME | {"model.teacher": "the teacher is the run that you pass
 
 
 def student_config(reference: str, args: Sequence[str] = ()) -> Config:
-    """Return the settings of a student: those of its teacher, overridden by flags.
-
-    Args:
-        reference: The teacher: a run folder, a checkpoint, or `last`.
-        args: Flags of scripts/train.py, such as `--model.net MLP`.
-    """
+    """Return the settings of a student: those of its teacher, overridden by flags."""
     return check_student(stage_config(reference), args, str(find_checkpoint(reference).resolve()))
 
 
 def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Config:
-    """Return the settings of a student whose teacher has the given settings.
-
-    Args:
-        config: Settings of the teacher.
-        args: Flags of scripts/train.py for the student.
-        teacher: The teacher's checkpoint; empty if it is not trained yet.
+    """Return the settings of a student of a model with the given settings; `teacher` is empty before it is trained.
 
     Raises:
         UserError: If a flag has no place here, or the flags choose a model that learns from no teacher.

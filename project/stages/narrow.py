@@ -14,11 +14,7 @@ STUDENT_REMOVES = 0.75  # fraction of the units of each layer
 
 
 def remaining_units(net: Net, fraction: float) -> dict[str, int]:
-    """Return how many units of each layer remain, by the layer's name.
-
-    Args:
-        net: The net with its weights.
-        fraction: Fraction of the units to remove from each layer.
+    """Return how many units of each layer remain without a fraction of them, by the layer's name.
 
     Raises:
         StageSkipped: If no layer can lose units, or a layer would lose none or all of them.
@@ -39,13 +35,7 @@ def remaining_units(net: Net, fraction: float) -> dict[str, int]:
 
 
 def narrowed(config: Config, net: Net, remaining: dict[str, int]) -> Config:
-    """Return the settings of a net with fewer units, in the net's own arguments where they can express it.
-
-    Args:
-        config: Settings of the net.
-        net: The net.
-        remaining: From `remaining_units`.
-    """
+    """Return the settings of a net with fewer units, in the net's own arguments where they can express it."""
     path, arguments = config["class_path"], config.get("init_args", {})
     units = {layer: width.units for layer, width in widths(net).items()} | remaining
     match path.removeprefix("project.nets."):

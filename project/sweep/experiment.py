@@ -17,15 +17,7 @@ SECTIONS = ("seed_everything", "model", "data", "optimizer", "lr_scheduler", "tr
 def write_experiment(
     run: Path, path: Path, header: Sequence[str], metrics: Mapping[str, float], trust: Sequence[str]
 ) -> None:
-    """Write the settings of a run that differ from the defaults.
-
-    Args:
-        run: Run folder.
-        path: YAML file to write.
-        header: Lines of the comment at the top; the test metrics follow them.
-        metrics: Contents of the run's metrics.json.
-        trust: Flags that grant trust in the run's classes.
-    """
+    """Write the settings of a run that differ from the defaults, below a comment of the header and the test metrics."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     changed = without_defaults(config)
     if parse(["--config", yaml.safe_dump(changed), *trust]) != config:  # a class hides its defaults behind **kwargs

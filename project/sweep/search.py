@@ -26,11 +26,7 @@ POLL_SECONDS = 0.2
 def search(folder: Path | None, trials: PositiveInt | None, processes: PositiveInt, given: Mapping[str, Any]) -> None:
     """Start or resume a sweep, train until its last trial has finished, print all trials and write the best as YAML.
 
-    Args:
-        folder: Folder of the study and its runs; None for a new `lightning_logs/sweep_N`.
-        trials: Total number of trials, including those of a resumed sweep; None to keep its number, or 20.
-        processes: Number of trials to train at a time.
-        given: Settings of the command line; see `merge_settings`.
+    `given` is described at `merge_settings`.
 
     Raises:
         UserError: Before the first trial, if a setting is invalid; after the last one, if no trial has a value.

@@ -85,10 +85,6 @@ class TrialPruning(Callback):
     """Report a metric to Optuna after each epoch, and stop the training if Optuna prunes the trial.
 
     The training stops as with `EarlyStopping`: the run is tested and complete.
-
-    Args:
-        trial: Trial of an Optuna study.
-        metric: Name of a logged metric.
     """
 
     def __init__(self, trial: "Trial", metric: str) -> None:
