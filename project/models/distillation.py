@@ -64,7 +64,7 @@ class Distillation(Supervised):
     ) -> PreparedBatch:
         with torch.no_grad():
             teacher_outputs = None if self.mutual else self._standardize_targets(self._teacher[0](x))
-        return super()._prepare(x, y, weights, overwrite)._replace(teacher_outputs=teacher_outputs)
+        return super()._prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise, a scalar; outputs (B, out_features) are in standard units."""
