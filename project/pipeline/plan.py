@@ -99,11 +99,18 @@ def merged(flags: Flags, newer: Flags) -> Flags:
 def stage_names(stages: Any) -> list[str]:
     """Names of stages from a list or a comma-separated text, with `evaluate` as the last one."""
     names = [name.strip() for name in stages.split(",")] if isinstance(stages, str) else stages
-    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise UserError(f"{SECTION}.stages: {stages!r}: must be a list of stages, such as [train, prune]")
     *_, last = STAGES
-    if last in names[:-1]:
-        raise UserError(f"--stages: {last} compares the models of all other stages; put it last")
+    problem = ""
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        problem = f"{SECTION}.stages: {stages!r}: must be a list of stages, such as [train, prune]"
+    elif unknown := [name for name in names if name not in STAGES]:
+        problem = f"--stages: unknown stage '{unknown[0]}'; choose from {','.join(STAGES)}"
+    elif last in names[:-1]:
+        problem = f"--stages: {last} compares the models of all other stages; put it last"
+    elif STAGES[names[0]].needs_run:
+        problem = f"--stages: {names[0]} needs a run; put train or ensemble before it"
+    if problem:
+        raise UserError(problem)
     return [name for name in names if name != last] + [last]
 
 
@@ -115,14 +122,10 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
 
 
 def check(plan: Plan, trust: Sequence[str] = ()) -> None:
-    """Raise a UserError if the stages cannot follow one another, a flag is wrong, or a package is missing."""
+    """Raise a UserError if a flag is wrong, or a package is missing."""
     require_onnx()  # all models are measured as ONNX files
     if "serve" in plan.stages:
         require_packages()
-    if unknown := [name for name in plan.stages if name not in STAGES]:
-        raise UserError(f"--stages: unknown stage '{unknown[0]}'; choose from {','.join(STAGES)}")
-    if STAGES[plan.stages[0]].needs_run:
-        raise UserError(f"--stages: {plan.stages[0]} needs a run; put train or ensemble before it")
     for name in plan.stages:
         stage = STAGES[name]
         options, flags = stage.parse(plan.args(name))
