@@ -21,6 +21,12 @@ from tests.serving.running import running
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 EVERY = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+LONG = ("tutorial", "stages", "training")  # their commands take minutes
+COMMANDS = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page.stem in LONG else page for page in PAGES],
+    ids=lambda page: str(page.relative_to(REPOSITORY)),
+)
 MAX_WORDS = 1_200  # of README: ten minutes' reading
 # CI runs the commands that install and test; another test covers TensorBoard.
 ELSEWHERE = ("pip install", "tensorboard", "pytest")
@@ -93,7 +99,7 @@ def require_shown(shown: str, printed: str) -> None:
             assert any(fnmatchcase(other, pattern) for other in rest), f"not printed: {line}\nprinted:\n{printed}"
 
 
-@EVERY
+@COMMANDS
 def test_commands_of_a_page_run_and_print_what_it_shows(page, tmp_path):
     walk = Walk(tmp_path)
     with walk.servers:

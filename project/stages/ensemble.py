@@ -49,12 +49,14 @@ def combine(references: Sequence[str], args: Sequence[str] = ()) -> dict[str, fl
     paths = [find_checkpoint(reference).resolve() for reference in references]
     first, *others = (read_checkpoint(find_checkpoint(reference))[DATA_KEY] for reference in references)
     for place, (reference, facts) in enumerate(zip(references[1:], others, strict=True), start=1):
-        problem = "is already a member; pass different runs" if paths[place] in paths[:place] else ""
-        for name, label in COMMON.items():
-            if facts[name] != first[name]:
-                problem = f"its {label}: {facts[name]}, of {references[0]}: {first[name]}; pass runs of one task"
-        if problem:
-            raise UserError(f"{reference}: {problem}")
+        problems = ["is already a member; pass different runs"] if paths[place] in paths[:place] else []
+        problems += [
+            f"its {label}: {facts[name]}, of {references[0]}: {first[name]}; pass runs of one task"
+            for name, label in COMMON.items()
+            if facts[name] != first[name]
+        ]
+        if problems:
+            raise UserError(f"{reference}: {problems[0]}")
     configs = [stage_config(reference) for reference in references]
     config = configs[0]
     arguments = {"nets": [_net(each) for each in configs], "standardized": True, "vectorize": False}

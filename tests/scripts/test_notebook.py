@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 
 from tests.command import REPOSITORY
 
+pytestmark = pytest.mark.slow  # a kernel, and the whole of a first hour
+
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):

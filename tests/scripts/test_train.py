@@ -59,8 +59,9 @@ def test_the_gap_is_the_relative_excess_of_the_training_mse(default_run):
     assert gap == pytest.approx((mse / best - 1).item(), rel=0.05, abs=1e-7)
 
 
-def test_the_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys):
-    for seed in range(20):
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)])
+def test_the_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, capsys, seeds):
+    for seed in seeds:
         metrics = train(
             [*QUIET, "--data.seed", str(seed), "--trainer.logger", "false", "--trainer.enable_checkpointing", "false"]
         )
@@ -189,7 +190,7 @@ def test_a_resumed_run_continues_after_its_last_epoch(folder, capsys):
     assert re.findall(r"Epoch \[(\d)/5\]", printed) == ["4", "5"]
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "resuming creates no new run"
     assert "rows: 60" in (folder / "lightning_logs/version_0/config.yaml").read_text(), "its flags still apply"
-    with pytest.raises(UserError, match="5 of --trainer.max_epochs 5 are done"):
+    with pytest.raises(UserError, match=r"training is complete \(5/5 epochs\); raise --trainer.max_epochs"):
         train(["--ckpt_path", "last"])
 
 
@@ -233,7 +234,7 @@ def test_the_error_of_a_diverging_run_shows_the_epoch_and_a_fix(folder, capsys):
 def test_a_run_of_a_few_steps_is_complete(folder, capsys):
     metrics = train(["--trainer.max_steps", "3"])
     assert metrics["test/mse"] > 0
-    with pytest.raises(UserError, match="3 of --trainer.max_steps 3 are done"):
+    with pytest.raises(UserError, match=r"training is complete \(3/3 steps\); raise --trainer.max_steps"):
         train(["--ckpt_path", "last"])
 
 
