@@ -6,6 +6,7 @@ Most are forked from a process that has imported every library, since imports ta
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,3 +101,15 @@ def run_script(folder: Path, script: str, *args: object, **environment: str) -> 
         text=True,
         timeout=MAX_LENGTH,
     )
+
+
+def train_on(folder: Path, processes: int, *args: object) -> list[subprocess.CompletedProcess[str]]:
+    """Train on several processes, started as torchrun starts them; return each finished process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    args = (*args, "--trainer.devices", processes, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
+    job = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0"}
+    job |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
+    ranks = [Command(folder, "train", *args, **job, RANK=str(n), LOCAL_RANK=str(n)) for n in range(processes)]
+    return [rank.finish() for rank in ranks]

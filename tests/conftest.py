@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     options = config.option
     whole = all(Path(arg).is_dir() for arg in config.args) and not options.keyword and options.markexpr == "not slow"
     return None if whole else 0
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the figures of trainings in this process blank: drawing takes half of the time of a short training.
+
+    Tests marked `figures` draw them, as do all commands.
+    """
+    module = sys.modules.get("project.callbacks.fit_figure")
+    with pytest.MonkeyPatch.context() as patch:
+        if module and not request.node.get_closest_marker("figures"):
+            from matplotlib.figure import Figure
+
+            patch.setattr(module, "fit_figure", lambda *_, **__: Figure(figsize=(1, 1), dpi=10))
+        yield
 
 
 @pytest.fixture

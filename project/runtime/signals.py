@@ -9,17 +9,32 @@ from pathlib import Path
 from types import FrameType
 
 PARENT_SECONDS = 1
+AGAIN_SECONDS = 0.1
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def exit_on_signals() -> None:
-    """Let signals end the process after its clean-up, without a traceback."""
+    """Let signals end the process after its clean-up, without a traceback.
+
+    Python ignores exceptions in finalizers, so a signal that arrives in one is raised again after it.
+    """
+    received: list[int] = []
+    hook = sys.unraisablehook
 
     def exit_process(signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
-        print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
+        if signum not in received:
+            print(f"stopped by {signal.Signals(signum).name}", file=sys.stderr)
+        received.append(signum)
         sys.exit(128 + signum)
 
+    def raise_again(ignored: "sys.UnraisableHookArgs") -> None:
+        if isinstance(ignored.exc_value, SystemExit) and received:
+            threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, received[0]]).start()
+        else:
+            hook(ignored)
+
+    sys.unraisablehook = raise_again
     for number in SIGNALS:
         signal.signal(number, exit_process)
 

@@ -15,8 +15,7 @@ from project.runs.checkpoint import read_checkpoint
 from project.training.cli import ExperimentCLI
 from project.training.report import exact_metrics
 from project.training.train import train
-from tests.command import REPOSITORY
-from tests.scripts.test_processes import train_on
+from tests.command import REPOSITORY, train_on
 
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
@@ -40,6 +39,7 @@ def test_the_header_shows_command_time_and_score(path):
     assert re.search(r"Expect (\S+) at (most|least) ([\d.e-]+)", header)
 
 
+@pytest.mark.figures
 @EVERY
 def test_two_epochs_are_reproducible_and_can_be_resumed_and_evaluated(path, experiments, capsys):
     args = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]

@@ -15,6 +15,7 @@ from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.training.train import train
 from tests.command import Command, run_script
+from tests.trained import trained
 
 SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "2"]
 TABLE = ["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y", *SHORT]
@@ -58,7 +59,7 @@ def test_divergence_prints_one_line_and_exits_with_2(folder):
 
 
 def test_checkpoints_from_before_a_divergence_are_kept(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     before = read_checkpoint(folder / LAST)["state_dict"]
     with pytest.raises(UserError, match="training diverges"):
         train(["--ckpt_path", "last", "--optimizer.lr", "1e30", "--resume.allow", "lr", "--trainer.max_epochs", "9"])
@@ -73,7 +74,7 @@ def test_a_loss_of_shapes_that_would_be_broadcast_is_an_error():
 
 
 def test_a_full_disk_stops_training_and_keeps_the_last_checkpoint(folder, capsys, monkeypatch):
-    train(SHORT)
+    trained(SHORT)
     step = read_checkpoint(folder / LAST)["global_step"]
 
     def full(*_):
@@ -94,7 +95,7 @@ def test_too_little_disk_space_is_reported_before_the_first_step(folder, monkeyp
 
 
 def test_a_damaged_last_checkpoint_is_reported_and_skipped(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     (folder / LAST).write_bytes(b"damaged")
     train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
     assert "warning: skipped: lightning_logs/version_0/checkpoints/last.ckpt" in capsys.readouterr().err
@@ -102,7 +103,7 @@ def test_a_damaged_last_checkpoint_is_reported_and_skipped(folder, capsys):
 
 
 def test_a_run_with_only_damaged_checkpoints_is_reported(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     for path in folder.glob("lightning_logs/version_0/checkpoints/*.ckpt"):
         path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="version_0: all checkpoints are damaged"):
@@ -110,7 +111,7 @@ def test_a_run_with_only_damaged_checkpoints_is_reported(folder, capsys):
 
 
 def test_no_other_checkpoint_replaces_a_damaged_best_checkpoint(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"best.ckpt: not a checkpoint of this project, or a damaged one; use another"):
         evaluate("last")
@@ -131,7 +132,7 @@ def test_a_run_cannot_be_resumed_with_changed_features(folder, table, capsys):
 
 @pytest.mark.parametrize("flag", ["batch_size", "data.batch_size", "data"])
 def test_an_allowed_setting_can_change_in_a_resumed_run(folder, capsys, flag):
-    train(SHORT)
+    trained(SHORT)
     args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--data.batch_size", "50"]
     with pytest.raises(UserError, match="--data.batch_size: a resumed run keeps its 20, got 50"):
         train(args)
@@ -191,7 +192,7 @@ def test_a_run_ended_by_early_stopping_is_not_trained_further(folder, capsys):
 
 
 def test_a_run_with_a_damaged_best_checkpoint_can_be_resumed(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     (folder / "lightning_logs/version_0/checkpoints/best.ckpt").write_bytes(b"damaged")
     with pytest.warns(UserWarning, match=r"skipped: .*best.ckpt: not a checkpoint"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3"])
@@ -237,7 +238,7 @@ def test_runs_that_start_at_the_same_time_get_separate_folders(folder):
 
 
 def test_resume_allow_refuses_an_unknown_setting(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     with pytest.raises(UserError, match="--resume.allow: no setting 'batchsize'; did you mean batch_size"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "3", "--resume.allow", "batchsize"])
 
@@ -252,7 +253,7 @@ def test_defaults_that_yaml_cannot_represent_are_written_as_text(folder, capsys,
 
 
 def test_weights_of_another_net_are_refused_even_if_the_change_is_allowed(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     args = ["--ckpt_path", "last", "--trainer.max_epochs", "4", "--model.net", "MLP", "--resume.allow", "model"]
     with pytest.raises(UserError, match="weights belong to another network"):
         train(args)

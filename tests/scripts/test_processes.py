@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +11,9 @@ import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
-from tests.command import MAX_LENGTH, REPOSITORY, Command
+from tests.command import MAX_LENGTH, REPOSITORY, train_on
 from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
 from tests.scripts.test_stops import wait_for
-
-
-def train_on(folder, processes, *args):
-    """Train on several processes, started as torchrun starts them; return each finished process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    args = (*args, "--trainer.devices", processes, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
-    job = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0"}
-    job |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
-    ranks = [Command(folder, "train", *args, **job, RANK=str(n), LOCAL_RANK=str(n)) for n in range(processes)]
-    return [rank.finish() for rank in ranks]
 
 
 @pytest.mark.parametrize("rows", [3, 5, 51, 101])
@@ -64,7 +51,7 @@ def test_random_numbers_differ_between_processes(folder):
 def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
     script = REPOSITORY / "scripts" / "train.py"
     args = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-    args += ["--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "100"]
+    args += ["--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "50"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
     job = subprocess.Popen([*torchrun, str(script), *args], cwd=folder, env=environment, stdout=subprocess.PIPE)
@@ -75,9 +62,9 @@ def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
     printed = job.communicate(timeout=MAX_LENGTH)[0].decode()
     assert job.returncode == 0
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
-    assert read_checkpoint(checkpoints / "last.ckpt")["global_step"] == 100 * 2
-    assert printed.count("Epoch [100/100]") == 1
-    assert printed.count("Epoch [10/100]") <= 2
+    assert read_checkpoint(checkpoints / "last.ckpt")["global_step"] == 50 * 2
+    assert printed.count("Epoch [50/50]") == 1
+    assert printed.count("Epoch [10/50]") <= 2
 
 
 def test_strategies_that_lose_the_trained_weights_are_refused(folder):

@@ -18,7 +18,7 @@ from project.runtime.errors import UserError
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 from project.training.trainer import PROCESS_TIMEOUT
-from tests.command import MAX_LENGTH, Command
+from tests.command import MAX_LENGTH, Command, train_on
 from tests.scripts.test_exact_resume import BASE, assert_same, ordered_event_files, state  # noqa: F401
 
 ENDLESS = ["--data.rows", "500", "--trainer.max_epochs", "1000000", "--epoch_line.every_n_epochs", "1"]
@@ -121,20 +121,21 @@ def test_a_run_cannot_be_trained_by_two_processes_at_once(folder):
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(folder):
-    args = [*BASE, *DDP, "--data.batch_size", "5", "--trainer.max_epochs", "25"]
+    args = [*BASE, "--data.batch_size", "5", "--trainer.max_epochs", "25"]
     args += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
-    assert Command(folder, "train", *args).finish().returncode == 0
-    command = Command(folder, "train", *args)
+    done = train_on(folder, 2, *args)
+    assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
+    command = Command(folder, "train", *args, *DDP)
     wait_for(lambda: (folder / "lightning_logs/version_1/checkpoints/last.ckpt").exists())
     [other] = children(command.pid)
     os.kill(command.pid, signal.SIGTERM)
-    done = command.finish()
-    assert done.returncode == 143, done.stderr
-    assert done.stderr.count("stopped by SIGTERM") == 1
+    stopped = command.finish()
+    assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stderr.count("stopped by SIGTERM") == 1
     wait_for(lambda: ended(other))
     assert 0 < read_checkpoint(folder / "lightning_logs/version_1/checkpoints/last.ckpt")["global_step"] < 100
-    done = Command(folder, "train", "--ckpt_path", "last").finish()
-    assert done.returncode == 0, done.stderr
+    done = train_on(folder, 2, "--ckpt_path", "last")
+    assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
@@ -233,3 +234,23 @@ with exit_on_user_error():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
+
+
+@pytest.mark.parametrize("ignores", ["object.__del__", "weakref.ref"])
+def test_a_signal_in_a_finalizer_ends_the_process(folder, ignores):
+    code = """
+import os, signal, sys, time, weakref
+from project.runtime.errors import exit_on_user_error
+class Object:
+    if "__del__" in sys.argv[1]:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+with exit_on_user_error():
+    thing = Object()
+    watch = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM)) if "weak" in sys.argv[1] else None
+    del thing
+    time.sleep(60)
+    print("not stopped")
+"""
+    done = subprocess.run([sys.executable, "-c", code, ignores], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "stopped by SIGTERM\n")

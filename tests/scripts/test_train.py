@@ -13,8 +13,8 @@ from project.inference.evaluate import evaluate
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
 from project.training.train import train
-from tests.command import REPOSITORY, run_script
-from tests.scripts.test_stops import DDP
+from tests.command import REPOSITORY, run_script, train_on
+from tests.trained import trained
 
 HELLO = ["--config", str(REPOSITORY / "scripts/experiments/hello.yaml")]
 QUIET = ["--epoch_line.every_n_epochs", "0"]
@@ -105,16 +105,17 @@ def scalars(run):
     return read_scalars(run)
 
 
-def test_two_processes_learn_the_weights_of_one_with_twice_the_batch_size(default_run, folder):
-    done = run_script(folder, "train", *DDP, "--data.batch_size", 10)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
-    assert done.stdout.count("Learned equation") == 1
-    alone, together = weights(default_run[0]), weights(folder / "lightning_logs/version_0")
+def test_two_processes_learn_the_weights_of_one_with_twice_the_batch_size(folder, capsys):
+    short = ["--trainer.max_epochs", "20"]
+    train([*QUIET, *short])
+    done = train_on(folder, 2, *short, "--data.batch_size", 10)
+    assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
+    assert sorted(path.name for path in (folder / "lightning_logs").iterdir()) == ["version_0", "version_1"]
+    assert [rank.stdout.count("Learned equation") for rank in done] == [1, 0]
+    runs = [folder / f"lightning_logs/version_{number}" for number in (0, 1)]
+    alone, together = map(weights, runs)
     assert all(torch.allclose(alone[name], together[name], atol=1e-6) for name in alone)
-    metrics = [
-        json.loads((run / "metrics.json").read_text()) for run in (default_run[0], folder / "lightning_logs/version_0")
-    ]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
     assert metrics[1]["test/mse"] == pytest.approx(metrics[0]["test/mse"], abs=1e-6)
 
 
@@ -216,7 +217,7 @@ def test_a_moved_run_that_is_resumed_keeps_its_best_checkpoint(folder, capsys):
 
 @pytest.mark.parametrize("change", ["--optimizer.lr=0.5", "--data.rows=50", "--seed_everything=3", "--model.net=MLP"])
 def test_a_resumed_run_refuses_changed_settings(folder, capsys, change):
-    train([*QUIET, "--trainer.max_epochs", "2"])
+    trained([*QUIET, "--trainer.max_epochs", "2"])
     with pytest.raises(
         UserError, match=rf"{change.split('=')[0]}: a resumed run keeps its \S+, got {change.split('=')[1]}"
     ):

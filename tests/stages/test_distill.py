@@ -17,6 +17,7 @@ from project.runtime.errors import UserError
 from project.stages.distill import distill
 from project.stages.finetune import finetune
 from project.training.train import train
+from tests.trained import trained
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 SHORT = ["--data.features", "3", "--data.rows", "200", "--trainer.max_epochs", "3", *QUIET]
@@ -60,7 +61,7 @@ def test_numbers_are_learned_by_their_distance_to_labels_and_to_the_teachers():
 
 
 def test_a_student_without_labels_becomes_its_linear_teacher(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     args = ["--model.labels_weight", "0", "--optimizer.lr", "0.1", "--trainer.max_epochs", "60", "--data.seed", "9"]
     metrics = distill(TEACHER, args=args)
     teacher, student = load(TEACHER).equation, load("lightning_logs/version_1").equation
@@ -97,9 +98,9 @@ def test_the_student_is_a_run_that_needs_no_teacher(folder, capsys):
     assert type(load("lightning_logs/version_2")).__name__ == "Classification"
 
 
-@pytest.mark.parametrize("mutual", ["false", "true"])
+@pytest.mark.parametrize("mutual", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mutual):
-    train(SHORT)
+    trained(SHORT)
     args = ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.mutual", mutual, "--optimizer", "Adam"]
     for epochs in ("4", "2"):
         distill(TEACHER, args=[*args, "--trainer.max_epochs", epochs])
@@ -126,7 +127,7 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
     ],
 )
 def test_a_mistake_is_told_before_any_training(folder, capsys, args, told):
-    train([*SHORT, "--trainer.max_epochs", "1"])
+    trained([*SHORT, "--trainer.max_epochs", "1"])
     with pytest.raises(UserError, match=told):
         distill(TEACHER, args=args)
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]

@@ -15,6 +15,7 @@ from project.stages.ensemble import combine, train_jointly
 from project.stages.finetune import finetune
 from project.training.train import train
 from tests.command import run_script
+from tests.trained import trained
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 SHORT = ["--data.features", "3", "--data.rows", "60", "--trainer.max_epochs", "3", *QUIET]
@@ -90,7 +91,7 @@ def test_an_ensemble_is_fine_tuned_and_combined_again(folder, capsys):
     ],
 )
 def test_runs_of_different_tasks_are_refused(folder, capsys, other, told):
-    train(SHORT)
+    trained(SHORT)
     train(["--trainer.max_epochs", "1", *QUIET, *other])
     with pytest.raises(UserError, match=told):
         combine(["lightning_logs/version_0", "lightning_logs/version_1"])
@@ -98,7 +99,7 @@ def test_runs_of_different_tasks_are_refused(folder, capsys, other, told):
 
 
 def test_a_run_is_a_member_once(folder, capsys):
-    train(SHORT)
+    trained(SHORT)
     with pytest.raises(UserError, match="lightning_logs/version_0: is already a member"):
         combine(["last", "lightning_logs/version_0"])
 

@@ -19,6 +19,7 @@ from project.stages.prune import prune
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 from tests.command import REPOSITORY, run_script
+from tests.trained import trained
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 CNN = ["--config", str(REPOSITORY / "scripts/experiments/digits_cnn.yaml"), "--model.net.channels", "[4, 8]"]
@@ -30,8 +31,7 @@ SOURCE, LAST = "lightning_logs/version_0", "checkpoints/last.ckpt"
 @pytest.fixture
 def source(folder, capsys):
     """A small CNN that knows the digits 0 to 2."""
-    train([*CNN, *LOW, "--trainer.max_epochs", "2"])
-    return folder / SOURCE
+    return folder / trained([*CNN, *LOW, "--trainer.max_epochs", "2"])
 
 
 def state(run, name=LAST):
@@ -281,6 +281,7 @@ def test_adapters_need_a_layer_to_adapt(folder, capsys):
         finetune("last", 4)
 
 
+@pytest.mark.slow
 def test_two_processes_thaw_as_one_does_with_twice_the_batch_size(folder, capsys):
     net = ["--model.net", "MLP", "--model.net.hidden", "[8, 8]", "--optimizer.lr", "0.05", *QUIET]
     train([*net, "--trainer.max_epochs", "2"])

@@ -1,7 +1,6 @@
 """Pruned runs: exact zeros or fewer units, in runs that are like any other."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from project.stages.prune import prune
 from project.training.train import train
 from tests.command import REPOSITORY
 from tests.scripts.test_exact_resume import stop_at
+from tests.trained import trained
 
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 SMALL = ["--data.rows", "60", "--data.val_rows", "20", "--data.test_rows", "20", "--data.batch_size", "20", *QUIET]
@@ -83,20 +83,10 @@ def same(a, b):
     return a.keys() == b.keys() and all(value.equal(b[name]) for name, value in a.items())
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of an MLP with 3 x 8 + 8 x 6 + 6 = 78 weights."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("mlp"))
-        train(TABLE)
-        return Path(run(0)).resolve()
-
-
 @pytest.fixture
-def mlp(folder, trained, capsys):
-    """A copy of it."""
-    shutil.copytree(trained, run(0))
-    return run(0)
+def mlp(folder, capsys):
+    """A run of an MLP with 3 x 8 + 8 x 6 + 6 = 78 weights."""
+    return trained(TABLE)
 
 
 class ZerosByEpoch(Callback):
@@ -156,10 +146,11 @@ def test_several_steps_in_one_are_the_same_steps(mlp):
     assert same(state(1), state(2))
 
 
-def test_a_pruning_stopped_at_any_epoch_ends_as_the_uninterrupted_one(mlp, monkeypatch):
+@pytest.mark.parametrize("steps", [(6,), pytest.param((4, 11), marks=pytest.mark.slow)])
+def test_a_pruning_stopped_at_any_epoch_ends_as_the_uninterrupted_one(mlp, monkeypatch, steps):
     args = ["--trainer.max_steps", "1000", "--pruning.epochs", "5"]
     prune(mlp, sparsity=0.3, args=args)
-    for number, step in enumerate((4, 6, 11), start=2):
+    for number, step in enumerate(steps, start=2):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(SystemExit):
@@ -177,10 +168,12 @@ def test_training_its_configuration_again_reproduces_the_run(mlp, way):
     assert again["test/loss"] == metrics["test/loss"]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("RNN", "Transformer") else name for name in KINDS]
+)
 def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, name):
     args, arguments = KINDS[name]
-    train(args)
+    trained(args)
     metrics = prune(run(0), structured=0.5)
     net = config(1)["model"]["init_args"]["net"]
     if arguments is None:
@@ -199,7 +192,7 @@ def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, n
 
 @pytest.mark.parametrize("name", ["CNN", "Transformer"])
 def test_every_other_stage_takes_a_run_with_fewer_units(folder, capsys, name):
-    train(KINDS[name][0])
+    trained(KINDS[name][0])
     before = prune(run(0), structured=0.5)
     finetune(run(1), args=["--trainer.max_epochs", "1"])
     finetune(run(1), lora=1, args=["--trainer.max_epochs", "1"])
@@ -216,8 +209,7 @@ def net_of(number):
     return load_model(read_checkpoint(find_checkpoint(run(number)))).net.net
 
 
-def test_the_least_important_units_go_before_training(folder, capsys):
-    train(TABLE)
+def test_the_least_important_units_go_before_training(mlp):
     prune(run(0), structured=0.5, args=["--trainer.max_epochs", "0"])
     before, after = state(0), state(1)
     first, second = before["net.net.layers.1.weight"], before["net.net.layers.4.weight"]
@@ -250,7 +242,7 @@ def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsy
         "        return self.head(x + self.skip(x).relu())\n"
     )
     trusted = ["--trust", "prunable"]
-    args = [*SMALL, "--data.features", "3", "--trainer.max_epochs", "2", *trusted, "--model.net", "Own"]
+    args = [*SMALL, "--data.features", "3", "--trainer.max_epochs", "2", *trusted, "--model.net", "prunable.Own"]
     train(args)
     prune(run(0), structured=0.5, args=trusted)
     assert config(1)["model"]["init_args"]["net"]["init_args"]["units"] == {"first": 4}
