@@ -13,16 +13,16 @@ from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.training.train import train
 from tests.command import run_script
-from tests.trained import trained
 
 SHORT = ["--trainer.max_epochs", "2"]
 
 
 @pytest.fixture
 def run(folder, table, capsys):
-    table()
-    data = ["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y"]
-    return trained([*data, "--trainer.max_epochs", "20"])
+    train(
+        ["--data", "TabularDataModule", "--data.path", str(table()), "--data.target", "y", "--trainer.max_epochs", "20"]
+    )
+    return "lightning_logs/version_0"
 
 
 def expected(run, rows):
