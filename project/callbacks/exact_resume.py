@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from project.models.learning_rate import set_learning_rate
+from project.models.optimization import set_learning_rate
 from project.runtime.distributed import gather
 
 KEY = "exact_resume"
@@ -49,8 +49,12 @@ class ExactResume(Callback):
             counts["ready"] = counts["started"] = counts["completed"] = counts["processed"]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved state until training starts."""
+        """Keep the saved state until training starts; set the progress of the loops to where the data continues."""
         self._saved = checkpoint.get(KEY, {})
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        items = getattr(trainer.datamodule, "resumed_items", None)  # type: ignore[attr-defined]
+        if items is not None and batches["processed"]:
+            batches.update(dict.fromkeys(batches, items))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the metrics of the last validation, by which checkpoints are chosen, and change the optimizer."""
@@ -65,7 +69,7 @@ class ExactResume(Callback):
         self._restore_metrics(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Restore random states and the number of steps before the first batch."""
+        """Restore random states before the first batch."""
         if not self._saved:
             return
         if self._saved["accumulate_grad_batches"]:  # GradientAccumulationScheduler sets it when an epoch starts
@@ -73,9 +77,7 @@ class ExactResume(Callback):
         states = self._saved["random_states"]
         if len(states) == trainer.world_size:  # between epochs there are none, and EpochSeed has seeded
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
-        # The step at which loggers log; Lightning restores it one too high or too low, depending on the saving hook.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        trainer.fit_loop._restarting = False  # otherwise ReduceLROnPlateau is skipped at the end of the epoch
+        trainer.fit_loop.restarting = False  # otherwise ReduceLROnPlateau is skipped at the end of the epoch
         self._saved = {}
 
     def _restore_metrics(self, trainer: Trainer) -> None:

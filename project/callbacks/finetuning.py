@@ -1,7 +1,5 @@
 """Choose which parts of a net are trained and how fast: freezing, gradual unfreezing, learning rates by depth."""
 
-from typing import Any
-
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DDPStrategy
@@ -47,6 +45,12 @@ class Finetuning(BaseFinetuning):
         self._is_first_setup = True  # Lightning calls `setup` again for the test
         self._layers: list[list[nn.Parameter]] = []  # frozen parameters by layer, from the head down
         self._unfrozen = 0  # number of layers unfrozen so far
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Pass the factor of learning rates to the model, and freeze the chosen parts."""
+        if isinstance(pl_module, Supervised):
+            pl_module.layer_decay = self.layer_decay
+        super().setup(trainer, pl_module, stage)
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:
         """Freeze the chosen parts; Lightning calls this before DDP registers the parameters."""
@@ -97,15 +101,3 @@ def frozen_names(net: Net, wanted: list[str]) -> list[str]:
             raise UserError(f"--finetuning.freeze: {type(net).__name__} has no part {name!r}; use one of {parts}")
     backbone = [name for layer in net.backbone_names() for name in layer]
     return [name for part in wanted for name in (backbone if part == BACKBONE else [part])]
-
-
-def parameter_groups(model: Supervised, rate: float, decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups for the optimizer, one per layer: the head's learning rate is `rate`, then it decays."""
-    net = model.net.net
-    parameters = dict(net.named_parameters())
-    layers = [[name for name in parameters if within(name, net.head_names())], *reversed(net.backbone_names())]
-    return [
-        {"params": [parameters[name] for name in layer], "lr": rate * decay**depth, "lr_factor": decay**depth}
-        for depth, layer in enumerate(layers)
-        if layer
-    ]

@@ -6,14 +6,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from project.config.yaml import SECTIONS, flatten
+from project.config.yaml import flatten, run_settings
 
 
 class Hyperparameters(Callback):
     """Log the configuration of a run, except the Trainer's section and those of a single fit."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.values = flatten({section: config.get(section) for section in SECTIONS})
+        self.values = flatten(run_settings(config))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the hyperparameters to every logger."""

@@ -25,15 +25,22 @@ class LastCheckpoint(Callback):
     before validation, metrics and schedulers have finished. The previous file is kept as `previous.ckpt`.
 
     A signal, a time limit and a step limit within an epoch end training by raising `Stopped`.
+
+    Args:
+        max_steps: Number of optimizer steps after which training stops; -1 for no limit. Lightning's own limit would
+            end the epoch as if it were complete.
     """
 
-    allows_grouped_steps = True  # a limit of steps turns grouping off by itself
-
-    def __init__(self) -> None:
+    def __init__(self, max_steps: int = -1) -> None:
+        self.max_steps = max_steps
         self.folder: Path | None = None  # set by RunFolder; None saves nothing
         self.listener = SignalListener()
         self._saved_step, self._saved_at = -1, 0.0
-        self._stop_after_validation = False
+
+    @property
+    def allows_grouped_steps(self) -> bool:
+        """Whether one `training_step` may take several optimizer steps: there is no limit that could be in between."""
+        return self.max_steps == -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to listen for signals."""
@@ -47,11 +54,11 @@ class LastCheckpoint(Callback):
         self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop if a signal or a time limit asks for it; save if the last checkpoint is too old."""
+        """Stop if a signal or a limit asks for it; save if the last checkpoint is too old."""
         if batch_idx % trainer.accumulate_grad_batches:
             return  # checkpoints do not contain accumulated gradients
         signum, due = self.listener.received, int(time.monotonic() - self._saved_at > SAVE_SECONDS)
-        over = int(any(_time_is_up(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
+        over = int(self._steps_are_done(trainer) or any(_time_is_up(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
         if trainer.world_size > 1:  # all processes do what one of them has to
             flags = torch.tensor([signum, over, due], device=trainer.strategy.root_device)
             dist.all_reduce(flags, dist.ReduceOp.MAX)
@@ -61,23 +68,10 @@ class LastCheckpoint(Callback):
         if due:
             self.save(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop at `max_steps`, unless that step ends an epoch."""
-        loop = trainer.fit_loop.epoch_loop
-        if not 0 <= trainer.max_steps <= trainer.global_step or loop.batch_progress.is_last_batch:
-            return
-        fetcher = trainer.fit_loop._data_fetcher
-        assert fetcher is not None
-        self._stop_after_validation = loop._should_check_val_fx(fetcher)
-        if not self._stop_after_validation:
-            self.stop(trainer, 0)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if `max_steps` was reached just before this validation."""
-        if self._stop_after_validation:
-            self.stop(trainer, 0)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop after the epoch if its last step is the last of all."""
+        if self._steps_are_done(trainer):
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final state."""
@@ -91,9 +85,10 @@ class LastCheckpoint(Callback):
     def stop(self, trainer: Trainer, signum: int) -> None:
         """Save, and end training by raising `Stopped`."""
         self.save(trainer)
-        # The step at which test metrics are logged.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         raise Stopped(signum)
+
+    def _steps_are_done(self, trainer: Trainer) -> bool:
+        return 0 <= self.max_steps <= trainer.global_step
 
     def save(self, trainer: Trainer) -> None:
         """Write `last.ckpt` unless it is of this step, and keep the previous one as `previous.ckpt`."""

@@ -15,6 +15,17 @@ from project.runtime.console import shows_widgets
 from project.runtime.errors import UserError
 
 
+def stop_timers_after_epochs(trainer: Namespace) -> None:
+    """Change the interval of every `Timer` in the `trainer` section of a configuration.
+
+    With `step`, Lightning would end the epoch as if it were complete; `LastCheckpoint` stops within an epoch.
+    """
+    callbacks = trainer.callbacks or []
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        if callback.class_path == "lightning.pytorch.callbacks.Timer":
+            callback.init_args.interval = "epoch"
+
+
 def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:
     """Return the callbacks that the `trainer` section of a configuration names or implies, a `Timer` for `max_time`.
 
@@ -23,10 +34,8 @@ def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Cal
     callbacks = config.callbacks or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     if config.max_time is not None:
-        callbacks, config.max_time = [*callbacks, Timer(config.max_time, verbose=False)], None
+        callbacks, config.max_time = [*callbacks, Timer(config.max_time, interval="epoch", verbose=False)], None
     for callback in callbacks:
-        if isinstance(callback, Timer):  # with interval="step", Lightning would end the epoch as if it were complete
-            callback._interval = "epoch"
         if isinstance(callback, StochasticWeightAveraging) and resumed and not finished:
             raise UserError(
                 "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly; "

@@ -120,6 +120,16 @@ def with_full_paths(config: Namespace) -> Namespace:
     return config
 
 
+def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that describe a run, without what the parser copies from one section into another."""
+    sections = {name: config.get(name) for name in SECTIONS}
+    if model := sections["model"]:
+        copied = ("optimizer", "lr_scheduler")
+        arguments = {name: value for name, value in model.get("init_args", {}).items() if name not in copied}
+        sections["model"] = {"class_path": model["class_path"], "init_args": arguments}
+    return sections
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     """Flatten nested settings to dotted names, with classes by their short name and without None."""
     flat: dict[str, Value] = {}

@@ -154,6 +154,11 @@ class RowsDataModule(LightningDataModule):
         return metric.compute()
 
     @property
+    def groups_batches(self) -> bool:
+        """Whether an item of a loader may be `Batches`: several batches, for a model that takes several steps at once."""
+        return self.num_workers == 0
+
+    @property
     def input_names(self) -> list[str]:
         """A name for each number of a flattened row: features, or the features at each time step of a window."""
         steps = range(self.window - 1, -1, -1)
@@ -178,14 +183,19 @@ class RowsDataModule(LightningDataModule):
         """Return a loader of all training rows, in a new order each epoch."""
         loader = self._loader("train", shuffle=True)
         if self.trainer is not None:  # Lightning calls set_epoch too late for the first epoch of a resumed run
-            fit_loop: Any = self.trainer.fit_loop
             sampler = cast(BatchSampler, loader.sampler)
-            sampler.set_epoch(fit_loop.epoch_progress.current.processed)
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
             if self._position["rows"] and self._position["epoch"] == sampler.epoch:
-                # Lightning counts items; how many rows an item has may have changed since the run was saved.
-                done, progress = sampler.start_at(self._position["rows"]), fit_loop.epoch_loop.batch_progress.current
-                progress.ready = progress.started = progress.processed = progress.completed = done
+                sampler.start_at(self._position["rows"])
         return loader
+
+    @property
+    def resumed_items(self) -> int:
+        """Number of items of the training loader before the position at which a resumed run continues.
+
+        It may differ from the number of items at which the run was saved, since items may have another size now.
+        """
+        return cast(BatchSampler, self._loader("train", shuffle=True).sampler).items_in(self._position["rows"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position within the epoch: rows that all processes together have seen of it."""
@@ -215,7 +225,7 @@ class RowsDataModule(LightningDataModule):
     def _loader(self, split: str, shuffle: bool = False, steps: int | None = None) -> DataLoader[Batch | Batches]:
         rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
         if steps is None:
-            steps = getattr(model, "steps_per_execution", 1) if self.num_workers == 0 else 1
+            steps = getattr(model, "steps_per_execution", 1) if self.groups_batches else 1
         if steps > 1:
             rows = Rows(rows.x, rows.y, size, rows.block_rows, rows.weights)
         return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)

@@ -154,13 +154,16 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         """Return the number of rows, of all processes, in the first items of this epoch."""
         return min(items * self.batch_size * self.num_replicas, self.rows)
 
-    def start_at(self, rows: int) -> int:
-        """Skip the first rows of this epoch, and return the number of items skipped; other epochs are not affected.
+    def items_in(self, rows: int) -> int:
+        """Return the number of items that are complete after the first rows, of all processes, of an epoch."""
+        return rows // (self.batch_size * self.num_replicas) if rows < self.rows else len(self)
+
+    def start_at(self, rows: int) -> None:
+        """Skip the first rows of this epoch; other epochs are not affected.
 
         The first item may be shorter: the rest of an item that was partly skipped.
         """
         self.start, self.start_epoch = rows, self.epoch
-        return rows // (self.batch_size * self.num_replicas) if rows < self.rows else len(self)
 
     def __len__(self) -> int:
         full, rest = divmod(self.rows, self.batch_size * self.num_replicas)

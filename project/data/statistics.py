@@ -46,12 +46,21 @@ class RunningStatistics:
         var, mean = torch.var_mean(values, dim=self.axes, correction=0)
         mean, var = mean.view(self.shape), var.view(self.shape)
         n = values.numel() // max(self.mean.numel(), 1)
+        lowest, highest = values.amin(dim=self.axes).view(self.shape), values.amax(dim=self.axes).view(self.shape)
+        self._merge(n, mean, var * n, lowest, highest)
+
+    def merge(self, other: "RunningStatistics") -> None:
+        """Add the rows that other statistics, of the same shape, have seen."""
+        if other.count:
+            self._merge(other.count, other.mean, other.squares, other.lowest, other.highest)
+
+    def _merge(self, n: int, mean: Tensor, squares: Tensor, lowest: Tensor, highest: Tensor) -> None:
         delta = mean - self.mean
-        self.squares += var * n + delta.square() * self.count * n / (self.count + n)
+        self.squares += squares + delta.square() * self.count * n / (self.count + n)
         self.mean += delta * n / (self.count + n)
         self.count += n
-        self.lowest = torch.minimum(self.lowest, values.amin(dim=self.axes).view(self.shape))
-        self.highest = torch.maximum(self.highest, values.amax(dim=self.axes).view(self.shape))
+        self.lowest = torch.minimum(self.lowest, lowest)
+        self.highest = torch.maximum(self.highest, highest)
 
     def compute(self) -> Statistics:
         """Return the statistics of all rows so far."""

@@ -9,10 +9,12 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from project.data.loader import Batch
+from project.models.hyperparameters import factory
 from project.models.supervised import Supervised
 from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
-from project.nets.net import Net
+from project.nets.net import NetFactory
+from project.nets.plain import build
 from project.runtime.errors import UserError
 
 
@@ -24,16 +26,16 @@ class Classification(Supervised):
     Args:
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of classes; set by the data.
-        net: The network.
+        net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
-        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2` and `compile`.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, and the optimizer and its schedule.
     """
 
     def __init__(
         self,
         in_shape: tuple[int, ...],
         out_features: int,
-        net: Callable[[tuple[int, ...], int], Net] = Linear,
+        net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.CrossEntropyLoss,
         **kwargs: Any,
     ) -> None:
@@ -42,7 +44,7 @@ class Classification(Supervised):
                 f"--model Classification: the data has no classes ({out_features} target{'s' * (out_features != 1)}); "
                 "use --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
-        criterion = loss()
+        criterion = factory(loss)()
         if not isinstance(criterion, nn.CrossEntropyLoss | nn.MultiMarginLoss):
             name = type(criterion).__name__
             raise UserError(f"--model.loss {name}: does not take logits and class numbers; use CrossEntropyLoss")
@@ -50,7 +52,7 @@ class Classification(Supervised):
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),
         }
-        built = net(in_shape, out_features)
+        built = build(factory(net), in_shape, out_features)
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
         super().__init__(built, criterion, metrics, (), **kwargs)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -25,6 +26,10 @@ def log_metrics(module: LightningModule, split: Literal["train", "val", "test"],
     values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
     loss = {f"{split}/loss": values.pop(f"{split}/loss")}
     require_finite(module, loss)
+    trainer = module.trainer
+    if trainer.fit_loop.epoch_progress.total.ready:  # loggers place the point here; by themselves they count items
+        step = trainer.global_step - (trainer.state.fn == TrainerFn.FITTING)
+        module.log("step", torch.tensor(step, dtype=torch.float64), sync_dist=True)
     # compute() has synchronised the processes; sync_dist averages equal values, and keeps Lightning from warning.
     module.log_dict(loss, prog_bar=True, sync_dist=True)
     module.log_dict(values, sync_dist=True)

@@ -7,7 +7,6 @@ import torch
 from project.data.loader import Batch, Batches
 from project.least_squares import LeastSquaresFit
 from project.models.regression import Regression
-from project.models.supervised import MAX_STEPS
 from project.nets.linear import Linear
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeFloat
@@ -28,14 +27,13 @@ class LinearRegression(Regression):
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int, alpha: NonNegativeFloat = 0.0) -> None:
         super().__init__(in_shape, out_features)
-        self.automatic_optimization = False  # there is no gradient step
         self.alpha = alpha
         self.fit: LeastSquaresFit | None = None
 
-    @property
-    def steps_per_execution(self) -> int:
-        """The maximum, since there are no optimizer steps."""
-        return MAX_STEPS
+    def setup(self, stage: str) -> None:
+        """Take many batches at once: there are no gradient steps."""
+        super().setup(stage)
+        self.automatic_optimization, self._groups_steps = False, True
 
     def on_train_start(self) -> None:
         """Solve, and set the weights of the net."""
@@ -49,9 +47,6 @@ class LinearRegression(Regression):
             std = data.feature_statistics.std.expand(data.in_shape).flatten()
             self.fit = self.fit.ridge(self.alpha * std.square())
         self.set_weights(self.fit)
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()  # checkpoints are saved after this one step
 
     @torch.no_grad()
     def set_weights(self, fit: LeastSquaresFit) -> None:
@@ -65,6 +60,8 @@ class LinearRegression(Regression):
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> None:  # type: ignore[override]
         """Update the training metrics with a batch; the weights are final."""
+        if batch_idx == 0:
+            self.optimizers().step()  # type: ignore[union-attr]  # without gradients: one step, to be saved after
         self.running.rows += self._update_metrics(self.train_metrics, batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:

@@ -137,4 +137,3 @@ class RunningMetrics:
         for name, metric in self.metrics.items(keep_base=True, copy_state=False):
             for key, value in state["sums"][name].items():
                 setattr(metric, key, value.to(device))
-            metric._update_count = 1  # otherwise compute() would warn that there was no update

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from project.models.hyperparameters import factory
 from project.models.metrics import RegressionMetrics
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
-from project.nets.net import Net
+from project.nets.net import NetFactory
+from project.nets.plain import build
 from project.runtime.errors import UserError
 
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
@@ -30,25 +32,25 @@ class Regression(Supervised):
     Args:
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of targets; set by the data.
-        net: The network.
+        net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
-        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2` and `compile`.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, and the optimizer and its schedule.
     """
 
     def __init__(
         self,
         in_shape: tuple[int, ...],
         out_features: int,
-        net: Callable[[tuple[int, ...], int], Net] = Linear,
+        net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.MSELoss,
         **kwargs: Any,
     ) -> None:
-        criterion = loss()
+        criterion = factory(loss)()
         if isinstance(criterion, CLASS_LOSSES):
             name = type(criterion).__name__
             raise UserError(f"--model.loss {name}: is for classes; use it with --model Classification")
         metrics = {"regression": RegressionMetrics(out_features)}
-        super().__init__(net(in_shape, out_features), criterion, metrics, (out_features,), **kwargs)
+        super().__init__(build(factory(net), in_shape, out_features), criterion, metrics, (out_features,), **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""

@@ -4,9 +4,15 @@ Lightning's loop takes about a millisecond per step for the hooks of all callbac
 small model. Keras has `steps_per_execution` for the same reason.
 """
 
-from lightning.pytorch import Callback, Trainer, callbacks
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from project.models.hyperparameters import called_by
+
+MAX_STEPS = 64
 STEP_HOOKS = (
     "on_before_zero_grad",
     "on_before_backward",
@@ -14,6 +20,24 @@ STEP_HOOKS = (
     "on_before_optimizer_step",
     *(f"on_{split}_batch_{end}" for split in ("train", "validation", "test") for end in ("start", "end")),
 )
+
+
+STEPS = (
+    *("configure_optimizers", "training_step", "validation_step", "test_step", "backward", "optimizer_step"),
+    *("optimizer_zero_grad", "configure_gradient_clipping", "lr_scheduler_step"),
+)
+# The number of optimizer steps in a checkpoint, by who takes them.
+AUTOMATIC, MANUAL = "epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization"
+
+
+def takes_several_steps(module: LightningModule, base: type[LightningModule], scheduler: Any, interval: str) -> bool:
+    """Whether a module that inherits all its steps from `base` may take several of them in one."""
+    inherited = all(getattr(type(module), hook) is getattr(base, hook) for hook in (*STEP_HOOKS, *STEPS))
+    plateau = isinstance(kind := called_by(scheduler), type) and issubclass(kind, ReduceLROnPlateau)
+    scheduled = scheduler is not None and (interval == "step" or plateau)
+    grouped = getattr(getattr(module.trainer, "datamodule", None), "groups_batches", False)
+    chosen = inherited and not vars(module).keys() & set(STEPS) and not scheduled
+    return bool(chosen and grouped and not watches_steps(module.trainer))
 
 
 def watches_steps(trainer: Trainer) -> bool:
@@ -27,7 +51,6 @@ def watches_steps(trainer: Trainer) -> bool:
         or trainer.max_steps != -1
         or trainer.val_check_interval != 1.0
         or any((isinstance(limit, int) and limit > 0) or limit not in (1.0, 0) for limit in limits)
-        or any(config.interval == "step" for config in trainer.lr_scheduler_configs)
         or any(map(_watches_steps, trainer.callbacks))  # type: ignore[attr-defined]
     )
 
@@ -38,15 +61,16 @@ def _watches_steps(callback: Callback) -> bool:
     if isinstance(callback, callbacks.LearningRateMonitor):
         return callback.logging_interval != "epoch"
     if isinstance(callback, callbacks.ModelCheckpoint):
-        return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
+        return not callback.every_n_epochs  # by steps or by time
     accumulates = isinstance(callback, callbacks.GradientAccumulationScheduler | callbacks.StochasticWeightAveraging)
     return accumulates or any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
-def count_step(trainer: Trainer) -> None:
-    """Count an optimizer step that was taken outside of Lightning's loop."""
-    loop = trainer.fit_loop.epoch_loop
-    progress = loop.automatic_optimization.optim_progress.optimizer.step
-    progress.increment_ready()
-    progress.increment_completed()
-    loop._batches_that_stepped += 1  # the step at which loggers log
+def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
+    """Continue to count optimizer steps where a checkpoint ends, whether Lightning takes them or the module."""
+    loops, steps = checkpoint.get("loops", {}).get("fit_loop", {}), checkpoint.get("global_step", 0)
+    counts = {"ready": steps, "completed": steps}
+    if automatic and AUTOMATIC in loops:
+        loops[AUTOMATIC]["optimizer"]["step"]["total"] = counts
+    elif f"{MANUAL}.optim_step_progress" in loops:
+        loops[f"{MANUAL}.optim_step_progress"]["total"] = counts

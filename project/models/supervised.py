@@ -3,10 +3,13 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
@@ -14,11 +17,20 @@ from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
 from project.data.statistics import Statistics
 from project.models.evaluation import evaluate_batch, log_metrics
-from project.models.learning_rate import set_learning_rate
+from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
 from project.models.metrics import MeanLoss, RunningMetrics
+from project.models.optimization import (
+    Interval,
+    configure,
+    groups_by_layer,
+    learning_rates,
+    set_learning_rate,
+    step_scheduler,
+)
 from project.models.prepared import PreparedBatch
-from project.models.steps import STEP_HOOKS, count_step, watches_steps
+from project.models.standardization import loader_statistics, standardize_by
+from project.models.steps import MAX_STEPS, match_progress, takes_several_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
 from project.nets.scaling import Standardized, column_shape
@@ -26,8 +38,7 @@ from project.runtime.distributed import gather
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeFloat
 
-STEPS = ("training_step", "validation_step", "test_step", "optimizer_step", "optimizer_zero_grad", "backward")
-MAX_STEPS = 64
+SGD = partial(torch.optim.SGD, lr=0.01)
 
 
 class Supervised(LightningModule):
@@ -37,7 +48,7 @@ class Supervised(LightningModule):
     subclass are logged once per epoch and weighted by rows, `train/penalty` if there is a penalty.
 
     Args:
-        net: Computes outputs from inputs.
+        network: Computes outputs from inputs.
         criterion: The loss, which must average over rows.
         metrics: Metrics of outputs and targets, by name.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
@@ -46,11 +57,16 @@ class Supervised(LightningModule):
         standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
             the training rows.
         compile: Whether to compile the net with `torch.compile`.
+        optimizer: Builds the optimizer from the parameters: a class of `torch.optim`, or a `functools.partial` of one.
+        lr_scheduler: Builds the learning rate scheduler from the optimizer; None keeps the learning rate.
+        lr_interval: Whether the scheduler steps after each epoch, or after each optimizer step.
     """
+
+    layer_decay: float = 1.0  # set by the callback `Finetuning`
 
     def __init__(
         self,
-        net: Net,
+        network: Net,
         criterion: nn.Module,
         metrics: Mapping[str, Metric],
         target_shape: tuple[int, ...],
@@ -58,20 +74,27 @@ class Supervised(LightningModule):
         l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
         compile: bool = False,
+        optimizer: OptimizerCallable = SGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(ignore=["network", "criterion", "metrics", "target_shape"], logger=False)
+        hyperparameters = plain({**self.hparams, "optimizer": optimizer, "lr_scheduler": lr_scheduler})
+        self.remove_ignored_hparams(list(self.hparams))
+        self.save_hyperparameters(hyperparameters, logger=False)
+        self.optimizer, self.lr_scheduler, self.lr_interval = factory(optimizer), factory(lr_scheduler), lr_interval
         if getattr(criterion, "reduction", "mean") != "mean":
             raise UserError("--model.loss: reduction must be mean, so that all rows have the same weight")
-        self.net = Standardized(net, column_shape(net.in_shape), target_shape)
+        self.net = Standardized(network, column_shape(network.in_shape), target_shape)
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
-        self._last_batch: PreparedBatch
-        self._last_batch_idx = -1
         self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
+        self._groups_steps = False
         self._loss_watch = LossWatch(self)
         self._resumed_metrics: list[dict[str, Any]] = []  # of each process
 
@@ -94,16 +117,12 @@ class Supervised(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Set the statistics of the training rows in the net; those of a checkpoint replace them later."""
-        if stage != "fit" or not self.standardize:
-            return
+        self._groups_steps = takes_several_steps(self, Supervised, self.lr_scheduler, self.lr_interval)
+        if stage == "fit":
+            self.automatic_optimization = not self._groups_steps
         data: Any = getattr(self.trainer, "datamodule", None)
-        if not isinstance(getattr(data, "feature_statistics", None), Statistics):
-            raise UserError("--model.standardize: the data module has no feature_statistics; set it to false")
-        self.net.features.fill(data.feature_statistics.mean, data.feature_statistics.std)
-        if self.net.targets.mean.ndim:
-            if data.target_statistics is None:
-                raise UserError("--model: the targets of the data are classes; use --model Classification")
-            self.net.targets.fill(data.target_statistics.mean, data.target_statistics.std)
+        if stage == "fit" and self.standardize and isinstance(getattr(data, "feature_statistics", None), Statistics):
+            standardize_by(self.net, data.feature_statistics, data.target_statistics)
 
     @property
     def lr(self) -> float:
@@ -121,6 +140,9 @@ class Supervised(LightningModule):
             problem = "all members have the same initial weights and would stay identical"
             fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
             raise UserError(f"--model.net Ensemble: {problem}; {fix}")
+        data = getattr(self.trainer, "datamodule", None)
+        if self.standardize and not self.trainer.global_step and not hasattr(data, "feature_statistics"):
+            standardize_by(self.net, *loader_statistics(self.trainer.train_dataloader))
         self.running.reset()
         self._loss_watch.reset()
         self._pending = None
@@ -128,35 +150,33 @@ class Supervised(LightningModule):
             self.running.load_state_dict(self._resumed_metrics[self.global_rank], self.device)
         self._resumed_metrics = []
 
-    def on_train_epoch_start(self) -> None:
-        """Start with the first batch again."""
-        self._last_batch_idx = -1
-
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (B, out_features) in target units for x (B, *in_shape) in original units."""
         return self.net(x)
 
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and the scheduler that the arguments describe."""
+        groups = groups_by_layer(self.net.net, self.layer_decay) if self.layer_decay != 1 else None
+        return configure(self, self.optimizer, self.lr_scheduler, self.lr_interval, groups)
+
     @property
     def steps_per_execution(self) -> int:
         """Maximum number of batches in one item of a loader: 1 if a callback or a setting needs single steps."""
-        inherited = all(getattr(type(self), hook) is getattr(Supervised, hook) for hook in (*STEP_HOOKS, *STEPS))
-        return MAX_STEPS if inherited and not watches_steps(self.trainer) else 1
+        return MAX_STEPS if self._groups_steps else 1
 
-    def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor:
-        """Return the loss of the last batch of an item, after taking an optimizer step on each other batch."""
-        first = batch_idx != self._last_batch_idx  # LBFGS evaluates the loss of a batch several times
-        if first:
-            self._flush_pending()
-            self._last_batch_idx = batch_idx
-            self._last_batch = (
-                self._step_on_all_but_last(batch, batch_idx) if isinstance(batch, Batches) else self._prepare(*batch)
-            )
-        loss, outputs = self._compute_loss(self._last_batch)
-        self._pending = (outputs, self._last_batch.y)
-        if first:
-            number = batch_idx * MAX_STEPS + batch.count if isinstance(batch, Batches) else batch_idx + 1
-            self._loss_watch.check(loss, number, wait=True)
+    def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor | None:
+        """Return the loss of a batch; take the optimizer steps here if the batch is `Batches`."""
+        if isinstance(batch, Batches):
+            self._take_steps(batch, batch_idx)
+            return None
+        loss, outputs = self._compute_loss(self._prepare(*batch))
+        self._pending = (outputs, batch[1])  # LBFGS evaluates the loss of a batch several times
+        self._loss_watch.check(loss, batch_idx + 1, wait=True)
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Update the training metrics with the last evaluation of the batch."""
+        self._flush_pending()
 
     def _prepare(
         self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
@@ -166,31 +186,25 @@ class Supervised(LightningModule):
     def _standardize_targets(self, y: Tensor) -> Tensor:
         return self.net.targets(y) if self.net.targets.mean.ndim else y
 
-    def _step_on_all_but_last(self, batches: Batches, batch_idx: int) -> PreparedBatch:
+    def _take_steps(self, batches: Batches, batch_idx: int) -> None:
+        """Take one optimizer step per batch; Lightning counts them."""
+        optimizer: Any = self.optimizers()
         # Small batches are prepared together, and in place if they are copies of the rows.
         pieces = (self._prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
-        remaining = (batch for piece in pieces for batch in piece.split(batches.batch_size))
-        batch = next(remaining)
-        for number, following in enumerate(remaining, start=batch_idx * MAX_STEPS + 1):
-            self._step(batch, number)
-            batch = following
-        return batch
+        each = (batch for piece in pieces for batch in piece.split(batches.batch_size))
+        first = batch_idx * MAX_STEPS
+        for number, batch in enumerate(each, start=first + 1):
+            outputs = batch.y
 
-    def _step(self, batch: PreparedBatch, number: int) -> None:
-        """Take an optimizer step as Lightning's loop does, without the hooks."""
-        outputs, optimizer = batch.y, self.trainer.optimizers[0]
+            def closure(batch: PreparedBatch = batch) -> Tensor:
+                nonlocal outputs
+                optimizer.zero_grad()
+                loss, outputs = self._compute_loss(batch)
+                self.manual_backward(loss)
+                return loss
 
-        def closure() -> Any:
-            nonlocal outputs
-            optimizer.zero_grad()
-            loss, outputs = self._compute_loss(batch)
-            loss.backward()
-            return loss
-
-        loss: Any = optimizer.step(closure)
-        self._loss_watch.check(loss, number)
-        count_step(self.trainer)
-        self.update_train_metrics(outputs, batch.y)
+            self._loss_watch.check(optimizer.step(closure), number, wait=number == first + batches.count)
+            self.update_train_metrics(outputs, batch.y)
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
@@ -236,6 +250,7 @@ class Supervised(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the running metrics until training starts."""
+        match_progress(checkpoint, self.automatic_optimization)
         self._resumed_metrics = checkpoint.get("running_metrics", [])
 
     def on_train_epoch_end(self) -> None:
@@ -243,6 +258,8 @@ class Supervised(LightningModule):
         self._flush_pending()
         self.running.flush()
         log_metrics(self, "train", self.train_metrics)
+        self.log_dict(learning_rates(self.trainer.optimizers[0]), sync_dist=True)
+        step_scheduler(self)
         if self.l1 or self.l2:
             self.log("train/penalty", self.penalty())
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from itertools import zip_longest
 from typing import cast
 
@@ -12,7 +11,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from project.nets.linear import Linear
 from project.nets.mlp import MLP
-from project.nets.net import Net, as_key, within
+from project.nets.net import Net, NetFactory, as_key, within
+from project.nets.plain import build
 from project.nets.scaling import Standardized, column_shape
 
 # Members with more weights are computed in a loop, which is as fast as computing them together.
@@ -42,7 +42,7 @@ class Ensemble(Net):
         self,
         in_shape: tuple[int, ...],
         out_features: int,
-        nets: list[Callable[[tuple[int, ...], int], Net]],
+        nets: list[NetFactory],
         copies: int = 1,
         standardized: bool = False,
         vectorize: bool = True,
@@ -56,7 +56,7 @@ class Ensemble(Net):
         for net in nets * copies:
             with torch.random.fork_rng():
                 torch.manual_seed(torch.initial_seed() + len(members))
-                member = net(in_shape, out_features)
+                member = build(net, in_shape, out_features)
             shapes = column_shape(self.in_shape), (out_features,)
             members.append(Standardized(member, *shapes) if standardized else member)
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()

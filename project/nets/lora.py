@@ -1,12 +1,11 @@
 """Low-rank adapters: learn another task while the original weights stay frozen."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from project.nets.net import NORMS, Net, as_key, within
+from project.nets.net import NORMS, Net, NetFactory, as_key, within
+from project.nets.plain import build
 
 ADAPTED = (nn.Linear, nn.RNNBase, nn.MultiheadAttention, nn.modules.conv._ConvNd)
 
@@ -30,14 +29,14 @@ class LoRA(Net):
         self,
         in_shape: tuple[int, ...],
         out_features: int,
-        net: Callable[[tuple[int, ...], int], Net],
+        net: NetFactory,
         rank: int = 4,
         alpha: float = 32.0,
     ) -> None:
         super().__init__(in_shape, out_features)
         if rank < 1:
             raise ValueError(f"LoRA: rank must be 1 or more, got {rank}")
-        self.net, self.scale = net(in_shape, out_features), alpha / rank
+        self.net, self.scale = build(net, in_shape, out_features), alpha / rank
         self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
         if not self.adapted:
             raise ValueError(

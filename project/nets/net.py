@@ -1,11 +1,29 @@
-"""Base class of all networks."""
+"""Base class of all networks, and the type of what builds one."""
+
+from abc import ABC
+from typing import Protocol
 
 from torch import nn
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-class Net(nn.Module):
+class AnyNet(ABC):  # noqa: B024 (a type)
+    """Any `torch.nn.Module`. Only `Net` inherits from it, so the short name `Linear` is this project's, not torch's."""
+
+    @classmethod
+    def __subclasshook__(cls, subclass: type) -> bool:
+        return issubclass(subclass, nn.Module) if cls is AnyNet else NotImplemented
+
+
+class NetFactory(Protocol):
+    """What builds a network: a class, or a class with some of its arguments; see `project.nets.plain.build`."""
+
+    def __call__(self, *, in_shape: tuple[int, ...], in_features: int, out_features: int) -> AnyNet:
+        """Build the network. Each of the arguments is optional."""
+
+
+class Net(nn.Module, AnyNet):
     """Base class of all networks: from rows of one shape to a number of outputs.
 
     Subclass it, and select your network with `--model.net NAME`.

@@ -1,12 +1,13 @@
 """Networks with fewer units."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from project.nets.net import Net
+from project.nets.net import Net, NetFactory
+from project.nets.plain import build
 from project.nets.transformer import Attention
 from project.nets.widths import PLAIN_CONVOLUTIONS, Slice, Width, widths
 
@@ -23,11 +24,11 @@ class Pruned(Net):
         cls,
         in_shape: tuple[int, ...],
         out_features: int,
-        net: Callable[[tuple[int, ...], int], Net],
+        net: NetFactory,
         units: dict[str, int],
     ) -> Net:
         """Return the net itself, so that its class and the names of its weights stay the same."""
-        built = net(in_shape, out_features)
+        built = build(net, in_shape, out_features)
         narrow(built, units)
         return built
 

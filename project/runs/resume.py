@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
-from project.config.yaml import SECTIONS, flatten, with_full_paths
+from project.config.yaml import flatten, run_settings, with_full_paths
 from project.runs.folder import LAST, find_checkpoint
 from project.runtime.errors import UserError
 
@@ -67,13 +67,13 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
         UserError: If a setting changes that is not in `allowed` (a name such as `batch_size`, or a section such as
             `data`), or that can never change.
     """
-    settings = flatten({key: after.as_dict().get(key) for key in SECTIONS})
+    settings = flatten(run_settings(after.as_dict()))
     names = {part for name in settings for part in (name, *name.split("."))}
     for unknown in set(allowed) - names - {"data"}:
         near = get_close_matches(unknown, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"--resume.allow: no setting {unknown!r}{hint}")
-    old, new = ({key: with_full_paths(config).as_dict().get(key) for key in SECTIONS} for config in (before, after))
+    old, new = (run_settings(with_full_paths(config).as_dict()) for config in (before, after))
     was, now = flatten(old), flatten(new)
     changes = {name: now.get(name) for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)}
     for name, value in changes.items():

@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 
 import project.data
@@ -30,8 +30,7 @@ from project.callbacks import (
     Pruning,
     RunFolder,
 )
-from project.callbacks.finetuning import parameter_groups
-from project.callbacks.user_callbacks import user_callbacks
+from project.callbacks.user_callbacks import stop_timers_after_epochs, user_callbacks
 from project.config.flag_errors import flag_error, raised_in
 from project.config.trust import require_known, with_trust
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
@@ -43,7 +42,6 @@ from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import load_teacher, resolve_last
-from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
 from project.training.trainer import complete_trainer, run_logger, shorten_timeout
 
@@ -108,6 +106,8 @@ class ExperimentCLI(LightningCLI):
         parser.add_class_arguments(Sampling, "sampling")
         parser.add_optimizer_args((torch.optim.Optimizer,))
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
+        for name in ("optimizer", "lr_scheduler"):
+            parser.link_arguments(name, f"model.init_args.{name}")
         for size in ("in_shape", "out_features"):
             parser.link_arguments(f"data.{size}", f"model.init_args.{size}", apply_on="instantiate")
 
@@ -128,6 +128,7 @@ class ExperimentCLI(LightningCLI):
             self.config.config = None  # as in the saved configuration, with which it is compared
             if (restarted := restarted_run(root, self.yaml)) is not None:
                 self._resume(restarted)
+        stop_timers_after_epochs(self.config.trainer)
         check_flags(self.config, self.argv, resumed=self.resumed.checkpoint is not None)
         self.config.config = self.config.ckpt_path = self.config.lifecycle = None
         self.allowed, self.config.resume.allow = self.config.resume.allow, []
@@ -159,23 +160,7 @@ class ExperimentCLI(LightningCLI):
         self.datamodule, self.model = self.config_init.data, self.config_init.model
         if isinstance(self.model, Distillation):  # before the optimizer: a peer is trained, too
             self.model.set_teacher(load_teacher(self.config.model.init_args.teacher, self.datamodule))
-        self._build_optimizer(self.model, self.config_init.finetuning.layer_decay)
         self.trainer = self.instantiate_trainer()
-
-    def _build_optimizer(self, model: Supervised, decay: float) -> None:
-        """Build the optimizer and the scheduler, with a learning rate for each layer if it decays."""
-        if decay != 1:
-            groups = parameter_groups(model, self.config.optimizer.init_args.lr, decay)
-            if sum(any(p.requires_grad for p in group["params"]) for group in groups) < 2:
-                raise UserError("--finetuning.layer_decay: has no effect if only one layer is trained; remove it")
-            model.__dict__["parameters"] = lambda: groups  # Lightning passes these to the optimizer
-        try:
-            self._add_configure_optimizers_method_to_model(self.subcommand)
-        except (ValueError, TypeError) as error:
-            flags = "--finetuning.layer_decay, --optimizer" if decay != 1 else "--optimizer"
-            raise UserError(f"{flags} or --lr_scheduler: {error}") from error
-        finally:
-            model.__dict__.pop("parameters", None)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with the logger and the callbacks of a run."""
@@ -191,20 +176,22 @@ class ExperimentCLI(LightningCLI):
         if config.logger in (None, True):
             config.logger, self.claimed = run_logger(config, self.folder, self.resumed)
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            shorten_timeout(config)
+            return super().instantiate_trainer(**kwargs)
         except BaseException:
             if self.claimed is not None:
                 self.claimed.rmdir()
             raise
-        shorten_timeout(trainer.strategy)
-        return trainer
 
     def _callbacks(self, config: Namespace) -> list[Callback]:
         self.run_folder, self.exact_answer = RunFolder(self.yaml(), self.allowed), ExactAnswer()
+        max_steps, config.max_steps = config.max_steps, -1
+        if max_steps != -1 and config.max_epochs is None:
+            config.max_epochs = -1
         callbacks: list[Callback] = [
             # First: a resumed run repeats what the others do at the start of a batch.
             ExactResume(self.resumed.optimizer_changes),
-            LastCheckpoint(),
+            LastCheckpoint(max_steps),
             *user_callbacks(config, self.resumed.checkpoint is not None, self.resumed.is_finished),
             *self.extra_callbacks,
             self.exact_answer,
@@ -214,7 +201,7 @@ class ExperimentCLI(LightningCLI):
             return callbacks
         callbacks += [self.run_folder, FitFigure()]
         if config.logger is not False:
-            callbacks += [LearningRateMonitor(logging_interval="epoch"), Hyperparameters(self.config.as_dict())]
+            callbacks.append(Hyperparameters(self.config.as_dict()))
         if config.enable_checkpointing is not False:
             self.best = BestCheckpoint("train/loss" if config.limit_val_batches == 0 else "val/loss")
             callbacks.append(self.best)

@@ -9,7 +9,6 @@ from typing import Any
 import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from project.config.flag_errors import raised_in
 from project.models.linear_regression import LinearRegression
@@ -77,7 +76,8 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     if cli.best is not None and cli.best.best_model_path:
         # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    metrics |= next(iter(trainer.test(cli.model, data, verbose=False)), {})
+    tested = next(iter(trainer.test(cli.model, data, verbose=False)), {})
+    metrics |= {name: value for name, value in tested.items() if name != "step"}
     metrics |= cli.pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
@@ -108,8 +108,8 @@ def fit(cli: ExperimentCLI) -> None:
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
     except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
-        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
+        if (kill := getattr(trainer.strategy.launcher, "kill", None)) is not None:
+            kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
         raise training_error(error, cli.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
     if trainer.max_epochs == 0:
         keep_untrained(cli)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.fabric.utilities.rank_zero import _get_rank
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.distributed import default_pg_timeout
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import ROOT, claim_version
@@ -30,10 +30,15 @@ def complete_trainer(trainer: Namespace) -> None:
     trainer.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
 
 
-def shorten_timeout(strategy: Strategy) -> None:
-    """Replace torch's default timeout between processes; one that the user has set stays."""
-    if isinstance(strategy, DDPStrategy) and strategy._timeout == default_pg_timeout:
-        strategy._timeout = PROCESS_TIMEOUT
+def shorten_timeout(trainer: Namespace) -> None:
+    """Replace torch's default timeout between processes, which a strategy that is given by name would have."""
+    if not isinstance(trainer.strategy, str):
+        return
+    hardware = {name: trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")}
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    if type(Trainer(**hardware, **quiet).strategy) is DDPStrategy:
+        options = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}
+        trainer.strategy = DDPStrategy(timeout=PROCESS_TIMEOUT, **options)
 
 
 def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> tuple[TensorBoardLogger, Path | None]:
@@ -44,7 +49,7 @@ def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> 
     logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
     if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
         logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
-    elif not config.fast_dev_run and _get_rank() in (None, 0):
+    elif not config.fast_dev_run and rank_zero_only.rank == 0:
         claimed = folder.resolve() if folder else claim_version(logs)
         claimed.mkdir(parents=True, exist_ok=True)
         logs, version = claimed.parent, claimed.name

@@ -1,5 +1,6 @@
 """A short fit with the callbacks under test, and a logger that keeps what is logged."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def fit(
     """Fit a linear model, or the given one, for three epochs."""
     data = data or small_data()
     model = model or Regression(data.in_shape, data.out_features)
-    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=lr)
+    model.optimizer = partial(torch.optim.SGD, lr=lr)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "accelerator": "cpu"}
     trainer = Trainer(**quiet | {"max_epochs": 3, "callbacks": list(callbacks)} | options)

@@ -3,7 +3,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from project.callbacks import Finetuning
-from project.callbacks.finetuning import frozen_names, parameter_groups
+from project.callbacks.finetuning import frozen_names
 from project.models import Regression
 from project.nets.net import Net
 from project.runtime.errors import UserError
@@ -59,7 +59,8 @@ def test_a_frozen_batch_norm_keeps_its_statistics():
 
 def test_learning_rates_decay_from_the_head_down():
     model = small_mlp(small_data())
-    groups = parameter_groups(model, 0.4, 0.5)
+    trainer = fit(Finetuning(layer_decay=0.5), model=model, lr=0.4)
+    groups = trainer.optimizers[0].param_groups
     assert [group["lr"] for group in groups] == [0.4, 0.2, 0.1]
     net = model.net.net
     expected = [net.head, net.layers[4], net.layers[1]]

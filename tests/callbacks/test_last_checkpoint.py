@@ -24,8 +24,8 @@ def saved_steps(folder):
     return {path.name: torch.load(path, weights_only=True)["global_step"] for path in folder.iterdir()}
 
 
-def last_checkpoint(folder):
-    last = LastCheckpoint()
+def last_checkpoint(folder, **options):
+    last = LastCheckpoint(**options)
     last.folder = folder
     return last
 
@@ -52,6 +52,6 @@ def test_a_signal_waits_for_the_step_whose_gradients_are_accumulated(tmp_path):
 
 def test_a_limit_of_steps_within_an_epoch_stops_there(tmp_path):
     with pytest.raises(Stopped) as stop:
-        fit(last_checkpoint(tmp_path), max_steps=8)
+        fit(last_checkpoint(tmp_path, max_steps=8))
     assert stop.value.signum == 0
     assert saved_steps(tmp_path)["last.ckpt"] == 8

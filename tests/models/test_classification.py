@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,7 @@ def test_metrics_over_uneven_batches_equal_scikit_learns():
 def test_linear_net_is_scikit_learns_logistic_regression():
     data = DigitsDataModule(batch_size=2_000)
     model = Classification(data.in_shape, data.out_features, l2=0.01)
-    model.configure_optimizers = lambda: torch.optim.LBFGS(
-        model.parameters(), max_iter=100, line_search_fn="strong_wolfe"
-    )
+    model.optimizer = partial(torch.optim.LBFGS, max_iter=100, line_search_fn="strong_wolfe")
     Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=5, enable_progress_bar=False).fit(
         model, data
     )

@@ -1,12 +1,19 @@
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from sklearn import metrics as sk
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from project.data import SyntheticDataModule
 from project.models import Regression
+from project.nets import MLP
 from project.runtime.errors import UserError
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 @pytest.mark.parametrize(("outputs", "offset"), [(1, 0.0), (3, 0.0), (2, 1e5)])
@@ -25,7 +32,7 @@ def test_metrics_over_uneven_batches_equal_scikit_learns(outputs, offset):
 
 
 def fitted(model: Regression, data: SyntheticDataModule, **options) -> Regression:
-    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.1)
+    model.optimizer = partial(torch.optim.SGD, lr=0.1)
     Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=5, enable_progress_bar=False, **options
     ).fit(model, data)
@@ -52,7 +59,7 @@ def test_l2_reaches_scikit_learns_ridge():
 
     data = SyntheticDataModule(features=3, batch_size=100)
     model = Regression(data.in_shape, data.out_features, l2=0.3)
-    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.2)
+    model.optimizer = partial(torch.optim.SGD, lr=0.2)
     Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=100, enable_progress_bar=False).fit(
         model, data
     )
@@ -85,9 +92,44 @@ def test_a_loss_that_sums_is_refused():
         Regression((1,), 1, loss=lambda: nn.MSELoss(reduction="sum"))
 
 
-def test_standardisation_without_statistics_is_an_error():
-    data = SyntheticDataModule()
-    model = Regression((1,), 1)
-    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(UserError, match="--model.standardize: .*; set it to false"):
-        Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(model, data.train_dataloader())
+def test_a_plain_loader_gives_the_statistics_of_its_rows():
+    x, y = torch.randn(50, 2, dtype=torch.float64) * 5 + 100, torch.randn(50, 1, dtype=torch.float64)
+    loader = DataLoader(TensorDataset(x.float(), y.float()), batch_size=8, shuffle=True)
+    model = Regression((2,), 1)
+    torch.manual_seed(0)
+    Trainer(max_epochs=1, **QUIET).fit(model, loader)
+    torch.testing.assert_close(model.net.features.mean, x.float().double().mean(0).float())
+    torch.testing.assert_close(model.net.features.std, x.float().double().std(0, correction=0).float())
+    torch.testing.assert_close(model.net.targets.std, y.float().double().std(0, correction=0).float())
+
+
+@pytest.mark.parametrize(
+    "net", [MLP, partial(MLP, hidden=[4]), nn.Linear, partial(nn.Linear, bias=False), nn.Sequential(nn.Linear(2, 1))]
+)
+def test_a_plain_trainer_trains_saves_and_loads(folder, net):
+    options = {"net": net, "optimizer": partial(torch.optim.Adam, lr=0.1), "lr_interval": "step"}
+    options["lr_scheduler"] = partial(torch.optim.lr_scheduler.StepLR, step_size=3)
+    model, data = Regression((2,), 1, **options), SyntheticDataModule(features=2, batch_size=10)
+    trainer = Trainer(max_epochs=2, **QUIET | {"enable_checkpointing": True})
+    trainer.fit(model, data)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1**7), "one step in three of 20"
+    again = {"net": net} if isinstance(net, nn.Module) else {}
+    loaded = Regression.load_from_checkpoint(trainer.checkpoint_callback.best_model_path, **again)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+    assert isinstance(loaded.configure_optimizers()["optimizer"], torch.optim.Adam)
+    assert (
+        trainer.test(loaded, data, verbose=False)[0]["test/mse"]
+        == trainer.test(model, data, verbose=False)[0]["test/mse"]
+    )
+    assert torch.cat(trainer.predict(loaded, data)).shape == (len(data.splits.test), 1)
+
+
+def test_hyperparameters_name_no_class_that_is_not_imported(folder):
+    trainer = Trainer(max_epochs=1, **QUIET | {"enable_checkpointing": True})
+    trainer.fit(Regression((1,), 1), SyntheticDataModule())
+    path = Path(trainer.checkpoint_callback.best_model_path)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"]["net"] = {"class_path": "os.system"}
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"os\.system is not a class that is imported"):
+        Regression.load_from_checkpoint(path)

@@ -1,4 +1,5 @@
 import csv
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,8 @@ class CountSteps(Callback):
 def fit(callbacks=(), optimizer=torch.optim.Adam, scheduler=None, model=Regression, **options):
     torch.manual_seed(0)
     data = SyntheticDataModule(rows=990, features=3, batch_size=10)
-    learner = model(data.in_shape, 1, net=lambda *shapes: MLP(*shapes, hidden=[8], dropout=0.2))
-
-    def configure_optimizers():
-        built = optimizer(learner.parameters(), lr=0.01)
-        return {"optimizer": built, "lr_scheduler": scheduler(built)} if scheduler else built
-
-    learner.configure_optimizers = configure_optimizers
+    net = partial(MLP, hidden=[8], dropout=0.2)
+    learner = model(data.in_shape, 1, net=net, optimizer=partial(optimizer, lr=0.01), lr_scheduler=scheduler)
     trainer = Trainer(max_epochs=2, callbacks=list(callbacks), **QUIET | options)
     trainer.fit(learner, data)
     return learner, trainer

@@ -1,0 +1,81 @@
+"""Optimizers and schedulers of a training: by layer, by epoch or by step."""
+
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+
+from project.nets.net import Net, within
+from project.runtime.errors import UserError
+
+Interval = Literal["epoch", "step"]
+
+
+def configure(
+    module: nn.Module,
+    optimizer: OptimizerCallable,
+    scheduler: LRSchedulerCallable | None,
+    interval: Interval,
+    groups: list[dict[str, Any]] | None = None,
+) -> OptimizerLRScheduler:
+    """Return what `configure_optimizers` returns.
+
+    Args:
+        module: What is trained.
+        optimizer: Builds an optimizer of parameters or of parameter groups.
+        scheduler: Builds a learning rate scheduler of an optimizer.
+        interval: Whether the scheduler steps after each epoch, or after each optimizer step.
+        groups: Parameter groups of the module, with a `lr_factor` that multiplies the optimizer's learning rate.
+    """
+    built = optimizer(groups or module.parameters())
+    for group in built.param_groups:
+        group["lr"] *= group.get("lr_factor", 1.0)
+    if scheduler is None:
+        return built
+    schedule: Any = {"scheduler": scheduler(built), "interval": interval}
+    if (monitor := getattr(schedule["scheduler"], "monitor", None)) is not None:  # Lightning's ReduceLROnPlateau
+        schedule["monitor"] = monitor
+    return {"optimizer": built, "lr_scheduler": schedule}
+
+
+def groups_by_layer(net: Net, decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups, one per layer: `lr_factor` is 1 for the head, and decays from each layer to the next.
+
+    Raises:
+        UserError: If only one layer is trained.
+    """
+    parameters = dict(net.named_parameters())
+    layers = [[name for name in parameters if within(name, net.head_names())], *reversed(net.backbone_names())]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameters[name] for name in layer], "lr_factor": decay**depth}
+        for depth, layer in enumerate(layers)
+        if layer
+    ]
+    if sum(any(parameter.requires_grad for parameter in group["params"]) for group in groups) < 2:
+        raise UserError("--finetuning.layer_decay: has no effect if only one layer is trained; remove it")
+    return groups
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return the learning rate of each parameter group, with the names of Lightning's `LearningRateMonitor`."""
+    name, groups = f"lr-{type(optimizer).__name__}", optimizer.param_groups
+    return {f"{name}/pg{k}" if len(groups) > 1 else name: float(g["lr"]) for k, g in enumerate(groups, start=1)}
+
+
+def set_learning_rate(trainer: Trainer, rate: float) -> None:
+    """Set the learning rate, times the `lr_factor` of a parameter group if it has one, also in the schedulers."""
+    for optimizer in trainer.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = rate * group.get("lr_factor", 1.0)
+    for config in trainer.lr_scheduler_configs:
+        config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
+
+
+def step_scheduler(module: LightningModule) -> None:
+    """Step a schedule by epoch, in a training whose module takes the optimizer steps itself."""
+    scheduler = module.lr_schedulers()
+    if scheduler is not None and not module.automatic_optimization:
+        scheduler.step()  # type: ignore[union-attr, call-arg]

@@ -1,0 +1,51 @@
+"""Set the standardisation of a network from its training rows, of a data module or of any loader."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from project.data.loader import Batches
+from project.data.statistics import RunningStatistics, Statistics
+from project.nets.scaling import Standardized
+from project.runtime.distributed import gather
+from project.runtime.errors import UserError
+
+
+def standardize_by(net: Standardized, features: Statistics, targets: Statistics | None) -> None:
+    """Set the statistics of the training rows; `targets` is None for classes.
+
+    Raises:
+        UserError: If the network standardises targets, and the data has classes.
+    """
+    net.features.fill(features.mean, features.std)
+    if net.targets.mean.ndim:
+        if targets is None:
+            raise UserError("--model: the targets of the data are classes; use --model Classification")
+        net.targets.fill(targets.mean, targets.std)
+
+
+def loader_statistics(loader: Iterable[Any]) -> tuple[Statistics, Statistics | None]:
+    """Return the statistics of the inputs and the targets in one pass over batches `(x, y)`, of all processes.
+
+    The pass leaves torch's random state as it was. The statistics of targets are None for class numbers.
+    """
+    parts: list[RunningStatistics] = []
+    with torch.random.fork_rng():
+        for batch in loader:
+            for pair in batch if isinstance(batch, Batches) else [batch]:
+                columns = [values for values in pair[:2] if values.is_floating_point() or values is pair[0]]
+                parts = parts or [RunningStatistics(tuple(values.shape[1:])) for values in columns]
+                for part, values in zip(parts, columns, strict=True):
+                    part.update(values.cpu())
+    merged = [_merge(each) for each in zip(*gather(parts), strict=True)]
+    if not merged:
+        raise UserError("--data: the training loader is empty")
+    return merged[0].compute(), merged[1].compute() if len(merged) > 1 else None
+
+
+def _merge(parts: Iterable[RunningStatistics]) -> RunningStatistics:
+    first, *others = parts
+    for other in others:
+        first.merge(other)
+    return first

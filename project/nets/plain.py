@@ -1,0 +1,69 @@
+"""Networks of any class: how one is built from the sizes of the data, and how a plain module becomes a `Net`."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from project.nets.net import Net, NetFactory
+
+
+class PlainNet(Net):
+    """A module that is not a `Net`, with what the project asks of one.
+
+    Args:
+        module: From x (B, *in_shape) to outputs (B, out_features).
+        in_shape: Shape of one row of x.
+        out_features: Number of outputs.
+    """
+
+    def __init__(self, module: nn.Module, in_shape: tuple[int, ...], out_features: int) -> None:
+        super().__init__(in_shape, out_features)
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) -> what the module returns."""
+        return self.module(x)
+
+    def head_names(self) -> list[str]:
+        """Return the module's `head`, or its last child with parameters; the module itself if it has none."""
+        children = [name for name, child in self.module.named_children() if [*child.parameters()]]
+        head = "head" if "head" in children else children[-1] if children else None
+        return [f"module.{head}" if head else "module"]
+
+
+def build(net: NetFactory | nn.Module, in_shape: tuple[int, ...], out_features: int) -> Net:
+    """Return a network for rows of a shape.
+
+    Args:
+        net: A module, or what returns one: a class, a `functools.partial` of one, or a function. It is called with
+            those of `in_shape`, `in_features` (the number of values in a row) and `out_features` that are in its
+            signature; a function with other names gets the shape and the number of outputs, in this order.
+        in_shape: Shape of one row of x.
+        out_features: Number of outputs.
+    """
+    module = net if isinstance(net, nn.Module) else _call(cast(Callable[..., Any], net), in_shape, out_features)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"the net must be a torch.nn.Module, got {type(module).__name__}")
+    return module if isinstance(module, Net) else PlainNet(module, tuple(in_shape), out_features)
+
+
+def _call(net: Callable[..., Any], in_shape: tuple[int, ...], out_features: int) -> Any:
+    sizes = {"in_shape": tuple(in_shape), "in_features": math.prod(in_shape), "out_features": out_features}
+    called, given = net, {}
+    if isinstance(net, partial):  # of a class, or of a parser's function that takes the class first
+        called, given = next((arg for arg in net.args if isinstance(arg, type)), net.func), net.keywords
+    parameters = inspect.signature(called).parameters
+    named = {name: size for name, size in sizes.items() if name in parameters and name not in given}
+    if named or given.keys() & sizes.keys():
+        return net(**named)
+    if isinstance(called, type) and issubclass(called, Net):  # it passes them on as **kwargs
+        return net(in_shape=tuple(in_shape), out_features=out_features)
+    try:
+        inspect.signature(called).bind(in_shape, out_features)
+    except TypeError:
+        return net()
+    return net(tuple(in_shape), out_features) if not isinstance(called, type) else net()
