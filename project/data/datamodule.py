@@ -155,7 +155,7 @@ class RowsDataModule(LightningDataModule):
 
     @property
     def groups_batches(self) -> bool:
-        """Whether an item of a loader may be `Batches`: several batches, for a model that takes several steps at once."""
+        """Whether an item of a loader may be `Batches`: several batches, for several optimizer steps."""
         return self.num_workers == 0
 
     @property
@@ -184,7 +184,8 @@ class RowsDataModule(LightningDataModule):
         loader = self._loader("train", shuffle=True)
         if self.trainer is not None:  # Lightning calls set_epoch too late for the first epoch of a resumed run
             sampler = cast(BatchSampler, loader.sampler)
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            fit_loop: Any = self.trainer.fit_loop
+            sampler.set_epoch(fit_loop.epoch_progress.current.processed)
             if self._position["rows"] and self._position["epoch"] == sampler.epoch:
                 sampler.start_at(self._position["rows"])
         return loader

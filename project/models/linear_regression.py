@@ -3,9 +3,11 @@
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
+from project.data.datamodule import RowsDataModule
 from project.data.loader import Batch, Batches
-from project.least_squares import LeastSquaresFit
+from project.least_squares import LeastSquares, LeastSquaresFit
 from project.models.regression import Regression
 from project.nets.linear import Linear
 from project.runtime.errors import UserError
@@ -38,15 +40,29 @@ class LinearRegression(Regression):
     def on_train_start(self) -> None:
         """Solve, and set the weights of the net."""
         super().on_train_start()
+        self.fit = self._solve()
+        if self.alpha:
+            self.fit = self.fit.ridge(self.alpha * self._feature_std().square())
+        self.set_weights(self.fit)
+
+    def _solve(self) -> LeastSquaresFit:
+        """Return the fit of the data module's rows, or of the rows of a plain loader, on all processes."""
         data: Any = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, RowsDataModule):
+            metric = LeastSquares(self.net.net.in_shape[0], self.net.net.out_features)
+            for x, y in self.trainer.train_dataloader or ():
+                metric.update(x.cpu(), y.cpu())
+            return metric.compute()
         if data.sampling.bootstrap is not None:
             problem = "LinearRegression does not support row weights; use --model Regression"
             raise UserError(f"--sampling.bootstrap: {problem}")
-        self.fit = data.least_squares
-        if self.alpha:
-            std = data.feature_statistics.std.expand(data.in_shape).flatten()
-            self.fit = self.fit.ridge(self.alpha * std.square())
-        self.set_weights(self.fit)
+        return data.least_squares
+
+    def _feature_std(self) -> Tensor:
+        """Return the standard deviation of each input, (in_features,), float64."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        std = data.feature_statistics.std if isinstance(data, RowsDataModule) else self.net.features.std
+        return std.cpu().double().expand(self.net.net.in_shape).flatten()
 
     @torch.no_grad()
     def set_weights(self, fit: LeastSquaresFit) -> None:
@@ -58,10 +74,11 @@ class LinearRegression(Regression):
         layer.weight.copy_((fit.weights * std[:, None] / out_std).T)
         layer.bias.copy_((fit.bias + mean @ fit.weights - out_mean) / out_std)
 
-    def training_step(self, batch: Batch | Batches, batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Update the training metrics with a batch; the weights are final."""
         if batch_idx == 0:
-            self.optimizers().step()  # type: ignore[union-attr]  # without gradients: one step, to be saved after
+            optimizer: Any = self.optimizers()
+            optimizer.step()  # without gradients: Lightning counts one step, after which checkpoints are saved
         self.running.rows += self._update_metrics(self.train_metrics, batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:

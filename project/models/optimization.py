@@ -78,4 +78,4 @@ def step_scheduler(module: LightningModule) -> None:
     """Step a schedule by epoch, in a training whose module takes the optimizer steps itself."""
     scheduler = module.lr_schedulers()
     if scheduler is not None and not module.automatic_optimization:
-        scheduler.step()  # type: ignore[union-attr, call-arg]
+        scheduler.step()  # type: ignore[union-attr]

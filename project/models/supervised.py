@@ -140,9 +140,14 @@ class Supervised(LightningModule):
             problem = "all members have the same initial weights and would stay identical"
             fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
             raise UserError(f"--model.net Ensemble: {problem}; {fix}")
-        data = getattr(self.trainer, "datamodule", None)
-        if self.standardize and not self.trainer.global_step and not hasattr(data, "feature_statistics"):
-            standardize_by(self.net, *loader_statistics(self.trainer.train_dataloader))
+        data, loader = getattr(self.trainer, "datamodule", None), self.trainer.train_dataloader
+        if (
+            loader is not None
+            and self.standardize
+            and not self.trainer.global_step
+            and not hasattr(data, "feature_statistics")
+        ):
+            standardize_by(self.net, *loader_statistics(loader))
         self.running.reset()
         self._loss_watch.reset()
         self._pending = None

@@ -34,10 +34,10 @@ def shorten_timeout(trainer: Namespace) -> None:
     """Replace torch's default timeout between processes, which a strategy that is given by name would have."""
     if not isinstance(trainer.strategy, str):
         return
-    hardware = {name: trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")}
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    if type(Trainer(**hardware, **quiet).strategy) is DDPStrategy:
-        options = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}
+    hardware: dict[str, Any] = {name: trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")}
+    hardware |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    if type(Trainer(**hardware).strategy) is DDPStrategy:
+        options: dict[str, Any] = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}
         trainer.strategy = DDPStrategy(timeout=PROCESS_TIMEOUT, **options)
 
 
@@ -49,7 +49,7 @@ def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> 
     logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
     if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
         logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
-    elif not config.fast_dev_run and rank_zero_only.rank == 0:
+    elif not config.fast_dev_run and getattr(rank_zero_only, "rank", 0) == 0:
         claimed = folder.resolve() if folder else claim_version(logs)
         claimed.mkdir(parents=True, exist_ok=True)
         logs, version = claimed.parent, claimed.name

@@ -3,9 +3,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from lightning.pytorch import Trainer
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader, TensorDataset
 
+from project.data import SyntheticDataModule
+from project.models import LinearRegression as ClosedForm
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 from tests.command import run_script
@@ -54,3 +59,13 @@ def test_an_optimizer_beside_it_is_an_error(folder):
     done = run_script(folder, "train", "--model", "LinearRegression", "--optimizer", "Adam")
     assert done.returncode == 2
     assert "has no effect with the closed-form LinearRegression; remove it" in done.stderr
+
+
+def test_rows_of_a_plain_loader_are_solved_as_those_of_a_data_module():
+    data = SyntheticDataModule(features=2, batch_size=16)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    solved = [ClosedForm((2,), 1, alpha=3.0) for _ in range(2)]
+    Trainer(**options).fit(solved[0], data)
+    Trainer(**options).fit(solved[1], DataLoader(TensorDataset(data.splits.train.x, data.splits.train.y), batch_size=7))
+    torch.testing.assert_close(solved[0].fit.weights, solved[1].fit.weights, rtol=1e-6, atol=0)
+    torch.testing.assert_close(solved[0].equation.weights, solved[1].equation.weights)
