@@ -141,12 +141,8 @@ class Supervised(LightningModule):
             fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
             raise UserError(f"--model.net Ensemble: {problem}; {fix}")
         data, loader = getattr(self.trainer, "datamodule", None), self.trainer.train_dataloader
-        if (
-            loader is not None
-            and self.standardize
-            and not self.trainer.global_step
-            and not hasattr(data, "feature_statistics")
-        ):
+        known = hasattr(data, "feature_statistics") or self.trainer.global_step  # from a checkpoint
+        if self.standardize and not known and loader is not None:
             standardize_by(self.net, *loader_statistics(loader))
         self.running.reset()
         self._loss_watch.reset()

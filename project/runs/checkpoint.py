@@ -97,7 +97,7 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
     config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Supervised, "model")
+    parser.add_subclass_arguments(Supervised, "model", skip={"optimizer", "lr_scheduler"})
     try:
         parsed = parser.parse_object({"model": config})
         require_known(parsed)
