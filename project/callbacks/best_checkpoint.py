@@ -16,11 +16,30 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning drops the best score when a run is resumed at another path, and then overwrites the best checkpoint with
     any other. This callback keeps the score as long as the file is in the run's folder.
+
+    Args:
+        monitor: The metric, for which lower is better. A model that does not log it is judged by its first metric with
+            `val` and `loss` in its name, then by one with `loss`; the last epoch is the best if it logs neither.
     """
+
+    allows_grouped_steps = True
 
     def __init__(self, monitor: str) -> None:
         super().__init__(filename="best", monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False)
         self._resumed_step = -1
+        self._key = super().state_key
+
+    @property
+    def state_key(self) -> str:
+        """The name of the state in checkpoints, whichever metric is chosen."""
+        return self._key
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose the metric by what the model logs, and save."""
+        if self.monitor is not None and self.monitor not in trainer.callback_metrics:
+            losses = [name for name in trainer.callback_metrics if "loss" in name and not name.endswith("_step")]
+            self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
+        super().on_train_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the step from which the run is resumed."""
@@ -28,6 +47,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score if its file is in this run's folder."""
+        self.monitor = state_dict["monitor"]
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if not best.is_file():
             return

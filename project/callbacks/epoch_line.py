@@ -32,4 +32,7 @@ class EpochLine(Callback):
         epoch, self._finished_epoch = self._finished_epoch, 0
         if epoch and self.every_n_epochs and epoch % self.every_n_epochs == 0:
             total = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-            trainer.print(f"Epoch [{epoch}{total}], Loss: {trainer.callback_metrics['train/loss'].item():.4f}")
+            metrics = trainer.callback_metrics
+            losses = [name for name in metrics if "train" in name and name.endswith(("loss", "loss_epoch"))]
+            loss = f", Loss: {metrics[losses[0]].item():.4f}" if losses else ""
+            trainer.print(f"Epoch [{epoch}{total}]{loss}")

@@ -28,8 +28,10 @@ class ExactAnswer(Callback):
         """Log the curves."""
         if not isinstance(pl_module, Regression) or not trainer.is_global_zero or pl_module.equation is None:
             return
-        self.equation = pl_module.equation
         data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, RowsDataModule):
+            return
+        self.equation = pl_module.equation
         names = coefficient_names(data)[:MAX_CURVES]
         curves = {f"equation/{name}": value for name, value in zip(names, coefficients(self.equation), strict=False)}
         if is_affordable(data):

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -94,6 +94,9 @@ class LastCheckpoint(Callback):
         """Write `last.ckpt` unless it is of this step, and keep the previous one as `previous.ckpt`."""
         if self.folder is None or trainer.global_step <= self._saved_step:
             return
+        data, epochs = getattr(trainer, "datamodule", None), cast(Any, trainer.fit_loop.epoch_progress.current)
+        if epochs.started > epochs.processed and not getattr(data, "resumes_within_epoch", True):
+            return  # the checkpoint of the last epoch stays
         for logger in trainer.loggers:  # after a kill, the curves must reach as far as the checkpoint
             getattr(getattr(logger, "experiment", None), "flush", logger.save)()
         path = self.folder / LAST

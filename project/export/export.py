@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch import LightningModule
 
 from project.config.trust import with_trust
 from project.export.adapter import write_adapter
@@ -13,8 +14,7 @@ from project.export.formats import WRITERS, require_onnx, write
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
-from project.inference.predictor import ExportModule, predict_fn
-from project.models.supervised import Supervised
+from project.inference.predictor import export_module, predict_fn
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
@@ -65,19 +65,19 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
         rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(found, checkpoint, model)
-        network = ExportModule(model, metadata["task"] == "classification").eval()
+        network = export_module(model, metadata)
         metadata, predict = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
         expected, any_length = predict_fn(network, network.names), metadata["dynamic_length"]
         return Exported(path, require_parity(predict, expected, rows.numpy(), metadata["precision"], any_length))
 
 
-def _write_weights(path: Path, model: Supervised, checkpoint: Mapping[str, Any]) -> None:
+def _write_weights(path: Path, model: LightningModule, checkpoint: Mapping[str, Any]) -> None:
     """Write a model's `state_dict`, with its configuration and the description of its data."""
     from safetensors.torch import load_file, save
 
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     facts = {"config": checkpoint[CONFIG_KEY], "data": json.dumps(checkpoint[DATA_KEY])}
-    path.write_bytes(save(state, {**facts, "net": type(model.net.net).__name__}))
+    path.write_bytes(save(state, {**facts, "net": type(getattr(model, "net", model)).__name__}))
     written = load_file(path)
     if written.keys() != state.keys() or not all(torch.equal(written[name], value) for name, value in state.items()):
         raise UserError(f"{path}: its weights differ from the network's; no file was written")

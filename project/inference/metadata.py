@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch import LightningModule
 
-from project.models.supervised import Supervised
+from project.models.network import network
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
 from project.serving.metadata import FORMAT, Metadata
@@ -18,10 +19,11 @@ from project.serving.metadata import FORMAT, Metadata
 CHECKPOINTS = "checkpoints"
 
 
-def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Metadata:
+def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) -> Metadata:
     """Collect what is needed to predict with the model of a checkpoint, to evaluate it and to serve it."""
-    data, net = checkpoint[DATA_KEY], model.net.net
+    data = checkpoint[DATA_KEY]
     in_shape = tuple(data["in_shape"])
+    net = network(model, in_shape, data["out_features"]).net
     means = torch.tensor(data["feature_means"])
     numbers = in_shape[-1] if data["window"] else prod(in_shape)
     if not data["window"]:  # images have one mean per channel
@@ -30,7 +32,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Me
         "format": FORMAT,
         "version": version("hello-lightning"),
         "task": "regression" if data["class_names"] is None else "classification",
-        "net": type(net).__name__,
+        "net": type(getattr(net, "module", net)).__name__,
         "in_shape": list(in_shape),
         "out_features": data["out_features"],
         "dynamic_length": len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1])),
@@ -39,7 +41,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: Supervised) -> Me
         "class_names": data["class_names"],
         "window": data["window"],
         "feature_means": means.tolist(),
-        "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"]["init_args"].get("missing", "error"),
+        "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
         "precision": "float32",
         "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),
         "config": checkpoint[CONFIG_KEY],

@@ -44,7 +44,7 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
 def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], args: Sequence[str]) -> ExperimentCLI:
     """Build a run from its configuration, on data with the names that the checkpoint or file records."""
     refuse_flags(args, dict.fromkeys(TRAINING_FLAGS, "cannot change a trained model; remove it"))
-    data = config["data"]["init_args"]
+    data = config["data"].get("init_args", {})
     if "features" in data and data["features"] is None:  # the columns of the run's own table, not all of another one
         data["features"] = recorded["feature_names"]
     config["model"] = without_teacher(config["model"])

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from project.inference.metadata import describe
 from project.inference.parity import PredictFn
-from project.models.supervised import Supervised
+from project.models.network import network
+from project.nets.scaling import Standardized
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.serving.artifact import BATCH_ROWS, Array, Artifact
@@ -31,9 +33,9 @@ class ExportModule(nn.Module):
         names: `outputs`; `probabilities` for classes; `spread` over the members of an ensemble.
     """
 
-    def __init__(self, model: Supervised, classifies: bool) -> None:
+    def __init__(self, net: Standardized, classifies: bool) -> None:
         super().__init__()
-        self.net, self.classifies, self.has_spread = model.net, classifies, hasattr(model.net.net, "spread")
+        self.net, self.classifies, self.has_spread = net, classifies, hasattr(net.net, "spread")
         self.names = ["outputs", *["probabilities"] * classifies, *["spread"] * self.has_spread]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -45,6 +47,12 @@ class ExportModule(nn.Module):
             spread: Any = self.net.net.spread
             outputs.append(spread(self.net.inputs(x)) * self.net.targets.std)
         return tuple(outputs)
+
+
+def export_module(model: LightningModule, metadata: Metadata) -> ExportModule:
+    """Return a model's network as an exported file has it, in evaluation mode."""
+    net = network(model, tuple(metadata["in_shape"]), metadata["out_features"])
+    return ExportModule(net, metadata["task"] == "classification").eval()
 
 
 def predict_fn(
@@ -87,5 +95,5 @@ def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: 
     model = load_model(checkpoint, trusted)
     metadata = describe(path, checkpoint, model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = ExportModule(model, metadata["task"] == "classification").to(device).eval()
-    return Predictor(metadata, network.names, predict_fn(network, network.names, device))
+    module = export_module(model, metadata).to(device)
+    return Predictor(metadata, module.names, predict_fn(module, module.names, device))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from project.config.flag_errors import flag_error
@@ -84,7 +85,7 @@ def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
     return {"class_path": model["class_path"].replace("Distilled", ""), "init_args": arguments}
 
 
-def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> Supervised:
+def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> LightningModule:
     """Return the trained model of a checkpoint, in evaluation mode; its data is not needed.
 
     Adapters are merged into the weights of the net, and the members of an ensemble become separate modules.
@@ -95,11 +96,14 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     if trusted is not None:
         allow_imports(trusted)
     config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
-    config["init_args"] |= {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Supervised, "model", skip={"optimizer", "lr_scheduler"})
+    parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
+    for size in ("in_shape", "out_features"):  # of which a model takes those in its signature
+        parser.add_argument(f"--{size}", type=Any)
+        parser.link_arguments(size, f"model.init_args.{size}")
+    sizes = {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
     try:
-        parsed = parser.parse_object({"model": config})
+        parsed = parser.parse_object({"model": config, **sizes})
         require_known(parsed)
         model = parser.instantiate(parsed).model
     except (ArgumentError, ValueError, TypeError) as error:
@@ -107,17 +111,17 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     load_weights(model, checkpoint["state_dict"])
     for ensemble in [module for module in model.modules() if isinstance(module, Ensemble)]:
         ensemble.separate()
-    if isinstance(adapted := model.net.net, LoRA):
+    if isinstance(model, Supervised) and isinstance(adapted := model.net.net, LoRA):
         model.net.net = adapted.merge()
     return model.eval()
 
 
-def load_run(reference: str) -> Supervised:
+def load_run(reference: str) -> LightningModule:
     """Return the trained model of a run folder, a checkpoint, or `last`, in evaluation mode."""
     return load_model(read_checkpoint(find_checkpoint(reference)), trusted=None)
 
 
-def load_weights(model: Supervised, state: Mapping[str, Tensor]) -> None:
+def load_weights(model: LightningModule, state: Mapping[str, Tensor]) -> None:
     """Load weights into a model; raise a UserError that names some of the differences if they belong to another one."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jsonargparse import Namespace
 from torch import Tensor
 
+from project.models.network import network, supervised
 from project.nets.net import Net
 from project.nets.pruned import narrow
 from project.nets.scaling import Standardized
@@ -45,7 +46,7 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
     if reference.endswith(".safetensors"):
         return _read_safetensors(Path(reference))
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    model = load_model(checkpoint, trusted=None)
+    model = supervised(load_model(checkpoint, trusted=None), "pretrained weights")
     if like is not None:
         try:
             narrow(model.net.net, {name: width.units for name, width in widths(like).items()})
@@ -68,7 +69,8 @@ def resolve_last(config: Namespace, root: Path) -> None:
 def load_teacher(reference: str, data: Any) -> Standardized:
     """Load the net of a run as a teacher; raise a UserError if its inputs or outputs differ from the student's."""
     checkpoint = read_checkpoint(find_checkpoint(reference))
-    net = load_model(checkpoint, trusted=None).net
+    sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
+    net = network(load_model(checkpoint, trusted=None), *sizes)
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
     if not net.net.accepts(data.in_shape):
         facts["in_shape"] = net.net.in_shape, data.in_shape

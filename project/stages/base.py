@@ -40,7 +40,7 @@ def stage_config(reference: str, *inherited: str) -> Config:
         config["trainer"]["logger"] = None  # the logger would write into the folder of the earlier run
     if config["trainer"]["max_epochs"] == 0:  # the run only took weights over
         del config["trainer"]["max_epochs"]
-    config["model"] = without_teacher(config["model"])
+    config["model"] = {"init_args": {}} | without_teacher(config["model"])
     if config["model"]["class_path"] == SOLVER:  # it cannot be trained further
         config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from project.models.network import supervised
 from project.nets.net import Net
 from project.nets.pruned import removable
 from project.nets.scaling import Standardized
@@ -62,7 +63,7 @@ def smaller_net(reference: str) -> Config:
         StageSkipped: If the net has no units that can be removed.
     """
     config = stage_config(reference)["model"]["init_args"].get("net", LINEAR)
-    net: Any = load_run(reference).net.net
+    net: Any = supervised(load_run(reference), "a smaller network").net.net
     if config["class_path"] == ENSEMBLE:
         config, net = config["init_args"]["nets"][0], net.members[0]
         net = net.net if isinstance(net, Standardized) else net

@@ -18,7 +18,7 @@ from project.config.trust import with_trust
 from project.inference.compare import LATENCY_ROWS, NOTICEABLE, latencies
 from project.inference.evaluate import evaluate
 from project.inference.predictor import predict_fn
-from project.models.supervised import Supervised
+from project.models.network import supervised
 from project.nets.scaling import Standardized
 from project.runs.checkpoint import load_run
 from project.runs.folder import find_checkpoint, write_metrics
@@ -68,7 +68,7 @@ def prune(
     refuse_flags(args, NO_WEIGHTS | {"pruning.sparsity": "use --sparsity instead"})
     with_trust(args)
     path = str(find_checkpoint(reference).resolve())  # `last` will be the new run
-    before = load_run(path).net
+    before = supervised(load_run(path), "pruning").net
     config = stage_config(path, "pruning")
     config["weights"] = {"path": path, "narrow": structured is not None}
     if sparsity is not None:
@@ -111,8 +111,7 @@ class PrunedNet(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the tested net."""
-        assert isinstance(pl_module, Supervised)
-        self.net = copy.deepcopy(pl_module.net).cpu()
+        self.net = copy.deepcopy(supervised(pl_module, "pruning").net).cpu()
         for callback in trainer.callbacks if trainer.is_global_zero else ():  # type: ignore[attr-defined]
             if isinstance(callback, RunFolder):
                 self.folder = callback.path

@@ -10,7 +10,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeTuple
 
@@ -34,15 +34,18 @@ from project.callbacks.user_callbacks import stop_timers_after_epochs, user_call
 from project.config.flag_errors import flag_error, raised_in
 from project.config.trust import require_known, with_trust
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
+from project.data.datamodule import RowsDataModule
+from project.data.plain import PlainDataModule
 from project.data.sampling import Sampling
 from project.models.distillation import Distillation
-from project.models.supervised import Supervised
+from project.models.network import supervised
 from project.runs.checkpoint import CONFIG_KEY, read_checkpoint
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import load_teacher, resolve_last
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
+from project.training.plain_model import has_own_optimizer, purposes_of_net, use_optimizer
 from project.training.trainer import complete_trainer, run_logger, shorten_timeout
 
 
@@ -58,7 +61,7 @@ class ExperimentCLI(LightningCLI):
         claimed: The new folder that was made for the run; None if there is none.
     """
 
-    model: Supervised
+    model: LightningModule
     trainer: Trainer
 
     def __init__(
@@ -76,7 +79,7 @@ class ExperimentCLI(LightningCLI):
         parser_kwargs = {"exit_on_error": False, "allow_abbrev": False, "usage": USAGE, "description": DESCRIPTION}
         try:
             super().__init__(
-                Supervised,
+                LightningModule,
                 LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
@@ -118,7 +121,8 @@ class ExperimentCLI(LightningCLI):
         scan.add_argument("--trainer.default_root_dir", dest="root", default=".")
         scanned, others = scan.parse_known_args(self.argv)
         settings = {key: value for config in self.configs for key, value in config.items()} | yaml_of(self.argv)
-        parser.set_defaults(remaining_defaults(others, settings))
+        defaults = remaining_defaults(others, settings)
+        parser.set_defaults(defaults)
         root = Path(scanned.root) / ROOT
         if reference := scanned.ckpt_path or settings.get("ckpt_path"):
             self._resume(find_checkpoint(reference, LAST, root))
@@ -129,6 +133,8 @@ class ExperimentCLI(LightningCLI):
             if (restarted := restarted_run(root, self.yaml)) is not None:
                 self._resume(restarted)
         stop_timers_after_epochs(self.config.trainer)
+        if "optimizer" in defaults and has_own_optimizer(self.config.model.class_path):
+            self.config.optimizer = None
         check_flags(self.config, self.argv, resumed=self.resumed.checkpoint is not None)
         self.config.config = self.config.ckpt_path = self.config.lifecycle = None
         self.allowed, self.config.resume.allow = self.config.resume.allow, []
@@ -153,6 +159,8 @@ class ExperimentCLI(LightningCLI):
 
         def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
             data: Any = data_class(*args, **kwargs)
+            if not isinstance(data, RowsDataModule):
+                return PlainDataModule(data, int(self.config.seed_everything or 0))
             data.sampling = Sampling(**self.config.sampling)  # before the model asks for the shape of the rows
             return data
 
@@ -160,6 +168,9 @@ class ExperimentCLI(LightningCLI):
         self.datamodule, self.model = self.config_init.data, self.config_init.model
         if isinstance(self.model, Distillation):  # before the optimizer: a peer is trained, too
             self.model.set_teacher(load_teacher(self.config.model.init_args.teacher, self.datamodule))
+        use_optimizer(self.model, self.config_init)
+        for purpose in purposes_of_net(self.config):
+            supervised(self.model, purpose)
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -12,12 +12,14 @@ from lightning.pytorch import Callback
 
 from project.config.flag_errors import raised_in
 from project.models.linear_regression import LinearRegression
+from project.models.supervised import Supervised
 from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
+from project.training.plain_model import can_test
 from project.training.report import coefficient_table, report
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
@@ -71,12 +73,12 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     """Test the best checkpoint, write the metrics and coefficients, and print the report."""
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
     metrics = {
-        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))
+        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train", "val"))
     }
     if cli.best is not None and cli.best.best_model_path:
         # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    tested = next(iter(trainer.test(cli.model, data, verbose=False)), {})
+    tested = next(iter(trainer.test(cli.model, data, verbose=False)), {}) if can_test(cli.model) else {}
     metrics |= {name: value for name, value in tested.items() if name != "step"}
     metrics |= cli.pretrained.metrics()
     if exact.gap is not None:
@@ -103,7 +105,8 @@ def fit(cli: ExperimentCLI) -> None:
     except Stopped as stop:
         if stop.signum:
             raise
-        if "train/loss" not in trainer.callback_metrics:  # not even one epoch is complete
+        complete = "train/loss" in trainer.callback_metrics  # at least one epoch
+        if isinstance(cli.model, Supervised) and not complete:
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})

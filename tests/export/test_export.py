@@ -58,7 +58,7 @@ def model_of(net, shape, kind=Regression):
 
 def written(format, path, model, sample):
     """A model's file, as far as it can be written without a run: its description, and how it answers."""
-    network = formats.ExportModule(model, isinstance(model, Classification)).eval()
+    network = formats.ExportModule(model.net, isinstance(model, Classification)).eval()
     return formats.write(format, path, network, {"dynamic_length": sample.ndim == 3}, sample)
 
 

@@ -92,5 +92,5 @@ def _count_parameters(pipeline: Pipeline, result: StageResult) -> tuple[int, int
     """Count the parameters of a net, and those that are not 0; for an ONNX file, of the run it was made from."""
     while not pipeline.path(result).is_dir():
         result = next(each for each in pipeline.results if each.name == result.source)
-    parameters = list(load_run(str(pipeline.path(result))).net.parameters())
+    parameters = list(load_run(str(pipeline.path(result))).parameters())
     return sum(each.numel() for each in parameters), sum(int(each.count_nonzero()) for each in parameters)
