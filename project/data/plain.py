@@ -57,11 +57,9 @@ class PlainDataModule(LightningDataModule):
         loader = self.inner.train_dataloader()
         if self.trainer is None or not self.resumes_within_epoch:  # Lightning shares the rows of a plain loader
             return loader
-        wrapped, progress = ResumableLoader(loader, self.seed), self._epochs(self.trainer)
-        wrapped.epoch = progress.processed
-        if self._position["epoch"] == wrapped.epoch:
-            wrapped.skipped = self._position["batches"]
-        return wrapped
+        epochs = self._epochs(self.trainer)
+        skipped = self._position["batches"] if self._position["epoch"] == epochs.processed else 0
+        return ResumableLoader(loader, self.seed, lambda: epochs.processed, skipped)
 
     def val_dataloader(self) -> Any:
         """Return the validation loader."""

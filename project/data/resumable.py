@@ -1,7 +1,7 @@
 """A loader that continues within an epoch, around a loader of any kind."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ class ResumableLoader:
 
     Args:
         loader: The loader.
-        seed: Seed of the random streams; different for each process.
+        seed: Seed of the random streams.
+        epoch: Returns the number of complete epochs.
+        skipped: Number of batches that the first iteration skips.
     """
 
-    def __init__(self, loader: Any, seed: int) -> None:
-        self.loader, self.seed = loader, seed
-        self.epoch = self.skipped = 0
+    def __init__(self, loader: Any, seed: int, epoch: Callable[[], int], skipped: int = 0) -> None:
+        self.loader, self.seed, self.epoch, self.skipped = loader, seed, epoch, skipped
 
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # while it is copied
@@ -33,7 +34,7 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[Any]:
         skipped, self.skipped = self.skipped, 0
-        with RandomStream((self.seed * 1_000_003 + self.epoch) % 2**32) as stream:
+        with RandomStream((self.seed * 1_000_003 + self.epoch()) % 2**32) as stream:
             batches = iter(self.loader)
             for _ in range(skipped):
                 next(batches, None)

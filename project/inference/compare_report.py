@@ -32,7 +32,7 @@ def compare_and_report(references: Sequence[str], args: Sequence[str], as_json: 
 
 def print_figures(figures: Sequence[Figures]) -> None:
     """Print a table with one line per model; times are for one thread."""
-    shown = [name for name in SHOWN if name in figures[0].metrics]
+    shown = [name for name in SHOWN if all(name in model.metrics for model in figures)]
     table = Table("model")
     for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in LATENCY_ROWS), "first answer, s"):
         table.add_column(column, justify="right")

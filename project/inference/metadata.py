@@ -24,9 +24,9 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
     data = checkpoint[DATA_KEY]
     in_shape = tuple(data["in_shape"])
     net = network(model, in_shape, data["out_features"]).net
-    means = torch.tensor(data["feature_means"])
     numbers = in_shape[-1] if data["window"] else prod(in_shape)
-    if not data["window"]:  # images have one mean per channel
+    means = torch.tensor(data["feature_means"] or [0.0] * numbers)  # unknown for data modules from outside
+    if not data["window"] and data["feature_means"]:  # images have one mean per channel
         means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
     return {
         "format": FORMAT,

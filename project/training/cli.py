@@ -44,6 +44,7 @@ from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import load_teacher, resolve_last
+from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
 from project.training.plain_model import has_own_optimizer, purposes_of_net, use_optimizer
 from project.training.trainer import complete_trainer, run_logger, shorten_timeout
@@ -158,10 +159,12 @@ class ExperimentCLI(LightningCLI):
         """Build the data module, the model with its optimizer, and the Trainer."""
 
         def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
-            data: Any = data_class(*args, **kwargs)
+            data, sampling = data_class(*args, **kwargs), Sampling(**self.config.sampling)
             if not isinstance(data, RowsDataModule):
+                if sampling.is_active:
+                    raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")
                 return PlainDataModule(data, int(self.config.seed_everything or 0))
-            data.sampling = Sampling(**self.config.sampling)  # before the model asks for the shape of the rows
+            data.sampling = sampling  # before the model asks for the shape of the rows
             return data
 
         self.config_init = self.parser.instantiate(self.config, instantiators=[(build, LightningDataModule, True)])

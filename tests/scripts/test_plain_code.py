@@ -1,0 +1,211 @@
+"""Modules, models and data modules that know nothing of this project, in every command that takes them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from project.export.export import export
+from project.inference.evaluate import evaluate
+from project.inference.predict import predict
+from project.models.regression import Regression
+from project.runs.checkpoint import load_run, read_checkpoint
+from project.runtime.errors import UserError
+from project.stages.distill import distill
+from project.stages.finetune import finetune
+from project.stages.prune import prune
+from project.training.train import train
+from tests.scripts.test_exact_resume import stop_at
+
+SOURCE = """
+import torch
+from lightning import LightningDataModule, LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+
+class Plain(nn.Module):
+    def __init__(self, width=8, out_features=1, in_features=3):
+        super().__init__()
+        self.body, self.last = nn.Linear(in_features, width), nn.Linear(width, out_features)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.body(x)))
+
+
+class Broken(nn.Module):
+    def __init__(self, in_shape, out_features):
+        super().__init__()
+        {}["width"]
+
+
+class Data(LightningDataModule):
+    def __init__(self, batch_size: int = 16):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def setup(self, stage):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(200, 3, generator=generator) * 4 + 50
+        y = x @ torch.tensor([[1.0], [2.0], [-1.0]]) + torch.randn(200, 1, generator=generator)
+        self.parts = random_split(TensorDataset(x, y), [0.6, 0.2, 0.2])
+
+    def train_dataloader(self):
+        return DataLoader(self.parts[0], self.batch_size, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.parts[1], self.batch_size)
+
+    def test_dataloader(self):
+        return DataLoader(self.parts[2], self.batch_size)
+
+
+class Dicts(Data):
+    def train_dataloader(self):
+        return [{"x": 1}]
+
+
+class Lit(LightningModule):
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1))
+
+    def forward(self, x):
+        return self.net(x)
+
+    def loss(self, batch, name):
+        x, y = batch
+        loss = nn.functional.mse_loss(self(x), y)
+        self.log(name, loss, on_epoch=True, on_step=False)
+        return loss
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch, "train_loss")
+
+    def validation_step(self, batch, batch_idx):
+        self.loss(batch, "val_loss")
+
+    def test_step(self, batch, batch_idx):
+        self.loss(batch, "test_loss")
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+"""
+EPOCHS = ["--trainer.max_epochs", "3", "--epoch_line.every_n_epochs", "0"]
+TRUST = ["--trust", "outside"]
+MODULE = ["--model.net", "outside.Plain", "--model.net.width", "5"]
+MODEL = ["--model", "outside.Lit"]
+DATA = ["--data", "outside.Data"]
+OURS = ["--data.features", "3", "--data.rows", "150"]
+COMBINATIONS = {
+    "module": [*MODULE, *OURS, "--trainer.gradient_clip_val", "1e6"],  # single steps
+    "data": DATA,
+    "model": [*MODEL, *OURS],
+    "module and data": [*MODULE, *DATA],
+    "model and data": [*MODEL, *DATA],
+}
+RUN = "lightning_logs/version_0"
+
+
+@pytest.fixture(autouse=True)
+def outside(folder):
+    (folder / "outside.py").write_text(SOURCE)
+
+
+@pytest.fixture(params=COMBINATIONS)
+def args(request):
+    return [*COMBINATIONS[request.param], *EPOCHS, *TRUST]
+
+
+def test_a_run_is_trained_evaluated_exported_and_predicts(folder, capsys, args):
+    metrics = train(args)
+    tested, rows = evaluate(RUN, TRUST)
+    shared = tested.keys() & metrics.keys()
+    assert rows > 0
+    assert shared
+    assert {name: tested[name] for name in shared} == pytest.approx({name: metrics[name] for name in shared})
+    exported = export(RUN, args=TRUST)
+    x = torch.tensor([[48.0, 52.0, 50.0], [1.0, 2.0, 3.0]])
+    names = read_checkpoint(Path(RUN, "checkpoints/best.ckpt"))["data"]["feature_names"]
+    Path("in.csv").write_text("\n".join([",".join(names), *(",".join(map(str, row)) for row in x.tolist())]) + "\n")
+    expected = load_run(RUN)(x).flatten().tolist()
+    for source in (RUN, str(exported.path)):
+        predict(source, Path("in.csv"), Path("out.csv"), ["outside"])
+        with Path("out.csv").open() as file:
+            assert [float(row["y_predicted"]) for row in csv.DictReader(file)] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [3, 10])
+def test_a_resumed_run_equals_an_uninterrupted_one(folder, capsys, monkeypatch, args, steps):
+    train(args)
+    with monkeypatch.context() as patch:
+        stop_at(patch, steps)
+        with pytest.raises(SystemExit):
+            train(args)
+    train(["--ckpt_path", "lightning_logs/version_1", *TRUST])
+    for name in ("best.ckpt", "last.ckpt"):
+        whole, resumed = (read_checkpoint(Path(f"lightning_logs/version_{run}/checkpoints/{name}")) for run in (0, 1))
+        assert whole["global_step"] == resumed["global_step"]
+        assert all(torch.equal(value, resumed["state_dict"][key]) for key, value in whole["state_dict"].items())
+    tables = [json.loads(Path(f"lightning_logs/version_{run}/metrics.json").read_text()) for run in (0, 1)]
+    timing = {"seconds/fit", "rows_per_second"}
+    assert {k: v for k, v in tables[0].items() if k not in timing} == {
+        k: v for k, v in tables[1].items() if k not in timing
+    }
+
+
+def test_a_plain_network_is_fine_tuned_pruned_and_distilled(folder, capsys):
+    train([*COMBINATIONS["module and data"], *EPOCHS, *TRUST])
+    finetune(RUN, lora=2, args=[*TRUST, *EPOCHS])
+    prune(RUN, sparsity=0.5, args=[*TRUST, *EPOCHS])
+    state = read_checkpoint(Path("lightning_logs/version_2/checkpoints/best.ckpt"))["state_dict"]
+    matrices = torch.cat([value.flatten() for name, value in state.items() if value.ndim == 2])
+    assert int((matrices == 0).sum()) == round(0.5 * len(matrices))
+    student = distill(RUN, args=[*TRUST, *EPOCHS])["student"]
+    assert student["test/mse"] == pytest.approx(evaluate("lightning_logs/version_3", TRUST)[0]["test/mse"])
+    assert isinstance(load_run("lightning_logs/version_3"), Regression)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (finetune, "--model Lit: has no `net` for --weights.path"),
+        (lambda run, args: prune(run, sparsity=0.5, args=args), "--model Lit: has no `net` for pruning"),
+        (distill, "--model: Lit cannot learn from a teacher"),
+    ],
+)
+def test_a_stage_that_needs_more_than_a_plain_model_has_says_what(folder, capsys, stage, message):
+    train([*COMBINATIONS["model"], *EPOCHS, *TRUST])
+    with pytest.raises(UserError, match=message):
+        stage(RUN, args=TRUST)
+
+
+def test_a_flag_replaces_the_optimizer_of_a_plain_model(folder, capsys):
+    for flags in ([], ["--optimizer", "RMSprop"]):
+        train([*COMBINATIONS["model"], *EPOCHS, *TRUST, *flags])
+    states = [
+        read_checkpoint(Path(f"lightning_logs/version_{run}/checkpoints/last.ckpt"))["optimizer_states"][0]["state"][0]
+        for run in (0, 1)
+    ]
+    assert ["exp_avg" in state for state in states] == [True, False]
+    assert "square_avg" in states[1]
+
+
+def test_batches_without_x_and_y_are_an_error_for_a_model_that_needs_them(folder):
+    with pytest.raises(
+        UserError, match=r"--data Dicts: its batches must be \(x, y\) .*, got dict; use your own --model"
+    ):
+        train(["--data", "outside.Dicts", *EPOCHS, *TRUST])
+
+
+def test_cross_validation_of_a_plain_data_module_is_refused(folder):
+    with pytest.raises(UserError, match="--data Data: --sampling needs a data module of this project"):
+        train([*DATA, *EPOCHS, *TRUST, "--sampling.folds", "2", "--sampling.fold", "0"])
+
+
+def test_an_exception_in_a_constructor_keeps_its_traceback(folder):
+    with pytest.raises(KeyError, match="width"):
+        train(["--model.net", "outside.Broken", *EPOCHS, *TRUST])
