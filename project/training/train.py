@@ -1,5 +1,6 @@
 """Training from a command line to a report."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -141,7 +142,7 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if lost is None and module.startswith("torch.distributed"):
         lost = message.splitlines()[0] if message else type(error).__name__
     if lost and dist.is_available() and dist.is_initialized():
-        hint = f"; resume with --ckpt_path {run}" if run is not None else ""
+        hint = f"; resume with --ckpt_path {shlex.quote(str(run))}" if run is not None else ""
         return UserError(f"a training process ended or does not answer ({lost}){hint}")
     if message.startswith("Error(s) in loading state_dict"):
         return UserError(f"the checkpoint's weights belong to another network: {message.splitlines()[1].strip()}")
