@@ -24,8 +24,9 @@ def answer_class_help(arguments: Iterable[Argument]) -> None:
         if flag != argument.flag and (kind := kind_of(flag)):
             name = argument.values[0].rpartition(".")[2] if argument.values else ""
             if (found := known_classes(kind).get(name)) is None:
-                near = nearest_class(kind, name) or f"NAME, one of {', '.join(class_names(kind))}"
-                raise FlagError(f"{argument.flag}: unknown class {name!r}; use {argument.flag} {near}")
+                near = (name and nearest_class(kind, name)) or f"NAME, one of {', '.join(class_names(kind))}"
+                problem = f"unknown class {name!r}" if name else "expected the name of a class"
+                raise FlagError(f"{argument.flag}: {problem}; use {argument.flag} {near}")
             print(class_help(flag, found), end="")
             sys.exit()
 

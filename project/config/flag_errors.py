@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from project.config.arguments import Argument, written
 from project.config.trust import untrusted, within
-from project.config.value_errors import reason
+from project.config.value_errors import placeholder, reason
 from project.runtime.errors import UserError
 
 HINT_HELP = "--help lists the flags of this command, train.py --help all the others"
@@ -56,7 +56,9 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     Raises:
         BaseException: The exception itself, with its traceback, if it comes from code that does not check flags.
     """
-    causes = list(_causes(error))
+    causes, message = list(_causes(error)), str(error)
+    if missing := re.match(r"argument (?:-\w/)?(--\S+): expected one argument", message):
+        return FlagError(f"{missing[1]}: expected a value, as in {missing[1]} {placeholder(missing[1])}")
     for cause in causes:
         if isinstance(cause, UserError):
             return cause
@@ -69,7 +71,6 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         raise root from root.__cause__
     if defect := next((cause for cause in causes if _is_defect(cause)), None):
         raise defect from defect.__cause__
-    message = str(error)
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL):
         return _unknown_flag(unknown[1].split(" --")[0], flags)
     if option := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
@@ -79,7 +80,17 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         return untrusted(flag, denied[1])
     if flag != "--":
         return FlagError(f"{flag}: {reason(flag, message)}")
+    if "No supported gpu backend" in message:
+        return UserError("--trainer.accelerator: there is no GPU here; use --trainer.accelerator auto")
+    if within(raised_in(causes[-1]), ("lightning",)):  # of the Trainer
+        return UserError(f"{_trainer_flag(message, flags)}: {message}")
     return FlagError(message) if raised_in(causes[-1]).startswith("jsonargparse") else UserError(str(causes[-1]))
+
+
+def _trainer_flag(message: str, flags: Iterable[str]) -> str:
+    """Return the flag of the Trainer that its message names, by its name in Python."""
+    names = [flag for flag in flags if flag.startswith("--trainer.")]
+    return next((flag for flag in names if re.search(rf"\b{flag.rpartition('.')[2]}\b", message)), "--trainer")
 
 
 def flag_names(parser: ArgumentParser) -> list[str]:
@@ -139,6 +150,6 @@ def _unknown_flag(text: str, flags: Iterable[str]) -> FlagError:
         return FlagError(f"{flag}: not the value of a flag; put runs and files first, and lists in quotes")
     known = [name for name in flags if not name.endswith(".help")]
     near = [name for name in known if name.endswith("." + flag.lstrip("-").replace("-", "_"))]
-    if not (near := near or get_close_matches(flag, known, n=1)):
+    if not (near := near or get_close_matches(flag, known, n=1, cutoff=0.75)):
         return FlagError(f"unknown flag {flag}; {HINT_HELP}")
     return FlagError(f"unknown flag {flag}; did you mean {written([Argument(near[0], (value,) if value else ())])}?")

@@ -39,6 +39,8 @@ HABITS = {  # what to type, whose last word is replaced by the user's value, and
     "--data.num_workers N": "workers num_workers",
     "--data.path FILE": "csv file table path data_path dataset train_data train_file input",
     "--data.target COLUMN": "target targets label label_column target_column y",
+    "--data.task NAME": "task",
+    "--epoch_line.every_n_epochs N": "log_every print_every log_interval",
     "--data.features NAMES": "features columns feature_columns",
 }
 CHOSEN_BY = {kind.flag: name for name, kind in KINDS.items()}
@@ -47,15 +49,19 @@ SPELLINGS = {
     "--trainer.precision": {"16": "16-mixed", "fp16": "16-mixed", "half": "16-mixed", "bf16": "bf16-mixed"},
     "--trainer.accelerator": {"cuda": "gpu", "cuda:0": "gpu"},
 }
+UNKNOWN = "unknown flag "
+# Arguments that the class lacks which is chosen by default.
+NEED_CLASS = ("--data.path", "--data.target", "--data.task", "--model.net.hidden", "--model.net.dropout")
 LISTS = ("hidden", "channels", "features", "target", "freeze", "reinitialize", "betas", "milestones")
 SETTINGS, TABLES = (".yaml", ".yml", ".json"), (".csv", ".tsv", ".txt", ".parquet", ".pq", ".data", ".xlsx")
 
 
 class Correction(NamedTuple):
-    """What is wrong with an argument, and what to type instead."""
+    """What is wrong with an argument, what to type instead, and the class that the user meant by an unknown name."""
 
     problem: str
     instead: list[Argument]
+    meant: str = ""
 
 
 def refuse_habits(arguments: Sequence[Argument], has_settings: bool = False) -> None:
@@ -68,24 +74,37 @@ def refuse_habits(arguments: Sequence[Argument], has_settings: bool = False) -> 
     # Other scripts have outputs of their own, which come before the flags.
     ours = [argument for argument in arguments if not (has_settings and argument.flag.startswith("--out"))]
     has_settings |= any(argument.flag in ("--config", "-c", "--ckpt_path") for argument in arguments)
-    corrections = {argument: found for argument in ours if (found := _correction(argument, arguments))}
+    corrections = {argument: found for argument in ours if (found := _correction(argument, arguments, has_settings))}
     if not corrections:
         return
     right = [argument for argument in arguments if argument not in corrections]
     instead = [new for found in corrections.values() for new in found.instead]
     if not has_settings:
         instead = _completed(instead, right)
-    problem = ", ".join(dict.fromkeys(found.problem for found in corrections.values()))
-    raise FlagError(f"{problem}{' Use' if problem.endswith('?') else '; use'} {written(dict.fromkeys(instead))}")
+    raise FlagError(f"{_problem(list(corrections.values()))} {written(dict.fromkeys(instead))}".removesuffix("; use "))
 
 
-def _correction(argument: Argument, arguments: Sequence[Argument]) -> Correction | None:
+def _problem(corrections: Sequence[Correction]) -> str:
+    """Return what is wrong, up to the word before what to type instead."""
+    if len(corrections) == 1 and (meant := corrections[0].meant):
+        return f"{corrections[0].problem}; did you mean {meant!r}? Use"
+    unknown = [found.problem.removeprefix(UNKNOWN) for found in corrections if found.problem.startswith(UNKNOWN)]
+    problems = [f"unknown flags {', '.join(unknown)}"] if len(unknown) > 1 else []
+    problems += [found.problem for found in corrections if not (problems and found.problem.startswith(UNKNOWN))]
+    return "; ".join(dict.fromkeys([*problems, "use"]))
+
+
+def _correction(argument: Argument, arguments: Sequence[Argument], has_settings: bool) -> Correction | None:
     flag, values = argument.flag, argument.values
     if not flag:
         return _positional(values)
-    template = TYPED.get(flag.lstrip("-").replace("-", "_"))
-    if template is not None and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
-        return Correction(f"unknown flag {flag}", _rewritten(template, values, _chosen("--model.net", arguments)))
+    template = TYPED.get(flag.removeprefix("--trainer.").lstrip("-").replace("-", "_"), "")
+    known = flag.startswith("--trainer.") and (f"{flag} " in template or not template.startswith("--trainer."))
+    if template and not known and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
+        return Correction(UNKNOWN + flag, _rewritten(template, values, _chosen("--model.net", arguments)))
+    if not has_settings and (chooser := _unchosen(flag, arguments)):
+        rewritten = _rewritten(f"{flag} {placeholder(flag)}", values, None)
+        return Correction(f"{flag}: needs {chooser} before it", rewritten)
     if values and (kind := CHOSEN_BY.get(flag)):
         return _class_correction(flag, kind, values[0])
     if len(values) > 1 and flag not in ("--resume.allow", "--config", "-c"):
@@ -124,6 +143,8 @@ def _rewritten(template: str, values: Sequence[str], net: str | None) -> list[Ar
 
 def _positional(values: Sequence[str]) -> Correction | None:
     """Correct values that belong to no flag: files, runs and names of classes."""
+    if values[0] in ("fit", "train"):  # Lightning's own commands have one for each method of the Trainer
+        return Correction(f"{values[0]}: is not needed; remove it", [])
     instead = []
     for value in values:
         if value.endswith(SETTINGS[:2]):
@@ -152,8 +173,7 @@ def _class_correction(flag: str, kind: str, value: str) -> Correction | None:
         problem = f"{flag}: {name} is {KINDS[other].noun}, not {KINDS[kind].noun}"
         return Correction(problem, [Argument(KINDS[other].flag, (name,))])
     if name := name or nearest_class(kind, value):
-        problem = f"{flag}: unknown class {value!r}; did you mean {name!r}?"
-        return Correction(problem, [Argument(flag, (name,))])
+        return Correction(f"{flag}: unknown class {value!r}", [Argument(flag, (name,))], name)
     return None
 
 
@@ -177,7 +197,16 @@ def _completed(instead: Sequence[Argument], right: Sequence[Argument]) -> list[A
 
 def _needs_table(argument: Argument) -> bool:
     flag, values, _ = argument
-    return flag in ("--data.path", "--data.target") or (flag == "--data.features" and not _is_number(values[0]))
+    return flag in ("--data.path", "--data.target", "--data.task") or (
+        flag == "--data.features" and not _is_number(values[0])
+    )
+
+
+def _unchosen(flag: str, arguments: Iterable[Argument]) -> str:
+    """Return the flag that should choose the class for an argument, unless some flag does."""
+    section = flag.rpartition(".")[0]
+    chosen = any(argument.flag == section for argument in arguments)
+    return "" if flag not in NEED_CLASS or chosen or _chosen(section, arguments) else section
 
 
 def _chosen(flag: str, arguments: Iterable[Argument]) -> str | None:

@@ -8,8 +8,9 @@ from jsonargparse import ArgumentParser
 from project.config.arguments import Argument, as_list, quoted, written
 from project.config.class_names import KINDS, class_names, kind_of, known_classes, nearest_class
 
-PLACEHOLDERS = {"--data.path": "FILE", "--data.target": "COLUMN"}
+PLACEHOLDERS = {"--data.path": "FILE", "--data.target": "COLUMN", "--ckpt_path": "RUN", "--trainer.max_epochs": "N"}
 SYNONYMS = {"learning_rate": "lr"}
+MAX_LISTED = 16
 EXAMPLES = {"int": "10", "float": "0.1", "bool": "true"}
 
 
@@ -41,7 +42,8 @@ def _wrong_argument(flag: str, value: str, message: str) -> str | None:
 
 def placeholder(flag: str) -> str:
     """Return what stands for the value of a flag in a message."""
-    return PLACEHOLDERS.get(flag, flag.rpartition(".")[2].upper())
+    name = flag.rpartition(".")[2]
+    return "val/loss" if name == "monitor" else PLACEHOLDERS.get(flag, name.upper())
 
 
 def _wrong_number(flag: str, value: str, message: str) -> str | None:
@@ -82,7 +84,9 @@ def _unknown_class(flag: str, name: str) -> str:
     kind = kind_of(flag)
     if kind and nearest_class(kind, name):
         return f"unknown class {name!r}; {_nearest(flag, name)}"
-    expected = f"expected one from {KINDS[kind].module}, or" if kind else "use"
+    names = class_names(kind) if kind else []
+    listed = ", ".join(names) if len(names) <= MAX_LISTED else f"the classes of {KINDS[kind].module}"
+    expected = f"expected one of {listed}, or" if kind else "use"
     return f"unknown class {name!r}; {expected} your own with --trust MODULE"
 
 
