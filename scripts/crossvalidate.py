@@ -1,5 +1,9 @@
 """Train and test an experiment on every fold of its rows, and print the mean and spread of each metric."""
 
+import shlex
+
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import IntFromTwo
@@ -17,4 +21,4 @@ if __name__ == "__main__":
             print(f"{run}: {', '.join(f'{name} {value:#.4g}' for name, value in metrics.items())}", flush=True)
             found.append(metrics)
         print_spread(summary(found))
-        print(f"TensorBoard: tensorboard --logdir {run.parent}")
+        print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(run.parent))}")

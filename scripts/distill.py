@@ -1,5 +1,7 @@
 """Train a new network on the labels and on the outputs of a run, its teacher."""
 
+import installed  # noqa: F401
+
 from project.pipeline.stage import script_parser
 from project.pipeline.stages import STAGES
 from project.runtime.errors import exit_on_user_error

@@ -3,6 +3,8 @@
 import sys
 from itertools import takewhile
 
+import installed  # noqa: F401
+
 from project.pipeline.stage import script_parser
 from project.pipeline.stages import STAGES
 from project.runtime.errors import UserError, exit_on_user_error

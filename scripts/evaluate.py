@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import UserError, exit_on_user_error
 

@@ -1,5 +1,7 @@
 """Train a run further: on other data, with a new head where the targets differ, in whole, in part, or with adapters."""
 
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import PositiveInt

@@ -1,5 +1,7 @@
 """Prune a run: set its smallest weights to zero, or remove whole neurons, channels and heads; then train it further."""
 
+import installed  # noqa: F401
+
 from project.pipeline.stage import script_parser
 from project.pipeline.stages import STAGES
 from project.runtime.errors import exit_on_user_error

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 

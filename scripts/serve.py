@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import Port, PositiveFloat, PositiveInt
@@ -14,14 +16,22 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=Port, default=8000, help="port to listen on; 0 picks a free one")
     parser.add_argument("--workers", type=PositiveInt, default=1, help="number of processes")
     parser.add_argument("--threads", type=PositiveInt, default=1, help="threads per process for one operation")
+    parser.add_argument("--allowed_hosts", nargs="+", default=[], help="further names of this server; * for any")
+    parser.add_argument("--token_file", type=Path, help="a file with a token that requests must bring")
+    parser.add_argument("--ssl_certfile", type=Path, help="a certificate, to serve over TLS")
+    parser.add_argument("--ssl_keyfile", type=Path, help="its private key, if it is not in the certificate's file")
     parser.add_argument("--max_bytes", type=PositiveInt, default=2**24, help="size of a request's body")
     parser.add_argument("--max_rows", type=PositiveInt, default=100_000, help="rows per request")
     parser.add_argument("--max_seconds", type=PositiveFloat, default=30.0, help="to receive, and to answer, a request")
     parser.add_argument("--max_requests", type=PositiveInt, default=100, help="simultaneous requests per process")
+    parser.add_argument("--max_memory", type=PositiveInt, default=2**27, help="bytes to answer requests, per process")
+    parser.add_argument("--max_connections", type=PositiveInt, default=500, help="connections per process")
     options = parser.parse_args()
     with exit_on_user_error():
+        from project.serving.access import Security
         from project.serving.limits import Limits
         from project.serving.server import serve
 
-        limits = Limits(options.max_bytes, options.max_rows, options.max_seconds, options.max_requests)
-        serve(options.artifact, options.host, options.port, options.workers, options.threads, limits)
+        limits = Limits(**{name: getattr(options, f"max_{name}") for name in Limits._fields})
+        security = Security(tuple(options.allowed_hosts), options.token_file, options.ssl_certfile, options.ssl_keyfile)
+        serve(options.artifact, options.host, options.port, options.workers, options.threads, limits, security)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import installed  # noqa: F401
+
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import NonNegativeInt, PositiveInt

@@ -1,11 +1,14 @@
-"""Train a model; `python scripts/train.py --help` lists all flags."""
+"""Train a model; `python scripts/train.py --help` shows how, and `--help all` lists all flags."""
 
 import sys
 
-from project.runtime.errors import exit_on_user_error
+import installed  # noqa: F401
 
-if __name__ == "__main__":
+from project.runtime.errors import exit_on_user_error
+from project.training.help import answer_at_once, without_all
+
+if __name__ == "__main__" and not answer_at_once(sys.argv[1:]):
     with exit_on_user_error():
         from project.training.train import train
 
-        train(sys.argv[1:])
+        train(without_all(sys.argv[1:]))

@@ -1,52 +1,102 @@
-"""One line about a flag, from jsonargparse's explanation of every type that it tried."""
+"""The user's mistake behind an exception in parsing flags, or in building what they describe."""
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from types import TracebackType
+from typing import Any
 
-from project.config.trust import untrusted
+from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from project.config.arguments import Argument, written
+from project.config.trust import untrusted, within
+from project.config.value_errors import placeholder, reason
 from project.runtime.errors import UserError
 
-CLASSES = {  # where the classes come from that a flag takes by name, by the last part of the flag
-    "model": "project.models",
-    "net": "project.nets",
-    "data": "project.data",
-    "loss": "torch.nn",
-    "optimizer": "torch.optim",
-    "lr_scheduler": "torch.optim.lr_scheduler",
-    "callbacks": "lightning.pytorch.callbacks",
-    "logger": "lightning.pytorch.loggers",
-}
-HINT_HELP = "--help lists the flags of this command, train.py --help all others"
+HINT_HELP = "--help lists the flags of this command, train.py --help all the others"
+# What calls the code that flags name, and the packages that check the values of flags.
+CALLERS = ("jsonargparse", "lightning.pytorch.cli")
+EXPECTED = (ValueError, TypeError, MisconfigurationException)
+CHECKERS = ("lightning", "lightning_utilities", "torch", "yaml", "project.config", "project.runtime")
 
 
 class FlagError(UserError):
     """An unknown flag, or an invalid value of one."""
 
 
+class ConstructorError(BaseException):
+    """The constructor of a class that a flag names has raised an exception, which is the cause.
+
+    Not an `Exception`: jsonargparse would catch it, try the other types of the argument, and report only the first.
+    """
+
+
+def construct(class_: type, *args: Any, **kwargs: Any) -> Any:
+    """Return an instance of a class; for the `instantiators` of a parser.
+
+    Raises:
+        ConstructorError: If the constructor raises an exception.
+    """
+    try:
+        return class_(*args, **kwargs)
+    except Exception as error:
+        raise ConstructorError from error
+
+
+CONSTRUCTING = (construct, object, True)
+
+
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
     """Return the user's mistake behind an exception in parsing flags or building the objects that they describe.
 
     It is a `FlagError`, unless the constructor of a class raised it. A similar flag is suggested from `flags`.
+
+    Raises:
+        BaseException: The exception itself, with its traceback, if it comes from code that does not check flags.
     """
-    root: BaseException = error
-    cause: BaseException | None = error
-    while cause is not None:  # jsonargparse wraps the exceptions of constructors
+    causes, message = list(_causes(error)), str(error)
+    if missing := re.match(r"argument (?:-\w/)?(--\S+): expected one argument", message):
+        return FlagError(f"{missing[1]}: expected a value, as in {missing[1]} {placeholder(missing[1])}")
+    for cause in causes:
         if isinstance(cause, UserError):
             return cause
         if isinstance(cause, ValueError) and raised_in(cause).startswith("project.nets"):
             return UserError(str(cause))
-        root, cause = cause, cause.__cause__ or cause.__context__
-    message = str(error)
-    if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
-        return _unknown_flag(unknown[1].split()[0], flags)
-    flag = "--" + ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    if isinstance(error, ConstructorError):
+        root = causes[1]
+        if isinstance(root, EXPECTED) and not _is_defect(root):
+            return UserError(str(root))
+        raise root from root.__cause__
+    if defect := next((cause for cause in causes if _is_defect(cause)), None):
+        raise defect from defect.__cause__
+    if unknown := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL):
+        return _unknown_flag(unknown[1].split(" --")[0], flags)
+    if option := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
+        return _unknown_flag(f"--{option[1]}.{option[2]}", flags)
+    flag = "--" + ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
         return untrusted(flag, denied[1])
     if flag != "--":
-        return FlagError(f"{flag}: {_reason(flag, message)}")
-    return FlagError(message) if raised_in(root).startswith("jsonargparse") else UserError(str(root))
+        return FlagError(f"{flag}: {reason(flag, message)}")
+    if "No supported gpu backend" in message:
+        return UserError("--trainer.accelerator: there is no GPU here; use --trainer.accelerator auto")
+    if within(raised_in(causes[-1]), ("lightning",)):  # of the Trainer
+        return UserError(f"{_trainer_flag(message, flags)}: {message}")
+    return FlagError(message) if raised_in(causes[-1]).startswith("jsonargparse") else UserError(str(causes[-1]))
+
+
+def _trainer_flag(message: str, flags: Iterable[str]) -> str:
+    """Return the flag of the Trainer that its message names, by its name in Python."""
+    names = [flag for flag in flags if flag.startswith("--trainer.")]
+    return next((flag for flag in names if re.search(rf"\b{flag.rpartition('.')[2]}\b", message)), "--trainer")
+
+
+def flag_names(parser: ArgumentParser) -> list[str]:
+    """Return the flags of a parser."""
+    keys = parser.get_defaults().keys()
+    return sorted({"--" + key.replace(".init_args", "").removesuffix(".class_path") for key in keys})
 
 
 def refuse_flags(args: Sequence[str], hints: Mapping[str, str]) -> None:
@@ -63,57 +113,43 @@ def refuse_flags(args: Sequence[str], hints: Mapping[str, str]) -> None:
                 raise FlagError(f"--{flag}: {hint}")
 
 
-def _unknown_flag(arg: str, flags: Iterable[str]) -> FlagError:
-    if not arg.startswith("-"):
-        return FlagError(f"{arg}: not the value of a flag; put runs and files first, and lists in quotes")
-    near = get_close_matches(arg.split("=")[0], [flag for flag in flags if not flag.endswith(".help")], n=1)
-    return FlagError(f"unknown flag {arg}; {f'did you mean {near[0]}?' if near else HINT_HELP}")
-
-
-def _reason(flag: str, message: str) -> str:
-    """Return what is wrong with a value; of several findings, the first that explains the others."""
-    of = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)'", message)
-    owner = of[1] if of else "it"
-    if required := re.search(r"the following arguments are required: (.*)", message):
-        names, _, got = required[1].partition(". Got value: ")
-        inner = re.match(r"Namespace\(class_path='(?:\w+\.)*(\w+)'", got)
-        return f"{inner[1] if inner else owner} needs {names}"
-    if option := re.search(r"Option '(.*?)' is not accepted", message):
-        return f"{owner} has no argument {option[1]!r}"
-    if rule := re.search(r"Not of type \w+: (must be .*)", message):  # from project.runtime.ranges
-        return rule[1]
-    given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
-    value = given[0].partition(". Got value: ")[0].strip("'") if given else ""
-    expected = [name for name in re.findall(r"Expected a <class '(?:\w+\.)*(\w+)'>", message) if name != "NoneType"]
-    if literals := re.findall(r"Expected a typing.Literal\[(.*?)\]", message):
-        return f"{value!r} is not one of {', '.join(literals)}"
-    if kind := next((name for name in ("int", "float", "bool", "str") if name in expected), None):
-        return f"{value!r} is not {'an' if kind == 'int' else 'a'} {kind}"
-    if other := re.search(r"Expected '(.*?)' to be a subclass of <class '(.*?)'>", message):
-        return f"{other[1]} is not a subclass of {other[2]}"
-    if name := re.search(r"Expected a dot import path string: (.*)", message):
-        return _unknown_class(flag, name[1])
-    if attribute := re.search(r"module '(.*)' has no attribute '(.*)'", message):
-        return _unknown_class(flag, f"{attribute[1]}.{attribute[2]}")
-    if "list" in expected:
-        return f'{value!r} is not a list; write it as "[{value}]"'
-    return " ".join(
-        re.sub(r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*", "", message).split()
-    )
-
-
-def _unknown_class(flag: str, name: str) -> str:
-    module = CLASSES.get(flag.lstrip("-").rpartition(".")[2], "")
-    known = [key for key, value in vars(sys.modules.get(module, object)).items() if isinstance(value, type)]
-    if near := get_close_matches(name.rpartition(".")[2], known, n=1):
-        return f"unknown class {name!r}; did you mean {near[0]!r}?"
-    expected = f"expected one from {module}, or" if module else "use"
-    return f"unknown class {name!r}; {expected} your own with --trust MODULE"
-
-
 def raised_in(error: BaseException) -> str:
     """Return the name of the module whose code raised an exception."""
+    return ([""] + [_module(frame) for frame in _frames(error)])[-1]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        yield trace
         trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+
+
+def _module(trace: TracebackType) -> str:
+    return str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def _is_defect(error: BaseException) -> bool:
+    """Whether an exception passed through code that a flag has called and that does not check flags."""
+    modules = [_module(trace) for trace in _frames(error)]
+    last = max((n for n, name in enumerate(modules) if within(name, CALLERS)), default=-1)
+    called = (name for name in modules[last + 1 :] if name.split(".")[0] not in sys.stdlib_module_names)
+    return not all(within(name, CHECKERS) for name in called)
+
+
+def _unknown_flag(text: str, flags: Iterable[str]) -> FlagError:
+    flag, _, value = text.replace("=", " ", 1).partition(" ")
+    if not flag.startswith("-"):
+        return FlagError(f"{flag}: not the value of a flag; put runs and files first, and lists in quotes")
+    known = [name for name in flags if not name.endswith(".help")]
+    near = [name for name in known if name.endswith("." + flag.lstrip("-").replace("-", "_"))]
+    if not (near := near or get_close_matches(flag, known, n=1, cutoff=0.75)):
+        return FlagError(f"unknown flag {flag}; {HINT_HELP}")
+    return FlagError(f"unknown flag {flag}; did you mean {written([Argument(near[0], (value,) if value else ())])}?")

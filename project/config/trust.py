@@ -87,7 +87,7 @@ def require_known(config: Namespace) -> None:
     jsonargparse accepts a function that returns instances of a class in place of the class, and would call it with
     arguments from the file.
     """
-    for key, value in _leaves(config.as_dict(), ""):
+    for key, value in _leaves(config.clone(with_meta=False).as_dict(), ""):
         flag = "--" + re.sub(r"\.?(init_args\.|class_path$)", ".", key).strip(".").replace("..", ".")
         if key.rpartition(".")[2] == "class_path" and isinstance(value, str):
             if not within(value, KNOWN_MODULES + tuple(_granted)):

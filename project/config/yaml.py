@@ -1,5 +1,6 @@
 """Reading and writing configurations as YAML."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -9,8 +10,9 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse import Namespace, get_loader, set_dumper, set_loader
 
+from project.config.class_names import KINDS, class_path
 from project.runtime.errors import UserError
 
 MAX_DEPTH, MAX_VALUES = 50, 100_000
@@ -19,6 +21,8 @@ SECTIONS = (
     *("seed_everything", "model", "data", "sampling", "weights"),
     *("finetuning", "pruning", "optimizer", "lr_scheduler"),
 )
+# Sections that may not be null; `optimizer: null` and the like are settings.
+GROUPS = ("trainer", "model", "data", "sampling", "weights", "finetuning", "pruning", "epoch_line", "resume")
 
 
 def read_yaml(text: str, name: str) -> Any:
@@ -26,6 +30,9 @@ def read_yaml(text: str, name: str) -> Any:
     try:
         _check_yaml(text)
         return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:  # its message may quote the file
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{name}: not YAML: line {line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{name}: not YAML: {error}") from error
 
@@ -63,9 +70,38 @@ def _check_yaml(text: str) -> None:
 
 def _load_checked(text: str) -> Any:
     _check_yaml(text)
-    return _load_yaml(text)
+    return _resolved(_load_yaml(text))
 
 
+def _resolved(value: Any, key: str = "") -> Any:
+    """Expand `~/`, and the names of known classes that are also names of files, which would be read instead."""
+    if isinstance(value, dict):
+        return {name: _resolved(part, str(name)) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_resolved(part, key) for part in value]
+    if not isinstance(value, str):
+        return value
+    return str(Path(value).expanduser()) if value.startswith("~/") else class_path(key if key in KINDS else "", value)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that some version of YAML reads as a number: PyYAML writes `1e3`, and jsonargparse reads it."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None
+    with contextlib.suppress(ValueError, yaml.YAMLError):
+        if not isinstance(_load_yaml(text), str) or float(text):
+            style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _dump(data: Any) -> str:
+    return yaml.dump(data, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+_Dumper.add_representer(str, _represent_text)
+set_dumper("yaml", _dump)
 _load_yaml = get_loader("yaml")
 # A configuration may name a file in place of a section, which only jsonargparse reads.
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
@@ -78,12 +114,25 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
         if not flag.startswith(("--config", "-c")):
             continue
         value = flag.split("=", 1)[1] if "=" in flag else value
-        name, text = ("--config", value) if "\n" in value else (value, _text_of(value))
-        sections = read_yaml(text, name)
-        if not isinstance(sections, dict | None):
-            raise UserError(f"{name}: no settings in it; expected sections such as model and data")
+        sections = require_settings(value)
+        name = "--config" if "\n" in value else value
+        if empty := next((key for key in GROUPS if sections and sections.get(key, key) is None), None):
+            raise UserError(f"{name}: {empty}: has no settings below it; add some, or remove the line")
         found |= sections or {}
     return found
+
+
+def require_settings(value: str) -> dict[str, Any] | None:
+    """Return the settings in a YAML file, or in a YAML text of several lines; None if there are none.
+
+    Raises:
+        UserError: If it is YAML of something else, or no YAML.
+    """
+    name, text = ("--config", value) if "\n" in value else (value, _text_of(value))
+    settings = read_yaml(text, name)
+    if not isinstance(settings, dict | None):
+        raise UserError(f"{name}: no settings in it; expected YAML with names and values, as in `max_epochs: 5`")
+    return settings
 
 
 def _text_of(path: str) -> str:

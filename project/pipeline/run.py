@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +80,7 @@ def run_stage(pipeline: Pipeline, name: str) -> StageResult:
 @contextlib.contextmanager
 def suggest_resume(pipeline: Pipeline, name: str) -> Iterator[None]:
     """When a stage fails or is stopped, say which one, and how to continue."""
-    command = f"python scripts/lifecycle.py --folder {os.path.relpath(pipeline.folder)}"
+    command = f"python scripts/lifecycle.py --folder {shlex.quote(os.path.relpath(pipeline.folder))}"
     try:
         yield
     except (UserError, OSError) as error:
@@ -135,5 +136,9 @@ def print_report(console: Console, folder: Path) -> None:
     console.print(table)
     path = os.path.relpath(folder)
     lines = [f"{row['name']}: {row['verdict']}" for row in report["rows"]]
-    lines += [summary_line(report), f"Report:      {path}/{PAGE}", f"TensorBoard: tensorboard --logdir {path}"]
+    lines += [
+        summary_line(report),
+        f"Report:      {path}/{PAGE}",
+        f"TensorBoard: tensorboard --logdir {shlex.quote(str(path))}",
+    ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

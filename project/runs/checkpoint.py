@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from project.config.flag_errors import flag_error
+from project.config.flag_errors import CONSTRUCTING, ConstructorError, flag_error
 from project.config.trust import allow_imports, require_known
 from project.config.yaml import read_yaml
 from project.models.supervised import Supervised
@@ -105,8 +105,8 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     try:
         parsed = parser.parse_object({"model": config, **sizes})
         require_known(parsed)
-        model = parser.instantiate(parsed).model
-    except (ArgumentError, ValueError, TypeError) as error:
+        model = parser.instantiate(parsed, instantiators=[CONSTRUCTING]).model
+    except (ArgumentError, ValueError, TypeError, ConstructorError) as error:
         raise flag_error(error, ()) from error
     load_weights(model, checkpoint["state_dict"])
     for ensemble in [module for module in model.modules() if isinstance(module, Ensemble)]:

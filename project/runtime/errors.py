@@ -8,6 +8,18 @@ from typing import NoReturn
 from project.runtime.signals import exit_on_signals
 
 MAX_LENGTH = 1_000
+REQUIRED = (
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "jsonargparse",
+    "yaml",
+    "rich",
+    "numpy",
+    "pyarrow",
+    "filelock",
+    "matplotlib",
+)
 
 
 class UserError(ValueError):
@@ -30,6 +42,10 @@ def exit_on_user_error() -> Iterator[None]:
         if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
         exit_with_error(line)
+    except ModuleNotFoundError as missing:
+        if missing.name not in REQUIRED:
+            raise
+        exit_with_error(f"{missing.name} is not installed; in the project's folder, run pip install -e .")
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch raises a RuntimeError
             raise

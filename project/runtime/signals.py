@@ -1,6 +1,7 @@
 """Signals: they end the process, or stop training between two steps."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -84,7 +85,7 @@ def stop_message(stop: Stopped, steps: int, run: Path | None) -> str:
     """Return the message for the user of a stopped training."""
     if run is None or not run.exists():
         return f"stopped by {stop} after step {steps}; nothing was saved"
-    return f"stopped by {stop} after step {steps}; resume with --ckpt_path {os.path.relpath(run)}"
+    return f"stopped by {stop} after step {steps}; resume with --ckpt_path {shlex.quote(os.path.relpath(run))}"
 
 
 def exit_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +56,14 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
     if best is None:
         raise UserError(f"{folder}: no trial is complete; {failed[-1] if failed else 'all were pruned'}")
     run, path = run_of(folder, best.number), folder / BEST
-    train = " ".join(["python scripts/train.py --config", os.path.relpath(path), *settings["trust"]])
+    train = " ".join(["python scripts/train.py --config", shlex.quote(os.path.relpath(path)), *settings["trust"]])
     title = f"Best of {len(trials)} trials ({run}) by {settings['metric']}. Searched flags:"
     ranges = [f"--{flag} {text}" for flag, text in settings["search"].items()]
     write_experiment(run, path, [title, *ranges, train], metrics_of(run), settings["trust"])
     lines = {
         "Best": f"{run}, {_result(study, best)}",
         "Train it": train,
-        "TensorBoard": f"tensorboard --logdir {folder}",
+        "TensorBoard": f"tensorboard --logdir {shlex.quote(str(folder))}",
     }
     for name, line in lines.items():
         console.print(f"{name + ':':<12} {line}", markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -38,7 +39,9 @@ def search(folder: Path | None, trials: PositiveInt | None, processes: PositiveI
     try:
         run_in_processes(folder, settings, total, processes)
     except SystemExit:
-        resume = " ".join(["python scripts/sweep.py --folder", os.path.relpath(folder), *settings["trust"]])
+        resume = " ".join(
+            ["python scripts/sweep.py --folder", shlex.quote(os.path.relpath(folder)), *settings["trust"]]
+        )
         done = count_finished(open_study(folder))
         print(f"stopped: {done} of {total} trials are finished; resume with {resume}", file=sys.stderr)
         raise

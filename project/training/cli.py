@@ -31,7 +31,9 @@ from project.callbacks import (
     RunFolder,
 )
 from project.callbacks.user_callbacks import stop_timers_after_epochs, user_callbacks
-from project.config.flag_errors import flag_error, raised_in
+from project.config.command_line import prepare_arguments
+from project.config.flag_errors import CONSTRUCTING, ConstructorError, construct, flag_error, flag_names, raised_in
+from project.config.flag_parser import FlagParser
 from project.config.trust import require_known, with_trust
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
 from project.data.datamodule import RowsDataModule
@@ -72,7 +74,8 @@ class ExperimentCLI(LightningCLI):
         folder: Path | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        self.argv, self.configs = with_trust(args), [config] if config else []
+        self.argv = prepare_arguments(with_trust(args), has_settings=bool(config))
+        self.configs = [config] if config else []
         self.extra_callbacks, self.folder = callbacks, folder
         self.resumed = ResumePoint()
         self.best: BestCheckpoint | None = None
@@ -86,14 +89,15 @@ class ExperimentCLI(LightningCLI):
                 subclass_mode_data=True,
                 save_config_callback=None,
                 seed_everything_default=0,
+                parser_class=FlagParser,
                 parser_kwargs=parser_kwargs,
                 load_from_checkpoint_support=False,
                 run=False,
             )
-        except (ArgumentError, ValueError, TypeError, MisconfigurationException) as error:
+        except (ArgumentError, ValueError, TypeError, MisconfigurationException, ConstructorError) as error:
             if raised_in(error).startswith("project.training"):  # a defect, or already a UserError
                 raise
-            raise flag_error(error, self.parser._option_string_actions) from error
+            raise flag_error(error, flag_names(self.parser)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own arguments to those of Lightning."""
@@ -159,7 +163,7 @@ class ExperimentCLI(LightningCLI):
         """Build the data module, the model with its optimizer, and the Trainer."""
 
         def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
-            data, sampling = data_class(*args, **kwargs), Sampling(**self.config.sampling)
+            data, sampling = construct(data_class, *args, **kwargs), Sampling(**self.config.sampling)
             if not isinstance(data, RowsDataModule):
                 if sampling.is_active:
                     raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")
@@ -167,7 +171,8 @@ class ExperimentCLI(LightningCLI):
             data.sampling = sampling  # before the model asks for the shape of the rows
             return data
 
-        self.config_init = self.parser.instantiate(self.config, instantiators=[(build, LightningDataModule, True)])
+        instantiators = [(build, LightningDataModule, True), CONSTRUCTING]
+        self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
         self.datamodule, self.model = self.config_init.data, self.config_init.model
         if isinstance(self.model, Distillation):  # before the optimizer: a peer is trained, too
             self.model.set_teacher(load_teacher(self.config.model.init_args.teacher, self.datamodule))

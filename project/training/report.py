@@ -1,6 +1,7 @@
 """The report at the end of training: learned against exact coefficients, test metrics, and the run's folder."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -155,10 +156,12 @@ def print_spread(metrics: Mapping[str, float]) -> None:
 def print_run(console: Console, run: Path, seconds: float) -> None:
     """Print the folder of the run, and the commands to use next."""
     run = Path(os.path.relpath(run))
-    console.print(f"Run:         {run}  (fit took {seconds:.1f} s)", highlight=False)
+    lines = {"Run": f"{run}  (fit took {seconds:.1f} s)"}
     if any(run.glob("events.*")):
-        console.print(f"TensorBoard: tensorboard --logdir {run.parent}", highlight=False)
-    console.print(f"Evaluate:    python scripts/evaluate.py {run}", highlight=False)
+        lines["TensorBoard"] = f"tensorboard --logdir {shlex.quote(str(run.parent))}"
+    lines["Evaluate"] = f"python scripts/evaluate.py {shlex.quote(str(run))}"
+    for name, line in lines.items():
+        console.print(f"{name + ':':<12} {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:

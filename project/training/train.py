@@ -1,5 +1,6 @@
 """Training from a command line to a report."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 
-from project.config.flag_errors import raised_in
+from project.config.flag_errors import ConstructorError, raised_in
 from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
 from project.runs.checkpoint import load_weights, read_checkpoint
@@ -110,9 +112,11 @@ def fit(cli: ExperimentCLI) -> None:
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
-    except (MisconfigurationException, RuntimeError, ValueError, UserWarning) as error:
+    except (MisconfigurationException, RuntimeError, ValueError, UserWarning, ConstructorError) as error:
         if (kill := getattr(trainer.strategy.launcher, "kill", None)) is not None:
             kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
+        if isinstance(error, ConstructorError):  # of the optimizer or the scheduler
+            raise optimizer_error(error.__cause__, cli.config) from error.__cause__
         raise training_error(error, cli.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
     if trainer.max_epochs == 0:
         keep_untrained(cli)
@@ -133,6 +137,14 @@ def keep_untrained(cli: ExperimentCLI) -> None:
     cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
 
 
+def optimizer_error(cause: BaseException | None, config: Namespace) -> BaseException:
+    """Return the user's mistake in the arguments of the optimizer or the scheduler; other exceptions as they are."""
+    if not isinstance(cause, ValueError | TypeError):
+        return cause or RuntimeError("the optimizer was not built")
+    decay = "--finetuning.layer_decay, " if config.finetuning.layer_decay != 1 else ""
+    return UserError(f"{decay}--optimizer or --lr_scheduler: {cause}")
+
+
 def training_error(error: Exception, run: Path | None) -> UserError | None:
     """Return the user's mistake, or the outside cause, behind an exception in training; None for a defect."""
     if isinstance(error, UserError):
@@ -144,7 +156,7 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if lost is None and module.startswith("torch.distributed"):
         lost = message.splitlines()[0] if message else type(error).__name__
     if lost and dist.is_available() and dist.is_initialized():
-        hint = f"; resume with --ckpt_path {run}" if run is not None else ""
+        hint = f"; resume with --ckpt_path {shlex.quote(str(run))}" if run is not None else ""
         return UserError(f"a training process ended or does not answer ({lost}){hint}")
     if message.startswith("Error(s) in loading state_dict"):
         return UserError(f"the checkpoint's weights belong to another network: {message.splitlines()[1].strip()}")

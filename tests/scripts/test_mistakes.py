@@ -15,7 +15,7 @@ QUIET = ["--epoch_line.every_n_epochs", "0"]
     ("args", "message"),
     [
         ("--foo 1", "unknown flag --foo"),
-        ("--ckpt last", "unknown flag --ckpt; did you mean --ckpt_path?"),
+        ("--ckpt last", "unknown flag --ckpt; use --ckpt_path last"),
         ("--trainer.max_epohcs 1", "did you mean --trainer.max_epochs"),
         ("--optimizer.lr abc", "--optimizer.lr: 'abc' is not a float"),
         ("--optimizer.lr -1", "Invalid learning rate: -1.0"),

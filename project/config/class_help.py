@@ -1,0 +1,49 @@
+"""The arguments of a class, as flags that can be typed."""
+
+import sys
+from collections.abc import Iterable
+from inspect import signature
+
+from jsonargparse import ArgumentParser
+
+from project.config.arguments import Argument
+from project.config.class_names import FILLED_IN, class_names, kind_of, known_classes, nearest_class
+from project.config.flag_errors import FlagError
+
+
+def answer_class_help(arguments: Iterable[Argument]) -> None:
+    """Print the arguments of the class in `--FLAG.help NAME` and end the process, if there is such a flag.
+
+    jsonargparse's own help drops all but the last part of `--model.net` from each flag.
+
+    Raises:
+        FlagError: If there is no such class.
+    """
+    for argument in arguments:
+        flag = argument.flag.removesuffix(".help")
+        if flag != argument.flag and (kind := kind_of(flag)):
+            name = argument.values[0].rpartition(".")[2] if argument.values else ""
+            if (found := known_classes(kind).get(name)) is None:
+                near = (name and nearest_class(kind, name)) or f"NAME, one of {', '.join(class_names(kind))}"
+                problem = f"unknown class {name!r}" if name else "expected the name of a class"
+                raise FlagError(f"{argument.flag}: {problem}; use {argument.flag} {near}")
+            print(class_help(flag, found), end="")
+            sys.exit()
+
+
+def class_help(flag: str, found: type) -> str:
+    """Return the flags below `flag` that are the arguments of a class."""
+    summary = (found.__doc__ or found.__name__).strip().split("\n\n")[0]
+    parser = ArgumentParser(
+        add_help=False,
+        usage=f"{flag} {found.__name__} [{flag}.ARGUMENT VALUE …]",
+        description=" ".join(summary.split()),
+    )
+    parser.add_class_arguments(
+        found,
+        flag.lstrip("-"),
+        as_group=False,
+        fail_untyped=False,
+        skip={name for name in FILLED_IN if name in signature(found).parameters},
+    )
+    return parser.format_help()

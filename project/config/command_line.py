@@ -1,0 +1,64 @@
+"""A command line made ready for jsonargparse, which reads from left to right and takes a name for a file first."""
+
+import os
+from collections.abc import Sequence
+
+from project.config.arguments import Argument, join_arguments, split_arguments
+from project.config.class_help import answer_class_help
+from project.config.class_names import class_path, kind_of
+from project.config.habits import refuse_habits
+from project.config.yaml import GROUPS, require_settings
+
+
+def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[str]:
+    """Return the flags of scripts/train.py as the parser needs them.
+
+    A class is named before its arguments, also if the user wrote it behind them; the name of a known class is not read
+    as the file of the same name; and `--flag=~/folder` is a folder in the user's home, as `--flag ~/folder` is.
+
+    Args:
+        args: The command line.
+        has_settings: Whether the flags change the settings of a run, instead of the defaults.
+
+    Raises:
+        SystemExit: After `--FLAG.help NAME`, which is answered here.
+        FlagError: If the user has written flags of other programs; the message is the line to type instead.
+        UserError: If a section is to be read from a file that is not YAML.
+    """
+    arguments = split_arguments(args)
+    answer_class_help(arguments)
+    refuse_habits(arguments, has_settings)
+    expanded = [_expanded(argument) for argument in classes_first(arguments)]
+    for argument in expanded:
+        _check_section_file(argument)
+    return join_arguments(expanded)
+
+
+def classes_first(arguments: Sequence[Argument]) -> list[Argument]:
+    """Move the arguments of a class behind the flag that names the class."""
+    ordered: list[Argument] = []
+    named: set[str] = set()
+    for argument in arguments:
+        flag = argument.flag.removesuffix("+")
+        if kind_of(flag) and flag not in named:
+            named.add(flag)
+            early = [other for other in ordered if other.flag.startswith(f"{flag}.")]
+            ordered = [other for other in ordered if other not in early] + [argument, *early]
+        else:
+            ordered.append(argument)
+    return ordered
+
+
+def _expanded(argument: Argument) -> Argument:
+    if not argument.values:
+        return argument
+    value, *others = argument.values
+    if argument.joined:
+        value = os.path.expanduser(value)  # noqa: PTH111 (the value of a flag, and perhaps no path)
+    return argument._replace(values=(class_path(kind_of(argument.flag), value), *others))
+
+
+def _check_section_file(argument: Argument) -> None:
+    """Read the file of a section, as in `--trainer trainer.yaml`: jsonargparse's errors about it show its contents."""
+    if argument.values and argument.flag.removeprefix("--") in (*GROUPS, "optimizer", "lr_scheduler"):
+        require_settings(argument.values[0])

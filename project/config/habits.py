@@ -1,0 +1,233 @@
+"""Flags and names that people know from other programs, each with what to type here."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from project.config.arguments import Argument, as_list, split_arguments, written
+from project.config.class_names import KINDS, kind_of, known_classes, nearest_class, other_kind, required_arguments
+from project.config.flag_errors import FlagError
+from project.config.value_errors import placeholder
+
+HABITS = {  # what to type, whose last word is replaced by the user's value, and the flags that people try
+    "--trainer.max_epochs N": "epochs epoch n_epochs num_epochs nb_epochs max_epochs max_epoch",
+    "--trainer.max_steps N": "steps max_steps num_steps",
+    "--trainer.devices N": "devices num_devices",
+    "--trainer.accelerator gpu --trainer.devices 1": "gpus gpu num_gpus n_gpus ngpus",
+    "--trainer.accelerator NAME": "accelerator device",
+    "--trainer.accelerator gpu": "cuda",
+    "--trainer.accelerator cpu": "cpu no_cuda",
+    "--trainer.precision 16-mixed": "precision fp16 amp",
+    "--trainer.default_root_dir FOLDER": "output output_dir out out_dir log_dir logdir save_dir default_root_dir",
+    "--trainer.gradient_clip_val VALUE": "clip grad_clip gradient_clip_val max_grad_norm",
+    "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.patience N": "patience",
+    "--trainer.fast_dev_run true": "fast_dev_run dry_run",
+    "--seed_everything N": "seed random_seed random_state",
+    "--ckpt_path last": "resume",
+    "--ckpt_path RUN": "ckpt checkpoint checkpoint_path resume_from resume_from_checkpoint",
+    "--weights.path RUN": "weights pretrained init_from",
+    "--optimizer NAME": "optim opt",
+    "--optimizer.lr RATE": "lr learning_rate",
+    "--optimizer.weight_decay FACTOR": "weight_decay wd",
+    "--lr_scheduler NAME": "scheduler sched lr_schedule",
+    "--model.loss NAME": "loss criterion loss_fn",
+    "--model.net NAME": "net network arch architecture",
+    "--model.net.hidden SIZES": "hidden hidden_size hidden_dim",
+    "--model.net.dropout PROBABILITY": "dropout",
+    "--data.batch_size ROWS": "batch_size batch bs b",
+    "--data.num_workers N": "workers num_workers",
+    "--data.path FILE": "csv file table path data_path dataset train_data train_file input",
+    "--data.target COLUMN": "target targets label label_column target_column y",
+    "--data.task NAME": "task",
+    "--epoch_line.every_n_epochs N": "log_every print_every log_interval",
+    "--data.features NAMES": "features columns feature_columns",
+}
+CHOSEN_BY = {kind.flag: name for name, kind in KINDS.items()}
+TYPED = {name: template for template, names in HABITS.items() for name in names.split()}
+SPELLINGS = {
+    "--trainer.precision": {"16": "16-mixed", "fp16": "16-mixed", "half": "16-mixed", "bf16": "bf16-mixed"},
+    "--trainer.accelerator": {"cuda": "gpu", "cuda:0": "gpu"},
+}
+UNKNOWN = "unknown flag "
+# Arguments that the class lacks which is chosen by default.
+NEED_CLASS = ("--data.path", "--data.target", "--data.task", "--model.net.hidden", "--model.net.dropout")
+LISTS = ("hidden", "channels", "features", "target", "freeze", "reinitialize", "betas", "milestones")
+SETTINGS, TABLES = (".yaml", ".yml", ".json"), (".csv", ".tsv", ".txt", ".parquet", ".pq", ".data", ".xlsx")
+
+
+class Correction(NamedTuple):
+    """What is wrong with an argument, what to type instead, and the class that the user meant by an unknown name."""
+
+    problem: str
+    instead: list[Argument]
+    meant: str = ""
+
+
+def refuse_habits(arguments: Sequence[Argument], has_settings: bool = False) -> None:
+    """Raise a FlagError with what to type instead of all flags and names that come from other programs.
+
+    Args:
+        arguments: The command line.
+        has_settings: Whether the flags change the settings of a run, so that data and network are chosen already.
+    """
+    # Other scripts have outputs of their own, which come before the flags.
+    ours = [argument for argument in arguments if not (has_settings and argument.flag.startswith("--out"))]
+    has_settings |= any(argument.flag in ("--config", "-c", "--ckpt_path") for argument in arguments)
+    corrections = {argument: found for argument in ours if (found := _correction(argument, arguments, has_settings))}
+    if not corrections:
+        return
+    right = [argument for argument in arguments if argument not in corrections]
+    instead = [new for found in corrections.values() for new in found.instead]
+    if not has_settings:
+        instead = _completed(instead, right)
+    raise FlagError(f"{_problem(list(corrections.values()))} {written(dict.fromkeys(instead))}".removesuffix("; use "))
+
+
+def _problem(corrections: Sequence[Correction]) -> str:
+    """Return what is wrong, up to the word before what to type instead."""
+    if len(corrections) == 1 and (meant := corrections[0].meant):
+        return f"{corrections[0].problem}; did you mean {meant!r}? Use"
+    unknown = [found.problem.removeprefix(UNKNOWN) for found in corrections if found.problem.startswith(UNKNOWN)]
+    problems = [f"unknown flags {', '.join(unknown)}"] if len(unknown) > 1 else []
+    problems += [found.problem for found in corrections if not (problems and found.problem.startswith(UNKNOWN))]
+    return "; ".join(dict.fromkeys([*problems, "use"]))
+
+
+def _correction(argument: Argument, arguments: Sequence[Argument], has_settings: bool) -> Correction | None:
+    flag, values = argument.flag, argument.values
+    if not flag:
+        return _positional(values)
+    template = TYPED.get(flag.removeprefix("--trainer.").lstrip("-").replace("-", "_"), "")
+    known = flag.startswith("--trainer.") and (f"{flag} " in template or not template.startswith("--trainer."))
+    if template and not known and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
+        return Correction(UNKNOWN + flag, _rewritten(template, values, _chosen("--model.net", arguments)))
+    if not has_settings and (chooser := _unchosen(flag, arguments)):
+        rewritten = _rewritten(f"{flag} {placeholder(flag)}", values, None)
+        return Correction(f"{flag}: needs {chooser} before it", rewritten)
+    if values and (kind := CHOSEN_BY.get(flag)):
+        return _class_correction(flag, kind, values[0])
+    if len(values) > 1 and flag not in ("--resume.allow", "--config", "-c"):
+        if flag.rpartition(".")[2] in LISTS or all(map(_is_number, values)):
+            return Correction(f"{flag}: a list is one value", [Argument(flag, (as_list(values),))])
+        if extra := _positional(values[1:]):
+            return Correction(extra.problem, [Argument(flag, values[:1]), *extra.instead])
+    return None
+
+
+def _rewritten(template: str, values: Sequence[str], net: str | None) -> list[Argument]:
+    """Return a template of HABITS with the user's values in place of its last word."""
+    *others, (flag, words, _) = split_arguments(template.split())
+    value = " ".join(values)
+    value = words[0] if value.lower() in ("", "true") else value
+    value = SPELLINGS.get(flag, {}).get(value, value)
+    if flag == "--data.path" and (name := _exact("data", value)):
+        return [Argument("--data", (name,))]
+    if kind := kind_of(flag):
+        value = nearest_class(kind, value) or value
+    elif flag == "--model.net.hidden":
+        if net in ("Transformer", "EncoderDecoder"):
+            flag = "--model.net.width"
+        elif net in (None, "MLP"):
+            value = as_list(values or ["64", "64"])
+    elif flag == "--data.features" and not _is_number(value):
+        value = as_list(values) if values else "[COLUMN, COLUMN]"
+    elif flag == "--data.target" and len(values) > 1:
+        value = as_list(values)
+    if flag == "--trainer.accelerator" and template.endswith(("cpu", "gpu")):
+        value = words[0]  # --cuda and --cpu need no value
+    if flag == "--trainer.devices" and value == "0":
+        return [Argument("--trainer.accelerator", ("cpu",))]
+    return [*others, Argument(flag, (value,))]
+
+
+def _positional(values: Sequence[str]) -> Correction | None:
+    """Correct values that belong to no flag: files, runs and names of classes."""
+    if values[0] in ("fit", "train"):  # Lightning's own commands have one for each method of the Trainer
+        return Correction(f"{values[0]}: is not needed; remove it", [])
+    instead = []
+    for value in values:
+        if value.endswith(SETTINGS[:2]):
+            instead.append(Argument("--config", (value,)))
+        elif value == "last" or value.endswith(".ckpt") or (Path(value) / "checkpoints").is_dir():
+            instead.append(Argument("--ckpt_path", (value,)))
+        elif _is_table(value):
+            instead.append(Argument("--data.path", (value,)))
+        elif found := other_kind("", value):
+            instead.append(Argument(KINDS[found[0]].flag, (found[1],)))
+        else:
+            return None
+    return Correction(f"{' '.join(values)}: not the value of a flag", instead)
+
+
+def _class_correction(flag: str, kind: str, value: str) -> Correction | None:
+    """Correct a name that is no class of the expected kind, unless it may be one of the user's own."""
+    if value in known_classes(kind) or value.lower() in ("true", "false", "null"):
+        return None
+    if kind == "data" and _is_table(value):
+        return Correction(f"{flag} {value}: a file, not a data module", [Argument("--data.path", (value,))])
+    if not value.isidentifier():
+        return None
+    if (name := _exact(kind, value)) is None and (found := other_kind(kind, value)):
+        other, name = found
+        problem = f"{flag}: {name} is {KINDS[other].noun}, not {KINDS[kind].noun}"
+        return Correction(problem, [Argument(KINDS[other].flag, (name,))])
+    if name := name or nearest_class(kind, value):
+        return Correction(f"{flag}: unknown class {value!r}", [Argument(flag, (name,))], name)
+    return None
+
+
+def _completed(instead: Sequence[Argument], right: Sequence[Argument]) -> list[Argument]:
+    """Add the classes whose arguments are corrected, and the arguments that classes need."""
+    flags = {argument.flag for argument in [*instead, *right]}
+    new: list[Argument] = []
+    if "--data" not in flags and any(_needs_table(argument) for argument in instead):
+        new.append(Argument("--data", ("TabularDataModule",)))
+    if "--model.net" not in flags and any(argument.flag.startswith("--model.net.") for argument in instead):
+        new.append(Argument("--model.net", ("MLP",)))
+    if "--model" not in flags and Argument("--model.loss", ("CrossEntropyLoss",)) in instead:
+        new.append(Argument("--model", ("Classification",)))
+    new += instead
+    for argument in [*new, *(other for other in right if other.flag == "--data")]:
+        if argument.values and (kind := CHOSEN_BY.get(argument.flag)):
+            needed = [f"{argument.flag}.{name}" for name in required_arguments(kind, argument.values[0])]
+            new += [Argument(flag, (placeholder(flag),)) for flag in needed if flag not in flags]
+    return new
+
+
+def _needs_table(argument: Argument) -> bool:
+    flag, values, _ = argument
+    return flag in ("--data.path", "--data.target", "--data.task") or (
+        flag == "--data.features" and not _is_number(values[0])
+    )
+
+
+def _unchosen(flag: str, arguments: Iterable[Argument]) -> str:
+    """Return the flag that should choose the class for an argument, unless some flag does."""
+    section = flag.rpartition(".")[0]
+    chosen = any(argument.flag == section for argument in arguments)
+    return "" if flag not in NEED_CLASS or chosen or _chosen(section, arguments) else section
+
+
+def _chosen(flag: str, arguments: Iterable[Argument]) -> str | None:
+    """Return the class that a command line chooses, rightly or with a flag from another program."""
+    for argument in arguments:
+        name = argument.flag.lstrip("-")
+        if argument.values and (argument.flag == flag or TYPED.get(name, "").startswith(f"{flag} ")):
+            return nearest_class(kind_of(flag), argument.values[0])
+    return None
+
+
+def _exact(kind: str, name: str) -> str | None:
+    """Return a class of a kind whose name differs only in its case, or in the ending that people leave out."""
+    names = {known.lower(): known for known in known_classes(kind)}
+    return names.get(name.lower()) or names.get(name.lower() + KINDS[kind].ending.lower())
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text) is not None
+
+
+def _is_table(value: str) -> bool:
+    path = Path(value)
+    return value.lower().endswith(TABLES) or "://" in value or (path.exists() and path.suffix not in SETTINGS)
