@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from project.callbacks.pretrained import reinitialized_names
+from project.models.optimization import groups_by_layer
 from project.models.supervised import Supervised
 from project.nets.net import Net, within
 from project.runtime.errors import UserError
@@ -48,8 +49,11 @@ class Finetuning(BaseFinetuning):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Pass the factor of learning rates to the model, and freeze the chosen parts."""
-        if isinstance(pl_module, Supervised):
+        if isinstance(pl_module, Supervised) and self.layer_decay != 1:
             pl_module.layer_decay = self.layer_decay
+            layers = [group["params"] for group in groups_by_layer(pl_module.net.net, self.layer_decay)]
+            if self._is_first_setup and sum(any(p.requires_grad for p in layer) for layer in layers) < 2:
+                raise UserError("--finetuning.layer_decay: has no effect if only one layer is trained; remove it")
         super().setup(trainer, pl_module, stage)
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:

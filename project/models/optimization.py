@@ -9,7 +9,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from project.nets.net import Net, within
-from project.runtime.errors import UserError
 
 Interval = Literal["epoch", "step"]
 
@@ -42,21 +41,14 @@ def configure(
 
 
 def groups_by_layer(net: Net, decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups, one per layer: `lr_factor` is 1 for the head, and decays from each layer to the next.
-
-    Raises:
-        UserError: If only one layer is trained.
-    """
+    """Return parameter groups, one per layer: `lr_factor` is 1 for the head, and decays from each layer to the next."""
     parameters = dict(net.named_parameters())
     layers = [[name for name in parameters if within(name, net.head_names())], *reversed(net.backbone_names())]
-    groups: list[dict[str, Any]] = [
+    return [
         {"params": [parameters[name] for name in layer], "lr_factor": decay**depth}
         for depth, layer in enumerate(layers)
         if layer
     ]
-    if sum(any(parameter.requires_grad for parameter in group["params"]) for group in groups) < 2:
-        raise UserError("--finetuning.layer_decay: has no effect if only one layer is trained; remove it")
-    return groups
 
 
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:

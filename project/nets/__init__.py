@@ -6,7 +6,6 @@ from project.nets.linear import Linear
 from project.nets.lora import LoRA
 from project.nets.mlp import MLP
 from project.nets.net import Net, SequenceNet
-from project.nets.plain import PlainNet
 from project.nets.pruned import Pruned
 from project.nets.rnn import RNN
 from project.nets.transformer import EncoderDecoder, Transformer
@@ -20,7 +19,6 @@ __all__ = [
     "Linear",
     "LoRA",
     "Net",
-    "PlainNet",
     "Pruned",
     "SequenceNet",
     "Transformer",

@@ -8,22 +8,22 @@ from torch import nn
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-class AnyNet(ABC):  # noqa: B024 (a type)
+class Module(ABC):  # noqa: B024 (a type)
     """Any `torch.nn.Module`. Only `Net` inherits from it, so the short name `Linear` is this project's, not torch's."""
 
     @classmethod
     def __subclasshook__(cls, subclass: type) -> bool:
-        return issubclass(subclass, nn.Module) if cls is AnyNet else NotImplemented
+        return issubclass(subclass, nn.Module) if cls is Module else NotImplemented
 
 
 class NetFactory(Protocol):
     """What builds a network: a class, or a class with some of its arguments; see `project.nets.plain.build`."""
 
-    def __call__(self, *, in_shape: tuple[int, ...], in_features: int, out_features: int) -> AnyNet:
+    def __call__(self, *, in_shape: tuple[int, ...], in_features: int, out_features: int) -> Module:
         """Build the network. Each of the arguments is optional."""
 
 
-class Net(nn.Module, AnyNet):
+class Net(nn.Module, Module):
     """Base class of all networks: from rows of one shape to a number of outputs.
 
     Subclass it, and select your network with `--model.net NAME`.

@@ -49,7 +49,7 @@ from project.runs.weights import load_teacher, resolve_last
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
 from project.training.plain_model import has_own_optimizer, purposes_of_net, use_optimizer
-from project.training.trainer import complete_trainer, run_logger, shorten_timeout
+from project.training.trainer import complete_trainer, run_logger, with_short_timeout
 
 
 class ExperimentCLI(LightningCLI):
@@ -191,12 +191,14 @@ class ExperimentCLI(LightningCLI):
         self.pretrained.choose_parts(self.datamodule)
         self.config.weights.reinitialize = self.pretrained.reinitialize
         self.config_init.finetuning.reinitialized = self.pretrained.reinitialize or []
-        config.callbacks = self._callbacks(config)
+        callbacks = self._callbacks(config)
         if config.logger in (None, True):
             config.logger, self.claimed = run_logger(config, self.folder, self.resumed)
         try:
-            shorten_timeout(config)
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs | {"callbacks": [*callbacks]})
+            if (strategy := with_short_timeout(config, trainer.strategy)) is not None:
+                trainer = super().instantiate_trainer(**kwargs | {"callbacks": [*callbacks], "strategy": strategy})
+            return trainer
         except BaseException:
             if self.claimed is not None:
                 self.claimed.rmdir()

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from project.runs.checkpoint_io import VerifiedCheckpointIO
@@ -30,15 +29,12 @@ def complete_trainer(trainer: Namespace) -> None:
     trainer.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
 
 
-def shorten_timeout(trainer: Namespace) -> None:
-    """Replace torch's default timeout between processes, which a strategy that is given by name would have."""
-    if not isinstance(trainer.strategy, str):
-        return
-    hardware: dict[str, Any] = {name: trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")}
-    hardware |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    if type(Trainer(**hardware).strategy) is DDPStrategy:
-        options: dict[str, Any] = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}
-        trainer.strategy = DDPStrategy(timeout=PROCESS_TIMEOUT, **options)
+def with_short_timeout(trainer: Namespace, strategy: Strategy) -> Strategy | None:
+    """Return a strategy without torch's default timeout between processes, in place of one that was given by name."""
+    if not isinstance(trainer.strategy, str) or type(strategy) is not DDPStrategy:
+        return None
+    options: dict[str, Any] = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}
+    return DDPStrategy(timeout=PROCESS_TIMEOUT, **options)
 
 
 def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> tuple[TensorBoardLogger, Path | None]:

@@ -87,8 +87,10 @@ def test_layers_thaw_from_the_head_down(source):
 
 def test_deeper_layers_learn_slower(source):
     args = ["--config", str(source / "config.yaml"), "--finetuning.layer_decay", "0.5"]
-    optimizer = ExperimentCLI(args).model.configure_optimizers()[0][0]
-    names = {id(parameter): name for name, parameter in ExperimentCLI(args).model.named_parameters()}
+    cli = ExperimentCLI([*args, "--trainer.logger", "false"])
+    cli.trainer.fit(cli.model, cli.datamodule)
+    [optimizer] = cli.trainer.optimizers
+    names = {id(parameter): name for name, parameter in cli.model.named_parameters()}
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([0.003 * 0.5**depth for depth in range(4)])
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
