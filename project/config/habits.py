@@ -230,4 +230,5 @@ def _is_number(text: str) -> bool:
 
 def _is_table(value: str) -> bool:
     path = Path(value)
-    return value.lower().endswith(TABLES) or "://" in value or (path.exists() and path.suffix not in SETTINGS)
+    named = value.lower().endswith(TABLES) and not value.rpartition(".")[2][:1].isupper()  # unlike mine.Data
+    return named or "://" in value or (os.path.exists(value) and path.suffix not in SETTINGS)

@@ -91,7 +91,7 @@ def test_deeper_layers_learn_slower(source):
     cli.trainer.fit(cli.model, cli.datamodule)
     [optimizer] = cli.trainer.optimizers
     names = {id(parameter): name for name, parameter in cli.model.named_parameters()}
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [group["initial_lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([0.003 * 0.5**depth for depth in range(4)])
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
 
@@ -238,7 +238,7 @@ def test_a_mistake_is_told_before_any_training(source, args, told):
             ["--model", "LinearRegression", "--pruning.sparsity", "0.5"],
             "has no effect with the closed-form LinearRegression",
         ),
-        (["--model.net", "LoRA"], "--model.net: LoRA needs net$"),
+        (["--model.net", "LoRA"], "--model.net: LoRA needs net;"),
     ],
 )
 def test_a_mistake_about_weights_is_told_before_any_training(folder, args, told):
