@@ -1,5 +1,7 @@
 """An exported model: one ONNX file whose metadata describe its inputs and outputs."""
 
+import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from project.runtime.errors import UserError
-from project.serving.metadata import read_metadata
+from project.serving.artifact_file import open_artifact
+from project.serving.metadata import Metadata, parse_metadata
 from project.serving.seal import verify
 
 INPUT = "x"
 BATCH_ROWS = 1_024
+SHORT_SERIES = 1_024  # time steps that every model with `dynamic_length` takes
 
 Array = NDArray[np.float32]
+
+
+def max_steps(metadata: Metadata) -> int:
+    """Return the time steps of the longest row: one that takes no more memory than a batch of the usual length."""
+    window = metadata["window"]
+    return max(window * math.isqrt(BATCH_ROWS), SHORT_SERIES) if metadata["dynamic_length"] else window
 
 
 class Artifact:
@@ -36,14 +46,18 @@ class Artifact:
         except ModuleNotFoundError as error:
             raise UserError('reading an .onnx file needs ONNX Runtime; pip install -e ".[serve]"') from error
         self.path = Path(path)
-        self.metadata = read_metadata(path)
-        verify(self.path)
+        with open_artifact(self.path) as file:
+            parse_metadata(file, path)  # before much is read of a file that is something else
+            file.seek(0)
+            content = file.read()  # what is checked is what is loaded, even if the file is replaced meanwhile
+        self.metadata = parse_metadata(io.BytesIO(content), path)
+        verify(content, self.path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3  # errors are raised; warnings do not help a user
         try:
-            self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise UserError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         self.outputs = [output.name for output in self.session.get_outputs()]
@@ -59,9 +73,13 @@ class Artifact:
         """
         if not len(x):  # some operations reject an empty batch
             return {name: values[:0] for name, values in self.predict(np.zeros((1, *x.shape[1:]), np.float32)).items()}
+        rows = BATCH_ROWS
+        if self.metadata["dynamic_length"] and x.shape[1] > self.metadata["window"]:
+            # Attention takes memory with the square of the length.
+            rows = max(1, int(rows * (self.metadata["window"] / x.shape[1]) ** 2))
         parts = [
-            self.session.run(self.outputs, {INPUT: x[start : start + BATCH_ROWS]}, options)
-            for start in range(0, len(x), BATCH_ROWS)
+            self.session.run(self.outputs, {INPUT: x[start : start + rows]}, options)
+            for start in range(0, len(x), rows)
         ]
         columns = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return dict(zip(self.outputs, columns, strict=True))

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from project.serving.artifact import max_steps
 from project.serving.inputs import FLOAT32_MAX
 from project.serving.limits import Limits
 from project.serving.metadata import Metadata
@@ -11,11 +12,13 @@ from project.serving.model import CSV, JSON, PARQUET
 
 Schema = dict[str, Any]
 ERRORS = {
-    400: "The body is empty, or not JSON, CSV or Parquet.",
+    400: "The body is empty, or not JSON, CSV or Parquet; or the request is for another host.",
+    401: "The request lacks the server's token.",
     408: "The body did not arrive in time.",
-    413: "The body is too large, as it is or when decompressed.",
+    413: "The body is too large, as it is or in memory.",
     415: "The content type or encoding of the body is not supported.",
     422: "The rows do not fit the model; the detail names row and feature.",
+    431: "The headers are too large.",
     503: "The server is busy; try again.",
 }
 
@@ -79,7 +82,7 @@ def row_schema(metadata: Metadata) -> Schema:
         kinds.append(nested)
     row: Schema = {"anyOf": kinds}
     if window:
-        row = {"type": "array", "items": row, "minItems": 1} if metadata["dynamic_length"] else _array(row, window)
+        row = _array(row, max_steps(metadata)) | ({"minItems": 1} if metadata["dynamic_length"] else {})
         row["description"] = "A window: time steps in order, equally many in each row."
     return row
 

@@ -10,6 +10,7 @@ from project.serving.request_error import RequestError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NOT_FLOAT32 = "is not a finite float32"
+INPUT_MEMORY = 24  # measured bytes of memory for a number of a row, from the float64 that is read on
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -10,13 +10,28 @@ from typing import Any
 import numpy as np
 from pydantic_core import from_json
 
-from project.serving.artifact import Array
-from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32, Mask, Numbers, fill
+from project.serving.artifact import Array, max_steps
+from project.serving.inputs import FLOAT32_MAX, INPUT_MEMORY, NOT_FLOAT32, Mask, Numbers, fill
 from project.serving.metadata import Metadata
 from project.serving.request_error import RequestError, quoted, require
 
 SMALL_ROW = 50  # numbers that Python checks faster than NumPy
 EXPECTED = 'expected {"rows": [...]}, each row an object by feature name or an array'
+
+
+# Measured bytes of memory: of a byte of the body, and of one where a letter of a text may take four bytes; of a value,
+# and of an object or array in addition.
+BYTE_MEMORY, WIDE_MEMORY, VALUE_MEMORY, ITEM_MEMORY = 2, 6, 70, 200
+
+
+def json_memory(body: bytearray, metadata: Metadata) -> tuple[int, int]:
+    """Return upper limits on the valid rows of a body and on the memory that reading it takes, without reading it."""
+    objects, commas, numbers = body.count(b"{"), body.count(b","), len(metadata["feature_names"])
+    items = objects + body.count(b"[")
+    per_byte = BYTE_MEMORY if body.isascii() and b"\\" not in body else WIDE_MEMORY
+    memory = per_byte * len(body) + VALUE_MEMORY * (items + commas + body.count(b":")) + ITEM_MEMORY * items
+    # An array holds all numbers of a row or of a time step, while an object may lack them.
+    return objects + commas // numbers + 1, memory + INPUT_MEMORY * numbers * objects
 
 
 class JSONRows:
@@ -26,11 +41,12 @@ class JSONRows:
         self.metadata, self.max_rows = metadata, max_rows
         self.names, self.shape, self.window = metadata["feature_names"], metadata["in_shape"], metadata["window"]
         self.known_names, self.dynamic_length = set(self.names), metadata["dynamic_length"]
+        self.max_steps = max_steps(metadata)
         # Shape of one object or array of numbers: a row, or a time step of a series.
         self.item_shape = self.shape[1:] if self.window else self.shape
         self.get_values = itemgetter(*self.names) if len(self.names) > 1 else lambda item: (item[self.names[0]],)
 
-    def read(self, body: bytes) -> tuple[Array, Mask | None]:
+    def read(self, body: bytearray) -> tuple[Array, Mask | None]:
         """Return a request's rows (rows, *in_shape), and which of them are complete (rows,), as `fill` does.
 
         Raises:
@@ -106,13 +122,13 @@ class JSONRows:
     def _row(self, row: Any, number: int) -> list[Any]:
         if not self.window:
             return self._item(row, number, "")
-        length = "1 or more" if self.dynamic_length else self.window
+        length = f"1 to {self.max_steps}" if self.dynamic_length else self.window
         problem = f"expected an array of {length} time steps, got {quoted(row)}"
         require(type(row) is list and self._is_length(len(row)), 422, problem, number)
         return [self._item(item, number, f"time step {step}: ") for step, item in enumerate(row, start=1)]
 
     def _is_length(self, steps: int) -> bool:
-        return steps == self.window or (self.dynamic_length and steps > 0)
+        return steps == self.window or (self.dynamic_length and 0 < steps <= self.max_steps)
 
     def _item(self, item: Any, number: int, place: str) -> list[float]:
         """Return the numbers of an object or an array, flat or nested."""
@@ -147,7 +163,7 @@ class JSONRows:
             raise RequestError(422, f"{place}{quoted(value)} {problem}", number, name)
         return float(value)
 
-    def _refuse_repeated_names(self, body: bytes) -> None:
+    def _refuse_repeated_names(self, body: bytearray) -> None:
         """Raise a RequestError if an object repeats a name, of which `from_json` keeps the last value."""
 
         def check(pairs: list[tuple[str, Any]]) -> Any:

@@ -1,4 +1,4 @@
-"""Limits on requests."""
+"""Limits on requests and on their clients."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,16 @@ from project.runtime.ranges import PositiveFloat, PositiveInt
 
 
 class Limits(NamedTuple):
-    """Limits on requests."""
+    """Limits on requests and on their clients, for each process."""
 
     bytes: PositiveInt  # of a request's body
     rows: PositiveInt  # per request
-    seconds: PositiveFloat  # to receive a request, and again to answer it
-    requests: PositiveInt  # that each process answers at the same time
+    seconds: PositiveFloat  # to receive a request, to answer it, and for the client to take the answer
+    requests: PositiveInt  # that wait for an answer at the same time
+    memory: PositiveInt = 2**27  # bytes that the answering of requests takes, all together
+    connections: PositiveInt = 500
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all bodies that are not answered yet, and of all answers that are not sent yet."""
+        return max(self.bytes, self.memory // 4)

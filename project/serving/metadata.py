@@ -5,6 +5,7 @@ The ONNX file is parsed here because a server checks it before it imports ONNX R
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import UnionType
 from typing import Any, BinaryIO, TypedDict, get_args, get_origin, get_type_hints
 
 from project.runtime.errors import UserError
+from project.serving.artifact_file import HINT, open_artifact
 
 KEY = "hello_lightning"
 FORMAT = 1
@@ -55,17 +57,20 @@ def read_metadata(path: str | Path) -> Metadata:
     Raises:
         UserError: If the file is missing, not ONNX, or not one of this project's.
     """
-    path, text = Path(path), None
-    if path.is_dir() or not path.exists():
-        problem = "is a folder" if path.is_dir() else "no such file"
-    else:
-        try:
-            with path.open("rb") as file:
-                text, problem = _find_entry(file, path.stat().st_size), "an ONNX file of another project"
-        except (ValueError, KeyError):
-            problem = "not an ONNX file, or damaged"
+    with open_artifact(Path(path)) as file:
+        return parse_metadata(file, path)
+
+
+def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
+    """Do as `read_metadata` with a file that is open; `path` is for messages."""
+    text, size = None, file.seek(0, os.SEEK_END)
+    file.seek(0)
+    try:
+        text, problem = _find_entry(file, size), "an ONNX file of another project"
+    except (ValueError, KeyError):
+        problem = "not an ONNX file, or damaged"
     if text is None:
-        raise UserError(f"{path}: {problem}; pass an .onnx file written by scripts/export.py")
+        raise UserError(f"{path}: {problem}; {HINT}")
     try:
         metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
         if metadata["format"] == FORMAT:

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from itertools import accumulate, product
 
 PATHS = ("/", "/predict", "/health", "/metadata", "/metrics", "/openapi.json", "other")
-STATUSES = (200, 307, 400, 404, 405, 408, 413, 415, 422, 500, 503, 0)
+STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 500, 503, 0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
 # Each process has one slot per path and status, then these.
 ROWS = len(PATHS) * len(STATUSES)

@@ -8,22 +8,31 @@ import numpy as np
 from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.json_answer import JSONAnswer
-from project.serving.json_rows import JSONRows
+from project.serving.json_rows import JSONRows, json_memory
 from project.serving.limits import Limits
-from project.serving.predictions import Predictions
+from project.serving.memory import MemoryBudget
+from project.serving.predictions import Predictions, output_memory
 from project.serving.request_error import RequestError
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 # The event loop itself answers requests up to this time: waking a thread takes about as long.
 INLINE_SECONDS = 0.002
 INLINE_BYTES = 16_384
+INLINE_MEMORY = 2**22  # bytes, for the answer
+SHORTEST_ROW = 3  # bytes in JSON: an empty object, and a comma
 
 
 class Model:
-    """Answers the bodies of requests; JSON bodies of up to `inline_bytes` are not worth a thread."""
+    """Answers the bodies of requests; JSON bodies of up to `inline_bytes` are worth neither a thread nor a reservation.
 
-    def __init__(self, artifact: Artifact, limits: Limits) -> None:
-        self.artifact, self.limits = artifact, limits
+    Args:
+        artifact: What computes the answers.
+        limits: Limits on requests.
+        budget: Memory that all requests share, also those to the model before this one.
+    """
+
+    def __init__(self, artifact: Artifact, limits: Limits, budget: MemoryBudget) -> None:
+        self.artifact, self.limits, self.budget = artifact, limits, budget
         self._rows = JSONRows(artifact.metadata, limits.rows)
         self._json = JSONAnswer(artifact.metadata)
         shape = artifact.metadata["in_shape"]
@@ -37,17 +46,31 @@ class Model:
             raise UserError(f"{artifact.path}: cannot predict a row of zeros: {error}") from error
         shortest = 2 * row.size + 2  # bytes of a row in JSON
         self.inline_bytes = min(INLINE_BYTES, int(shortest * INLINE_SECONDS / min(seconds)))
+        self.inline_bytes = min(self.inline_bytes, SHORTEST_ROW * INLINE_MEMORY // output_memory(artifact))
 
-    def answer(self, content_type: str, body: bytes, options: Any = None) -> tuple[int, bytes]:
+    def answer_inline(self, body: bytearray) -> tuple[int, bytes]:
+        """Do as `answer` with a short body in JSON."""
+        x, complete = self._rows.read(body)
+        return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x), complete))
+
+    def answer(self, content_type: str, body: bytearray, options: Any = None) -> tuple[int, bytes]:
         """Return the number of rows, and the answer in the format of the body; raise a RequestError if it is invalid.
 
         `content_type` is `JSON`, `CSV` or `PARQUET`; `options` go to `Artifact.predict`.
         """
-        if content_type != JSON:
-            try:
-                from project.serving.table_rows import answer_table
-            except ModuleNotFoundError as error:
-                raise RequestError(415, f"the server lacks {error.name}; send {JSON}") from None
-            return answer_table(self.artifact, content_type == PARQUET, body, self.limits.rows, options)
-        x, complete = self._rows.read(body)
-        return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x, options), complete))
+        try:
+            if content_type != JSON:
+                return self._answer_table(content_type == PARQUET, body, options)
+            rows, memory = json_memory(body, self.artifact.metadata)
+            with self.budget.reserve(memory + min(rows, self.limits.rows) * output_memory(self.artifact)):
+                x, complete = self._rows.read(body)
+                return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x, options), complete))
+        except MemoryError:
+            raise RequestError(413, "needs more memory than the server may use; send fewer rows") from None
+
+    def _answer_table(self, is_parquet: bool, body: bytearray, options: Any) -> tuple[int, bytes]:
+        try:
+            from project.serving.table_rows import answer_table
+        except ModuleNotFoundError as error:
+            raise RequestError(415, f"the server lacks {error.name}; send {JSON}") from None
+        return answer_table(self.artifact, is_parquet, body, self.limits.rows, self.budget, options)

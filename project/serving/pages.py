@@ -1,6 +1,7 @@
 """The routes of a server other than predictions: page, OpenAPI description, health, metadata and metrics."""
 
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,6 +10,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from project.serving.artifact import Artifact
 from project.serving.description import request_body, responses
 from project.serving.limits import Limits
+from project.serving.metadata import Metadata
 from project.serving.metrics import Counters
 
 # The page needs no other site, and is not allowed to load from one.
@@ -18,9 +20,24 @@ POLICY = (
 )
 
 
+@cache
+def _page() -> str:
+    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+
+def public_metadata(metadata: Metadata) -> dict[str, Any]:
+    """Return the metadata without the configuration and without the folder of the run.
+
+    They hold paths, and perhaps addresses with keys, of the machine that trained the model.
+    """
+    return {key: value for key, value in metadata.items() if key != "config"} | {
+        "run": PureWindowsPath(metadata["run"]).name  # of both systems' paths
+    }
+
+
 def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     """Create the application that answers all routes but `POST /predict`, which it describes."""
-    metadata, page = artifact.metadata, Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    metadata, published = artifact.metadata, public_metadata(artifact.metadata)
     app = FastAPI(
         title=f"{metadata['net']}: {', '.join(metadata['target_names'])}",
         version=metadata["version"],
@@ -32,15 +49,15 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     @app.get("/docs", include_in_schema=False)  # the usual address of FastAPI's page
     @app.get("/", response_class=HTMLResponse, summary="A page to try the model")
     async def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"content-security-policy": POLICY})
+        return HTMLResponse(_page(), headers={"content-security-policy": POLICY})
 
     @app.get("/health", summary="Whether the server answers, and with which model")
     async def health() -> dict[str, str]:
-        return {"status": "ok", "artifact": str(artifact.path), "run": metadata["run"]}
+        return {"status": "ok", "artifact": artifact.path.name, "run": published["run"]}
 
     @app.get("/metadata", summary="Metadata of the model")
     async def describe() -> dict[str, Any]:
-        return dict(metadata)
+        return published
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Metrics for Prometheus")
     async def metrics() -> PlainTextResponse:

@@ -1,12 +1,22 @@
 """Predictions for rows, some of which may have missing values."""
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from project.serving.artifact import Array
+from project.serving.artifact import Array, Artifact
 from project.serving.inputs import Mask
 from project.serving.metadata import Metadata
+
+OUTPUT_MEMORY, NUMBER_MEMORY = 100, 8  # measured bytes of memory for a prediction as text, and as an output
+
+
+def output_memory(artifact: Artifact) -> int:
+    """Return an upper limit on the memory that the answer for one row takes."""
+    names, outputs = artifact.metadata["class_names"] or artifact.metadata["target_names"], artifact.outputs
+    text = sum(OUTPUT_MEMORY + 4 * len(json.dumps(name)) for name in names)  # while four texts hold the name
+    return len(outputs) * NUMBER_MEMORY * len(names) + (2 if "spread" in outputs else 1) * text
 
 
 class Predictions(NamedTuple):

@@ -13,6 +13,7 @@ class RequestError(Exception):
     """
 
     def __init__(self, status: int, problem: str, row: int | None = None, field: str | None = None) -> None:
+        field = None if field is None else field[:MAX_LENGTH]  # before anything copies it
         place = [f"row {row}"] * (row is not None) + [f"feature {field!r}"] * (field is not None)
         detail = f"{', '.join(place)}: {problem}" if place else problem
         self.status, self.problem, self.row, self.field = status, problem, row, field
@@ -22,8 +23,7 @@ class RequestError(Exception):
     @property
     def body(self) -> bytes:
         """Body of the HTTP response."""
-        field = None if self.field is None else self.field[:MAX_LENGTH]
-        content = {"detail": self.detail, "row": self.row, "field": field}
+        content = {"detail": self.detail, "row": self.row, "field": self.field}
         return json.dumps({name: value for name, value in content.items() if value is not None}).encode()
 
 
@@ -39,5 +39,5 @@ def quoted(value: object) -> str:
         return f"an array of {len(value)}"
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
-    text = json.dumps(value)
+    text = json.dumps(value[:MAX_QUOTED] if isinstance(value, str) else value)
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + " …"

@@ -3,6 +3,7 @@
 The checksum is one more entry of the file's metadata, in the last bytes of the file.
 """
 
+import hashlib
 from pathlib import Path
 
 from project.runtime.errors import UserError
@@ -17,15 +18,13 @@ def seal(path: Path) -> None:
         file.write(_entry(sha256(file, path.stat().st_size)))
 
 
-def verify(path: Path) -> None:
-    """Raise a UserError if a sealed file has changed since; a file without a checksum passes."""
-    length = path.stat().st_size - len(_entry(bytes(32)))
+def verify(content: bytes, path: Path) -> None:
+    """Raise a UserError if a sealed file, of this content, has changed since; a file without a checksum passes."""
+    length = len(content) - len(_entry(bytes(32)))
     if length < 0:
         return
-    with path.open("rb") as file:
-        digest = sha256(file, length)
-        end = file.read()
-    if KEY in end and end != _entry(digest):
+    end = content[length:]
+    if KEY in end and end != _entry(hashlib.sha256(memoryview(content)[:length]).digest()):
         raise UserError(f"{path}: damaged, or changed since it was written; export the run again")
 
 

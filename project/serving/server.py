@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from project.runtime.errors import UserError
 from project.runtime.ranges import Port, PositiveInt
+from project.serving.access import NO_SECURITY, Access, Security, check_certificate, read_token
 from project.serving.limits import Limits
 from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
@@ -19,23 +20,36 @@ BACKLOG = 2_048
 PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
 
 
-def serve(path: Path, host: str, port: Port, workers: PositiveInt, threads: PositiveInt, limits: Limits) -> NoReturn:
+def serve(
+    path: Path,
+    host: str,
+    port: Port,
+    workers: PositiveInt,
+    threads: PositiveInt,
+    limits: Limits,
+    security: Security = NO_SECURITY,
+) -> NoReturn:
     """Serve an exported model until SIGTERM or SIGINT; then finish running requests, and exit with status 0.
 
     If the file is replaced, or at SIGHUP, the new one answers from the next request on. `workers` are processes, with
     `threads` each within one operation of the model.
 
     Raises:
-        UserError: If the model cannot be served, or the address is not available.
+        UserError: If the model cannot be served, the token or the certificate cannot be used, or the address is not
+            available.
     """
     exit_on_signals()
     read_metadata(path)  # before anything heavy is imported
+    token = read_token(security.token_file) if security.token_file else None
+    access = Access(host, security.allowed_hosts, token)
+    check_certificate(security)
     listeners, counters = listen(host, port, workers), Counters(workers)
     parent = os.getpid() if workers > 1 else None  # read here: the parent may be killed before a worker looks
     shown, port = listeners[0].getsockname()[:2]
 
     def announce() -> None:
-        print(f"serving {path} at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
+        scheme = "https" if security.ssl_certfile else "http"
+        print(f"serving {path} at {scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
 
     def work(number: int, on_start: Callable[[], None] = announce) -> NoReturn:
         try:
@@ -43,7 +57,7 @@ def serve(path: Path, host: str, port: Port, workers: PositiveInt, threads: Posi
         except ModuleNotFoundError as error:
             raise missing_package(error.name) from error
         counters.bind_worker(number)
-        answer_requests(path, listeners[number], threads, limits, counters, parent, on_start)
+        answer_requests(path, listeners[number], threads, limits, access, security, counters, parent, on_start)
 
     if workers == 1:
         work(0)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import onnxruntime
 
+from project.serving.access import Access
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import CSV, JSON, PARQUET, Model
@@ -19,6 +20,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+# Further header fields of answers, by status.
+FIELDS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
 
 
 class Served(NamedTuple):
@@ -34,22 +38,23 @@ class Service:
     Predictions bypass FastAPI's routing and validation, which take longer than most models.
     """
 
-    def __init__(self, served: Served, limits: Limits, counters: Counters) -> None:
-        self.served, self.limits, self.counters = served, limits, counters
-        self._running = 0
+    def __init__(self, served: Served, limits: Limits, access: Access, counters: Counters) -> None:
+        self.served, self.limits, self.access, self.counters = served, limits, access, counters
+        self._running = 0  # requests that have arrived, and wait for a thread or for its answer
         self._threads = ThreadPoolExecutor(os.cpu_count())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        start = time.perf_counter()
-        if scope["path"] != "/predict" or scope["method"] != "POST":
-            await self.served.pages(scope, receive, self._counting(scope["path"], send))
+        start, path, headers = time.perf_counter(), scope["path"], dict(scope["headers"])
+        is_prediction, refusal = path == "/predict" and scope["method"] == "POST", self.access.refusal(path, headers)
+        if refusal is None and not is_prediction:
+            await self.served.pages(scope, receive, self._counting(path, send))
             return
-        rows, content_type = 0, JSON
-        self._running += 1
+        status, content_type, rows = 200, JSON, 0
         try:
-            status = 200
-            content_type, rows, body = await self._predict(dict(scope["headers"]), receive)
+            if refusal is not None:
+                raise refusal
+            content_type, rows, body = await self._predict(headers, receive)
         except RequestError as error:
             status, body = error.status, error.body
         except asyncio.CancelledError:
@@ -57,49 +62,53 @@ class Service:
         except Exception:
             logging.exception("internal server error")
             status, body = 500, RequestError(500, "internal server error; see the server's log").body
-        finally:
-            self._running -= 1
-        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-        headers += [(b"retry-after", b"1")] * (status == 503)
-        self.counters.count_prediction(status, rows, time.perf_counter() - start)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if is_prediction:
+            self.counters.count_prediction(status, rows, time.perf_counter() - start)
+        else:
+            self.counters.count_response(path, status)
+        fields = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+        fields += FIELDS.get(status, [])
+        await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
     async def _predict(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, int, bytes]:
         """Return the content type of the answer, the number of rows, and the answer."""
-        model = self.served.model
-        most = self.limits.requests
-        require(self._running <= most, 503, f"{most} requests are already being answered; try again")
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         supported = content_type in (JSON, CSV, PARQUET) and headers.get(b"content-encoding") in (None, b"identity")
         require(supported, 415, f"send content-type {JSON}, {CSV} or {PARQUET}, without content-encoding")
         body = await self._body(receive, int(headers.get(b"content-length", b"0")))
-        require(body != b"", 400, "the body is empty")
+        require(len(body) > 0, 400, "the body is empty")
+        model, most = self.served.model, self.limits.requests
         if content_type == JSON and len(body) <= model.inline_bytes:
-            return content_type, *model.answer(content_type, body)
+            return content_type, *model.answer_inline(body)
+        # Only now, so that a client that sends slowly takes no other's place.
+        require(self._running < most, 503, f"{most} requests are already being answered; try again")
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4  # cancelling is not an error
         answer = asyncio.get_running_loop().run_in_executor(self._threads, model.answer, content_type, body, options)
+        self._running += 1
         try:
-            return content_type, *await asyncio.wait_for(answer, self.limits.seconds)
+            async with asyncio.timeout(self.limits.seconds):
+                return content_type, *await answer
         except TimeoutError:
             raise RequestError(503, f"no answer within {self.limits.seconds:g} seconds; send fewer rows") from None
         finally:
+            self._running -= 1
             options.terminate = True  # free the thread if nobody waits for its answer any more
+            del answer  # its exception holds this frame, and this frame the body
 
-    async def _body(self, receive: Receive, length: int) -> bytes:
+    async def _body(self, receive: Receive, length: int) -> bytearray:
         """Receive a body of the length that its header declares, 0 if it declares none."""
-        parts, size, more = list[bytes](), 0, True
-        while max(size, length) <= self.limits.bytes:
+        body, more = bytearray(), True
+        while max(len(body), length) <= self.limits.bytes:
             if not more:
-                return b"".join(parts)
+                return body
             message = await receive()
             # The client disconnects, or the server after the time limit.
             is_open = message["type"] != "http.disconnect"
             require(is_open, 408, "the connection was closed before the whole request arrived")
-            part, more = message.get("body", b""), message.get("more_body", False)
-            parts.append(part)
-            size += len(part)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
         raise RequestError(413, f"the body is longer than {self.limits.bytes} bytes; send fewer rows per request")
 
     def _counting(self, path: str, send: Send) -> Send:

@@ -8,18 +8,22 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
 
 from project.runtime.errors import UserError
+from project.serving.access import Access, Security
 from project.serving.artifact import Artifact
-from project.serving.connection import with_timeout
+from project.serving.connection import Clients, Connection
 from project.serving.limits import Limits
+from project.serving.memory import MemoryBudget
 from project.serving.metrics import Counters
 from project.serving.model import Model
 from project.serving.pages import pages
+from project.serving.resources import EXHAUSTED, ResourceErrors, open_files
 from project.serving.service import Served, Service
 
 POLL_SECONDS = 0.5
@@ -32,6 +36,8 @@ def answer_requests(
     listener: socket.socket,
     threads: int,
     limits: Limits,
+    access: Access,
+    security: Security,
     counters: Counters,
     parent: int | None,
     on_start: Callable[[], None],
@@ -43,13 +49,15 @@ def answer_requests(
 
     def load() -> Served:
         artifact = Artifact(path, threads)
-        return Served(Model(artifact, limits), pages(artifact, limits, counters))
+        return Served(Model(artifact, limits, budget), pages(artifact, limits, counters))
 
-    first = _file_version(path)
-    service = Service(load(), limits, counters)
+    limits = limits._replace(connections=open_files(limits.connections))
+    budget, clients = MemoryBudget(limits.memory, limits.seconds), Clients(limits)
+    errors, first = ResourceErrors(clients), _file_version(path)
+    service = Service(load(), limits, access, counters)
     config = uvicorn.Config(
         service,
-        http=with_timeout(limits.seconds),
+        http=partial(Connection, clients=clients),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -58,13 +66,20 @@ def answer_requests(
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ssl_certfile=security.ssl_certfile,
+        ssl_keyfile=security.ssl_keyfile,
     )
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            asyncio.get_running_loop().set_exception_handler(errors)
             await super().startup(sockets)
             self.watching = asyncio.create_task(self.watch())
             on_start()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            errors.is_stopping = True
+            await super().shutdown(sockets)
 
         async def watch(self) -> None:
             """Watch for a new file and for the end of the parent."""
@@ -78,11 +93,11 @@ def answer_requests(
                 # A file that changed since the last poll may still be being written.
                 if reload.is_set() or (version == seen and version not in (loaded, None)):
                     reload.clear()
-                    loaded = version
-                    await _reload(service, load)
+                    loaded = version if await _reload(service, load) else None
                 seen = version
             self.should_exit = True
 
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only one that gives back what a table took
     # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
     warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
     with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
@@ -92,8 +107,11 @@ def answer_requests(
     os._exit(0)  # a normal exit would wait for threads that still compute
 
 
-async def _reload(service: Service, load: Callable[[], Served]) -> None:
-    """Serve the file that is now at the model's path, if it can replace the current model."""
+async def _reload(service: Service, load: Callable[[], Served]) -> bool:
+    """Serve the file that is now at the model's path, if it can replace the current model.
+
+    Return False if another attempt may help: the process has no file descriptors left.
+    """
     current = service.served.model.artifact
     try:
         served = await asyncio.to_thread(load)
@@ -101,12 +119,15 @@ async def _reload(service: Service, load: Callable[[], Served]) -> None:
             if served.model.artifact.metadata[name] != current.metadata[name]:  # type: ignore[literal-required]
                 raise UserError(f"{current.path}: {name} differs from the served model's; start another server for it")
     except Exception as error:  # requests must go on in any case
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            return False
         problem = " ".join(str(error).split()) if isinstance(error, UserError) else repr(error)
         stream, line = sys.stderr, f"error: {problem}; still serving the previous model\n"
     else:
         service.served = served
         stream, line = sys.stdout, f"now serving the new {current.path}\n"
     print(line, end="", file=stream, flush=True)  # in one call, as other workers write to the same stream
+    return True
 
 
 def _file_version(path: Path) -> tuple[int, int, int] | None:

@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+import socket
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -76,6 +80,63 @@ def props(**changes):
 def test_a_foreign_or_damaged_file_is_told_in_one_line(houses, tmp_path, bend, told):
     with pytest.raises(UserError, match=told):
         Artifact(bent(houses, tmp_path / "bent.onnx", bend))
+
+
+def not_files(folder):
+    """What may lie at a path besides a file, with what is told of it."""
+    os.mkfifo(folder / "fifo.onnx")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "socket.onnx"))
+    (folder / "device.onnx").symlink_to("/dev/zero")
+    (folder / "terminal.onnx").symlink_to("/dev/tty")
+    (folder / "folder.onnx").mkdir()
+    (folder / "loop.onnx").symlink_to("loop.onnx")
+    with (folder / "large.onnx").open("wb") as file:
+        file.truncate(2**40)
+    special = ["fifo.onnx", "socket.onnx", "device.onnx", "terminal.onnx"]
+    others = {"folder.onnx": "is a folder", "large.onnx": "larger than 2 GiB", "gone.onnx": "no such file"}
+    return dict.fromkeys(special, "not a regular file") | others | {"loop.onnx": "Too many levels of symbolic links"}
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path):
+    for name, problem in not_files(tmp_path).items():
+        for read in (read_metadata, Artifact):
+            with pytest.raises(UserError, match=problem):
+                read(tmp_path / name)
+
+
+def test_what_is_checked_is_what_is_loaded(houses, tmp_path, monkeypatch):
+    """The file is opened once: each time it is, another one takes its place."""
+    path = tmp_path / "model.onnx"
+    described = metadata(["rooms", "age"], ["price"])
+    shutil.copy(houses, path)
+    opened, open_file = [], os.open
+
+    def open_and_replace(name, *args, **kwargs):
+        found = open_file(name, *args, **kwargs)
+        if str(name) == str(path):
+            opened.append(name)
+            path.unlink()
+            write_linear(path, [[0.0], [0.0]], [float(len(opened))], described | {"net": "MLP"})
+        return found
+
+    monkeypatch.setattr(os, "open", open_and_replace)
+    artifact = Artifact(path)
+    assert len(opened) == 1
+    assert artifact.metadata["net"] == "Linear"
+    assert artifact.predict(np.ones((1, 2), np.float32))["outputs"].tolist() == [[59.0]]
+
+
+def test_a_long_series_is_computed_in_small_batches(tmp_path):
+    described = metadata(["a"], ["y"], in_shape=[4, 1], window=4, dynamic_length=True)
+    artifact = Artifact(write_linear(tmp_path / "a.onnx", [[2.0]], [1.0], described))
+    sizes, run = [], artifact.session.run
+    artifact.session = SimpleNamespace(
+        run=lambda names, inputs, *rest: (sizes.append(inputs["x"].shape), run(names, inputs, *rest))[1]
+    )
+    x = np.arange(300, dtype=np.float32)[:, None, None].repeat(64, axis=1)
+    assert artifact.predict(x)["outputs"].ravel().tolist() == [2.0 * value + 1 for value in range(300)]
+    assert max(rows * steps**2 for rows, steps, _ in sizes) <= BATCH_ROWS * 4**2
 
 
 def test_what_is_no_file_of_onnx_is_told(tmp_path):

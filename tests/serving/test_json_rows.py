@@ -118,7 +118,7 @@ HUGE = "1" + "0" * 400
         (SERIES, [[[1, 2], {"a": 1, "c": 2}]], 1, "c", "time step 2: unknown feature; remove it"),
         (SERIES, b'{"rows": [[[1, 2], {"a": 1, "b": 2, "b": 2}]]}', 1, "b", "repeated"),
         (FREE, [[[1, 2]], [[1, 2], [3, 4]]], 2, None, "expected 1 time steps, as in the first row, got 2"),
-        (FREE, [[]], 1, None, "expected an array of 1 or more time steps, got an array of 0"),
+        (FREE, [[]], 1, None, "expected an array of 1 to 1024 time steps, got an array of 0"),
     ],
 )
 def test_what_is_wrong_is_told_with_row_and_feature(described, rows, row, field, told):

@@ -26,7 +26,7 @@ def the_next_one_is_answered(request):
 
 def head(server, *lines: str) -> bytes:
     return "\r\n".join(
-        ["POST /predict HTTP/1.1", f"Host: {server.url}", "Content-Type: application/json", *lines, "", ""]
+        ["POST /predict HTTP/1.1", f"Host: 127.0.0.1:{server.port}", "Content-Type: application/json", *lines, "", ""]
     ).encode()
 
 
@@ -159,19 +159,20 @@ def test_an_empty_body_is_told(house_server, kind):
     assert answer.json() == {"detail": "the body is empty"}
 
 
-def test_more_requests_than_may_be_answered_at_once_are_told_to_come_again(houses):
-    with running(houses, "--max_requests", 2) as server:
+def test_more_requests_than_may_be_answered_at_once_are_told_to_come_again(tmp_path):
+    with running(write_waiting(tmp_path / "waiting.onnx"), "--max_requests", 2, "--max_seconds", 5) as server:
+        large = [b'{"rows": [[%s]]}' % number + b" " * 20_000 for number in (b"1e9", b"1e9", b"3")]
         waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
-        for connection in waiting:
-            connection.sendall(head(server, "Content-Length: 50") + b"{")
-        eventually(lambda: server.client.post("/predict", json=GOOD).status_code == 503)
-        answer = server.client.post("/predict", json=GOOD)
+        for connection, body in zip(waiting, large, strict=False):
+            connection.sendall(head(server, f"Content-Length: {len(body)}") + body)
+        eventually(lambda: server.post(large[2]).status_code == 503)
+        answer = server.post(large[2])
         assert answer.headers["retry-after"] == "1"
         assert "2 requests are already being answered" in answer.json()["detail"]
-        assert server.client.get("/health").status_code == 200
+        assert server.predict([[3]]) == [{"y": 3}], "a small one takes no place"
         for connection in waiting:
             connection.close()
-        eventually(lambda: server.client.post("/predict", json=GOOD).status_code == 200)
+        eventually(lambda: server.post(large[2]).status_code == 200)
 
 
 def test_an_answer_that_takes_too_long_is_given_up(tmp_path):

@@ -11,7 +11,7 @@ from tests.serving.artifacts import metadata, write_linear
 
 def test_every_changed_bit_is_noticed_and_none_otherwise(tmp_path):
     path = write_linear(tmp_path / "model.onnx", [[2.0]], [1.0], metadata(["a"], ["y"]))
-    verify(path)  # what was never sealed is not judged
+    verify(path.read_bytes(), path)  # what was never sealed is not judged
     seal(path)
     content = path.read_bytes()
     assert onnx.load(path).metadata_props[-1].key == "hello_lightning_sha256"
@@ -19,7 +19,7 @@ def test_every_changed_bit_is_noticed_and_none_otherwise(tmp_path):
     for place in [0, len(content) // 2, len(content) - 200, len(content) - 1]:
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         with pytest.raises(UserError, match="damaged, or changed since it was written"):
-            verify(path)
+            verify(path.read_bytes(), path)
     path.write_bytes(content + b"\n")
     with pytest.raises(UserError):
         Artifact(path)

@@ -64,7 +64,7 @@ def answers(server: Running, count: int = 40) -> set[float]:
 @contextmanager
 def begun(server: Running, length: int) -> Iterator[socket.socket]:
     """A connection whose request a worker is reading: its head is sent, and the server asks for the body."""
-    head = ["POST /predict HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}"]
+    head = ["POST /predict HTTP/1.1", "Host: localhost", "Content-Type: application/json", f"Content-Length: {length}"]
     with socket.create_connection(("127.0.0.1", server.port), timeout=MAX_LENGTH) as connection:
         connection.sendall("\r\n".join([*head, "Expect: 100-continue", "", ""]).encode())
         answer = b""
@@ -171,6 +171,25 @@ def bad_artifacts(server: Running, model: Any, path: Path) -> None:
     model(8)
     assert server.told().startswith("now serving the new")
     assert answers(server, 3) == {8}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_no_file_ends_neither_swaps_nor_the_reaction_to_signals(model, workers):
+    path = model(5)
+    with running(path, "--workers", workers) as server:
+        for kind, make in [("a folder", Path.mkdir), ("not a regular file", os.mkfifo)]:
+            path.unlink()
+            make(path)
+            for _ in range(workers):
+                line = server.complained()
+                assert line.startswith(f"error: {path}: is {kind}; ")
+                assert line.endswith("; still serving the previous model\n")
+            assert answers(server, 5) == {5}
+            if path.is_dir():
+                path.rmdir()
+                model(5)
+                assert all(server.told().startswith("now serving the new") for _ in range(workers))
+        assert server.stop() == (0, "")
 
 
 def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(model, tmp_path):
