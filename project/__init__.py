@@ -1,6 +1,72 @@
-"""hello-lightning: train a model, from its first tensor to production."""
+"""hello-lightning: train a model, from its first tensor to production.
 
+The commands in scripts/ are functions here: `from project import train, load`.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from project.exporting.export import export
+    from project.exporting.quantize import quantize
+    from project.inference.compare import compare
+    from project.inference.evaluate import evaluate
+    from project.inference.predict import predict
+    from project.inference.run import Run, load
+    from project.serving.server import serve
+    from project.stages.crossvalidate import crossvalidate
+    from project.stages.distill import distill
+    from project.stages.ensemble import combine as ensemble
+    from project.stages.finetune import finetune
+    from project.stages.prune import prune
+    from project.training.train import train
 
 # ONNX Runtime sends telemetry (on Linux since 1.29) unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# Where each name is imported from when it is first used: serving needs neither torch nor Lightning.
+_PLACES = {
+    "Run": "project.inference.run.Run",
+    "compare": "project.inference.compare.compare",
+    "crossvalidate": "project.stages.crossvalidate.crossvalidate",
+    "distill": "project.stages.distill.distill",
+    "ensemble": "project.stages.ensemble.combine",
+    "evaluate": "project.inference.evaluate.evaluate",
+    "export": "project.exporting.export.export",
+    "finetune": "project.stages.finetune.finetune",
+    "load": "project.inference.run.load",
+    "predict": "project.inference.predict.predict",
+    "prune": "project.stages.prune.prune",
+    "quantize": "project.exporting.quantize.quantize",
+    "serve": "project.serving.server.serve",
+    "train": "project.training.train.train",
+}
+__all__ = [
+    "Run",
+    "compare",
+    "crossvalidate",
+    "distill",
+    "ensemble",
+    "evaluate",
+    "export",
+    "finetune",
+    "load",
+    "predict",
+    "prune",
+    "quantize",
+    "serve",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function when it is first used."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'project' has no attribute {name!r}")
+    module, _, function = _PLACES[name].rpartition(".")
+    return getattr(importlib.import_module(module), function)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     parser.add_argument("--format", default="onnx", help="onnx (default), pt2, torchscript, safetensors or adapter")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
-        from project.export.export import export
+        from project.exporting.export import export
 
         exported = export(options.run, options.output, options.format, args)
         bytes_ = exported.path.stat().st_size

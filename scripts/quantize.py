@@ -18,6 +18,6 @@ if __name__ == "__main__":
     parser.add_argument("--method", help="dynamic or static; default: static if there are convolutions")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
-        from project.export.quantize import print_quantized, quantize
+        from project.exporting.quantize import print_quantized, quantize
 
         print_quantized(quantize(options.model, options.output, options.method, options.dtype, args))

@@ -11,7 +11,7 @@ from contextlib import chdir, redirect_stdout, suppress
 import onnx  # noqa: F401
 import onnxscript  # noqa: F401
 
-import project.export.export
+import project.exporting.export
 import project.inference.compare_report
 import project.inference.predict
 import project.pipeline.run

@@ -53,6 +53,7 @@ UNKNOWN = "unknown flag "
 # Arguments that the class lacks which is chosen by default.
 NEED_CLASS = ("--data.path", "--data.target", "--data.task", "--model.net.hidden", "--model.net.dropout")
 LISTS = ("hidden", "channels", "features", "target", "freeze", "reinitialize", "betas", "milestones")
+MAX_NAME = 255  # bytes in the name of a file
 SETTINGS, TABLES = (".yaml", ".yml", ".json"), (".csv", ".tsv", ".txt", ".parquet", ".pq", ".data", ".xlsx")
 
 
@@ -231,4 +232,4 @@ def _is_number(text: str) -> bool:
 def _is_table(value: str) -> bool:
     path = Path(value)
     named = value.lower().endswith(TABLES) and not value.rpartition(".")[2][:1].isupper()  # unlike mine.Data
-    return named or "://" in value or (os.path.exists(value) and path.suffix not in SETTINGS)
+    return named or "://" in value or (len(value) < MAX_NAME and path.exists() and path.suffix not in SETTINGS)

@@ -96,7 +96,7 @@ class Pipeline(NamedTuple):
 
     def artifact(self, result: StageResult) -> Path:
         """The ONNX file of a result; it is exported if it does not exist yet."""
-        from project.export.export import export
+        from project.exporting.export import export
 
         path = self.path(result)
         if path.suffix == ".onnx":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from project.config.yaml import yaml_of
-from project.export.formats import require_onnx
+from project.exporting.formats import require_onnx
 from project.pipeline.pipeline import Plan
 from project.pipeline.stages import STAGES
 from project.runtime.errors import UserError

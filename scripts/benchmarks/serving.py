@@ -20,7 +20,7 @@ from typing import NamedTuple
 from benchmarks.contestants import experiment, project_epochs
 from benchmarks.servers import FEATURES
 from benchmarks.suite import OURS, SCRIPTS, Measurement, environment
-from project.export.export import export
+from project.exporting.export import export
 from project.runtime.errors import UserError
 
 CONNECTIONS, ROWS, ROUNDS, MAX_SECONDS = 8, 10_000, 5, 60.0

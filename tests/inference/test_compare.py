@@ -7,7 +7,7 @@ from contextlib import chdir
 
 import pytest
 
-from project.export.export import export
+from project.exporting.export import export
 from project.inference import compare as module
 from project.inference.compare import compare, latencies
 from project.inference.compare_report import short_names

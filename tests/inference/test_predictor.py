@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from project.export.export import export
+from project.exporting.export import export
 from project.inference.evaluate import evaluate
 from project.inference.predict import predict
 from project.runtime.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from project.export.export import export
+from project.exporting.export import export
 from project.inference.evaluate import evaluate
 from project.inference.predict import predict
 from project.models.regression import Regression

@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from project.export.export import export
+from project.exporting.export import export
 from project.inference.evaluate import evaluate
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint

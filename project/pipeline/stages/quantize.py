@@ -18,13 +18,13 @@ class Quantize(Stage):
 
     def check(self, config: dict[str, Any], options: Options, flags: Sequence[str]) -> None:
         """Check that a method is chosen for int8 alone."""
-        from project.export.quantize import require_precision
+        from project.exporting.quantize import require_precision
 
         require_precision(options.get("dtype", "int8"), options.get("method"))
 
     def run(self, pipeline: Pipeline, result: StageResult, options: Options, flags: list[str]) -> None:
         """Quantize the newest run's ONNX file."""
-        from project.export.quantize import NoGainError, quantize
+        from project.exporting.quantize import NoGainError, quantize
         from project.stages.base import StageSkipped
 
         source, precision = pipeline.run(), options.get("dtype", "int8")

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from project.export.export import export
-from project.export.formats import require_onnx, save_onnx
-from project.export.onnx_quantize import operators, write_halves, write_integers
+from project.exporting.export import export
+from project.exporting.formats import require_onnx, save_onnx
+from project.exporting.onnx_quantize import operators, write_halves, write_integers
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import measure
 from project.inference.metadata import run_folder

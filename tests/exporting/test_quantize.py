@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from torch.nn import functional
 
 from project.data import DigitsDataModule
-from project.export.export import export
-from project.export.onnx_quantize import keep_in_float
-from project.export.quantize import NoGainError, quantize
+from project.exporting.export import export
+from project.exporting.onnx_quantize import keep_in_float
+from project.exporting.quantize import NoGainError, quantize
 from project.inference import compare
 from project.inference.evaluate import evaluate
 from project.serving.artifact import Artifact

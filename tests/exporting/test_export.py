@@ -13,8 +13,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from project.export import formats
-from project.export.export import export
+from project.exporting import formats
+from project.exporting.export import export
 from project.models import Classification, Regression
 from project.nets import CNN, MLP, RNN, EncoderDecoder, Ensemble, Linear, Transformer
 from project.runs.checkpoint import load_model, read_checkpoint

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from project.export.onnx_rnn import with_onnx_recurrences
+from project.exporting.onnx_rnn import with_onnx_recurrences
 from project.inference.parity import PredictFn
 from project.inference.predictor import ExportModule, predict_fn
 from project.runtime.errors import UserError

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 
 from project.config.trust import with_trust
-from project.export.adapter import write_adapter
-from project.export.formats import WRITERS, require_onnx, write
+from project.exporting.adapter import write_adapter
+from project.exporting.formats import WRITERS, require_onnx, write
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
