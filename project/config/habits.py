@@ -8,6 +8,7 @@ from typing import NamedTuple
 from project.config.arguments import Argument, as_list, split_arguments, written
 from project.config.class_names import KINDS, kind_of, known_classes, nearest_class, other_kind, required_arguments
 from project.config.flag_errors import FlagError
+from project.config.trust import granted
 from project.config.value_errors import placeholder
 
 HABITS = {  # what to type, whose last word is replaced by the user's value, and the flags that people try
@@ -206,8 +207,10 @@ def _needs_table(argument: Argument) -> bool:
 def _unchosen(flag: str, arguments: Iterable[Argument]) -> str:
     """Return the flag that should choose the class for an argument, unless some flag does."""
     section = flag.rpartition(".")[0]
-    chosen = any(argument.flag == section for argument in arguments)
-    return "" if flag not in NEED_CLASS or chosen or _chosen(section, arguments) else section
+    if flag not in NEED_CLASS or granted():  # a class of the user's own may have other defaults
+        return ""
+    chosen = any(argument.flag == section for argument in arguments) or _chosen(section, arguments)
+    return "" if chosen else section
 
 
 def _chosen(flag: str, arguments: Iterable[Argument]) -> str | None:

@@ -53,6 +53,17 @@ def test_a_file_named_like_a_class_is_not_read_by_a_configuration_beside_it(fold
     assert config["optimizer"]["class_path"] == "torch.optim.Adam"
 
 
+def test_a_file_named_like_a_value_is_not_read(folder):
+    (folder / "ddp").write_text("class_path: lightning.pytorch.strategies.DDPStrategy\n")
+    (folder / "simple").write_text("class_path: lightning.pytorch.profilers.AdvancedProfiler\n")
+    (folder / "cpu").write_text("class_path: lightning.pytorch.accelerators.CUDAAccelerator\n")
+    (folder / "Linear").write_text("class_path: project.nets.MLP\n")
+    args = ["--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.profiler", "simple"]
+    config = parse([*args, "--model.net", "Linear"])
+    assert [config["trainer"][name] for name in ("strategy", "accelerator", "profiler")] == ["ddp", "cpu", "simple"]
+    assert config["model"]["init_args"]["net"]["class_path"] == "project.nets.Linear"
+
+
 def test_a_section_can_be_a_file_of_its_own(folder):
     (folder / "adam.yaml").write_text("class_path: Adam\ninit_args:\n  lr: 0.3\n")
     assert parse(["--optimizer", "adam.yaml"])["optimizer"]["init_args"]["lr"] == 0.3

@@ -163,7 +163,7 @@ def test_an_experiment_without_defaults_parses_to_the_same_settings(experiment, 
     [
         ("", "--search: no range to search; pass one"),
         ("--search.optimizer.lrr uniform(0,1)", "SGD has no argument 'lrr'"),
-        ("--search.optimzer.lr uniform(0,1)", "unknown flag --optimzer.lr=0.0; did you mean"),
+        ("--search.optimzer.lr uniform(0,1)", "unknown flag --optimzer.lr; did you mean --optimizer.lr 0.0?"),
         ("--search.optimizer.lr about(0,1)", "--search.optimizer.lr: must be uniform(low, high), "),
         ("--search.optimizer.lr", "or choice(one, another), got ''"),
         ("--search.optimizer.lr uniform(0,x)", "must have two numbers as bounds, as in uniform(1, 10), got"),

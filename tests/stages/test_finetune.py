@@ -238,7 +238,7 @@ def test_a_mistake_is_told_before_any_training(source, args, told):
             ["--model", "LinearRegression", "--pruning.sparsity", "0.5"],
             "has no effect with the closed-form LinearRegression",
         ),
-        (["--model.net", "LoRA"], "--model.net: LoRA needs net;"),
+        (["--model.net", "LoRA"], "--model.net: LoRA needs net; add --model.net.net NET$"),
     ],
 )
 def test_a_mistake_about_weights_is_told_before_any_training(folder, args, told):
