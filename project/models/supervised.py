@@ -201,7 +201,7 @@ class Supervised(LightningModule):
                 nonlocal outputs
                 optimizer.zero_grad()
                 loss, outputs = self._compute_loss(batch)
-                self.manual_backward(loss)
+                loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
                 return loss
 
             self._loss_watch.check(optimizer.step(closure), number, wait=number == first + batches.count)
