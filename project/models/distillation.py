@@ -59,19 +59,18 @@ class Distillation(Supervised):
         for teacher in self._teacher:
             teacher.to(self.device)
 
-    def _prepare(
-        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
-    ) -> PreparedBatch:
+    def prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> PreparedBatch:
+        """Return a batch in standard units, with the outputs of the teacher."""
         with torch.no_grad():
-            teacher_outputs = None if self.mutual else self._standardize_targets(self._teacher[0](x))
-        return super()._prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
+            teacher_outputs = None if self.mutual else self.standardize_targets(self._teacher[0](x))
+        return super().prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise, a scalar; outputs (B, out_features) are in standard units."""
         if not self.mutual:
             assert batch.teacher_outputs is not None
             return self._blend(outputs, batch.teacher_outputs, batch)
-        peer_outputs = self._standardize_targets(self.peer(self.net.features.inverse(batch.inputs)))
+        peer_outputs = self.standardize_targets(self.peer(self.net.features.inverse(batch.inputs)))
         peer_outputs = peer_outputs.repeat(len(outputs) // len(peer_outputs), 1)  # once for each member of an ensemble
         return self._blend(outputs, peer_outputs.detach(), batch) + self._blend(peer_outputs, outputs.detach(), batch)
 

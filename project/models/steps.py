@@ -1,16 +1,22 @@
-"""Decide whether one `training_step` may take several optimizer steps.
+"""Several optimizer steps in one `training_step`, by manual optimisation: when it is possible, and how.
 
 Lightning's loop takes about a millisecond per step for the hooks of all callbacks: many times as long as the step of a
 small model. Keras has `steps_per_execution` for the same reason.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from project.data.loader import Batches
 from project.models.hyperparameters import called_by
+from project.models.prepared import PreparedBatch
+
+if TYPE_CHECKING:
+    from project.models.supervised import Supervised
 
 MAX_STEPS = 64
 STEP_HOOKS = (
@@ -74,3 +80,24 @@ def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
         loops[AUTOMATIC]["optimizer"]["step"]["total"] = counts
     elif f"{MANUAL}.optim_step_progress" in loops:
         loops[f"{MANUAL}.optim_step_progress"]["total"] = counts
+
+
+def take_steps(module: "Supervised", batches: Batches, batch_idx: int) -> None:
+    """Take one optimizer step per batch; Lightning counts them."""
+    optimizer: Any = module.optimizers()
+    # Small batches are prepared together, and in place if they are copies of the rows.
+    pieces = (module.prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
+    each = (batch for piece in pieces for batch in piece.split(batches.batch_size))
+    first = batch_idx * MAX_STEPS
+    for number, batch in enumerate(each, start=first + 1):
+        outputs = batch.y
+
+        def closure(batch: PreparedBatch = batch) -> Tensor:
+            nonlocal outputs
+            optimizer.zero_grad()
+            loss, outputs = module.compute_loss(batch)
+            loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
+            return loss
+
+        module.loss_watch.check(optimizer.step(closure), number, wait=number == first + batches.count)
+        module.update_train_metrics(outputs, batch.y)

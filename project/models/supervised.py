@@ -1,6 +1,5 @@
 """Base class of supervised models: standardisation, checked shapes, row-weighted metrics, training steps."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from project.models.evaluation import evaluate_batch, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
 from project.models.metrics import MeanLoss, RunningMetrics
+from project.models.objective import each_member, require_different_members, weighted_loss
 from project.models.optimization import (
     Interval,
     configure,
@@ -30,7 +30,7 @@ from project.models.optimization import (
 )
 from project.models.prepared import PreparedBatch
 from project.models.standardization import loader_statistics, standardize_by
-from project.models.steps import MAX_STEPS, match_progress, takes_several_steps
+from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
 from project.nets.scaling import Standardized, column_shape
@@ -95,7 +95,7 @@ class Supervised(LightningModule):
         self.running = RunningMetrics(self.train_metrics, self.net.original)
         self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
         self._groups_steps = False
-        self._loss_watch = LossWatch(self)
+        self.loss_watch = LossWatch(self)
         self._resumed_metrics: list[dict[str, Any]] = []  # of each process
 
     @abstractmethod
@@ -104,11 +104,7 @@ class Supervised(LightningModule):
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
-        if batch.weights is None:
-            return self.criterion(outputs, batch.targets)
-        by_row: Any = copy.copy(self.criterion)
-        by_row.reduction = "none"
-        return (by_row(outputs, batch.targets).flatten(1).mean(1) * batch.weights.flatten()).mean()
+        return weighted_loss(self.criterion, outputs, batch.targets, batch.weights)
 
     def penalty(self) -> Tensor:
         """Return l1 * sum |w| + l2 * sum w^2 over weights in standard units, without biases."""
@@ -135,17 +131,13 @@ class Supervised(LightningModule):
 
     def on_train_start(self) -> None:
         """Reset what LearningRateFinder has left; restore the metrics of a checkpoint."""
-        net, sampling = self.net.net, getattr(getattr(self.trainer, "datamodule", None), "sampling", Sampling())
-        if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.members_identical():
-            problem = "all members have the same initial weights and would stay identical"
-            fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
-            raise UserError(f"--model.net Ensemble: {problem}; {fix}")
         data, loader = getattr(self.trainer, "datamodule", None), self.trainer.train_dataloader
+        require_different_members(self.net.net, getattr(data, "sampling", Sampling()))
         known = hasattr(data, "feature_statistics") or self.trainer.global_step  # from a checkpoint
         if self.standardize and not known and loader is not None:
             standardize_by(self.net, *loader_statistics(loader))
         self.running.reset()
-        self._loss_watch.reset()
+        self.loss_watch.reset()
         self._pending = None
         if len(self._resumed_metrics) == self.trainer.world_size:
             self.running.load_state_dict(self._resumed_metrics[self.global_rank], self.device)
@@ -168,60 +160,36 @@ class Supervised(LightningModule):
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor | None:
         """Return the loss of a batch; take the optimizer steps here if the batch is `Batches`."""
         if isinstance(batch, Batches):
-            self._take_steps(batch, batch_idx)
+            take_steps(self, batch, batch_idx)
             return None
-        loss, outputs = self._compute_loss(self._prepare(*batch))
+        loss, outputs = self.compute_loss(self.prepare(*batch))
         self._pending = (outputs, batch[1])  # LBFGS evaluates the loss of a batch several times
-        self._loss_watch.check(loss, batch_idx + 1, wait=True)
+        self.loss_watch.check(loss, batch_idx + 1, wait=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update the training metrics with the last evaluation of the batch."""
         self._flush_pending()
 
-    def _prepare(
-        self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False
-    ) -> PreparedBatch:
-        return PreparedBatch(self.net.inputs(x, overwrite), self._standardize_targets(y), y, weights)
+    def prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> PreparedBatch:
+        """Return a batch in standard units; `overwrite` uses the memory of x."""
+        return PreparedBatch(self.net.inputs(x, overwrite), self.standardize_targets(y), y, weights)
 
-    def _standardize_targets(self, y: Tensor) -> Tensor:
+    def standardize_targets(self, y: Tensor) -> Tensor:
+        """Return targets (B, out_features) in standard units; classes (B,) as they are."""
         return self.net.targets(y) if self.net.targets.mean.ndim else y
-
-    def _take_steps(self, batches: Batches, batch_idx: int) -> None:
-        """Take one optimizer step per batch; Lightning counts them."""
-        optimizer: Any = self.optimizers()
-        # Small batches are prepared together, and in place if they are copies of the rows.
-        pieces = (self._prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
-        each = (batch for piece in pieces for batch in piece.split(batches.batch_size))
-        first = batch_idx * MAX_STEPS
-        for number, batch in enumerate(each, start=first + 1):
-            outputs = batch.y
-
-            def closure(batch: PreparedBatch = batch) -> Tensor:
-                nonlocal outputs
-                optimizer.zero_grad()
-                loss, outputs = self._compute_loss(batch)
-                loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
-                return loss
-
-            self._loss_watch.check(optimizer.step(closure), number, wait=number == first + batches.count)
-            self.update_train_metrics(outputs, batch.y)
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
         self.running.update(outputs, y)
 
-    def _compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+    def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, and the outputs (B, out_features) in standard units."""
-        if isinstance(net := self.net.net, Ensemble):  # each member is trained as if it were alone
-            each = net.each(batch.inputs)  # (members, B, out)
-            outputs = net.combine(each)
-            self.check_targets(outputs, batch.targets)
-            loss = self.objective(each.flatten(0, 1), batch.repeated(len(each))) * len(each)
-        else:
-            outputs = net(batch.inputs)
-            self.check_targets(outputs, batch.targets)
-            loss = self.objective(outputs, batch)
+        outputs, each, batches = each_member(self.net.net, batch)
+        self.check_targets(outputs, batch.targets)
+        loss = self.objective(each, batches)
+        if (members := self.members) > 1:  # each is trained as if it were alone
+            loss = loss * members
         return loss + self.penalty() if self.l1 or self.l2 else loss, outputs.detach()
 
     def spread(self, x: Tensor) -> Tensor | None:

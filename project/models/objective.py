@@ -1,0 +1,43 @@
+"""Parts of the objective: row weights, and the members of an ensemble."""
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from project.data.sampling import Sampling
+from project.models.prepared import PreparedBatch
+from project.nets.ensemble import Ensemble
+from project.runtime.errors import UserError
+
+
+def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean loss of rows, a scalar, with weights of any shape with one number per row."""
+    if weights is None:
+        return criterion(outputs, targets)
+    by_row: Any = copy.copy(criterion)
+    by_row.reduction = "none"
+    losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
+    return (losses.reshape(len(losses), -1).mean(1) * weights.flatten()).mean()
+
+
+def each_member(net: nn.Module, batch: PreparedBatch) -> tuple[Tensor, Tensor, PreparedBatch]:
+    """Compute a network, which may be an ensemble, whose members are trained as if each were alone.
+
+    Returns:
+        The outputs (B, out_features); those of all members one after the other (members * B, out_features); and the
+        batch to compare them with, repeated for each member.
+    """
+    if not isinstance(net, Ensemble):
+        outputs = net(batch.inputs)
+        return outputs, outputs, batch
+    each = net.each(batch.inputs)  # (members, B, out)
+    return net.combine(each), each.flatten(0, 1), batch.repeated(len(each))
+
+
+def require_different_members(net: nn.Module, sampling: Sampling) -> None:
+    """Raise a UserError if the members of an ensemble would stay identical."""
+    if isinstance(net, Ensemble) and net.count > 1 and sampling.bootstrap is None and net.members_identical():
+        problem = "all members have the same initial weights and would stay identical"
+        fix = "set --sampling.bootstrap 0 to train each on a sample of its own"
+        raise UserError(f"--model.net Ensemble: {problem}; {fix}")
