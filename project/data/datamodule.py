@@ -148,7 +148,7 @@ class RowsDataModule(LightningDataModule):
         train, known = self.splits.train, self._loaded[1].fit
         if known is not None:
             return known
-        metric = LeastSquares(train.x[0].numel(), train.y[0].numel(), sync_on_compute=False)
+        metric = LeastSquares(train.x[0].numel(), train.y[0].numel())
         labelled = is_labelled(train.y) if self.sampling.has_unlabelled else slice(None)
         metric.update(train.x[labelled], train.y[labelled])
         return metric.compute()

@@ -65,7 +65,7 @@ class StreamedSplits:
         self.sums, self.counts = torch.zeros(2, size).double()
         self.x, self.y = RunningStatistics((size,)), RunningStatistics((targets,)) if targets else None
         solved = targets and size <= MAX_SOLVED and not fill
-        self.metric = LeastSquares(size, targets, sync_on_compute=False) if solved else None
+        self.metric = LeastSquares(size, targets) if solved else None
 
     def append(self, split: str, x: Tensor, y: Tensor) -> None:
         """Add rows x (n, features) and y, in float64 or class numbers, to a split."""

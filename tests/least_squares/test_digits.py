@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project.least_squares import LeastSquares, error_free
+from project.least_squares import LeastSquares, accumulator, error_free
 
 
 def rational_solution(x: list[list[float]], y: list[float]) -> list[Fraction]:
@@ -67,27 +67,47 @@ def test_products_of_columns_have_no_rounding_error(rows):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=9))
-def test_a_product_with_a_vector_is_rounded_once(rows):
-    matrix = torch.tensor([row[:2] for row in rows], dtype=torch.float64)
-    vector = torch.tensor(rows[0][1:], dtype=torch.float64)
-    high, _ = error_free.matmul(matrix[None], vector)
-    for found, row in zip(high.tolist(), matrix.tolist(), strict=True):
-        assert found == float(sum(Fraction(a) * Fraction(b) for a, b in zip(row, vector.tolist(), strict=True)))
+def test_products_of_matrices_have_no_rounding_error(rows):
+    left, right = (torch.tensor(rows, dtype=torch.float64)[:, columns] for columns in (slice(2), slice(1, 3)))
+    for multiply in (lambda: error_free.matmul(left.T[None], right[None]), lambda: by_elements(left, right)):
+        found = multiply()
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            products = [
+                Fraction(a) * Fraction(b) for a, b in zip(left[:, i].tolist(), right[:, j].tolist(), strict=True)
+            ]
+            largest = Fraction(left[:, i].abs().max().item()) * Fraction(right[:, j].abs().max().item())
+            assert abs(sum(map(Fraction, found[:, i, j].tolist())) - sum(products)) <= largest * Fraction(2) ** -120
 
 
-def test_compressed_blocks_lose_no_digits():
+def by_elements(left, right):
+    """The same product, row by row."""
+    result = error_free.zeros(2, 2)
+    for a, b in zip(left, right, strict=True):
+        result = error_free.add(result, *error_free.multiply(a[None, :, None], b[None, None]))
+    return result
+
+
+@given(st.tuples(magnitudes, numbers, numbers))
+def test_a_reciprocal_is_right_to_159_bits(number):
+    parts = error_free.add(error_free.zeros(1), *(torch.tensor([value], dtype=torch.float64) for value in number))[:, 0]
+    if parts.any():
+        exact = 1 / sum(map(Fraction, parts.tolist()))
+        found = sum(map(Fraction, error_free.reciprocal(parts).tolist()))
+        assert abs(found - exact) <= abs(exact) * Fraction(2) ** -150
+
+
+def test_large_blocks_are_summed_in_float64_and_lose_no_digits(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(40_000, 6, generator=generator) * torch.logspace(-1, 3, 6) + 20
+    x = torch.randn(40_000, 6, generator=generator).double() * torch.logspace(-1, 3, 6) + 1e6
     y = torch.randn(40_000, 2, generator=generator)
-    compressed, exact = LeastSquares(6, 2), LeastSquares(6, 2)
-    compressed.update(x, y)
-    assert not compressed.products.any(), "every block was compressed"
-    for start in range(0, len(x), 6):  # too few rows to be compressed
-        exact.update(x[start : start + 6], y[start : start + 6])
-    assert not exact.compressed.any()
-    fast, slow = compressed.compute(), exact.compute()
-    torch.testing.assert_close(fast.weights, slow.weights, rtol=1e-10, atol=0)
-    assert fast.mse == pytest.approx(slow.mse, rel=1e-13)
+    fast, exact = LeastSquares(6, 2), LeastSquares(6, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(accumulator, "_add_exactly", None)
+        fast.update(x, y)
+    monkeypatch.setattr(accumulator, "_add_fast", lambda *_: None)
+    exact.update(x, y)
+    torch.testing.assert_close(fast.compute().weights, exact.compute().weights, rtol=1e-10, atol=0)
+    assert fast.compute().mse == pytest.approx(exact.compute().mse, rel=1e-13)
 
 
 def test_the_order_of_rows_changes_no_digit():

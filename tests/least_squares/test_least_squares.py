@@ -166,7 +166,6 @@ def test_quantiles_of_t_equal_scipys(probability, freedom):
     assert quantile(probability, freedom) == pytest.approx(scipy.stats.t.ppf(probability, freedom), rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_rows_is_an_error():
     with pytest.raises(ValueError, match="at least one row"):
         LeastSquares(1, 1).compute()

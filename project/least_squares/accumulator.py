@@ -1,0 +1,146 @@
+"""Least squares in one pass over the rows, in memory that does not grow with their number.
+
+The rows are summarised by the products of the columns [1, x, y] in about 159 bits, so that the result is as exact as
+float64 can hold, and depends neither on the order of the rows nor on how they are divided into blocks. While there are
+fewer rows than many columns, the rows themselves are kept.
+
+A large block of well conditioned rows is summed in float64, which is several times faster: the rounding errors are
+small relative to any combination of the columns of that block, and other rows only add to it.
+"""
+
+import torch
+from torch import Tensor
+
+from project.least_squares import error_free
+from project.least_squares.fit import LeastSquaresFit
+from project.least_squares.normal import NormalEquations
+from project.least_squares.wide import WideRows
+
+BLOCK_ROWS = 16_384
+# With more columns than this, rows are kept as long as they are fewer than the columns.
+MAX_SQUARE_COLUMNS = 512
+# A block is summed in float64 if it has at least this many rows, and the inverse of its correlations has at most this
+# trace, which bounds the condition.
+MIN_FAST_ROWS = 2_048
+MAX_FAST_COLUMNS = 2_048
+MAX_TRACE = 1e4
+SHIFT_ROWS = 64
+# Multiplications of one native call, well below a second: signals are handled between calls.
+CALL_WORK = 1e10
+CACHED = 2**17  # numbers that the cache of a core holds
+
+
+class LeastSquares:
+    """Exact least squares over all rows passed to `update`.
+
+    With p = 1 + in_features + out_features columns, `update` keeps 24 p^2 bytes, and `compute` needs about 100 p^2;
+    with more than 512 columns and fewer rows than columns, p stands for the number of rows instead. Both return to
+    Python at least once a second, where signals are handled.
+
+    Args:
+        in_features: Columns of x.
+        out_features: Columns of y.
+
+    Example:
+        >>> import torch
+        >>> least_squares = LeastSquares(1, 1)
+        >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+        >>> least_squares.update(x, 3 * x + 2)
+        >>> fit = least_squares.compute()
+        >>> round(fit.weights.item(), 6), round(fit.bias.item(), 6)
+        (3.0, 2.0)
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.in_features, self.out_features, self.rows = in_features, out_features, 0
+        self._products: Tensor | None = None
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Add a block of rows.
+
+        Args:
+            x: Shape (rows, *in_shape) with in_features values per row; any dtype, magnitudes from 1e-140 to 1e140.
+            y: Shape (rows, out_features).
+
+        Raises:
+            ValueError: If the shapes are others, or a value is not finite.
+        """
+        x, y = (part.to(torch.uint8) if part.dtype == torch.bool else part for part in (x.flatten(1), y))
+        if x.shape[1:] != (self.in_features,) or y.shape != (len(x), self.out_features):
+            shapes = f"(rows, {self.in_features}) and (rows, {self.out_features})"
+            raise ValueError(f"x and y must have shapes {shapes}, got {tuple(x.shape)} and {tuple(y.shape)}")
+        self.rows += len(x)
+        _check_finite(x, y)
+        if self._products is None and self.in_features > MAX_SQUARE_COLUMNS and self.rows <= self.in_features:
+            self._kept.append((x.double().clone(), y.double().clone()))
+            return
+        kept, self._kept = self._kept, []
+        for part in (*kept, (x, y)):
+            self._add(*part)
+
+    def compute(self) -> LeastSquaresFit:
+        """Solve for the coefficients.
+
+        Raises:
+            ValueError: If there are no rows.
+        """
+        if self.rows == 0:
+            raise ValueError("least squares needs at least one row")
+        no_penalty = torch.zeros(self.in_features, dtype=torch.float64)
+        if self._products is None:
+            x, y = (torch.cat(parts).cpu() for parts in zip(*self._kept, strict=True))
+            return WideRows(x, y).solve(no_penalty)
+        return NormalEquations(self._products.cpu(), self.in_features, self.rows).solve(no_penalty)
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
+        size = 1 + self.in_features + self.out_features
+        products = error_free.zeros(size, size).to(x.device) if self._products is None else self._products
+        for block in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
+            x_block, y_block = (part.to(products.device) for part in block)
+            fast = _add_fast(products, x_block, y_block)
+            products = _add_exactly(products, x_block, y_block) if fast is None else fast
+        self._products = products
+
+
+def _check_finite(*parts: Tensor) -> None:
+    if not all(part.isfinite().all() for part in parts):
+        raise ValueError("least squares needs finite values")
+
+
+def _pieces(x: Tensor, y: Tensor, rows: int, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Divide a block into pieces of so many rows, or fewer so that the products of one piece are one short call."""
+    rows = max(1, min(rows, int(CALL_WORK / size**2)))
+    return list(zip(x.split(rows), y.split(rows), strict=True))
+
+
+def _add_exactly(products: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Add the products of a block of rows to products in parts, without rounding errors."""
+    size = products.shape[1]
+    for piece in _pieces(x, y, max(CACHED // size, 8 * size), size):
+        rows = torch.cat([products.new_ones(len(piece[0]), 1), *piece], dim=1)  # float64, the dtype of products
+        products = error_free.gram(rows, products)
+    return products
+
+
+def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
+    """Add the products of a block of rows that are summed in float64; None if that would lose digits."""
+    size = products.shape[1]
+    if len(x) < max(MIN_FAST_ROWS, 2 * size) or size > MAX_FAST_COLUMNS:
+        return None
+    means = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
+    # Float32 has so few bits that shift * rows is exact.
+    shift = torch.cat([means.new_zeros(1), means]).float().double()
+    shifted = torch.zeros_like(products[0])
+    for piece in _pieces(x, y, len(x), size):
+        columns = torch.cat([products.new_ones(len(piece[0]), 1), *piece], dim=1) - shift
+        shifted += columns.T @ columns
+    shifted = (shifted + shifted.T) / 2
+    lengths = shifted.diagonal().sqrt()
+    factor, failed = torch.linalg.cholesky_ex(shifted / lengths / lengths[:, None])
+    if failed or not torch.cholesky_inverse(factor).trace() <= MAX_TRACE:  # also if a value is not finite
+        return None
+    # The columns are the shifted ones plus `shift` in each row.
+    sums = error_free.add(torch.zeros_like(products[:, 0]), shifted[0], shift * len(x) / 2)
+    moved = error_free.multiply(shift[None, :, None], sums[:, None])
+    return error_free.add(products, shifted, *moved, *moved.mT)

@@ -1,0 +1,88 @@
+"""The normal equations of least squares in about 159 bits, for any number of rows."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from project.least_squares.elimination import Elimination, eliminate
+from project.least_squares.error_free import add, matmul, multiply, reciprocal, subtract, total
+from project.least_squares.fit import LeastSquaresFit
+
+# Shares of a column in combinations that are zero, below which they do not make its coefficient undetermined.
+MAX_SHARE = 1e-8
+
+
+class NormalEquations:
+    """Products of the columns [1, x, y], summed over all rows, in the parts of `error_free`: (3, size, size)."""
+
+    def __init__(self, products: Tensor, in_features: int, rows: int) -> None:
+        self.products, self.in_features, self.rows = products, in_features, rows
+
+    def solve(self, alpha: Tensor) -> LeastSquaresFit:
+        """Return the fit with a ridge penalty alpha (in_features,)."""
+        solved = self._unpenalised
+        if alpha.any():
+            penalty = torch.zeros_like(self.products[0])
+            penalty.diagonal()[1 : 1 + self.in_features] = alpha
+            solved = eliminate(add(self.products, penalty), 1 + self.in_features)
+        rank = self.in_features - solved.null.shape[2]
+        variance, spent = solved.inverse.diagonal(), float(rank)
+        if alpha.any():
+            variance, spent = self._ridge_variance(solved.inverse[1:, 1:])
+        weights, bias = self._minimum_norm(solved)
+        return LeastSquaresFit(
+            weights=weights,
+            bias=bias,
+            variance=torch.where(self._is_determined(solved), variance, torch.nan),
+            squared_error=(solved.squared_error - (alpha[:, None] * weights.square()).sum(0)).clamp(min=0),
+            target_squares=total(self.products).diagonal()[1 + self.in_features :],
+            target_spread=self._spread(),
+            rank=rank,
+            freedom=self.rows - 1 - spent,
+            rows=self.rows,
+            factor=self._unpenalised.factor,
+            alpha=alpha,
+            system=self,
+        )
+
+    @cached_property
+    def _unpenalised(self) -> Elimination:
+        return eliminate(self.products, 1 + self.in_features)
+
+    def _means(self) -> Tensor:
+        """Means of the columns [1, x, y] in parts, (3, size)."""
+        return multiply(self.products[:, 0], reciprocal(self.products[:, 0, 0])[:, None])
+
+    def _spread(self) -> Tensor:
+        """Squared deviations of the targets from their mean, (out,)."""
+        sums, means = (part[:, 1 + self.in_features :] for part in (self.products[:, 0], self._means()))
+        squares = self.products.diagonal(dim1=1, dim2=2)[:, 1 + self.in_features :]
+        return total(subtract(squares, multiply(sums, means))).clamp(min=0)
+
+    def _minimum_norm(self, solved: Elimination) -> tuple[Tensor, Tensor]:
+        """Return weights (in, out) and biases (out,): of all solutions, the one with the smallest weights."""
+        coefficients = solved.coefficients
+        if solved.null.shape[2]:
+            # Along these combinations no prediction changes; how far to go needs no more than float64.
+            units = total(solved.null[:, 1:]).norm(dim=0)
+            basis, triangle = torch.linalg.qr(total(solved.null[:, 1:]) / units)
+            steps = torch.linalg.solve_triangular(triangle, basis.T @ total(coefficients[:, 1:]), upper=True)
+            coefficients = subtract(coefficients, matmul(solved.null, (steps / units[:, None])[None]))
+        return total(coefficients[:, 1:]), total(coefficients[:, 0])
+
+    def _is_determined(self, solved: Elimination) -> Tensor:
+        """Whether the rows determine the intercept and each weight, (1 + in,): no combination of zero includes it."""
+        lengths = total(self.products).diagonal()[: 1 + self.in_features].sqrt()
+        shares = total(solved.null) * torch.where(lengths > 0, lengths, 1.0)[:, None]  # whatever the units
+        return torch.linalg.qr(shares / shares.norm(dim=0)).Q.square().sum(1) < MAX_SHARE**2
+
+    def _ridge_variance(self, inverse: Tensor) -> tuple[Tensor, float]:
+        """Return variances (1 + in,) and spent degrees of freedom for the inverse (in, in) of the penalised products.
+
+        Source: Hoerl & Kennard, "Ridge Regression: Biased Estimation for Nonorthogonal Problems" (1970).
+        """
+        centred = self._unpenalised.factor[1:, 1:]  # the first row eliminates the intercept
+        spread = inverse @ centred.T  # (in, kept)
+        of_bias = 1 / self.rows + (total(self._means())[1 : 1 + self.in_features] @ spread).square().sum()
+        return torch.cat([of_bias[None], spread.square().sum(1)]), (spread.T * centred).sum().item()

@@ -1,0 +1,134 @@
+"""Least squares with fewer rows than columns, by the products of rows instead of those of columns.
+
+The weights of minimum norm are combinations of the rows, so only as many numbers are unknown as there are rows.
+Method: Golub & Van Loan, *Matrix Computations*, 4th ed., section 5.6.2 (minimum norm solutions); with a penalty,
+Saunders, Gammerman & Vovk, "Ridge Regression Learning Algorithm in Dual Variables" (1998).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from project.least_squares import error_free
+from project.least_squares.elimination import eliminate
+from project.least_squares.error_free import add, gram, matmul, multiply, subtract, total
+from project.least_squares.fit import LeastSquaresFit
+
+BLOCK_COLUMNS = 4_096
+# Length that projection on the rows may take from a column's unit vector if they determine its coefficient.
+MAX_LOST = 1e-8
+
+
+class WideRows:
+    """Rows of a problem with more columns than rows: x (rows, in_features), y (rows, out_features), float64."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def solve(self, alpha: Tensor) -> LeastSquaresFit:
+        """Return the fit with a ridge penalty alpha (in_features,), above 0 for all features or for none.
+
+        Raises:
+            ValueError: If some features have a penalty and others have none.
+        """
+        if not alpha.any():
+            return self._solve()
+        if not alpha.all():
+            raise ValueError(f"with more features than rows, alpha must be above 0 for all, got {alpha.tolist()}")
+        fit = _Interpolation(self.x / alpha.sqrt(), self.y, noise=1.0)
+        variance = (fit.rows.T @ (fit.projection @ fit.projection) * fit.rows.T).sum(1) / alpha
+        return self._fit(
+            fit.weights / alpha.sqrt()[:, None],
+            fit.bias,
+            variance=torch.cat([fit.mean.square().sum()[None], variance]),
+            residuals=fit.duals,
+            rank=len(alpha),
+            freedom=fit.projection.trace().item(),
+            alpha=alpha,
+        )
+
+    def _solve(self) -> LeastSquaresFit:
+        lengths = self.x.norm(dim=0)
+        units = torch.where(lengths > 0, lengths.log2().round().exp2(), 1.0)
+        rows = eliminate(_products(self.x / units, 1.0), len(self.x))
+        # The rows that are not kept are combinations of the others: all predictions follow from those for `kept`.
+        kept, combinations = rows.kept, total(rows.null)[rows.kept].T
+        all_rows = torch.cat([torch.eye(int(kept.sum()), dtype=self.x.dtype), combinations])
+        y = torch.cat([self.y[kept], self.y[~kept]])
+        spread = torch.linalg.inv(all_rows.T @ all_rows)
+        wanted = y[: len(spread)] + spread @ (combinations.T @ (y[len(spread) :] - combinations @ y[: len(spread)]))
+        fit = _Interpolation(self.x[kept], wanted)
+        variance = torch.full((1 + len(units),), torch.nan, dtype=self.x.dtype)
+        if len(spread) < len(self.x):
+            scaled = _Interpolation(self.x[kept] / units, wanted)
+            lost = 1 - (scaled.rows.T @ scaled.projection * scaled.rows.T).sum(1)
+            of_weights = (scaled.rows.T @ (scaled.projection @ spread @ scaled.projection) * scaled.rows.T).sum(1)
+            variance[1:] = torch.where(lost < MAX_LOST, of_weights / units.square(), torch.nan)
+            variance[0] = torch.where(scaled.origin < MAX_LOST**0.5, scaled.mean @ spread @ scaled.mean, torch.nan)
+        return self._fit(
+            fit.weights,
+            fit.bias,
+            variance=variance,
+            residuals=all_rows @ wanted - y,
+            rank=len(spread) - 1,
+            freedom=len(self.x) - len(spread),
+            alpha=torch.zeros_like(lengths),
+        )
+
+    def _fit(self, weights: Tensor, bias: Tensor, residuals: Tensor, **results: Any) -> LeastSquaresFit:
+        return LeastSquaresFit(
+            weights=weights,
+            bias=bias,
+            squared_error=residuals.square().sum(0),
+            target_squares=self.y.square().sum(0),
+            target_spread=(self.y - self.y.mean(0)).square().sum(0),
+            rows=len(self.x),
+            factor=torch.cat([torch.ones_like(self.x[:, :1]), self.x], dim=1),
+            system=self,
+            **results,
+        )
+
+
+class _Interpolation:
+    """Weights of minimum norm, with an intercept, that predict y (rows, out) for rows (rows, columns).
+
+    With `noise`, they minimise noise * squared weights + squared errors.
+
+    Attributes:
+        rows: Deviations of the rows from their mean, (rows, columns).
+        weights: (columns, out).
+        bias: (out,).
+        duals: The weights are rows.T @ duals, (rows, out).
+        projection: A matrix with duals = projection @ y, (rows, rows).
+        mean: The intercept is mean @ y, (rows,).
+        origin: Distance of the origin from the nearest affine combination of rows, relative to the longest row.
+    """
+
+    def __init__(self, rows: Tensor, y: Tensor, noise: float = 0.0) -> None:
+        self.rows = rows - rows.mean(0)
+        lengths = rows.square().sum(1)
+        constant = lengths.mean().item()  # the duals sum to 0, so that any constant may be added to the products
+        right = torch.cat([y, torch.ones_like(y[:, :1])], dim=1)
+        products = error_free.zeros(len(y) + right.shape[1], len(y) + right.shape[1])
+        products[:, : len(y), : len(y)] = add(_products(rows, constant), noise * torch.eye(len(y), dtype=y.dtype))
+        products[0, : len(y), len(y) :], products[0, len(y) :, : len(y)] = right, right.T
+        products[0].diagonal()[len(y) :] = right.square().sum(0)
+        solved = eliminate(products, len(y), tolerance=0.0)
+        targets, ones = solved.coefficients[:, :, :-1], solved.coefficients[:, :, -1:]
+        bias = total(targets).sum(0) / total(ones).sum()
+        duals = subtract(targets, multiply(ones, bias[None, None]))
+        self.duals = total(duals)
+        self.weights = total(matmul(rows.T[None], duals))
+        self.bias = (y - rows @ self.weights - noise * self.duals).mean(0)
+        self.mean = total(ones)[:, 0] / total(ones).sum()
+        self.projection = solved.inverse - torch.outer(self.mean, total(ones)[:, 0])
+        self.origin = (self.mean @ rows).norm() / lengths.max().sqrt()
+
+
+def _products(rows: Tensor, constant: float) -> Tensor:
+    """Products of rows (n, columns) plus a constant in parts, (3, n, n)."""
+    products = add(error_free.zeros(len(rows), len(rows)), rows.new_full((len(rows), len(rows)), constant))
+    for block in rows.split(BLOCK_COLUMNS, dim=1):
+        products = gram(block.T, products)
+    return products
