@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 
 from project.data.loader import Batch, Batches
 from project.models.loss_watch import require_finite
+from project.runtime.distributed import gather
 
 
 def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, Tensor]:
@@ -22,7 +23,12 @@ def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Ten
 
 
 def log_metrics(module: LightningModule, split: Literal["train", "val", "test"], metrics: MetricCollection) -> None:
-    """Log the metrics of an epoch, and reset them; raise a UserError if the loss is not finite."""
+    """Log the metrics of an epoch, and reset them; raise a UserError if the loss is not finite.
+
+    Nothing is logged of metrics without an update, as those of a subclass whose `training_step` updates none.
+    """
+    if not any(gather(metrics["loss"].update_called)):
+        return
     values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
     loss = {f"{split}/loss": values.pop(f"{split}/loss")}
     require_finite(module, loss)

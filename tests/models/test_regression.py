@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from project.data import SyntheticDataModule
 from project.models import Regression
+from project.models.objective import weighted_loss
 from project.nets import MLP
 from project.runtime.errors import UserError
 
@@ -133,3 +134,26 @@ def test_hyperparameters_name_no_class_that_is_not_imported(folder):
     torch.save(checkpoint, path)
     with pytest.raises(UserError, match=r"os\.system is not a class that is imported"):
         Regression.load_from_checkpoint(path)
+
+
+def test_a_subclass_with_a_training_step_of_its_own_needs_no_metrics(folder):
+    class Own(Regression):
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            return nn.functional.l1_loss(self(x), y)
+
+    trainer = Trainer(max_epochs=2, num_sanity_val_steps=0, **QUIET)
+    trainer.fit(Own((1,), 1), SyntheticDataModule())
+    assert "train/loss" not in trainer.callback_metrics
+    assert trainer.callback_metrics["val/loss"].isfinite()
+
+
+def test_row_weights_apply_to_losses_with_one_number_a_row_and_to_those_with_several():
+    weights, targets = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0, 1, 2])
+    logits = torch.randn(3, 3, dtype=torch.float64)
+    by_row = torch.stack([nn.functional.cross_entropy(logits[k : k + 1], targets[k : k + 1]) for k in range(3)])
+    found = weighted_loss(nn.CrossEntropyLoss(), logits, targets, weights[:, None])
+    torch.testing.assert_close(found, (by_row * weights).mean())
+    y = torch.randn(3, 3, dtype=torch.float64)
+    found = weighted_loss(nn.MSELoss(), logits, y, weights[:, None])
+    torch.testing.assert_close(found, ((logits - y).square().mean(1) * weights).mean())
