@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.models.supervised import Supervised
-from project.runs.checkpoint import CONFIG_KEY, DATA_ATTRIBUTES, DATA_KEY
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, data_facts
 from project.runs.checkpoint_io import sweep
 from project.runs.folder import LOCK, next_version, remove_own_files
 from project.runs.resume import refuse_other_data
@@ -109,7 +109,7 @@ class RunFolder(Callback):
         """Add the configuration and a description of the data, so that the checkpoint can be used by itself."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[CONFIG_KEY] = self.config
-        checkpoint[DATA_KEY] = {name: getattr(data, name, None) for name in DATA_ATTRIBUTES}
+        checkpoint[DATA_KEY] = data_facts(data)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop the clock; remove the folder if it has no checkpoint."""

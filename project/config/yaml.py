@@ -158,8 +158,8 @@ def with_plain_values(config: Namespace) -> Namespace:
 def with_full_paths(config: Namespace) -> Namespace:
     """Make the paths in a configuration absolute."""
     config = config.clone()
-    places = [(config.data.init_args, name) for name in ("path", "val_path", "test_path")]
-    places += [(config.model.init_args, "teacher")]
+    places = [(config.data.get("init_args", {}), name) for name in ("path", "val_path", "test_path")]
+    places += [(config.model.get("init_args", {}), "teacher")]
     places += [(config[section], name) for section, name in (("weights", "path"), ("sampling", "unlabelled_path"))]
     for section, name in places:
         if isinstance(paths := section.get(name), list):

@@ -15,6 +15,10 @@ from project.data.sampling import Sampling
 from project.runtime.errors import UserError
 
 
+class OtherBatchesError(UserError, AttributeError):
+    """The batches of a data module are not (x, y), so it has no shape: an attribute that is missing."""
+
+
 class PlainDataModule(LightningDataModule):
     """A LightningDataModule of any class, with what the project asks of one.
 
@@ -122,7 +126,7 @@ class PlainDataModule(LightningDataModule):
         pair = batch[:2] if isinstance(batch, list | tuple) else ()
         if len(pair) < 2 or not all(isinstance(part, Tensor) for part in pair):
             problem = f"its batches must be (x, y) for the models of this project, got {_describe(batch)}"
-            raise UserError(f"{self._flag}: {problem}; use your own --model, or change the batches")
+            raise OtherBatchesError(f"{self._flag}: {problem}; use your own --model, or change the batches")
         return pair[0], pair[1]
 
     @cached_property
@@ -162,7 +166,7 @@ class PlainDataModule(LightningDataModule):
                 count = 1 + max(int(batch[1].max()) for batch in self.inner.train_dataloader())
         if names is None and count is None and y.ndim != 2:
             problem = f"y must be numbers (rows, targets) or class numbers (rows,) int64, got {_describe(y)}"
-            raise UserError(f"{self._flag}: {problem}")
+            raise OtherBatchesError(f"{self._flag}: {problem}")
         return [*map(str, names)] if names is not None else None if count is None else [*map(str, range(count))]
 
     @property

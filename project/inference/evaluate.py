@@ -7,6 +7,7 @@ from project.inference.open_run import open_run
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.training.cli import ExperimentCLI
+from project.training.plain_model import can_test
 from project.training.report import print_metrics
 
 
@@ -26,10 +27,12 @@ def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float]
 
 def measure(run: ExperimentCLI) -> dict[str, float]:
     """Compute the test metrics of an opened run."""
+    if not can_test(run.model):
+        raise UserError(f"--model {type(run.model).__name__}: has no test_step, which computes test metrics; add one")
     results = run.trainer.test(run.model, run.datamodule, verbose=False)
     if not results:
         raise UserError("--trainer.limit_test_batches: leaves no test batch; raise it")
-    return dict(results[0])
+    return {name: value for name, value in results[0].items() if name != "step"}
 
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from project.models.network import network
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
+from project.runtime.errors import UserError
 from project.serving.metadata import FORMAT, Metadata
 
 CHECKPOINTS = "checkpoints"
@@ -22,6 +23,8 @@ CHECKPOINTS = "checkpoints"
 def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) -> Metadata:
     """Collect what is needed to predict with the model of a checkpoint, to evaluate it and to serve it."""
     data = checkpoint[DATA_KEY]
+    if data["in_shape"] is None:
+        raise UserError(f"{path}: its data has no rows of one shape, which predictions and export need")
     in_shape = tuple(data["in_shape"])
     net = network(model, in_shape, data["out_features"]).net
     numbers = in_shape[-1] if data["window"] else prod(in_shape)

@@ -11,7 +11,7 @@ from project.config.flag_errors import FlagError, refuse_flags
 from project.config.yaml import read_yaml
 from project.inference.metadata import row_names
 from project.inference.predictor import is_artifact
-from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_weights, read_checkpoint, without_teacher
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, data_facts, load_weights, read_checkpoint, without_teacher
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
@@ -54,8 +54,11 @@ def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], 
     config["trainer"]["max_epochs"] = 1  # unset in a run of imported weights
     config["trainer"]["profiler"] = None  # it would write to a path of the checkpoint's choice
     cli = ExperimentCLI(args, config=config)
+    facts = data_facts(cli.datamodule)
     for name in ("feature_names", "target_names", "class_names"):
-        value = getattr(cli.datamodule, name, None)
+        value = facts[name]
+        if value is None and recorded[name] is None:
+            continue
         if (row_names(value or [], len(recorded[name])) if name == "feature_names" else value) != recorded[name]:
             raise UserError(f"the data's {name} are {value}, but {reference} was trained on {recorded[name]}")
     return cli

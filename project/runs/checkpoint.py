@@ -40,6 +40,11 @@ DATA_ATTRIBUTES = (
 )
 
 
+def data_facts(data: Any) -> dict[str, Any]:
+    """Return the facts about a data module that a checkpoint holds; None for those that it does not have."""
+    return {name: getattr(data, name, None) for name in DATA_ATTRIBUTES}
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of this project as plain data, on the CPU; raise a UserError if the file is not one."""
     if not path.is_file():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jsonargparse import Namespace
 
 from project.config.yaml import flatten, run_settings, with_full_paths
+from project.runs.checkpoint import data_facts
 from project.runs.folder import LAST, find_checkpoint
 from project.runtime.errors import UserError
 
@@ -86,8 +87,9 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
 
 def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
     """Raise a UserError if the data has changed since a checkpoint was saved, although it has the same path."""
+    facts = data_facts(data)
     for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
-        was, now = saved.get(name), getattr(data, name, None)
+        was, now = saved.get(name), facts.get(name)
         if name == "feature_means" and _means_equal(was, now):
             continue
         if was != now:

@@ -48,7 +48,7 @@ from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import load_teacher, resolve_last
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE, check_flags, remaining_defaults
-from project.training.plain_model import has_own_optimizer, purposes_of_net, use_optimizer
+from project.training.plain_model import has_own_optimizer, purposes_of_net, takes_shape, use_optimizer
 from project.training.trainer import complete_trainer, run_logger, with_short_timeout
 
 
@@ -167,7 +167,10 @@ class ExperimentCLI(LightningCLI):
             if not isinstance(data, RowsDataModule):
                 if sampling.is_active:
                     raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")
-                return PlainDataModule(data, int(self.config.seed_everything or 0))
+                plain = PlainDataModule(data, int(self.config.seed_everything or 0))
+                if takes_shape(self.config.model.class_path):
+                    _ = plain.in_shape, plain.out_features  # the parser would only say that the model needs them
+                return plain
             data.sampling = sampling  # before the model asks for the shape of the rows
             return data
 

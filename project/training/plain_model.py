@@ -1,5 +1,6 @@
 """What the training command does with a LightningModule that was written without this project."""
 
+import inspect
 import pkgutil
 from typing import Any
 
@@ -17,6 +18,11 @@ def has_own_optimizer(class_path: str) -> bool:
     model_class: Any = pkgutil.resolve_name(class_path)
     own = getattr(model_class, "configure_optimizers", None) is not LightningModule.configure_optimizers
     return own and not (isinstance(model_class, type) and issubclass(model_class, Supervised))
+
+
+def takes_shape(class_path: str) -> bool:
+    """Whether the class of a model has an argument for the shape of a row."""
+    return "in_shape" in inspect.signature(pkgutil.resolve_name(class_path)).parameters
 
 
 def use_optimizer(model: LightningModule, config: Namespace) -> None:

@@ -44,7 +44,10 @@ def report(
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
     if pretrained.weight_changes:
         print_weight_changes(console, pretrained.weight_changes)
-    print_metrics(console, {name: value for name, value in metrics.items() if name.startswith("test")}, exact)
+    if tested := {name: value for name, value in metrics.items() if name.startswith("test")}:
+        print_metrics(console, tested, exact)
+    else:
+        console.print(f"Nothing was tested: {type(model).__name__} logs no metric whose name begins with test.")
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
 

@@ -64,7 +64,25 @@ class Data(LightningDataModule):
 
 class Dicts(Data):
     def train_dataloader(self):
-        return [{"x": 1}]
+        return DataLoader([{"x": x, "y": y} for x, y in self.parts[0]], self.batch_size, shuffle=True)
+
+
+class TwoOptimizers(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(self.second(self.first(batch["x"]).relu()), batch["y"])
+            self.manual_backward(loss)
+            optimizer.step()
+
+    def configure_optimizers(self):
+        rates = {self.first: 1e-5, self.second: 1e-4}
+        return [torch.optim.SGD(part.parameters(), lr=rate) for part, rate in rates.items()]
 
 
 class Lit(LightningModule):
@@ -155,6 +173,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder, capsys, monkeypatch, 
     assert {k: v for k, v in tables[0].items() if k not in timing} == {
         k: v for k, v in tables[1].items() if k not in timing
     }
+
+
+def test_a_model_with_batches_and_optimizers_of_its_own_resumes_exactly(folder, capsys, monkeypatch):
+    args = ["--model", "outside.TwoOptimizers", "--data", "outside.Dicts", *EPOCHS, *TRUST]
+    train(args)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 20)
+        with pytest.raises(SystemExit):
+            train(args)
+    train(["--ckpt_path", "lightning_logs/version_1", *TRUST])
+    whole, resumed = (
+        read_checkpoint(Path(f"lightning_logs/version_{run}/checkpoints/last.ckpt"))["state_dict"] for run in (0, 1)
+    )
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert "Nothing was tested: TwoOptimizers logs no metric" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has no test_step, which computes test metrics; add one"):
+        evaluate(RUN, TRUST)
+    with pytest.raises(UserError, match="its data has no rows of one shape, which predictions and export need"):
+        predict(RUN, Path("outside.py"), Path("out.csv"), ["outside"])
 
 
 def test_a_plain_network_is_fine_tuned_pruned_and_distilled(folder, capsys):
