@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import compress
 from typing import Any, NamedTuple, cast
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
-from project.data.numbers import check_float32
+from project.data.numbers import as_float32, check_float32
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty
 from project.data.statistics import Statistics, check_resolution, statistics
@@ -69,6 +71,7 @@ class RowsDataModule(LightningDataModule):
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:
         super().__init__()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self._exact: Rows | None = None  # training rows in float64, until they are not needed any more
         self._on_gpu: dict[str, Rows] = {}
         self._position = {"epoch": 0, "rows": 0}
 
@@ -94,8 +97,10 @@ class RowsDataModule(LightningDataModule):
         self._check_columns(summary.x, self.feature_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
-        # Statistics are computed at full precision; training uses float32.
-        kept = (Rows(r.x.float(), r.y.float() if numbers else r.y, block_rows=r.block_rows) for r in splits)
+        # Statistics and least squares are computed at full precision; training uses float32.
+        if numbers and summary.fit is None and torch.float64 in (splits.train.x.dtype, splits.train.y.dtype):
+            self._exact = splits.train
+        kept = (Rows(as_float32(r.x), as_float32(r.y) if numbers else r.y, block_rows=r.block_rows) for r in splits)
         return Splits(*kept), summary
 
     def _check_columns(self, columns: Statistics, names: list[str]) -> None:
@@ -144,14 +149,22 @@ class RowsDataModule(LightningDataModule):
 
     @cached_property
     def least_squares(self) -> LeastSquaresFit:
-        """The exact least squares fit of the training split, on the float32 rows that the network sees."""
-        train, known = self.splits.train, self._loaded[1].fit
+        """The exact least squares fit of the training split, on the numbers as they were read, before rounding."""
+        known, least_squares = self._loaded[1].fit, None
         if known is not None:
             return known
-        metric = LeastSquares(train.x[0].numel(), train.y[0].numel())
-        labelled = is_labelled(train.y) if self.sampling.has_unlabelled else slice(None)
-        metric.update(train.x[labelled], train.y[labelled])
-        return metric.compute()
+        for x, y in self.exact_training_rows():
+            least_squares = least_squares or LeastSquares(x[0].numel(), y[0].numel())
+            least_squares.update(x, y)
+        self._exact = None
+        assert least_squares is not None, "no split is empty"
+        return least_squares.compute()
+
+    def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the labelled training rows before rounding to float32, x (n, *in_shape) and y (n, out_features)."""
+        rows = self._exact or self.splits.train
+        labelled = is_labelled(rows.y) if self.sampling.has_unlabelled else slice(None)
+        yield rows.x[labelled], rows.y[labelled]
 
     @property
     def groups_batches(self) -> bool:
@@ -178,6 +191,9 @@ class RowsDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Load the rows on the first call."""
         _ = self.splits
+        model: Any = self.trainer and self.trainer.lightning_module
+        if model is not None and getattr(model, "equation", None) is None:  # it is compared with no exact answer
+            self._exact = None
 
     def train_dataloader(self) -> DataLoader[Batch | Batches]:
         """Return a loader of all training rows, in a new order each epoch."""

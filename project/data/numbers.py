@@ -55,6 +55,15 @@ def check_float32(
         raise UserError(f"{place}: column {names[column]!r}, row {first_row + row}: {problem}")
 
 
+def as_float32(values: Tensor) -> Tensor:
+    """Round to float32; windows that share the numbers of one series still share them."""
+    length = 1 + sum((size - 1) * stride for size, stride in zip(values.shape, values.stride(), strict=True))
+    if values.numel() <= length:
+        return values.float()
+    series = values.as_strided((length,), (1,))
+    return series.float().as_strided(values.shape, values.stride())
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a finite number."""
     try:

@@ -76,7 +76,7 @@ class SeriesDataModule(RowsDataModule):
         else:
             series = self._generate()
         x, y = series[:, : len(self.feature_names)], series[:, columns.index(self.target)]
-        # Checked before rounding: windows are views of a float32 series, which take no memory.
+        # Windows are views of the series, which take no memory.
         check_resolution(self.source, statistics(x), self.feature_names)
         check_resolution(self.source, statistics(y), [self.target])
         lengths = sizes(len(x), self.val_fraction, self.test_fraction)
@@ -89,8 +89,8 @@ class SeriesDataModule(RowsDataModule):
             size = f"a window of {self.window} steps and a forecast of {self.horizon} at lag {self.lag}"
             fix = "add rows, or lower --data.window or --data.horizon"
             raise UserError(f"{self.source}: a split of {len(x)} rows is too short for {size}; {fix}")
-        inputs = x.float().unfold(0, self.window, 1)[:count].transpose(1, 2)  # (count, window, channels)
-        return Rows(inputs, y.float()[self.window + self.lag - 1 :].unfold(0, self.horizon, 1))
+        inputs = x.unfold(0, self.window, 1)[:count].transpose(1, 2)  # (count, window, channels)
+        return Rows(inputs, y[self.window + self.lag - 1 :].unfold(0, self.horizon, 1))
 
     def _generate(self) -> Tensor:
         settle = 200  # steps until the start has no effect

@@ -55,8 +55,10 @@ class StreamedSplits:
     """The three splits of a table on disk, with statistics of the training rows computed while they are written.
 
     `targets` is the number of columns of y, 0 for classes. With `fill`, NaN in x is replaced by the mean of its column
-    over the training rows.
+    over the training rows, which `splits` sets as `means`.
     """
+
+    means: Tensor
 
     def __init__(self, path: str, features: list[str], targets: int, fill: bool) -> None:
         self.path, self.features, self.fill = path, features, fill
@@ -80,17 +82,17 @@ class StreamedSplits:
         if self.y is not None:
             self.y.update(y)
         if self.metric is not None:
-            self.metric.update(x.float(), y.float())
+            self.metric.update(x, y)
 
     def splits(self) -> Splits:
         """Return all rows, memory-mapped."""
         check_not_empty(self.path, [writer.count for writer in self.writers.values()])
         splits = Splits(*(writer.rows() for writer in self.writers.values()))
         if self.fill:
-            means = (self.sums / self.counts).float()
-            check_means(self.path, means, self.features)
+            self.means = self.sums / self.counts
+            check_means(self.path, self.means, self.features)
             for block in (block for split in splits for block in split.x.split(65_536)):  # in bounded memory
-                block.copy_(torch.where(block.isnan(), means, block))
+                block.copy_(torch.where(block.isnan(), self.means.float(), block))
         return splits
 
     def summary(self) -> Summary | None:

@@ -116,6 +116,14 @@ class TabularDataModule(RowsDataModule):
         """Read the tables into temporary files, computing the summary in the same pass."""
         targets = len(self.target_names) if self.class_names is None else 0
         streamed = StreamedSplits(self.path, self.feature_names, targets, fill=self.missing == "mean")
+        for name, x, y in self._streamed_parts():
+            streamed.append(name, x, y)
+        splits, self.summary = streamed.splits(), streamed.summary()
+        self._means = streamed.means if streamed.fill else None
+        return splits
+
+    def _streamed_parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Read the tables block by block, and yield the name of a split with some of its rows."""
         generator = torch.Generator().manual_seed(self.seed)
         for path, split in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
             if not path:
@@ -127,9 +135,17 @@ class TabularDataModule(RowsDataModule):
                 row += len(block)
                 for name, part in self._divide(block[self._is_kept(block)], split, generator):
                     if len(part):
-                        streamed.append(name, *self._x_and_y(part))
-        splits, self.summary = streamed.splits(), streamed.summary()
-        return splits
+                        yield name, *self._x_and_y(part)
+
+    def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training rows before rounding; those of a stream, which are float32 on disk, are read again."""
+        if not self.stream:
+            yield from super().exact_training_rows()
+            return
+        _ = self.splits  # which has computed the means of columns with gaps
+        for name, x, y in self._streamed_parts():
+            if name == "train":
+                yield (x if self._means is None else torch.where(x.isnan(), self._means, x)), y
 
     def _divide(self, rows: Tensor, split: str | None, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Assign rows to a split, or each row to a random one."""

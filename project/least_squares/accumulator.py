@@ -66,18 +66,11 @@ class LeastSquares:
         Raises:
             ValueError: If the shapes are others, or a value is not finite.
         """
-        x, y = (part.to(torch.uint8) if part.dtype == torch.bool else part for part in (x.flatten(1), y))
-        if x.shape[1:] != (self.in_features,) or y.shape != (len(x), self.out_features):
+        if x.shape[1:].numel() != self.in_features or y.shape != (len(x), self.out_features):
             shapes = f"(rows, {self.in_features}) and (rows, {self.out_features})"
             raise ValueError(f"x and y must have shapes {shapes}, got {tuple(x.shape)} and {tuple(y.shape)}")
-        self.rows += len(x)
-        _check_finite(x, y)
-        if self._products is None and self.in_features > MAX_SQUARE_COLUMNS and self.rows <= self.in_features:
-            self._kept.append((x.double().clone(), y.double().clone()))
-            return
-        kept, self._kept = self._kept, []
-        for part in (*kept, (x, y)):
-            self._add(*part)
+        for block in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
+            self._add(*(part.to(torch.uint8) if part.dtype == torch.bool else part for part in block))
 
     def compute(self) -> LeastSquaresFit:
         """Solve for the coefficients.
@@ -89,18 +82,22 @@ class LeastSquares:
             raise ValueError("least squares needs at least one row")
         no_penalty = torch.zeros(self.in_features, dtype=torch.float64)
         if self._products is None:
-            x, y = (torch.cat(parts).cpu() for parts in zip(*self._kept, strict=True))
+            x, y = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
             return WideRows(x, y).solve(no_penalty)
-        return NormalEquations(self._products.cpu(), self.in_features, self.rows).solve(no_penalty)
+        return NormalEquations(self._products, self.in_features, self.rows).solve(no_penalty)
 
     def _add(self, x: Tensor, y: Tensor) -> None:
-        size = 1 + self.in_features + self.out_features
-        products = error_free.zeros(size, size).to(x.device) if self._products is None else self._products
-        for block in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
-            x_block, y_block = (part.to(products.device) for part in block)
-            fast = _add_fast(products, x_block, y_block)
-            products = _add_exactly(products, x_block, y_block) if fast is None else fast
-        self._products = products
+        x, y, size = x.flatten(1).cpu(), y.cpu(), 1 + self.in_features + self.out_features
+        _check_finite(x, y)
+        self.rows += len(x)
+        if self._products is None and self.in_features > MAX_SQUARE_COLUMNS and self.rows <= self.in_features:
+            self._kept.append((x.double().clone(), y.double().clone()))
+            return
+        products = error_free.zeros(size, size) if self._products is None else self._products
+        for block in (*self._kept, (x, y)):
+            fast = _add_fast(products, *block)
+            products = _add_exactly(products, *block) if fast is None else fast
+        self._products, self._kept = products, []
 
 
 def _check_finite(*parts: Tensor) -> None:

@@ -1,7 +1,7 @@
 """HTTP connections of clients that are slow, or that send or leave too much."""
 
 import asyncio
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -33,8 +33,11 @@ class Clients:
         self.body_bytes = 0
 
     def drop_oldest(self, count: int = 1) -> None:
-        """Close so many connections, those that have waited longest for their client; the newest one waits too."""
-        for connection in list(islice(self.waiting, count)):
+        """Close so many connections, those that have waited longest for their client; the newest one waits too.
+
+        Those without any answer yet are the first: a client that keeps a connection for its next request is a good one.
+        """
+        for connection in sorted(self.waiting, key=lambda connection: connection.is_used)[:count]:
             connection.refuse(503, "the server has too many connections; try again")
 
     def limit_bodies(self, newest: "Connection") -> None:
@@ -75,6 +78,7 @@ class Connection(HttpToolsProtocol):
         self.received = 0  # bytes since then
         self.framing = 0  # bytes since the start of a request, or since the last byte of its body
         self.body_bytes = 0
+        self.is_used = False  # whether a request was answered
 
     def connection_made(self, transport: Any) -> None:
         """Start to wait for a request; there is always a place, as another connection makes room."""
@@ -123,6 +127,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the client to take the rest of the last answer."""
         self.release_body()
+        self.is_used = True
         super().on_response_complete()
         if self.transport.is_closing():
             self.abort_later()

@@ -7,10 +7,10 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -28,6 +28,8 @@ from project.serving.service import Served, Service
 
 POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 3
+FileVersion = tuple[int, int, int]
+
 INTERFACE = ("in_shape", "dynamic_length", "feature_names", "window")
 
 
@@ -53,7 +55,7 @@ def answer_requests(
 
     limits = limits._replace(connections=open_files(limits.connections))
     budget, clients = MemoryBudget(limits.memory, limits.seconds), Clients(limits)
-    errors, first = ResourceErrors(clients), _file_version(path)
+    first = _file_version(path)
     service = Service(load(), limits, access, counters)
     config = uvicorn.Config(
         service,
@@ -69,42 +71,70 @@ def answer_requests(
         ssl_certfile=security.ssl_certfile,
         ssl_keyfile=security.ssl_keyfile,
     )
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            asyncio.get_running_loop().set_exception_handler(errors)
-            await super().startup(sockets)
-            self.watching = asyncio.create_task(self.watch())
-            on_start()
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            errors.is_stopping = True
-            await super().shutdown(sockets)
-
-        async def watch(self) -> None:
-            """Watch for a new file and for the end of the parent."""
-            reload, loaded, seen = asyncio.Event(), first, first
-            if hasattr(signal, "SIGHUP"):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
-            while parent in (None, os.getppid()):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(reload.wait(), POLL_SECONDS)
-                version = _file_version(path)
-                # A file that changed since the last poll may still be being written.
-                if reload.is_set() or (version == seen and version not in (loaded, None)):
-                    reload.clear()
-                    loaded = version if await _reload(service, load) else None
-                seen = version
-            self.should_exit = True
-
+    server = Server(config, ResourceErrors(clients), partial(_watch, path, first, parent, service, load), on_start)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only one that gives back what a table took
     # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
     warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
     with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
-        Server(config).run([listener])
+        server.run([listener])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # a normal exit would wait for threads that still compute
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends when `watch` does.
+
+    Args:
+        config: Its configuration.
+        errors: What handles exceptions of the event loop.
+        watch: Runs besides the requests.
+        on_start: Called once requests are answered.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        errors: ResourceErrors,
+        watch: Callable[[], Coroutine[Any, Any, None]],
+        on_start: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self.errors, self.watch, self.on_start = errors, watch, on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer requests."""
+        asyncio.get_running_loop().set_exception_handler(self.errors)
+        await super().startup(sockets)
+        self.watching = asyncio.create_task(self.watch())
+        self.watching.add_done_callback(self._stop)
+        self.on_start()
+
+    def _stop(self, _: asyncio.Task[None]) -> None:
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests that have begun."""
+        self.errors.is_stopping = True
+        await super().shutdown(sockets)
+
+
+async def _watch(
+    path: Path, first: FileVersion | None, parent: int | None, service: Service, load: Callable[[], Served]
+) -> None:
+    """Serve each new file at a path, until the process `parent` has ended."""
+    reload, loaded, seen = asyncio.Event(), first, first
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    while parent in (None, os.getppid()):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reload.wait(), POLL_SECONDS)
+        version = _file_version(path)
+        # A file that changed since the last poll may still be being written.
+        if reload.is_set() or (version == seen and version not in (loaded, None)):
+            reload.clear()
+            loaded = version if await _reload(service, load) else None
+        seen = version
 
 
 async def _reload(service: Service, load: Callable[[], Served]) -> bool:
@@ -130,7 +160,7 @@ async def _reload(service: Service, load: Callable[[], Served]) -> bool:
     return True
 
 
-def _file_version(path: Path) -> tuple[int, int, int] | None:
+def _file_version(path: Path) -> FileVersion | None:
     """Return what differs between two files at the same path; None for no file."""
     try:
         status = path.stat()

@@ -22,11 +22,18 @@ def server(houses: Path) -> Iterator[Running]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def patient(houses: Path) -> Iterator[Running]:
+    """A server that gives large bodies more time."""
+    with running(houses) as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def memory_is_limited(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "server" in request.fixturenames:
-        server = request.getfixturevalue("server")
+    for name in {"server", "patient"} & {*request.fixturenames}:
+        server = request.getfixturevalue(name)
         assert server.predict([[1, 1]]) == [{"price": 59}]
         assert most_memory(server.pid) <= MAX_MEMORY
 
@@ -58,15 +65,15 @@ def test_two_hundred_hostile_requests_take_no_memory(server):
 
 @pytest.mark.parametrize("compression", CODECS)
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_string()], ids=str)
-def test_few_bytes_that_stand_for_gigabytes_are_refused_unread(server, compression, kind):
+def test_few_bytes_that_stand_for_gigabytes_are_refused_unread(patient, compression, kind):
     ones = pa.array([1.0] * 400)
     values = pa.array(long_values(400, 100_000), pa.binary()).cast(kind)  # 40 MB
     body = in_parquet({"rooms": ones, "age": ones, "text": values}, compression=compression, use_dictionary=False)
-    answer = server.post(body, PARQUET)
+    answer = patient.post(body, PARQUET)
     assert answer.status_code == 413, answer.text
 
 
-def test_the_heads_of_pages_are_believed_and_not_the_footer(server):
+def test_the_heads_of_pages_are_believed_and_not_the_footer(patient):
     """The uncompressed size in the footer, which is written as the varint 0xF0.., is replaced by a small one."""
     ones = pa.array([1.0] * 400)
     columns = {"rooms": ones, "age": ones, "text": pa.array(long_values(400, 100_000), pa.binary())}
@@ -76,7 +83,7 @@ def test_the_heads_of_pages_are_believed_and_not_the_footer(server):
     start = body.rindex(written)
     body[start : start + len(written)] = b"\x80" * (len(written) - 1) + b"\0"
     assert pa.parquet.read_metadata(pa.BufferReader(body)).row_group(0).column(2).total_uncompressed_size == 0
-    answer = server.post(bytes(body), PARQUET)
+    answer = patient.post(bytes(body), PARQUET)
     assert answer.status_code == 413, answer.text
     assert "MiB when read" in answer.json()["detail"]
 
@@ -89,11 +96,11 @@ def varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def test_an_encoding_that_repeats_long_prefixes_is_refused(server):
+def test_an_encoding_that_repeats_long_prefixes_is_refused(patient):
     ones = pa.array([1.0] * 50_000)
     columns = {"rooms": ones, "age": ones, "text": pa.array(["x" * 1_000] * 50_000)}
     body = in_parquet(columns, use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})
-    answer = server.post(body, PARQUET)
+    answer = patient.post(body, PARQUET)
     assert answer.status_code == 422, answer.text
     assert "DELTA_BYTE_ARRAY" in answer.json()["detail"]
 
@@ -111,8 +118,8 @@ def test_an_encoding_that_repeats_long_prefixes_is_refused(server):
     ],
     ids=["arrays", "objects", "numbers", "columns", "quoted", "line", "rows"],
 )
-def test_text_that_would_grow_is_refused_unread(server, body, kind, told):
-    answer = server.post(body, kind)
+def test_text_that_would_grow_is_refused_unread(patient, body, kind, told):
+    answer = patient.post(body, kind)
     assert answer.status_code == 413, answer.text
     assert told in answer.json()["detail"]
 

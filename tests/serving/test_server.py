@@ -177,6 +177,8 @@ def bad_artifacts(server: Running, model: Any, path: Path) -> None:
 def test_what_is_no_file_ends_neither_swaps_nor_the_reaction_to_signals(model, workers):
     path = model(5)
     with running(path, "--workers", workers) as server:
+        for pid in children(server.pid):
+            eventually(lambda: listens_to(signal.SIGHUP, pid))  # noqa: B023
         for kind, make in [("a folder", Path.mkdir), ("not a regular file", os.mkfifo)]:
             path.unlink()
             make(path)
