@@ -15,6 +15,7 @@ from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
 from project.inference.predictor import export_module, predict_fn
+from project.models.supervised import Supervised
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
@@ -77,7 +78,9 @@ def _write_weights(path: Path, model: LightningModule, checkpoint: Mapping[str, 
 
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     facts = {"config": checkpoint[CONFIG_KEY], "data": json.dumps(checkpoint[DATA_KEY])}
-    path.write_bytes(save(state, {**facts, "net": type(getattr(model, "net", model)).__name__}))
+    path.write_bytes(
+        save(state, {**facts, "net": type(model.net.net if isinstance(model, Supervised) else model).__name__})
+    )
     written = load_file(path)
     if written.keys() != state.keys() or not all(torch.equal(written[name], value) for name, value in state.items()):
         raise UserError(f"{path}: its weights differ from the network's; no file was written")

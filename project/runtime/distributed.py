@@ -1,10 +1,20 @@
 """Communication between the processes of distributed training."""
 
+import os
 from typing import TypeVar
 
 import torch.distributed as dist
 
 Value = TypeVar("Value")
+
+
+# Set by torchrun, Lightning, SLURM and LSF, before the processes know of each other; the first that is set counts.
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def rank() -> int:
+    """Return the number of this process among those of a training; 0 if it is alone."""
+    return int(next((os.environ[name] for name in RANKS if name in os.environ), "0"))
 
 
 def gather(value: Value) -> list[Value]:

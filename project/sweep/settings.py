@@ -71,7 +71,7 @@ def check_settings(settings: Settings) -> Settings:
     for flag, values in options.items():
         for value in values:
             require_run(parse([*args, *as_args(first | {flag: value})])["trainer"])
-    logged = logged_metrics([*args, *as_args(first)])
+    logged = [name for name in logged_metrics([*args, *as_args(first)]) if name != "step"]
     metric = settings["metric"]
     if metric not in logged:
         raise UserError(f"--metric: validation logs no {metric!r}; use one of {', '.join(logged)}")

@@ -9,12 +9,12 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from lightning.pytorch.utilities import rank_zero_only
 
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import ROOT, claim_version
 from project.runs.resume import ResumePoint
 from project.runtime.console import shows_widgets
+from project.runtime.distributed import rank
 
 PROCESS_TIMEOUT = timedelta(minutes=5)  # how long processes wait for one that does not answer; torch waits 30 minutes
 
@@ -45,7 +45,7 @@ def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> 
     logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
     if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
         logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
-    elif not config.fast_dev_run and getattr(rank_zero_only, "rank", 0) == 0:
+    elif not config.fast_dev_run and rank() == 0:
         claimed = folder.resolve() if folder else claim_version(logs)
         claimed.mkdir(parents=True, exist_ok=True)
         logs, version = claimed.parent, claimed.name

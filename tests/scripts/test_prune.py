@@ -59,7 +59,7 @@ def test_the_report_of_removed_units_shows_parameters_before_and_after(source):
         (["lightning_logs/version_0", "--structured", "0.99"], "removes all 8 units"),
         (
             ["lightning_logs/version_0", "--sparsity", "0.5", "--pruning.epoch_count", "3"],
-            "did you mean --pruning.epochs?",
+            "did you mean --pruning.epochs 3?",
         ),
         (["lightning_logs/version_0", "--sparsity", "0.5", "--data.path", "no.csv"], "path"),
         (["model.onnx", "--sparsity", "0.5"], "model.onnx: expected a run, got an exported file"),
