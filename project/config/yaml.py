@@ -123,12 +123,13 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
 
 
 def require_settings(value: str) -> dict[str, Any] | None:
-    """Return the settings in a YAML file, or in a YAML text of several lines; None if there are none.
+    """Return the settings in a YAML file, or in a YAML text of several lines or in braces; None if there are none.
 
     Raises:
         UserError: If it is YAML of something else, or no YAML.
     """
-    name, text = ("--config", value) if "\n" in value else (value, _text_of(value))
+    is_text = "\n" in value or value.startswith("{")
+    name, text = ("--config", value) if is_text else (value, _text_of(value))
     settings = read_yaml(text, name)
     if not isinstance(settings, dict | None):
         raise UserError(f"{name}: no settings in it; expected YAML with names and values, as in `max_epochs: 5`")

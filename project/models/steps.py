@@ -4,7 +4,7 @@ Lightning's loop takes about a millisecond per step for the hooks of all callbac
 small model. Keras has `steps_per_execution` for the same reason.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -14,9 +14,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from project.data.loader import Batches
 from project.models.hyperparameters import called_by
 from project.models.prepared import PreparedBatch
-
-if TYPE_CHECKING:
-    from project.models.supervised import Supervised
 
 MAX_STEPS = 64
 STEP_HOOKS = (
@@ -82,8 +79,8 @@ def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
         loops[f"{MANUAL}.optim_step_progress"]["total"] = counts
 
 
-def take_steps(module: "Supervised", batches: Batches, batch_idx: int) -> None:
-    """Take one optimizer step per batch; Lightning counts them."""
+def take_steps(module: Any, batches: Batches, batch_idx: int) -> None:
+    """Take one optimizer step per batch of a `Supervised` module; Lightning counts them."""
     optimizer: Any = module.optimizers()
     # Small batches are prepared together, and in place if they are copies of the rows.
     pieces = (module.prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
