@@ -89,7 +89,7 @@ def parquet_body(seed: random.Random) -> Parts:
     length = seed.choice([10, 1_000, 70_000, 700_000])
     value: pa.Array = pa.array(long_values(rows, length), pa.binary()).cast(seed.choice(kinds))
     if seed.random() < 0.5:  # the same values many times
-        rows = min(100_000, 10**9 // length)
+        rows = min(100_000, 3 * 10**8 // length)
         indices = pa.array(np.arange(rows) % len(value), pa.int32())
         value = pa.DictionaryArray.from_arrays(indices, value)
     nested = seed.choice([None, None, "list", "struct", "map"])
