@@ -8,19 +8,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from project.exporting.export import export
-    from project.exporting.quantize import quantize
-    from project.inference.compare import compare
-    from project.inference.evaluate import evaluate
-    from project.inference.predict import predict
-    from project.inference.run import Run, load
-    from project.serving.server import serve
-    from project.stages.crossvalidate import crossvalidate
-    from project.stages.distill import distill
-    from project.stages.ensemble import combine as ensemble
-    from project.stages.finetune import finetune
-    from project.stages.prune import prune
-    from project.training.train import train
+    from project.exporting.export import export as export
+    from project.exporting.quantize import quantize as quantize
+    from project.inference.compare import compare as compare
+    from project.inference.evaluate import evaluate as evaluate
+    from project.inference.predict import predict as predict
+    from project.inference.run import Run as Run
+    from project.inference.run import load as load
+    from project.serving.server import serve as serve
+    from project.stages.crossvalidate import crossvalidate as crossvalidate
+    from project.stages.distill import distill as distill
+    from project.stages.ensemble import combine as ensemble  # noqa: F401
+    from project.stages.finetune import finetune as finetune
+    from project.stages.prune import prune as prune
+    from project.training.train import train as train
 
 # ONNX Runtime sends telemetry (on Linux since 1.29) unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -42,22 +43,7 @@ _PLACES = {
     "serve": "project.serving.server.serve",
     "train": "project.training.train.train",
 }
-__all__ = [
-    "Run",
-    "compare",
-    "crossvalidate",
-    "distill",
-    "ensemble",
-    "evaluate",
-    "export",
-    "finetune",
-    "load",
-    "predict",
-    "prune",
-    "quantize",
-    "serve",
-    "train",
-]
+__all__ = [*_PLACES]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import installed  # noqa: F401
 from project.runtime.arguments import ArgumentParser
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import Port, PositiveFloat, PositiveInt
+from project.serving.limits import LIMITS, Limits
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -20,16 +21,19 @@ if __name__ == "__main__":
     parser.add_argument("--token_file", type=Path, help="a file with a token that requests must bring")
     parser.add_argument("--ssl_certfile", type=Path, help="a certificate, to serve over TLS")
     parser.add_argument("--ssl_keyfile", type=Path, help="its private key, if it is not in the certificate's file")
-    parser.add_argument("--max_bytes", type=PositiveInt, default=2**24, help="size of a request's body")
-    parser.add_argument("--max_rows", type=PositiveInt, default=100_000, help="rows per request")
-    parser.add_argument("--max_seconds", type=PositiveFloat, default=30.0, help="to receive, and to answer, a request")
-    parser.add_argument("--max_requests", type=PositiveInt, default=100, help="simultaneous requests per process")
-    parser.add_argument("--max_memory", type=PositiveInt, default=2**27, help="bytes to answer requests, per process")
-    parser.add_argument("--max_connections", type=PositiveInt, default=500, help="connections per process")
+    parser.add_argument("--max_bytes", type=PositiveInt, default=LIMITS.bytes, help="size of a request's body")
+    parser.add_argument("--max_rows", type=PositiveInt, default=LIMITS.rows, help="rows per request")
+    parser.add_argument(
+        "--max_seconds", type=PositiveFloat, default=LIMITS.seconds, help="to receive or answer a request"
+    )
+    parser.add_argument(
+        "--max_requests", type=PositiveInt, default=LIMITS.requests, help="requests at once per process"
+    )
+    parser.add_argument("--max_memory", type=PositiveInt, default=LIMITS.memory, help="bytes for answers, per process")
+    parser.add_argument("--max_connections", type=PositiveInt, default=LIMITS.connections, help="clients per process")
     options = parser.parse_args()
     with exit_on_user_error():
         from project.serving.access import Security
-        from project.serving.limits import Limits
         from project.serving.server import serve
 
         limits = Limits(**{name: getattr(options, f"max_{name}") for name in Limits._fields})

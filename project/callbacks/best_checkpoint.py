@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
+from project.models.supervised import Supervised
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
 
@@ -18,8 +19,8 @@ class BestCheckpoint(ModelCheckpoint):
     any other. This callback keeps the score as long as the file is in the run's folder.
 
     Args:
-        monitor: The metric, for which lower is better. A model that does not log it is judged by its first metric with
-            `val` and `loss` in its name, then by one with `loss`; the last epoch is the best if it logs neither.
+        monitor: The metric of this project's models, for which lower is better. A model from outside is judged by its
+            first metric with `val` and `loss` in its name, or with `loss`; without any, its last epoch is the best.
     """
 
     allows_grouped_steps = True
@@ -35,10 +36,13 @@ class BestCheckpoint(ModelCheckpoint):
         return self._key
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the metric by what the model logs, and save."""
-        if self.monitor is not None and self.monitor not in trainer.callback_metrics:
-            losses = [name for name in trainer.callback_metrics if "loss" in name and not name.endswith("_step")]
-            self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
+        """Choose the metric of a model from outside by what it has logged so far, and save."""
+        if not isinstance(pl_module, Supervised):
+            if trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+                return  # not validated: scores of another metric must not mix with those of the validation
+            if self.monitor is not None and self.monitor not in trainer.callback_metrics:
+                losses = [name for name in trainer.callback_metrics if "loss" in name and not name.endswith("_step")]
+                self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -4,8 +4,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.data.datamodule import RowsDataModule
+from project.data.plain import PlainDataModule
 from project.models.regression import Equation, Regression
 
+NamedData = RowsDataModule | PlainDataModule  # with names for inputs and targets
 MAX_CURVES = 20
 # Multiplications that computing the exact solution may take during training.
 MAX_WORK = 1e11
@@ -45,7 +47,7 @@ class ExactAnswer(Callback):
             logger.log_metrics(curves, step=trainer.global_step - 1)
 
 
-def coefficient_names(data: RowsDataModule) -> list[str]:
+def coefficient_names(data: NamedData) -> list[str]:
     """Return one name per coefficient: the features and `bias`, prefixed by the target if there are several targets."""
     names = [*data.input_names, "(bias)" if "bias" in data.input_names else "bias"]
     targets = data.target_names

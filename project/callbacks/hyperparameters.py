@@ -24,7 +24,7 @@ class Hyperparameters(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Link the hyperparameters to the test metrics, whose values Lightning has logged already."""
         metrics = [name for name in trainer.callback_metrics if name.startswith("test/")]
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if metrics else ():
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 from torch.utils.tensorboard.summary import hparams
 

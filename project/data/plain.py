@@ -176,6 +176,11 @@ class PlainDataModule(LightningDataModule):
         return list(getattr(self.inner, "feature_names", None) or (f"x{index}" for index in range(count)))
 
     @property
+    def input_names(self) -> list[str]:
+        """A name for each number of a flattened row."""
+        return self.feature_names
+
+    @property
     def target_names(self) -> list[str]:
         """One name for each column of y."""
         count = self.out_features if self.class_names is None else 1

@@ -7,7 +7,7 @@ from project.inference.open_run import open_run
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.training.cli import ExperimentCLI
-from project.training.plain_model import can_test
+from project.training.plain_model import test_metrics
 from project.training.report import print_metrics
 
 
@@ -27,12 +27,12 @@ def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float]
 
 def measure(run: ExperimentCLI) -> dict[str, float]:
     """Compute the test metrics of an opened run."""
-    if not can_test(run.model):
-        raise UserError(f"--model {type(run.model).__name__}: has no test_step, which computes test metrics; add one")
-    results = run.trainer.test(run.model, run.datamodule, verbose=False)
-    if not results:
+    if metrics := test_metrics(run.trainer, run.model, run.datamodule):
+        return metrics
+    if run.trainer.limit_test_batches == 0:
         raise UserError("--trainer.limit_test_batches: leaves no test batch; raise it")
-    return {name: value for name, value in results[0].items() if name != "step"}
+    name = type(run.model).__name__
+    raise UserError(f"--model {name}: has no test_step that logs metrics, which evaluation shows; add one")
 
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:

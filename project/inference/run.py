@@ -120,7 +120,7 @@ class Run:
                 f"{w:.4g} {name}" for w, name in zip(equation.weights[:, 0].tolist(), names, strict=True)
             )
             facts.append((self.metadata["target_names"][0], f"{terms} + {equation.bias.item():.4g}"))
-        return facts + [(name, f"{value:#.6g}") for name, value in self.metrics.items() if name.startswith("test")]
+        return facts + [(name, f"{value:#.6g}") for name, value in self.metrics.items() if name.startswith("test/")]
 
 
 def load(reference: str = "last", trust: Sequence[str] = ()) -> Run:

@@ -1,5 +1,6 @@
 """Linear regression in closed form, with a run like that of any other model."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -46,13 +47,17 @@ class LinearRegression(Regression):
         self.set_weights(self.fit)
 
     def _solve(self) -> LeastSquaresFit:
-        """Return the fit of the data module's rows, or of the rows of a plain loader, on all processes."""
+        """Return the fit of the data module's rows, or of the rows of any other loader."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, RowsDataModule):
-            metric = LeastSquares(self.net.net.in_shape[0], self.net.net.out_features)
+            if self.trainer.world_size > 1:
+                raise UserError(
+                    "--trainer.devices: LinearRegression solves the rows of such data on one process; use 1"
+                )
+            least_squares = LeastSquares(math.prod(self.net.net.in_shape), self.net.net.out_features)
             for x, y in self.trainer.train_dataloader or ():
-                metric.update(x.cpu(), y.cpu())
-            return metric.compute()
+                least_squares.update(x.cpu(), y.cpu())
+            return least_squares.compute()
         if data.sampling.bootstrap is not None:
             problem = "LinearRegression does not support row weights; use --model Regression"
             raise UserError(f"--sampling.bootstrap: {problem}")

@@ -8,10 +8,10 @@ from project.runtime.ranges import PositiveFloat, PositiveInt
 class Limits(NamedTuple):
     """Limits on requests and on their clients, for each process."""
 
-    bytes: PositiveInt  # of a request's body
-    rows: PositiveInt  # per request
-    seconds: PositiveFloat  # to receive a request, to answer it, and for the client to take the answer
-    requests: PositiveInt  # that wait for an answer at the same time
+    bytes: PositiveInt = 2**24  # of a request's body
+    rows: PositiveInt = 100_000  # per request
+    seconds: PositiveFloat = 30.0  # to receive a request, to answer it, and for the client to take the answer
+    requests: PositiveInt = 100  # that wait for an answer at the same time
     memory: PositiveInt = 2**27  # bytes that the answering of requests takes, all together
     connections: PositiveInt = 500
 
@@ -19,3 +19,6 @@ class Limits(NamedTuple):
     def held_bytes(self) -> int:
         """Bytes of all bodies that are not answered yet, and of all answers that are not sent yet."""
         return max(self.bytes, self.memory // 4)
+
+
+LIMITS = Limits()  # the defaults

@@ -11,7 +11,7 @@ from typing import NoReturn
 from project.runtime.errors import UserError
 from project.runtime.ranges import Port, PositiveInt
 from project.serving.access import NO_SECURITY, Access, Security, check_certificate, read_token
-from project.serving.limits import Limits
+from project.serving.limits import LIMITS, Limits
 from project.serving.metadata import read_metadata
 from project.serving.metrics import Counters
 from project.serving.signals import exit_on_signals
@@ -22,11 +22,11 @@ PACKAGES = ("fastapi", "httptools", "onnxruntime", "uvicorn")
 
 def serve(
     path: Path,
-    host: str,
-    port: Port,
-    workers: PositiveInt,
-    threads: PositiveInt,
-    limits: Limits,
+    host: str = "127.0.0.1",
+    port: Port = 8000,
+    workers: PositiveInt = 1,
+    threads: PositiveInt = 1,
+    limits: Limits = LIMITS,
     security: Security = NO_SECURITY,
 ) -> NoReturn:
     """Serve an exported model until SIGTERM or SIGINT; then finish running requests, and exit with status 0.

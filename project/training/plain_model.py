@@ -5,12 +5,13 @@ import pkgutil
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from project.models.optimization import configure
 from project.models.supervised import Supervised
+from project.runtime.errors import UserError
 
 
 def has_own_optimizer(class_path: str) -> bool:
@@ -26,8 +27,17 @@ def takes_shape(class_path: str) -> bool:
 
 
 def use_optimizer(model: LightningModule, config: Namespace) -> None:
-    """Let a model use the optimizer and the scheduler of a configuration, if it has any for the model."""
-    if isinstance(model, Supervised) or config.optimizer is None:
+    """Let a model use the optimizer and the scheduler of a configuration, if it has any for the model.
+
+    Raises:
+        UserError: If there is a scheduler, but the model has an optimizer of its own.
+    """
+    if isinstance(model, Supervised):
+        return
+    if config.optimizer is None:
+        if config.lr_scheduler is not None:
+            problem = f"{type(model).__name__} has an optimizer of its own; set --optimizer, too"
+            raise UserError(f"--lr_scheduler: {problem}")
         return
 
     def optimizer(parameters: Any) -> Any:
@@ -52,6 +62,17 @@ def purposes_of_net(config: Namespace) -> list[str]:
     return [flag for flag, value in flags.items() if value]
 
 
-def can_test(model: LightningModule) -> bool:
-    """Whether a model has a `test_step`."""
-    return is_overridden("test_step", model, LightningModule)
+def test_metrics(trainer: Trainer, model: LightningModule, data: LightningDataModule) -> dict[str, float]:
+    """Test a model, and return its metrics with names `test/…`; none if it has no `test_step`, or logs nothing there.
+
+    `test_acc` and `acc` of a model from outside are `test/acc`.
+    """
+    if not is_overridden("test_step", model, LightningModule):
+        return {}
+    [logged] = trainer.test(model, data, verbose=False) or [{}]
+    metrics: dict[str, float] = {}
+    for name, value in logged.items():
+        short = f"test/{name.removeprefix('test').lstrip('_/')}"
+        metrics[f"test/{name}" if short in metrics else short] = value
+    metrics.pop("test/step", None)  # at which loggers have placed them
+    return metrics

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from project.callbacks.exact_answer import ExactAnswer, coefficient_names, coefficients, is_affordable
+from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients, is_affordable
 from project.callbacks.pretrained import Pretrained, WeightChange
 from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
@@ -37,22 +37,22 @@ def report(
     console, exact = open_console(), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None
-    if isinstance(model, LinearRegression) and isinstance(data, RowsDataModule):
+    if isinstance(model, LinearRegression) and isinstance(data, NamedData):
         print_coefficients(console, data, model)
     elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
         print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
         exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
     if pretrained.weight_changes:
         print_weight_changes(console, pretrained.weight_changes)
-    if tested := {name: value for name, value in metrics.items() if name.startswith("test")}:
+    if tested := {name: value for name, value in metrics.items() if name.startswith("test/")}:
         print_metrics(console, tested, exact)
     else:
-        console.print(f"Nothing was tested: {type(model).__name__} logs no metric whose name begins with test.")
+        console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
 
 
-def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, list[str] | list[float]]:
+def coefficient_table(data: NamedData, fit: LeastSquaresFit) -> dict[str, list[str] | list[float]]:
     """Return the coefficients by name, with standard errors, t values and 95 % confidence intervals."""
     weight_ends, bias_ends = fit.confidence_interval()
     errors = Equation(fit.standard_errors, fit.bias_standard_errors)
@@ -67,7 +67,7 @@ def coefficient_table(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, l
     }
 
 
-def print_coefficients(console: Console, data: RowsDataModule, model: LinearRegression) -> None:
+def print_coefficients(console: Console, data: NamedData, model: LinearRegression) -> None:
     """Print the coefficients of a closed-form regression with their errors, and the R² of each target."""
     fit = model.fit
     if fit is None:

@@ -21,7 +21,7 @@ from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
-from project.training.plain_model import can_test
+from project.training.plain_model import test_metrics
 from project.training.report import coefficient_table, report
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
@@ -74,15 +74,13 @@ def train(
 def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     """Test the best checkpoint, write the metrics and coefficients, and print the report."""
     trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
-    metrics = {
-        name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(("train", "val"))
-    }
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name != "step"}
+    if isinstance(cli.model, Supervised):
+        logged = {name: value for name, value in logged.items() if name.startswith(("train/", "val/"))}
     if cli.best is not None and cli.best.best_model_path:
         # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
         load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    tested = next(iter(trainer.test(cli.model, data, verbose=False)), {}) if can_test(cli.model) else {}
-    metrics |= {name: value for name, value in tested.items() if name != "step"}
-    metrics |= cli.pretrained.metrics()
+    metrics = logged | test_metrics(trainer, cli.model, data) | cli.pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if dist.is_available() and dist.is_initialized():

@@ -45,7 +45,6 @@ def scikit_learn(port: int, artifact: Path) -> NoReturn:
     """Serve scikit-learn's `predict` with this project's server."""
     from project.serving import worker
     from project.serving.artifact import Array, Artifact
-    from project.serving.limits import Limits
     from project.serving.server import serve
 
     model = _fitted_linear_regression()
@@ -55,7 +54,7 @@ def scikit_learn(port: int, artifact: Path) -> NoReturn:
             return {"outputs": model.predict(x)[:, None]}
 
     worker.Artifact = Peer  # type: ignore[attr-defined]
-    serve(artifact, "127.0.0.1", port, 1, 1, Limits(2**24, 100_000, 30, 100))
+    serve(artifact, port=port)
 
 
 def _fitted_linear_regression() -> Any:

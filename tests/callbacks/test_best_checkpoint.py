@@ -63,3 +63,11 @@ def test_a_damaged_file_is_skipped_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, damaged)
     with pytest.warns(UserWarning, match="skipped: .*best.ckpt: damaged"):
         assert resumed(tmp_path, step=12).best_model_score is None
+
+
+def test_epochs_without_validation_are_not_judged_by_another_metric(tmp_path):
+    best = BestCheckpoint("val/loss")
+    best.dirpath = str(tmp_path)
+    fit(best, enable_checkpointing=True, max_epochs=4, check_val_every_n_epoch=2)
+    assert best.monitor == "val/loss"
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] in (2 * 6, 4 * 6)

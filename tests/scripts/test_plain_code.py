@@ -4,9 +4,11 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from project import load
 from project.exporting.export import export
 from project.inference.evaluate import evaluate
 from project.inference.predict import predict
@@ -17,7 +19,9 @@ from project.stages.distill import distill
 from project.stages.finetune import finetune
 from project.stages.prune import prune
 from project.training.train import train
+from tests.command import run_script
 from tests.scripts.test_exact_resume import stop_at
+from tests.scripts.test_tensorboard import read_scalars
 
 SOURCE = """
 import torch
@@ -187,8 +191,8 @@ def test_a_model_with_batches_and_optimizers_of_its_own_resumes_exactly(folder, 
         read_checkpoint(Path(f"lightning_logs/version_{run}/checkpoints/last.ckpt"))["state_dict"] for run in (0, 1)
     )
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
-    assert "Nothing was tested: TwoOptimizers logs no metric" in capsys.readouterr().out
-    with pytest.raises(UserError, match="has no test_step, which computes test metrics; add one"):
+    assert "Nothing was tested: TwoOptimizers has no test_step" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has no test_step that logs metrics, which evaluation shows"):
         evaluate(RUN, TRUST)
     with pytest.raises(UserError, match="its data has no rows of one shape, which predictions and export need"):
         predict(RUN, Path("outside.py"), Path("out.csv"), ["outside"])
@@ -246,3 +250,51 @@ def test_cross_validation_of_a_plain_data_module_is_refused(folder):
 def test_an_exception_in_a_constructor_keeps_its_traceback(folder):
     with pytest.raises(KeyError, match="width"):
         train(["--model.net", "outside.Broken", *EPOCHS, *TRUST])
+
+
+def test_the_exact_solution_for_a_plain_data_module_is_numpys(folder, capsys):
+    train([*DATA, "--model", "LinearRegression", *TRUST])
+    rows = load(RUN, trust=["outside"]).data.splits.train
+    design = np.column_stack([rows.x.double(), np.ones(len(rows))])
+    expected = np.linalg.lstsq(design, rows.y.double().numpy(), rcond=None)[0].flatten()
+    with Path(RUN, "coefficients.csv").open() as file:
+        found = {line["name"]: float(line["coefficient"]) for line in csv.DictReader(file)}
+    assert list(found) == ["x0", "x1", "x2", "bias"]
+    assert list(found.values()) == pytest.approx(expected, rel=1e-6), "the fit is of the order of the training rows"
+
+
+def test_a_schedule_without_an_optimizer_is_refused_for_a_model_with_its_own(folder):
+    with pytest.raises(UserError, match="--lr_scheduler: Lit has an optimizer of its own; set --optimizer, too"):
+        train([*COMBINATIONS["model"], *EPOCHS, *TRUST, "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1"])
+
+
+def test_the_best_checkpoint_of_a_plain_model_is_that_of_its_lowest_validation_loss(folder, capsys):
+    epochs = ["--trainer.max_epochs", "6", "--trainer.check_val_every_n_epoch", "2"]
+    train([*COMBINATIONS["model and data"], *EPOCHS, *TRUST, *epochs])
+    scores = dict(read_scalars(Path(RUN))["val_loss"])
+    best = read_checkpoint(Path(RUN, "checkpoints/best.ckpt"))
+    [state] = [state for name, state in best["callbacks"].items() if name.startswith("BestCheckpoint")]
+    assert state["monitor"] == "val_loss"
+    assert state["best_model_score"].item() == pytest.approx(min(scores.values()))
+
+
+@pytest.mark.parametrize("name", ["BoringModel", "ManualOptimBoringModel", "DemoModel"])
+def test_lightnings_own_demos_are_trained_and_resumed(folder, capsys, name):
+    module = "lightning.pytorch.demos.boring_classes"
+    args = ["--model", f"{module}.{name}", "--data", f"{module}.BoringDataModule", "--trust", module]
+    train([*args, *EPOCHS])
+    train(["--ckpt_path", "last", "--trainer.max_epochs", "4", "--trust", module])
+    assert f"Nothing was tested: {name}" in capsys.readouterr().out
+    assert read_checkpoint(Path(RUN, "checkpoints/last.ckpt"))["epoch"] == 4
+
+
+def test_test_metrics_have_one_form_of_names(folder, capsys):
+    logs = 'self.loss(batch, "test_loss")'
+    Path("outside.py").write_text(SOURCE.replace(logs, f'self.log("mae", 2.0); {logs}'))
+    args = [*COMBINATIONS["model"], *EPOCHS, *TRUST]
+    done = run_script(folder, "train", *args)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(Path(RUN, "metrics.json").read_text())
+    assert metrics["test/mae"] == 2
+    assert metrics.keys() >= {"train_loss", "val_loss", "test/loss"}
+    assert "step" not in metrics
