@@ -9,12 +9,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.plugins import DoublePrecision
+from torch import Tensor, nn
 
 from project.models.optimization import set_learning_rate
 from project.runtime.distributed import gather
 
 KEY = "exact_resume"
+TRACKS = "track_running_stats"  # of norms
 
 
 class ExactResume(Callback):
@@ -25,6 +29,12 @@ class ExactResume(Callback):
     def __init__(self, optimizer_changes: Mapping[str, Any]) -> None:
         self.optimizer_changes = optimizer_changes
         self._saved: dict[str, Any] = {}
+        self._modes: dict[str, list[str]] | None = None  # of the last training step
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Convert the module to float64 before Lightning would, which first loads the weights, rounded to float32."""
+        if isinstance(trainer.precision_plugin, DoublePrecision):
+            pl_module.double()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random states of each process and the metrics; set the progress of the loops to finished steps."""
@@ -36,6 +46,8 @@ class ExactResume(Callback):
             "random_states": states if within_epoch else [],
             "metrics": {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()},
             "accumulate_grad_batches": trainer.accumulate_grad_batches if within_epoch else None,
+            # Within a validation, all modules are in evaluation mode.
+            "modes": modes(pl_module) if pl_module.training else self._modes,
         }
         for counts in (epochs["total"], epochs["current"]):
             counts["completed"] = counts["processed"]
@@ -59,6 +71,7 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the metrics of the last validation, by which checkpoints are chosen, and change the optimizer."""
         self._restore_metrics(trainer)
+        trainer.should_stop |= any(map(has_stopped, trainer.callbacks))  # type: ignore[attr-defined]
         for group in trainer.optimizers[0].param_groups if self.optimizer_changes else ():
             group.update(self.optimizer_changes)
         if "lr" in self.optimizer_changes:
@@ -68,8 +81,14 @@ class ExactResume(Callback):
         """Restore the metrics of a run that had no epochs left to train."""
         self._restore_metrics(trainer)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore modes between two epochs, before other callbacks change them for the epoch that begins."""
+        set_modes(pl_module, self._saved.pop("modes", None))
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Restore random states before the first batch."""
+        """Restore modes and random states before the first batch."""
+        set_modes(pl_module, self._saved.pop("modes", None))
+        self._modes = modes(pl_module)
         if not self._saved:
             return
         if self._saved["accumulate_grad_batches"]:  # GradientAccumulationScheduler sets it when an epoch starts
@@ -82,6 +101,32 @@ class ExactResume(Callback):
 
     def _restore_metrics(self, trainer: Trainer) -> None:
         trainer.callback_metrics.update(self._saved.get("metrics", {}))
+
+
+def modes(module: nn.Module) -> dict[str, list[str]]:
+    """Return the names of the submodules in evaluation mode or without statistics, and of the frozen parameters."""
+    return {
+        "evaluating": [name for name, part in module.named_modules() if not part.training],
+        "untracked": [name for name, part in module.named_modules() if not getattr(part, TRACKS, True)],
+        "frozen": [name for name, parameter in module.named_parameters() if not parameter.requires_grad],
+    }
+
+
+def set_modes(module: nn.Module, saved: Mapping[str, list[str]] | None) -> None:
+    """Restore what `modes` returned, if anything."""
+    if saved is None:
+        return
+    for name, part in module.named_modules():
+        part.training = name not in saved["evaluating"]
+        if hasattr(part, TRACKS):  # Lightning's finetuning callbacks change it
+            setattr(part, TRACKS, name not in saved["untracked"])
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad = name not in saved["frozen"]
+
+
+def has_stopped(callback: Callback) -> bool:
+    """Whether a callback is an `EarlyStopping` that has decided to stop, perhaps before `min_epochs` have passed."""
+    return isinstance(callback, EarlyStopping) and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

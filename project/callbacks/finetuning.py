@@ -1,5 +1,7 @@
 """Choose which parts of a net are trained and how fast: freezing, gradual unfreezing, learning rates by depth."""
 
+from collections.abc import Iterator
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DDPStrategy
@@ -14,12 +16,13 @@ from project.runtime.errors import UserError
 from project.runtime.ranges import LeftOpenUnitInterval, NonNegativeInt
 
 BACKBONE = "backbone"
+TRACKING_NORMS = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class Finetuning(BaseFinetuning):
     """Freeze parts of a net, unfreeze its layers from the head down, and train deeper layers with lower learning rates.
 
-    Frozen batch norms keep their running statistics and normalise with them, as in evaluation.
+    Batch norms of frozen layers keep their running statistics and normalise with them, as in evaluation.
 
     Source: Howard & Ruder, "Universal Language Model Fine-tuning for Text Classification" (2018).
 
@@ -46,6 +49,7 @@ class Finetuning(BaseFinetuning):
         self._is_first_setup = True  # Lightning calls `setup` again for the test
         self._layers: list[list[nn.Parameter]] = []  # frozen parameters by layer, from the head down
         self._unfrozen = 0  # number of layers unfrozen so far
+        self._norms: dict[nn.Module, list[nn.Parameter]] = {}  # norms of frozen layers, with the layer's parameters
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Pass the factor of learning rates to the model, and freeze the chosen parts."""
@@ -73,27 +77,48 @@ class Finetuning(BaseFinetuning):
             raise UserError(f"--finetuning.freeze {self.frozen}: {name} has no trainable parameters there; remove it")
         for parameter in chosen:
             parameter.requires_grad_(False)
+        self._norms = self._norms or {norm: layer for norm, layer in tracking_norms(net) if not _is_trained(layer)}
         if not any(parameter.requires_grad for parameter in parameters.values()):
             raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train; do not freeze the head")
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Unfreeze what a run that is resumed within an epoch has unfrozen before."""
+        self._unfreeze(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unfreeze the layers that are due, and keep frozen batch norms in evaluation mode."""
+        """Unfreeze the layers that are due."""
+        self._unfreeze(trainer, pl_module)
+
+    def _unfreeze(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.frozen or not isinstance(pl_module, Supervised):
+            return
         before = self._unfrozen
         self._unfrozen = trainer.current_epoch // self.unfreeze_every if self.unfreeze_every else 0
-        super().on_train_epoch_start(trainer, pl_module)
+        for layer in self._layers[: self._unfrozen]:
+            for parameter in layer:
+                parameter.requires_grad_()
         if before != self._unfrozen and isinstance(trainer.strategy, DDPStrategy):
             # DDP's gradient buckets are of the parameters that required gradients when it was built: build it again.
             trainer.strategy.model = trainer.strategy.lightning_module
             trainer.strategy.configure_ddp()
-        for module in pl_module.modules() if self.frozen else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(module.training and all(parameter.requires_grad for parameter in module.parameters()))
+        for norm, layer in self._norms.items():
+            norm.train(_is_trained(layer))
 
     def finetune_function(self, pl_module: LightningModule, epoch: int, optimizer: Optimizer) -> None:
-        """Unfreeze layers. The optimizer has all parameters from the start, so that schedulers apply to all of them."""
-        for layer in self._layers[: self._unfrozen]:
-            for parameter in layer:
-                parameter.requires_grad_()
+        """Change nothing: the optimizer has all parameters from the start, so that schedulers apply to all of them."""
+
+
+def tracking_norms(net: Net) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
+    """Yield the norms that track statistics, each with its parameters, or those of the layer before if it has none."""
+    layer: list[nn.Parameter] = []
+    for module in net.modules():
+        layer = [*module.parameters(recurse=False)] or layer
+        if isinstance(module, TRACKING_NORMS) and module.training:
+            yield module, layer
+
+
+def _is_trained(layer: list[nn.Parameter]) -> bool:
+    return all(parameter.requires_grad for parameter in layer)
 
 
 def frozen_names(net: Net, wanted: list[str]) -> list[str]:

@@ -29,19 +29,19 @@ class FitFigure(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the untrained model."""
         if trainer.global_step == 0:
-            self._log(trainer, pl_module)
+            self._log(trainer, pl_module, step=0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the model halfway through training."""
         epochs = trainer.max_epochs or 0
         if epochs > 2 and trainer.current_epoch + 1 == epochs // 2:
-            self._log(trainer, pl_module)
+            self._log(trainer, pl_module, step=trainer.global_step - 1)  # at which Lightning logs this epoch's metrics
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the trained model."""
-        self._log(trainer, pl_module)
+        self._log(trainer, pl_module, step=trainer.global_step)
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _log(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         if not trainer.is_global_zero:
             return
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
@@ -51,7 +51,7 @@ class FitFigure(Callback):
             figure = fit_figure(pl_module.eval(), data, title=f"after {trainer.global_step} steps")
             pl_module.train(was_training)
             for logger in loggers:
-                logger.experiment.add_figure("fit", figure, trainer.global_step)
+                logger.experiment.add_figure("fit", figure, step)
 
 
 @torch.no_grad()

@@ -53,8 +53,9 @@ def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, co
 def _completion(checkpoint: Mapping[str, Any], epochs: int, steps: int, trainer: Namespace) -> str | None:
     """Return why a run has nothing left to train, and what to do about it; None if it has."""
     states = [state for state in checkpoint["callbacks"].values() if isinstance(state, dict)]
-    if any(state.get("stopped_epoch") for state in states):
-        return "EarlyStopping has ended training; evaluate the run, or train a new one without EarlyStopping"
+    stopped = any(state.get("stopped_epoch") or state.get("stopping_reason") for state in states)
+    if stopped and epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0):
+        return "EarlyStopping has ended training; evaluate the run, or raise --trainer.min_epochs to train on"
     for unit, done, limit in (("epochs", epochs, trainer.max_epochs), ("steps", steps, trainer.max_steps)):
         if limit is not None and 0 <= limit <= done:
             return f"training is complete ({done}/{limit} {unit}); raise --trainer.max_{unit}"

@@ -189,6 +189,8 @@ def test_a_run_ended_by_early_stopping_is_not_trained_further(folder, capsys):
     (folder / "lightning_logs/version_0/metrics.json").unlink()
     assert train(["--ckpt_path", "last"])["test/mse"] > 0
     assert read_checkpoint(folder / LAST)["global_step"] == step
+    train(["--ckpt_path", "last", "--trainer.min_epochs", str(step // 5 + 2)])
+    assert read_checkpoint(folder / LAST)["global_step"] == step + 2 * 5
 
 
 def test_a_run_with_a_damaged_best_checkpoint_can_be_resumed(folder, capsys):

@@ -45,7 +45,7 @@ def test_learned_weights_converge_to_the_exact_ones(default_run):
 
 def test_figures_are_drawn_at_the_start_the_middle_and_the_end(default_run):
     images = EventAccumulator(str(default_run[0])).Reload().Images("fit")
-    assert [image.step for image in images] == [0, 250, 500]
+    assert [image.step for image in images] == [0, 249, 500]
     assert all(image.encoded_image_string.startswith(b"\x89PNG") and image.width > 500 for image in images)
 
 
