@@ -1,10 +1,8 @@
 """Compare speed with a plain PyTorch loop, stock Lightning and scikit-learn, or with other servers; shows ratios."""
 
-from pathlib import Path
-
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import UserError, exit_on_user_error
 
 if __name__ == "__main__":
@@ -17,8 +15,8 @@ if __name__ == "__main__":
         help="what to measure (default: training)",
     )
     parser.add_argument("--quick", action="store_true", help="use fewer rows; takes less than a minute on two cores")
-    parser.add_argument("--json", type=Path, help="file to write every measurement to")
-    parser.add_argument("--plot", type=Path, help=".png or .svg file for a figure of the first comparison of training")
+    parser.add_argument("--json", type=path, help="file to write every measurement to")
+    parser.add_argument("--plot", type=path, help=".png or .svg file for a figure of the first comparison of training")
     options = parser.parse_args()
     with exit_on_user_error():
         if options.plot and options.what == "serving":

@@ -1,11 +1,10 @@
 """Compute test metrics of a run or an exported file, on its own test rows or on others, or compare several."""
 
 import sys
-from pathlib import Path
 
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import UserError, exit_on_user_error
 
 if __name__ == "__main__":
@@ -16,7 +15,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
     parser.add_argument("--compare", action="store_true", help="also compare size and speed; implied by several models")
-    parser.add_argument("--plot", type=Path, help="draw the comparison to a .png or .svg file")
+    parser.add_argument("--plot", type=path, help="draw the comparison to a .png or .svg file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():

@@ -1,10 +1,8 @@
 """Export a run as one file that needs neither this project nor Lightning."""
 
-from pathlib import Path
-
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
@@ -14,7 +12,7 @@ if __name__ == "__main__":
         "its table; --trust MODULE lets the run use a module's classes.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
-    parser.add_argument("output", type=Path, nargs="?", help="the file; default: model.onnx in the run's folder")
+    parser.add_argument("output", type=path, nargs="?", help="the file; default: model.onnx in the run's folder")
     parser.add_argument("--format", default="onnx", help="onnx (default), pt2, torchscript, safetensors or adapter")
     options, args = parser.parse_known_args()
     with exit_on_user_error():

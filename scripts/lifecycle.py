@@ -1,11 +1,9 @@
 """Run the whole life cycle of a model: teacher, ensemble, student, pruning, int8, server, and a report."""
 
-from pathlib import Path
-
 import installed  # noqa: F401
 
 from project.pipeline.stages import STAGES
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
@@ -18,7 +16,7 @@ if __name__ == "__main__":
         "are those of train.py.",
     )
     parser.add_argument("--stages", help=f"stages to run, separated by commas (default: {','.join(STAGES)})")
-    parser.add_argument("--folder", type=Path, help="pipeline to resume (default: a new lightning_logs/lifecycle_N)")
+    parser.add_argument("--folder", type=path, help="pipeline to resume (default: a new lightning_logs/lifecycle_N)")
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="allow runs to use its classes")
     options, args = parser.parse_known_args()
     with exit_on_user_error():

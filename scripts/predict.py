@@ -1,17 +1,17 @@
 """Predict the rows of a table with a run or an exported file."""
 
-from pathlib import Path
-
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument("input", type=Path, help="a CSV file, a Parquet file or a folder of Parquet files")
-    parser.add_argument("output", type=Path, help="a .csv or .parquet file: the input's rows and `<target>_predicted`")
+    parser.add_argument(
+        "input", help="a CSV file, a Parquet file or a folder of Parquet files; also its address, as s3://"
+    )
+    parser.add_argument("output", type=path, help="a .csv or .parquet file: the input's rows and `<target>_predicted`")
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run use its classes")
     options = parser.parse_args()
     with exit_on_user_error():

@@ -1,10 +1,8 @@
 """Quantize a run or an exported file, and report the change in accuracy, size and speed."""
 
-from pathlib import Path
-
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
@@ -13,7 +11,7 @@ if __name__ == "__main__":
         epilog="Further flags are those of train.py and override the run's own: --data.path sets where its table is.",
     )
     parser.add_argument("model", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument("output", type=Path, nargs="?", help="the file; default: model.int8.onnx next to the model")
+    parser.add_argument("output", type=path, nargs="?", help="the file; default: model.int8.onnx next to the model")
     parser.add_argument("--dtype", default="int8", help="int8 (default), or float16 or bfloat16 for weights only")
     parser.add_argument("--method", help="dynamic or static; default: static if there are convolutions")
     options, args = parser.parse_known_args()

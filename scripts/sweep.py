@@ -1,11 +1,10 @@
 """Search for hyperparameters with Optuna: each trial is a run in one folder."""
 
 import argparse
-from pathlib import Path
 
 import installed  # noqa: F401
 
-from project.runtime.arguments import ArgumentParser
+from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 from project.runtime.ranges import NonNegativeInt, PositiveInt
 from project.sweep.ranges import HELP, split_search_args
@@ -29,7 +28,7 @@ if __name__ == "__main__":
         "--seed", type=NonNegativeInt, help="seed of the sampler; --seed_everything seeds the trainings (default: 0)"
     )
     parser.add_argument("--processes", type=PositiveInt, default=1, help="trials to train at a time (default: 1)")
-    parser.add_argument("--folder", type=Path, help="sweep to resume or share (default: a new lightning_logs/sweep_N)")
+    parser.add_argument("--folder", type=path, help="sweep to resume or share (default: a new lightning_logs/sweep_N)")
     parser.add_argument(
         "--trust", metavar="MODULE", action="append", default=[], help="allow trials to import classes from a module"
     )

@@ -7,13 +7,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.config.yaml import flatten, run_settings
+from project.runtime.address import credentials_removed
 
 
 class Hyperparameters(Callback):
     """Log the configuration of a run, except the Trainer's section and those of a single fit."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.values = flatten(run_settings(config))
+        self.values = flatten(credentials_removed(run_settings(config)))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the hyperparameters to every logger."""

@@ -1,6 +1,5 @@
 """A command line made ready for jsonargparse, which reads from left to right and takes a name for a file first."""
 
-import os
 from collections.abc import Sequence
 
 from project.config.arguments import Argument, join_arguments, split_arguments
@@ -8,13 +7,15 @@ from project.config.class_help import answer_class_help
 from project.config.class_names import class_path, kind_of
 from project.config.habits import refuse_habits
 from project.config.yaml import GROUPS, require_settings
+from project.runtime.address import expanded
 
 
 def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[str]:
     """Return the flags of scripts/train.py as the parser needs them.
 
     A class is named before its arguments, also if the user wrote it behind them; the name of a known class is not read
-    as the file of the same name; and `--flag=~/folder` is a folder in the user's home, as `--flag ~/folder` is.
+    as the file of the same name; and `~/` and `$HOME/` are the user's home, as in `--flag=~/folder`, which no shell
+    expands.
 
     Args:
         args: The command line.
@@ -52,9 +53,7 @@ def classes_first(arguments: Sequence[Argument]) -> list[Argument]:
 def _expanded(argument: Argument) -> Argument:
     if not argument.values:
         return argument
-    value, *others = argument.values
-    if argument.joined:
-        value = os.path.expanduser(value)  # noqa: PTH111 (the value of a flag, and perhaps no path)
+    value, *others = map(expanded, argument.values)
     return argument._replace(values=(class_path(kind_of(argument.flag), value), *others))
 
 

@@ -1,7 +1,6 @@
 """Reading and writing configurations as YAML."""
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import pairwise
@@ -13,6 +12,7 @@ import yaml
 from jsonargparse import Namespace, get_loader, set_dumper, set_loader
 
 from project.config.class_names import KINDS, class_path
+from project.runtime.address import credentials_removed, expanded, full_address
 from project.runtime.errors import UserError
 
 MAX_DEPTH, MAX_VALUES = 50, 100_000
@@ -74,14 +74,14 @@ def _load_checked(text: str) -> Any:
 
 
 def _resolved(value: Any, key: str = "") -> Any:
-    """Expand `~/`, and the names of known classes that are also names of files, which would be read instead."""
+    """Expand `~/`, `$HOME/`, and the names of known classes that are also names of files, which would be read."""
     if isinstance(value, dict):
         return {name: _resolved(part, str(name)) for name, part in value.items()}
     if isinstance(value, list):
         return [_resolved(part, key) for part in value]
     if not isinstance(value, str):
         return value
-    return str(Path(value).expanduser()) if value.startswith("~/") else class_path(key if key in KINDS else "", value)
+    return class_path(key if key in KINDS else "", expanded(value))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -144,29 +144,32 @@ def _text_of(path: str) -> str:
 
 
 def with_plain_values(config: Namespace) -> Namespace:
-    """Replace values that YAML cannot express: some of Lightning's defaults are devices or enumerations."""
+    """Replace values that YAML cannot express, such as devices and enumerations, and leave out credentials."""
     config = config.clone()
     for key, value in config.items():
-        if isinstance(value, Enum):
+        if isinstance(value, str | Mapping):
+            config[key] = credentials_removed(value)
+        elif isinstance(value, Enum):
             config[key] = value.value
         elif isinstance(value, torch.device):
             config[key] = str(value)
         elif isinstance(value, list):
-            config[key] = [with_plain_values(item) if isinstance(item, Namespace) else item for item in value]
+            parts = [with_plain_values(item) if isinstance(item, Namespace) else item for item in value]
+            config[key] = credentials_removed(parts)
     return config
 
 
 def with_full_paths(config: Namespace) -> Namespace:
-    """Make the paths in a configuration absolute."""
+    """Make the addresses in a configuration absolute, and leave out the credentials in them."""
     config = config.clone()
     places = [(config.data.get("init_args", {}), name) for name in ("path", "val_path", "test_path")]
     places += [(config.model.get("init_args", {}), "teacher")]
     places += [(config[section], name) for section, name in (("weights", "path"), ("sampling", "unlabelled_path"))]
     for section, name in places:
         if isinstance(paths := section.get(name), list):
-            section[name] = [os.path.realpath(path) for path in paths]
+            section[name] = [full_address(path) for path in paths]
         elif paths:
-            section[name] = os.path.realpath(paths)  # Path.resolve raises an error at a loop of links
+            section[name] = full_address(paths)
     return config
 
 

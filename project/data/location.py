@@ -1,34 +1,99 @@
-"""Where a table is stored: a local path, or any address that pyarrow knows (file://, s3://, gs://, hdfs://)."""
+"""Where a table is stored: a local path, http(s)://, or any address that pyarrow knows (s3://, gs://, hdfs://)."""
 
+import base64
+import tempfile
+from functools import cache
+from http.client import HTTPException
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
 
 import pyarrow as pa
 import pyarrow.fs
 
+from project.runtime.address import is_remote, local_path, with_credentials
 from project.runtime.errors import UserError
+from project.runtime.waiting import in_thread
+
+SILENT_SECONDS = 30.0  # how long a machine that does not answer is waited for
+DOWNLOADS: list[IO[bytes]] = []  # temporary files, which are removed when the process ends
 
 
 def locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:
     """Return the file system of an address, and the path within it."""
-    if "://" not in str(path):
-        return pa.fs.LocalFileSystem(), str(path)
-    return pa.fs.FileSystem.from_uri(str(path))
+    address = str(path)
+    if not is_remote(address):
+        return pa.fs.LocalFileSystem(), str(local_path(address))
+    address = with_credentials(address)
+    if address.lower().startswith(("http://", "https://")):
+        return pa.fs.LocalFileSystem(), _download(address)
+    return _remote(address)
+
+
+@cache
+def _remote(address: str) -> tuple[pa.fs.FileSystem, str]:
+    system, inner = in_thread(lambda: pa.fs.FileSystem.from_uri(address), SILENT_SECONDS)
+    if isinstance(system, pa.fs.S3FileSystem):  # made of an address it tries a silent server again for minutes
+        options: dict[str, Any] = system.__reduce__()[1][0]
+        unset = ("connect_timeout", "request_timeout", "proxy_options")
+        chosen = {name: value for name, value in options.items() if value and name not in unset}
+        system = pa.fs.S3FileSystem(**chosen, retry_strategy=pa.fs.AwsStandardS3RetryStrategy(max_attempts=3))
+    return system, inner
+
+
+@cache
+def _download(address: str) -> str:
+    """Copy a file from a web server to a temporary file, once, and return its path.
+
+    A table is read several times, and most web servers cannot send parts of a file.
+    """
+    parts = urlsplit(address)
+    request = Request(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
+    if "@" in parts.netloc:
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
+    file = tempfile.NamedTemporaryFile(suffix=Path(parts.path).suffix)  # noqa: SIM115
+
+    def copy() -> None:
+        with urlopen(request, timeout=SILENT_SECONDS) as answer:
+            while block := answer.read(2**20):
+                file.write(block)
+            if answer.length:  # the connection ended early
+                raise HTTPException(f"the server sent {answer.length} bytes less than it promised")
+        file.flush()
+
+    try:
+        in_thread(copy)
+    except HTTPException as error:
+        raise OSError(str(error)) from error
+    DOWNLOADS.append(file)
+    return file.name
 
 
 def check_readable(path: str | Path) -> None:
     """Raise a UserError unless a path is a folder, or a file that is not empty."""
     try:
         system, inner = locate(path)
-        found = system.get_file_info(inner)
-    except (pa.ArrowInvalid, OSError) as error:
+        if is_remote(path):
+            found = in_thread(lambda: system.get_file_info(inner), SILENT_SECONDS)
+        else:
+            found = system.get_file_info(inner)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
-    if found.type == pa.fs.FileType.NotFound or (found.is_file and found.size == 0):
-        raise UserError(f"{path}: {'the file is empty' if found.is_file else 'no such file or folder'}")
+    problems = {
+        "no such file or folder": found.type == pa.fs.FileType.NotFound,
+        "not a regular file; a table is read several times": found.type == pa.fs.FileType.Unknown,
+        "the file is empty": found.is_file and found.size == 0,
+    }
+    if problem := next((problem for problem, occurs in problems.items() if occurs), None):
+        raise UserError(f"{path}: {problem}")
 
 
 def is_parquet(path: str | Path) -> bool:
     """Whether a path is read as Parquet: by its suffix, or because it is a folder."""
-    if Path(str(path)).suffix.lower() in (".parquet", ".pq"):
+    address = str(path)
+    if Path(urlsplit(address).path if is_remote(address) else address).suffix.lower() in (".parquet", ".pq"):
         return True
     system, inner = locate(path)
     return system.get_file_info(inner).type == pa.fs.FileType.Directory

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from project.inference.evaluate import measure
 from project.inference.open_run import open_run
 from project.inference.predictor import is_artifact, open_predictor
 from project.runs.folder import find_checkpoint
+from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
 
@@ -71,7 +71,9 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
     functions = [open_predictor(reference, trusted=None).predict for reference in references]
     times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in LATENCY_ROWS]
     starts = _medians([[_start(reference) for reference in references] for _ in range(COLD_STARTS)])
-    files = [Path(reference) if is_artifact(reference) else find_checkpoint(reference) for reference in references]
+    files = [
+        local_path(reference) if is_artifact(reference) else find_checkpoint(reference) for reference in references
+    ]
     return [
         Figures(name, measured, file.stat().st_size, dict(zip(LATENCY_ROWS, milliseconds, strict=True)), start)
         for name, measured, file, *milliseconds, start in zip(references, metrics, files, *times, starts, strict=True)

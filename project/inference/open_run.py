@@ -13,6 +13,7 @@ from project.inference.metadata import row_names
 from project.inference.predictor import is_artifact
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, data_facts, load_weights, read_checkpoint, without_teacher
 from project.runs.folder import find_checkpoint
+from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.serving.artifact import Artifact
@@ -31,7 +32,7 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
     """
     quiet_lightning()
     if is_artifact(reference):
-        artifact = Artifact(reference, threads=torch.get_num_threads())
+        artifact = Artifact(local_path(reference), threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         use_artifact(cli, artifact)
         return cli

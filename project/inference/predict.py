@@ -13,6 +13,7 @@ from project.data.location import is_parquet
 from project.data.numbers import numbers
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
+from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.inputs import TableInputs
@@ -22,7 +23,7 @@ from project.serving.request_error import RequestError
 from project.serving.table_rows import csv_writer
 
 
-def predict(reference: str, source: Path, destination: Path, trusted: Sequence[str] = ()) -> int:
+def predict(reference: str, source: str | Path, destination: Path, trusted: Sequence[str] = ()) -> int:
     """Write a table's rows, in order and unchanged, with a column `<target>_predicted` for each target.
 
     For classes, it holds the most likely one, and `<target>_probability_<class>` the probability of each. An ensemble
@@ -35,7 +36,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
-        source: A CSV file, a Parquet file or a folder of Parquet files.
+        source: A CSV file, a Parquet file or a folder of Parquet files, or the address of one.
         destination: A `.csv` or `.parquet` file; written as a whole or not at all.
         trusted: Modules whose classes the run may name, in addition to the known ones.
 
@@ -45,7 +46,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
     Raises:
         UserError: If a column is missing, or a value is not a number; the message names file, column and row.
     """
-    check_output(destination, [".csv", ".parquet", ".pq"], source)
+    check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     schema, blocks = stream(source)
@@ -68,7 +69,7 @@ def predict(reference: str, source: Path, destination: Path, trusted: Sequence[s
 
 
 def _output_schema(
-    source: Path, schema: pa.Schema, destination: Path, outputs: Sequence[str], metadata: Metadata
+    source: str | Path, schema: pa.Schema, destination: Path, outputs: Sequence[str], metadata: Metadata
 ) -> pa.Schema:
     """Append the predictions' columns to a schema; raise a UserError if a column exists, or does not fit into CSV."""
     nothing = np.empty((0, len(metadata["class_names"] or metadata["target_names"])), np.float32)

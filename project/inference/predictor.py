@@ -14,6 +14,7 @@ from project.models.network import network
 from project.nets.scaling import Standardized
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
+from project.runtime.address import local_path
 from project.serving.artifact import BATCH_ROWS, Array, Artifact
 from project.serving.metadata import Metadata
 
@@ -88,7 +89,7 @@ def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: 
         threads: Threads of ONNX Runtime.
     """
     if is_artifact(reference):
-        artifact = Artifact(reference, threads)
+        artifact = Artifact(local_path(reference), threads)
         return Predictor(artifact.metadata, artifact.outputs, artifact.predict)
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from project.config.changes import refuse_changes
 from project.config.yaml import flatten
 from project.pipeline.pipeline import EXPERIMENT, Plan, StageResult
+from project.runtime.address import credentials_removed
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_folder
 
@@ -39,7 +40,11 @@ def write_record(folder: Path, plan: Plan, results: list[StageResult]) -> None:
     if not (folder / EXPERIMENT).exists():
         with atomic_write(folder / EXPERIMENT) as path:
             path.write_text(yaml.safe_dump(plan.config, sort_keys=False), encoding="utf-8")
-    state = {"stages": plan.stages, "flags": plan.flags, "results": [asdict(result) for result in results]}
+    state = {
+        "stages": plan.stages,
+        "flags": credentials_removed(plan.flags),
+        "results": [asdict(result) for result in results],
+    }
     with atomic_write(folder / STATE) as path:
         path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
@@ -91,7 +96,8 @@ def _resume(folder: Path, plan: Plan | None) -> tuple[Plan, list[StageResult]]:
 
 def finished_settings(plan: Plan, finished: int) -> Mapping[str, Any]:
     """Settings that may not change once so many stages have run, by flag."""
-    flags = {stage: " ".join(map(" ".join, sorted(plan.flags.get(stage, [])))) for stage in plan.stages[:finished]}
+    kept = credentials_removed(plan.flags)
+    flags = {stage: " ".join(map(" ".join, sorted(kept.get(stage, [])))) for stage in plan.stages[:finished]}
     stages = {"stages": ",".join(plan.stages[:finished])}
     return stages | {stage: text for stage, text in flags.items() if text} | flatten(plan.config)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from project.runs.checkpoint_io import verify
+from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
 
@@ -41,7 +42,7 @@ def claim_version(root: Path, kind: str = "version") -> Path:
 def next_version(root: Path, kind: str = "version") -> Path:
     """Return the first unused `version_N`, or `KIND_N`, under a folder."""
     numbers = [path.name.removeprefix(f"{kind}_") for path in root.glob(f"{kind}_*")]
-    return root / f"{kind}_{max((int(number) for number in numbers if number.isdigit()), default=-1) + 1}"
+    return root / f"{kind}_{max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1}"
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
@@ -71,7 +72,7 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
         if not found:
             raise UserError(f"last: no run in {root} has a checkpoint; train one with python scripts/train.py")
         reference = str(max(found, key=lambda path: path.stat().st_mtime_ns).parents[1])
-    path = Path(reference)
+    path = local_path(reference)
     if path.is_file() and path.suffix not in ARTIFACTS:
         return path
     problem = "no such run or checkpoint"

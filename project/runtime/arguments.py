@@ -1,8 +1,10 @@
 """Parsing of the scripts' own flags."""
 
 import argparse
+from pathlib import Path
 from typing import Any, NoReturn
 
+from project.runtime.address import is_remote, local_path
 from project.runtime.errors import exit_with_error
 
 
@@ -22,3 +24,10 @@ def boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"must be true or false, got {text}")
     return text.lower() == "true"
+
+
+def path(text: str) -> Path:
+    """Parse a local path, as the type of an option: `~/…` and `file://…`, too."""
+    if is_remote(text):
+        raise argparse.ArgumentTypeError("must be a path on this machine; copy the file from or to other places")
+    return local_path(text)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from project.runtime.address import without_credentials
 from project.runtime.signals import exit_on_signals
 
 MAX_LENGTH = 1_000
@@ -23,7 +24,13 @@ REQUIRED = (
 
 
 class UserError(ValueError):
-    """A mistake that the user can fix; the message names the flag, file, column or row, and the fix."""
+    """A mistake that the user can fix; the message names the flag, file, column or row, and the fix.
+
+    Credentials in the addresses of the message are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 @contextmanager
@@ -69,6 +76,7 @@ def _exit_on_pending_signal() -> Iterator[None]:
 def exit_with_error(line: str) -> NoReturn:
     """End the process with exit status 2 and one line on stderr."""
     # The line may quote a file, whose control characters would reach the terminal.
-    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(line.split()))
+    line = without_credentials(" ".join(line.split()))
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     print(f"error: {line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + ' …'}", file=sys.stderr)
     sys.exit(2)

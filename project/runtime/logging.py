@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from project.runtime.address import without_credentials
+
 IGNORED_WARNINGS = (
     r".*does not have many workers",  # rows in memory load fastest without workers
     r".*smaller than the logging interval",  # a curve has one point per epoch, however many batches there are
@@ -23,7 +25,8 @@ def quiet_lightning() -> None:
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("error", ".*Using a target size")  # broadcasting would spoil the loss
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without file and line number
+    # Without file and line number.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {without_credentials(str(message))}\n"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from project.config.changes import refuse_changes
 from project.runs.folder import ROOT, claim_version
+from project.runtime.address import credentials_removed
 from project.runtime.errors import UserError
 from project.runtime.files import check_folder
 from project.sweep.ranges import suggest
@@ -81,7 +82,8 @@ def create_study(folder: Path | None, settings: Settings, trials: int | None) ->
         )
         if "settings" in study.user_attrs:  # another process may just have stored them
             refuse_changes(folder, comparable(study.user_attrs["settings"]), comparable(settings))
-        study.set_user_attr("settings", {name: value for name, value in settings.items() if name != "trust"})
+        stored = {name: value for name, value in settings.items() if name != "trust"}
+        study.set_user_attr("settings", credentials_removed(stored))
         total = trials or study.user_attrs.get("trials", TRIALS)
         study.set_user_attr("trials", total)
     return folder, total
