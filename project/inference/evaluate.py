@@ -7,7 +7,7 @@ from project.inference.open_run import open_run
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.training.cli import ExperimentCLI
-from project.training.plain_model import test_metrics
+from project.training.plain_code import test_metrics
 from project.training.report import print_metrics
 
 

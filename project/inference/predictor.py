@@ -1,7 +1,7 @@
 """A model that predicts, from a run's network or an exported file, with named outputs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,8 +45,7 @@ class ExportModule(nn.Module):
         if self.classifies:
             outputs.append(outputs[0].softmax(1))
         if self.has_spread:
-            spread: Any = self.net.net.spread
-            outputs.append(spread(self.net.inputs(x)) * self.net.targets.std)
+            outputs.append(self.net.spread(x))
         return tuple(outputs)
 
 

@@ -1,8 +1,9 @@
-"""Parts of the objective: row weights, and the members of an ensemble."""
+"""Parts of the objective: row weights, penalties, and the members of an ensemble."""
 
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from project.data.sampling import Sampling
@@ -19,6 +20,12 @@ def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weight
     by_row.reduction = "none"
     losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
     return (losses.reshape(len(losses), -1).mean(1) * weights.flatten()).mean()
+
+
+def penalty(net: nn.Module, l1: float, l2: float) -> Tensor:
+    """Return l1 * sum |w| + l2 * sum w^2, a scalar, over weights in standard units, without biases."""
+    weights = torch.cat([p.flatten() for p in net.parameters() if p.ndim > 1])
+    return l1 * weights.abs().sum() + l2 * weights.square().sum()
 
 
 def each_member(net: nn.Module, batch: PreparedBatch) -> tuple[Tensor, Tensor, PreparedBatch]:

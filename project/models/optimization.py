@@ -13,14 +13,14 @@ from project.nets.net import Net, within
 Interval = Literal["epoch", "step"]
 
 
-def configure(
+def optimizer_and_scheduler(
     module: nn.Module,
     optimizer: OptimizerCallable,
     scheduler: LRSchedulerCallable | None,
     interval: Interval,
     groups: list[dict[str, Any]] | None = None,
 ) -> OptimizerLRScheduler:
-    """Return what `configure_optimizers` returns.
+    """Build the optimizer and the scheduler of a module, in the form that `configure_optimizers` returns.
 
     Args:
         module: What is trained.

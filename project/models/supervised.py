@@ -19,12 +19,12 @@ from project.models.evaluation import evaluate_batch, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
 from project.models.metrics import MeanLoss, RunningMetrics
-from project.models.objective import each_member, require_different_members, weighted_loss
+from project.models.objective import each_member, penalty, require_different_members, weighted_loss
 from project.models.optimization import (
     Interval,
-    configure,
     groups_by_layer,
     learning_rates,
+    optimizer_and_scheduler,
     set_learning_rate,
     step_scheduler,
 )
@@ -106,11 +106,6 @@ class Supervised(LightningModule):
         """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
         return weighted_loss(self.criterion, outputs, batch.targets, batch.weights)
 
-    def penalty(self) -> Tensor:
-        """Return l1 * sum |w| + l2 * sum w^2 over weights in standard units, without biases."""
-        weights = torch.cat([p.flatten() for p in self.net.parameters() if p.ndim > 1])
-        return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
-
     def setup(self, stage: str) -> None:
         """Set the statistics of the training rows in the net; those of a checkpoint replace them later."""
         self._groups_steps = takes_several_steps(self, Supervised, self.lr_scheduler, self.lr_interval)
@@ -150,7 +145,7 @@ class Supervised(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the scheduler that the arguments describe."""
         groups = groups_by_layer(self.net.net, self.layer_decay) if self.layer_decay != 1 else None
-        return configure(self, self.optimizer, self.lr_scheduler, self.lr_interval, groups)
+        return optimizer_and_scheduler(self, self.optimizer, self.lr_scheduler, self.lr_interval, groups)
 
     @property
     def steps_per_execution(self) -> int:
@@ -188,21 +183,13 @@ class Supervised(LightningModule):
         outputs, each, batches = each_member(self.net.net, batch)
         self.check_targets(outputs, batch.targets)
         loss = self.objective(each, batches)
-        if (members := self.members) > 1:  # each is trained as if it were alone
-            loss = loss * members
-        return loss + self.penalty() if self.l1 or self.l2 else loss, outputs.detach()
-
-    def spread(self, x: Tensor) -> Tensor | None:
-        """Return the standard deviation over an ensemble's members, (B, out_features) for x (B, *in_shape).
-
-        It is in target units, or of probabilities; None if the net is not an ensemble.
-        """
-        net = self.net.net
-        return net.spread(self.net.inputs(x)) * self.net.targets.std if isinstance(net, Ensemble) else None
+        if self.members > 1:  # each is trained as if it were alone
+            loss = loss * self.members
+        return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, outputs.detach()
 
     @property
     def members(self) -> int:
-        """Number of members of an ensemble; 1 for other nets."""
+        """Number of members of an ensemble; 1 for other nets. The data draws a bootstrap sample for each."""
         return self.net.net.count if isinstance(self.net.net, Ensemble) else 1
 
     def _flush_pending(self) -> None:
@@ -230,7 +217,7 @@ class Supervised(LightningModule):
         self.log_dict(learning_rates(self.trainer.optimizers[0]), sync_dist=True)
         step_scheduler(self)
         if self.l1 or self.l2:
-            self.log("train/penalty", self.penalty())
+            self.log("train/penalty", penalty(self.net, self.l1, self.l2))
 
     def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Update the validation metrics with a batch."""

@@ -1,5 +1,7 @@
 """Standardisation inside the network, so that every saved form takes raw features and returns target units."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,14 @@ class Standardized(nn.Module):
     def standard(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
         return self.net(self.inputs(x))
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Compute the standard deviation over the members of an `Ensemble`, of outputs or of probabilities.
+
+        x (B, *in_shape) in original units -> (B, out_features) in target units, or of probabilities.
+        """
+        ensemble: Any = self.net
+        return ensemble.spread(self.inputs(x)) * self.targets.std
 
     def inputs(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """x (B, *in_shape) in original units -> the same in standard units, the input of the net."""

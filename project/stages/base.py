@@ -62,7 +62,7 @@ class _Settings(ExperimentCLI):
 def parse(args: Sequence[str], config: Config | None = None) -> Config:
     """Return the complete settings that flags of scripts/train.py stand for, on top of a configuration."""
     quiet_lightning()
-    settings: Config = yaml.safe_load(_Settings(args, config=config).yaml())
+    settings: Config = yaml.safe_load(_Settings(args, config=config).settings.yaml())
     return settings
 
 

@@ -39,7 +39,7 @@ def remaining_defaults(args: Iterable[str], settings: Mapping[str, Any]) -> dict
     return {key: default for key, default in DEFAULTS.items() if key not in chosen}
 
 
-def check_flags(config: Namespace, args: Sequence[str], resumed: bool) -> None:
+def check_flags(config: Namespace, args: Sequence[str], allowed: Sequence[str], resumed: bool) -> None:
     """Raise a FlagError if flags contradict each other or training cannot support them."""
     trainer, seed = config.trainer, config.seed_everything
     solver = config.model.class_path.endswith(".LinearRegression")
@@ -50,8 +50,7 @@ def check_flags(config: Namespace, args: Sequence[str], resumed: bool) -> None:
         "--trainer.max_epochs: must be 1 or more, got 0; or set --weights.path to save weights without training them": (
             trainer.max_epochs == 0 and not config.weights.path
         ),
-        "--resume.allow: has no effect on a new run; set --ckpt_path to resume one": config.resume.allow
-        and not resumed,
+        "--resume.allow: has no effect on a new run; set --ckpt_path to resume one": allowed and not resumed,
         f"--trainer.strategy: {trainer.strategy} loses what its processes learn; use ddp": (
             str(trainer.strategy).endswith(("spawn", "fork", "notebook"))
         ),

@@ -21,7 +21,7 @@ from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
-from project.training.plain_model import test_metrics
+from project.training.plain_code import test_metrics
 from project.training.report import coefficient_table, report
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
@@ -61,26 +61,27 @@ def train(
         return test_and_report(cli)
     except Stopped as stop:
         if cli.trainer.is_global_zero:
-            print(stop_message(stop, cli.trainer.global_step, cli.run_folder.path), file=sys.stderr)
+            print(stop_message(stop, cli.trainer.global_step, cli.experiment.run_folder.path), file=sys.stderr)
         sys.exit(128 + stop.signum)
     except BaseException:
-        if cli.claimed is not None and not any(cli.claimed.glob("checkpoints/*.ckpt")):
-            remove_own_files(cli.claimed)
+        claimed = cli.experiment.claimed
+        if claimed is not None and not any(claimed.glob("checkpoints/*.ckpt")):
+            remove_own_files(claimed)
         raise
     finally:
-        cli.run_folder.release()
+        cli.experiment.run_folder.release()
 
 
 def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     """Test the best checkpoint, write the metrics and coefficients, and print the report."""
-    trainer, data, run, exact = cli.trainer, cli.datamodule, cli.run_folder, cli.exact_answer
+    model, data, trainer, run, exact, pretrained, best, _ = cli.experiment
     logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name != "step"}
-    if isinstance(cli.model, Supervised):
+    if isinstance(model, Supervised):
         logged = {name: value for name, value in logged.items() if name.startswith(("train/", "val/"))}
-    if cli.best is not None and cli.best.best_model_path:
+    if best is not None and best.best_model_path:
         # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
-        load_weights(cli.model, read_checkpoint(Path(cli.best.best_model_path))["state_dict"])
-    metrics = logged | test_metrics(trainer, cli.model, data) | cli.pretrained.metrics()
+        load_weights(model, read_checkpoint(Path(best.best_model_path))["state_dict"])
+    metrics = logged | test_metrics(trainer, model, data) | pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
     if dist.is_available() and dist.is_initialized():
@@ -91,9 +92,9 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         if run.seconds:
             metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
         write_metrics(run.path, metrics)
-        if isinstance(cli.model, LinearRegression) and cli.model.fit is not None:
-            write_coefficients(run.path, coefficient_table(data, cli.model.fit))
-    report(cli.model, data, run, exact, cli.pretrained, metrics)
+        if isinstance(model, LinearRegression) and model.fit is not None:
+            write_coefficients(run.path, coefficient_table(data, model.fit))
+    report(model, data, run, exact, pretrained, metrics)
     return metrics
 
 
@@ -101,7 +102,7 @@ def fit(cli: ExperimentCLI) -> None:
     """Fit the model; raise `Stopped` if a signal stopped training."""
     trainer = cli.trainer
     try:
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resumed.checkpoint, weights_only=True)
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.settings.resumed.checkpoint, weights_only=True)
     except Stopped as stop:
         if stop.signum:
             raise
@@ -114,12 +115,12 @@ def fit(cli: ExperimentCLI) -> None:
         if (kill := getattr(trainer.strategy.launcher, "kill", None)) is not None:
             kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
         if isinstance(error, ConstructorError):  # of the optimizer or the scheduler
-            raise optimizer_error(error.__cause__, cli.config) from error.__cause__
-        raise training_error(error, cli.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
+            raise optimizer_error(error.__cause__, cli.settings.config) from error.__cause__
+        raise training_error(error, cli.experiment.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
     if trainer.max_epochs == 0:
         keep_untrained(cli)
-    elif trainer.global_step == cli.resumed.steps and not cli.resumed.is_finished:
-        cli.run_folder.discard(trainer)
+    elif trainer.global_step == cli.settings.resumed.steps and not cli.settings.resumed.is_finished:
+        cli.experiment.run_folder.discard(trainer)
         raise UserError(
             "no step was trained; raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
         )
@@ -127,11 +128,11 @@ def fit(cli: ExperimentCLI) -> None:
 
 def keep_untrained(cli: ExperimentCLI) -> None:
     """Save pretrained weights that were not trained any further, with their metrics, as a run."""
-    folder = cli.run_folder.path
-    if cli.best is not None and folder is not None:
+    best, folder = cli.experiment.best, cli.experiment.run_folder.path
+    if best is not None and folder is not None:
         for name in (LAST, BEST):
             cli.trainer.save_checkpoint(folder / "checkpoints" / name)
-        cli.best.best_model_path = str(folder / "checkpoints" / BEST)
+        best.best_model_path = str(folder / "checkpoints" / BEST)
     cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
 
 

@@ -1,15 +1,26 @@
-"""Settings of the Trainer that Lightning leaves open, and the default logger."""
+"""The Trainer of a run: settings that Lightning leaves open, the callbacks around its loop, and the default logger."""
 
 import re
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from project.callbacks import (
+    BestCheckpoint,
+    ExactResume,
+    FitFigure,
+    Hyperparameters,
+    LastCheckpoint,
+    RunFolder,
+)
+from project.callbacks.user_callbacks import user_callbacks
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import ROOT, claim_version
 from project.runs.resume import ResumePoint
@@ -19,14 +30,54 @@ from project.runtime.distributed import rank
 PROCESS_TIMEOUT = timedelta(minutes=5)  # how long processes wait for one that does not answer; torch waits 30 minutes
 
 
-def complete_trainer(trainer: Namespace) -> None:
-    """Choose the console output that the user has not chosen, and add the plugin that writes checkpoints."""
+def complete_trainer(trainer: Namespace, resumed: ResumePoint) -> None:
+    """Choose the console output that the user has not chosen, and add the plugin that writes checkpoints.
+
+    A finished run trains no further epoch.
+    """
+    if resumed.is_finished:  # by EarlyStopping, perhaps, before it reached max_epochs
+        trainer.max_epochs = resumed.epochs
     if trainer.enable_progress_bar is None:
         trainer.enable_progress_bar = sys.stdout.isatty() or shows_widgets()
     if trainer.enable_model_summary is None:
         trainer.enable_model_summary = False
     plugins = trainer.plugins or []
     trainer.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
+
+
+def loop_callbacks(trainer: Namespace, resumed: ResumePoint) -> list[Callback]:
+    """Return the callbacks that resume and stop training, and those of the user; they take over `max_steps`."""
+    max_steps, trainer.max_steps = trainer.max_steps, -1
+    if max_steps != -1 and trainer.max_epochs is None:
+        trainer.max_epochs = -1
+    # First: a resumed run repeats what the others do at the start of a batch.
+    first = [ExactResume(resumed.optimizer_changes), LastCheckpoint(max_steps)]
+    return [*first, *user_callbacks(trainer, resumed.checkpoint is not None, resumed.is_finished)]
+
+
+def recording_callbacks(trainer: Namespace, run_folder: RunFolder, config: dict[str, Any]) -> list[Callback]:
+    """Return the callbacks that keep the results of a run with this configuration; none for `fast_dev_run`."""
+    if trainer.fast_dev_run:
+        return []
+    callbacks: list[Callback] = [run_folder, FitFigure()]
+    if trainer.logger is not False:
+        callbacks.append(Hyperparameters(config))
+    if trainer.enable_checkpointing is not False:
+        callbacks.append(BestCheckpoint("train/loss" if trainer.limit_val_batches == 0 else "val/loss"))
+    return callbacks
+
+
+def build_trainer(trainer: Namespace, callbacks: Sequence[Callback], claimed: Path | None) -> Trainer:
+    """Build the Trainer of a configuration; if that fails, remove the empty folder that was claimed for the run."""
+    arguments = {**trainer, "callbacks": [*callbacks]}
+    try:
+        built = Trainer(**arguments)
+        strategy = with_short_timeout(trainer, built.strategy)
+        return built if strategy is None else Trainer(**arguments | {"strategy": strategy})
+    except BaseException:
+        if claimed is not None:
+            claimed.rmdir()
+        raise
 
 
 def with_short_timeout(trainer: Namespace, strategy: Strategy) -> Strategy | None:
@@ -37,15 +88,17 @@ def with_short_timeout(trainer: Namespace, strategy: Strategy) -> Strategy | Non
     return DDPStrategy(timeout=PROCESS_TIMEOUT, **options)
 
 
-def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> tuple[TensorBoardLogger, Path | None]:
-    """Return a TensorBoard logger in the folder of the run, and that folder if it is new.
+def use_run_logger(trainer: Namespace, folder: Path | None, resumed: ResumePoint) -> Path | None:
+    """Set a TensorBoard logger in the folder of the run, unless the user has chosen loggers; return a new folder.
 
     A new run gets the given folder, by default the next `lightning_logs/version_N`.
     """
-    logs, version, claimed = Path(config.default_root_dir or ".").resolve() / ROOT, None, None
+    if trainer.logger not in (None, True):
+        return None
+    logs, version, claimed = Path(trainer.default_root_dir or ".").resolve() / ROOT, None, None
     if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
         logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
-    elif not config.fast_dev_run and rank() == 0:
+    elif not trainer.fast_dev_run and rank() == 0:
         claimed = folder.resolve() if folder else claim_version(logs)
         claimed.mkdir(parents=True, exist_ok=True)
         logs, version = claimed.parent, claimed.name
@@ -54,4 +107,5 @@ def run_logger(config: Namespace, folder: Path | None, resumed: ResumePoint) -> 
     # A killed run may have logged steps after its last checkpoint; they will be logged again.
     purge: dict[str, Any] = {"purge_step": resumed.steps} if resumed.steps else {}
     logged_version = int(number[1]) if number else version
-    return TensorBoardLogger(logs.parent, logs.name, version=logged_version, default_hp_metric=False, **purge), claimed
+    trainer.logger = TensorBoardLogger(logs.parent, logs.name, version=logged_version, default_hp_metric=False, **purge)
+    return claimed

@@ -47,7 +47,7 @@ def serving(quick: bool) -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         run = experiment(1_000, FEATURES, 100, "--trainer.max_epochs", "1")
         project_epochs(run)
-        artifact = export(str(run.run_folder.path), Path(folder) / "linear.onnx").path
+        artifact = export(str(run.experiment.run_folder.path), Path(folder) / "linear.onnx").path
         servers = {OURS: running.enter_context(started(artifact))}
         servers |= {name: running.enter_context(started(artifact, module)) for name, module in PEERS.items()}
         seconds, peers = (0.5 if quick else 2.0), list(PEERS)

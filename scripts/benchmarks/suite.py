@@ -134,7 +134,8 @@ def time_to_exact(rows: int, features: int) -> Iterator[Measurement]:
     batch = 4_096 if rows < 1_000_000 else 16_384
     cli = experiment(rows, features, batch, "--optimizer.lr", "0.05", "--trainer.max_epochs", "1")
     x, y = (values.numpy() for values in train_rows(cli))
-    ours, gap, exact = seconds(lambda: project_epochs(cli)), cli.exact_answer.gap, cli.datamodule.least_squares
+    ours, gap = seconds(lambda: project_epochs(cli)), cli.experiment.exact_answer.gap
+    exact = cli.datamodule.least_squares
     ours = ours if gap is not None and gap <= MAX_EXCESS else float("nan")
     solver = seconds(lambda: LinearRegression().fit(x, y))
     # This learning rate is the largest power of ten whose noise stays below 0.1 %; one or two epochs suffice.
@@ -172,8 +173,8 @@ def guards() -> Iterator[Measurement]:
     )
 
     folder = Path(tempfile.mkdtemp())
-    assert cli.best is not None
-    checkpoint = read_checkpoint(Path(cli.best.best_model_path))
+    assert cli.experiment.best is not None
+    checkpoint = read_checkpoint(Path(cli.experiment.best.best_model_path))
     ways = {OURS: VerifiedCheckpointIO(), "Lightning": TorchCheckpointIO()}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(50):

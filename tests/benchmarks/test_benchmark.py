@@ -24,7 +24,7 @@ def test_epochs_of_this_project_include_everything_that_a_default_run_does(folde
     cli = contestants.experiment(1_000, 2, 100, "--trainer.max_epochs", "3")
     seconds = contestants.project_epochs(cli)
     assert len(seconds) == 3
-    run = cli.run_folder.path
+    run = cli.experiment.run_folder.path
     assert (run / "checkpoints" / "best.ckpt").exists()
     assert list(run.glob("events.*"))
     assert cli.trainer.progress_bar_callback is not None

@@ -94,7 +94,7 @@ def test_every_net_answers_as_in_torch_to_batches_and_sequences_of_any_size(fold
                 if shape == IMAGE:
                     wanted.append(wanted[0].softmax(1))
                 if name.startswith("Ensemble"):
-                    wanted.append(model.spread(x))
+                    wanted.append(model.net.spread(x))
             found = session("model.onnx").run(None, {"x": x.numpy()})
             for one, other in zip(found, wanted, strict=True):
                 assert_alike(one, other, max(wanted[0].abs().max(), 1))

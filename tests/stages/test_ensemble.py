@@ -35,7 +35,7 @@ def test_runs_become_one_whose_prediction_is_the_mean_of_theirs(folder, capsys):
     with torch.no_grad():
         each = torch.stack([model(test.x) for model in best])
         torch.testing.assert_close(load(2)(test.x), each.mean(0))
-        torch.testing.assert_close(load(2).spread(test.x), each.std(0, correction=0))
+        torch.testing.assert_close(load(2).net.spread(test.x), each.std(0, correction=0))
     assert metrics["test/mse"] == pytest.approx((each.mean(0) - test.y).square().mean().item(), rel=1e-5)
     assert json.loads(Path("lightning_logs/version_2/metrics.json").read_text()) == metrics
     assert evaluate("lightning_logs/version_2")[0]["test/mse"] == pytest.approx(metrics["test/mse"], rel=1e-6)
@@ -133,4 +133,4 @@ def test_members_that_start_alike_and_would_stay_so_are_refused(folder, capsys):
             train([*SHORT, "--model.net", "Ensemble", "--model.net.nets+=Linear", *args])
     assert not list(Path("lightning_logs").iterdir())
     train_jointly(2, True, SHORT)
-    assert load(0).spread(torch.ones(1, 3)).item() > 0
+    assert load(0).net.spread(torch.ones(1, 3)).item() > 0

@@ -1,7 +1,8 @@
-"""What the training command does with a LightningModule that was written without this project."""
+"""What the training command does with models and data that were written without this project."""
 
 import inspect
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import Namespace
@@ -9,7 +10,11 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from project.models.optimization import configure
+from project.config.flag_errors import construct
+from project.data.datamodule import RowsDataModule
+from project.data.plain import PlainDataModule
+from project.data.sampling import Sampling
+from project.models.optimization import optimizer_and_scheduler
 from project.models.supervised import Supervised
 from project.runtime.errors import UserError
 
@@ -24,6 +29,24 @@ def has_own_optimizer(class_path: str) -> bool:
 def takes_shape(class_path: str) -> bool:
     """Whether the class of a model has an argument for the shape of a row."""
     return "in_shape" in inspect.signature(pkgutil.resolve_name(class_path)).parameters
+
+
+def data_instantiator(config: Namespace) -> tuple[Callable[..., LightningDataModule], type, bool]:
+    """Return how a parser builds the data module of a configuration; one from outside the project is wrapped."""
+
+    def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
+        data, sampling = construct(data_class, *args, **kwargs), Sampling(**config.sampling)
+        if isinstance(data, RowsDataModule):
+            data.sampling = sampling  # before the model asks for the shape of the rows
+            return data
+        if sampling.is_active:
+            raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")
+        plain = PlainDataModule(data, int(config.seed_everything or 0))
+        if takes_shape(config.model.class_path):
+            _ = plain.in_shape, plain.out_features  # the parser would only say that the model needs them
+        return plain
+
+    return build, LightningDataModule, True
 
 
 def use_optimizer(model: LightningModule, config: Namespace) -> None:
@@ -47,7 +70,7 @@ def use_optimizer(model: LightningModule, config: Namespace) -> None:
         return instantiate_class(built, config.lr_scheduler)
 
     def configure_optimizers() -> Any:
-        return configure(model, optimizer, scheduler if config.lr_scheduler else None, "epoch")
+        return optimizer_and_scheduler(model, optimizer, scheduler if config.lr_scheduler else None, "epoch")
 
     model.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 

@@ -1,0 +1,93 @@
+"""The settings of a training, from flags and YAML: resolved, and validated before anything is built."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from project.callbacks.user_callbacks import stop_timers_after_epochs
+from project.config.trust import require_known
+from project.config.yaml import with_full_paths, with_plain_values, yaml_of
+from project.runs.checkpoint import CONFIG_KEY, read_checkpoint
+from project.runs.checkpoint_checks import check_progress
+from project.runs.folder import LAST, ROOT, find_checkpoint
+from project.runs.resume import ResumePoint, restarted_run, resume_point
+from project.runs.weights import resolve_last
+from project.training.flags import check_flags, remaining_defaults
+from project.training.plain_code import has_own_optimizer
+
+
+class Settings(NamedTuple):
+    """The settings of a training.
+
+    Attributes:
+        parser: The parser of the flags, which also builds the objects that a configuration describes.
+        argv: The command line.
+        config: The complete configuration.
+        resumed: The point from which training continues.
+        allowed: Names of the settings that may differ from those of the resumed run.
+    """
+
+    parser: ArgumentParser
+    argv: Sequence[str]
+    config: Namespace
+    resumed: ResumePoint
+    allowed: Sequence[str]
+
+    def yaml(self) -> str:
+        """Return the complete configuration; training with it reproduces the run."""
+        return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False)
+
+
+def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]] = ()) -> Settings:
+    """Return the settings that a command line stands for, on top of configurations, each of which overrides the last.
+
+    A resumed run brings its own configuration, which the configurations and the command line override.
+    """
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan.add_argument("--ckpt_path")
+    scan.add_argument("--trainer.default_root_dir", dest="root", default=".")
+    scanned, others = scan.parse_known_args(argv)
+    given = {key: value for config in configs for key, value in config.items()} | yaml_of(argv)
+    parser.set_defaults(defaults := remaining_defaults(others, given))
+    root = Path(scanned.root) / ROOT
+    if reference := scanned.ckpt_path or given.get("ckpt_path"):
+        settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
+    else:
+        settings = Settings(parser, argv, _parse(parser, argv, *configs), ResumePoint(), [])
+        resolve_last(settings.config, root)
+        settings.config.config = None  # as in the saved configuration, with which it is compared
+        if (restarted := restarted_run(root, settings.yaml)) is not None:
+            settings = _resume(restarted, argv, parser, configs)
+    config = settings.config
+    stop_timers_after_epochs(config.trainer)
+    if "optimizer" in defaults and has_own_optimizer(config.model.class_path):
+        config.optimizer = None
+    allowed, config.resume.allow = config.resume.allow, []
+    config.config = config.ckpt_path = config.lifecycle = None
+    return settings._replace(allowed=allowed)
+
+
+def validate(settings: Settings) -> None:
+    """Raise a UserError if settings contradict each other, or name what a configuration may not import."""
+    check_flags(settings.config, settings.argv, settings.allowed, resumed=settings.resumed.checkpoint is not None)
+    require_known(settings.config)
+
+
+def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, Any]) -> Namespace:
+    """Parse args that override configurations, each of which overrides those before it."""
+    base = None
+    for config in configs:
+        base = parser.parse_object(dict(config), namespace=base, defaults=False)
+    return parser.parse_args(args, namespace=base)
+
+
+def _resume(path: Path, argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]]) -> Settings:
+    checkpoint = read_checkpoint(path)
+    check_progress(str(path), checkpoint)
+    saved = yaml.safe_load(checkpoint[CONFIG_KEY])
+    config = _parse(parser, argv, saved, *configs)
+    return Settings(parser, argv, config, resume_point(path, checkpoint, _parse(parser, [], saved), config), [])
