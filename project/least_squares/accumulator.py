@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from project.least_squares import error_free
+from project.least_squares.error_free import CALL_WORK
 from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.normal import NormalEquations
 from project.least_squares.wide import WideRows
@@ -25,9 +26,6 @@ MIN_FAST_ROWS = 2_048
 MAX_FAST_COLUMNS = 2_048
 MAX_TRACE = 1e4
 SHIFT_ROWS = 64
-# Multiplications of one native call, well below a second: signals are handled between calls.
-CALL_WORK = 1e10
-CACHED = 2**17  # numbers that the cache of a core holds
 
 
 class LeastSquares:
@@ -96,7 +94,9 @@ class LeastSquares:
         products = error_free.zeros(size, size) if self._products is None else self._products
         for block in (*self._kept, (x, y)):
             fast = _add_fast(products, *block)
-            products = _add_exactly(products, *block) if fast is None else fast
+            if fast is None:
+                _add_exactly(products, *block)
+            products = products if fast is None else fast
         self._products, self._kept = products, []
 
 
@@ -105,19 +105,13 @@ def _check_finite(*parts: Tensor) -> None:
         raise ValueError("least squares needs finite values")
 
 
-def _pieces(x: Tensor, y: Tensor, rows: int, size: int) -> list[tuple[Tensor, Tensor]]:
-    """Divide a block into pieces of so many rows, or fewer so that the products of one piece are one short call."""
-    rows = max(1, min(rows, int(CALL_WORK / size**2)))
-    return list(zip(x.split(rows), y.split(rows), strict=True))
-
-
-def _add_exactly(products: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Add the products of a block of rows to products in parts, without rounding errors."""
+def _add_exactly(products: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add the products of a block of rows to products in parts, in place, without rounding errors."""
     size = products.shape[1]
-    for piece in _pieces(x, y, max(CACHED // size, 8 * size), size):
-        rows = torch.cat([products.new_ones(len(piece[0]), 1), *piece], dim=1)  # float64, the dtype of products
-        products = error_free.gram(rows, products)
-    return products
+    rows = error_free.rows_at_once(size)
+    for piece in zip(x.split(rows), y.split(rows), strict=True):
+        columns = [products.new_ones(len(piece[0]), 1), *piece]
+        error_free.add_gram(products, torch.cat(columns, dim=1))  # in float64, the dtype of products
 
 
 def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
@@ -129,7 +123,8 @@ def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
     # Float32 has so few bits that shift * rows is exact.
     shift = torch.cat([means.new_zeros(1), means]).float().double()
     shifted = torch.zeros_like(products[0])
-    for piece in _pieces(x, y, len(x), size):
+    rows = max(1, int(CALL_WORK / size**2))
+    for piece in zip(x.split(rows), y.split(rows), strict=True):
         columns = torch.cat([products.new_ones(len(piece[0]), 1), *piece], dim=1) - shift
         shifted += columns.T @ columns
     shifted = (shifted + shifted.T) / 2

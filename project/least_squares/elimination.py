@@ -116,7 +116,7 @@ class _Table:
         correlations = total(self.products)[candidates][:, candidates] / scale[candidates] / scale[candidates, None]
         min_left, solution = MIN_LEFT, None
         while solution is None:
-            chosen, factor = _independent(correlations, min_left)
+            chosen, factor = independent(correlations, min_left)
             kept = torch.zeros(len(self.rest), dtype=torch.bool)
             kept[candidates[chosen]] = True
             if not kept.any():
@@ -206,7 +206,7 @@ def _inverse(factor: Tensor) -> Tensor:
     return torch.cat([torch.cholesky_solve(block, factor) for block in blocks], dim=1)
 
 
-def _independent(correlations: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
+def independent(correlations: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
     """Return the numbers of columns that are independent of those before them, and the factor of their correlations.
 
     A Cholesky factorisation in blocks, (columns, columns) -> (kept,), (kept, kept) lower triangular, that leaves out a
@@ -227,7 +227,10 @@ def _independent(correlations: Tensor, min_left: float) -> tuple[Tensor, Tensor]
 
 
 def _independent_of_block(left: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
-    """Do the same for one block, column by column, with what is left of its correlations (block, block)."""
+    """Do the same for one block, with what is left of its correlations (block, block)."""
+    factor, failed = torch.linalg.cholesky_ex(left)
+    if not failed and (factor.diagonal().square() > min_left).all():
+        return factor, torch.arange(len(left))
     chosen, columns = [], []
     for number in range(len(left)):
         pivot = left[number, number]

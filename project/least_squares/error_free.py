@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 PARTS = 3
-MAX_SLICES = 8
+MAX_SLICES = 9  # of 16 bits or more
+QUICK = 2**17  # numbers at a time: enough to hide the cost of calls
+LARGEST = 2**23  # numbers at a time: copies of them take memory
+# Multiplications of one native call, well below a second: signals are handled between calls.
+CALL_WORK = 1e10
 
 
 def zeros(*shape: int) -> Tensor:
@@ -70,41 +74,64 @@ def reciprocal(parts: Tensor) -> Tensor:
 def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Multiply matrices in parts: (parts, m, n), (parts, n, k) -> (3, m, k)."""
     bits = _bits(right.shape[1])
-    result = zeros(left.shape[1], right.shape[2])
-    rights = [piece for part in right for piece in _slices(part, bits)]
-    for part in left:
-        for piece in _slices(part.T, bits):
-            result = add(result, *(piece.T @ other for other in rights))
-    return result
+    slices = _slices(right, bits)
+    if not slices:
+        return zeros(left.shape[1], right.shape[2])
+    rights, blocks = torch.cat(slices, dim=1).T, []
+    for block in left.split(max(1, QUICK // right.shape[1]), dim=1):
+        sums = torch.zeros(MAX_SLICES, block.shape[1], right.shape[2], dtype=torch.float64)
+        for number, piece in enumerate(_slices(block.mT, bits)):
+            products = rights[: (MAX_SLICES - number) * right.shape[2]] @ piece
+            for order, product in enumerate(products.split(right.shape[2]), start=number):
+                sums[order] += product.T
+        blocks.append(add(zeros(*sums.shape[1:]), *sums))
+    return torch.cat(blocks, dim=1)
 
 
-def gram(rows: Tensor, parts: Tensor) -> Tensor:
-    """Add the Gram matrix rows.T @ rows to a sum in parts: rows (n, columns), parts (3, columns, columns)."""
-    slices = _slices(rows, _bits(len(rows)))
-    for i, left in enumerate(slices):
-        parts = add(parts, left.T @ left)
-        for right in slices[i + 1 :]:
-            product = left.T @ right
-            parts = add(parts, product, product.T)
-    return parts
+def rows_at_once(columns: int) -> int:
+    """Return how many rows of so many columns to give to `add_gram`, to save time but not take much memory."""
+    return max(1, QUICK // columns, min(8 * columns, LARGEST // columns))
+
+
+def add_gram(parts: Tensor, rows: Tensor) -> None:
+    """Add the Gram matrix rows.T @ rows of rows (n, columns) to a sum in parts (3, columns, columns), in place."""
+    slices, columns = _slices(rows[None], _bits(len(rows))), rows.shape[1]
+    width = min(max(1, int(CALL_WORK / max(rows.numel(), 1))), columns)
+    for start in range(0, columns, width):
+        panel = slice(start, start + width)
+        above = parts[:, panel, start:].clone()
+        for order in range(min(2 * len(slices) - 1, MAX_SLICES)):
+            products = torch.zeros_like(above[0])
+            for first in range(max(0, order - len(slices) + 1), order // 2 + 1):
+                left, right = slices[first], slices[order - first]
+                product = left[:, panel].T @ right[:, start:]
+                products += product
+                if left is not right:
+                    products += product.T if width == columns else right[:, panel].T @ left[:, start:]
+            above = add(above, products)
+        parts[:, panel, start:], parts[:, start:, panel] = above, above.mT
 
 
 def _bits(terms: int) -> int:
-    """Return how many bits two factors may have, so that a sum of so many of their products is exact in float64."""
-    return (53 - math.ceil(math.log2(max(terms, 2)))) // 2
+    """Return how many bits two factors may have, so that a sum of `MAX_SLICES` times so many products is exact."""
+    return (53 - 2 - math.ceil(math.log2(MAX_SLICES * max(terms, 1)))) // 2
 
 
-def _slices(rows: Tensor, bits: int) -> list[Tensor]:
-    """Return matrices that sum to rows (n, columns), with at most `bits` bits below the largest number of a column.
+def _slices(parts: Tensor, bits: int) -> list[Tensor]:
+    """Return matrices of the shape (n, columns) that sum to a matrix in parts (parts, n, columns).
 
-    The product of two such slices is exact in float64, whatever the order of summation.
+    The first has the leading `bits` bits below the largest number of each column, the next one the following bits, and
+    so on. As multiples of one unit, the products of slices whose numbers add up to the same have an exact sum.
     """
     slices: list[Tensor] = []
-    while rows.any() and len(slices) < MAX_SLICES:
-        unit = torch.ldexp(torch.ones_like(rows[0]), torch.frexp(rows.abs().amax(0)).exponent - bits)
+    rest = parts.clone()
+    unit = torch.ldexp(torch.ones_like(rest[0, 0]), torch.frexp(rest.abs().amax((0, 1))).exponent - bits)
+    while len(slices) < MAX_SLICES and rest.count_nonzero():  # faster than `any`
         rounder = 1.5 * 2.0**52 * unit  # a float64 of this size is a multiple of `unit`
-        slices.append((rows + rounder) - rounder)
-        rows = rows - slices[-1]
+        piece = (rest + rounder).sub_(rounder)
+        rest -= piece
+        slices.append(piece.sum(0) if len(piece) > 1 else piece[0])
+        unit = unit * 2.0**-bits
     return slices
 
 

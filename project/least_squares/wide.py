@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from project.least_squares import error_free
-from project.least_squares.elimination import eliminate
-from project.least_squares.error_free import add, gram, matmul, multiply, subtract, total
+from project.least_squares.elimination import MIN_LEFT, eliminate, independent
+from project.least_squares.error_free import CALL_WORK, add, add_gram, matmul, multiply, subtract, total
 from project.least_squares.fit import LeastSquaresFit
 
-BLOCK_COLUMNS = 4_096
 # Length that projection on the rows may take from a column's unit vector if they determine its coefficient.
 MAX_LOST = 1e-8
 
@@ -49,11 +48,10 @@ class WideRows:
         )
 
     def _solve(self) -> LeastSquaresFit:
-        lengths = self.x.norm(dim=0)
+        lengths = self.x.square().sum(0).sqrt()
         units = torch.where(lengths > 0, lengths.log2().round().exp2(), 1.0)
-        rows = eliminate(_products(self.x / units, 1.0), len(self.x))
         # The rows that are not kept are combinations of the others: all predictions follow from those for `kept`.
-        kept, combinations = rows.kept, total(rows.null)[rows.kept].T
+        kept, combinations = _independent(self.x / units)
         all_rows = torch.cat([torch.eye(int(kept.sum()), dtype=self.x.dtype), combinations])
         y = torch.cat([self.y[kept], self.y[~kept]])
         spread = torch.linalg.inv(all_rows.T @ all_rows)
@@ -126,9 +124,20 @@ class _Interpolation:
         self.origin = (self.mean @ rows).norm() / lengths.max().sqrt()
 
 
+def _independent(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which rows (n, columns), with an intercept, are independent, (n,), and the rest by them, (rest, kept)."""
+    parts = rows.split(max(1, int(CALL_WORK / rows.numel())))
+    products = torch.cat([part @ rows.T for part in parts]) + 1
+    lengths = products.diagonal().sqrt()
+    if len(independent(products / lengths / lengths[:, None], MIN_LEFT)[0]) == len(rows):  # in float64 already
+        return torch.ones(len(rows), dtype=torch.bool), products[:0]
+    solved = eliminate(_products(rows, 1.0), len(rows))
+    return solved.kept, total(solved.null)[solved.kept].T
+
+
 def _products(rows: Tensor, constant: float) -> Tensor:
     """Products of rows (n, columns) plus a constant in parts, (3, n, n)."""
     products = add(error_free.zeros(len(rows), len(rows)), rows.new_full((len(rows), len(rows)), constant))
-    for block in rows.split(BLOCK_COLUMNS, dim=1):
-        products = gram(block.T, products)
+    for block in rows.split(error_free.rows_at_once(len(rows)), dim=1):
+        add_gram(products, block.T)
     return products
