@@ -65,7 +65,7 @@ def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
         _draw_confusion(axes, model, data)
     elif data.window:
         _draw_forecast(axes, model, data)
-    elif data.in_shape == (1,) and data.out_features == 1:
+    elif data.in_shape == (1,) and data.levels is None and data.out_features == 1:
         _draw_line(axes, model, data)
     else:
         _draw_agreement(axes, model, data)

@@ -16,7 +16,7 @@ from project.runs.weights import Weights, read_weights
 from project.runtime.errors import UserError
 
 MAX_NAMES = 3
-STANDARDIZATION = ("features.", "targets.")  # optional in a net and in a file
+STANDARDIZATION = ("features.", "targets.", "one_hot.")  # optional in a net and in a file
 
 
 class WeightChange(NamedTuple):
@@ -119,6 +119,8 @@ class Pretrained(Callback):
             target["targets"] = model.net.targets
         if "input" not in parts:
             target["features"] = model.net.features
+            if model.net.one_hot is not None:
+                target["one_hot"] = model.net.one_hot
         self._copy(weights.state, target, [f"net.{name}" for name in reinitialized_names(net, parts)])
 
     def _copy(self, state: Mapping[str, Tensor], target: nn.Module, reinitialized: list[str]) -> None:

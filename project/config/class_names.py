@@ -49,7 +49,7 @@ ALIASES = {
     "loss": {"mae": "L1Loss", "ce": "CrossEntropyLoss", "smoothl1": "SmoothL1Loss"},
     "lr_scheduler": {"cosine": "CosineAnnealingLR", "plateau": "ReduceLROnPlateau", "onecycle": "OneCycleLR"},
 }
-FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features")  # not by the user
+FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels")  # not by the user
 
 
 def kind_of(flag: str) -> str:

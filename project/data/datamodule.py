@@ -17,10 +17,13 @@ from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.numbers import as_float32, check_float32
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty
-from project.data.statistics import Statistics, check_resolution, statistics
+from project.data.statistics import BLOCK_ROWS, Statistics, check_resolution, one_hot_statistics, statistics
+from project.data.table import column_names, read_numbers, require_columns
 from project.least_squares import LeastSquares, LeastSquaresFit
+from project.nets.one_hot import one_hot
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeInt, PositiveInt
+from project.schema import Schema
 
 
 class Summary(NamedTuple):
@@ -56,6 +59,7 @@ class RowsDataModule(LightningDataModule):
         class_names: One name for each class if y is class numbers, else None.
         window: Number of time steps if a row is a window of a series, else 0.
         source: Where the rows come from, for errors.
+        schema: What a row of a table is; None if the columns of x are the features themselves.
         summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
         sampling: Which of the rows to use; set it before the first use of the rows.
     """
@@ -65,6 +69,7 @@ class RowsDataModule(LightningDataModule):
     class_names: list[str] | None = None
     window: int = 0
     source: str = "--data"
+    schema: Schema | None = None
     summary: Summary | None = None
     sampling: Sampling = Sampling()
 
@@ -86,15 +91,17 @@ class RowsDataModule(LightningDataModule):
         numbers, summary = self.class_names is None, self.summary
         if summary is None:
             for name, rows in splits._asdict().items():
-                for values, names in ((rows.x, self.input_names), (rows.y, self.target_names)):
+                for values, names in ((rows.x, self.column_names), (rows.y, self.target_names)):
                     check_float32(f"{self.source}, {name} split", values, names, fix_missing="fill it or drop the row")
             if self.sampling.is_active:
-                splits = Splits(*self.sampling.apply(splits, self.feature_names, self.window))
+                splits = Splits(*self.sampling.apply(splits, self.read_inputs, self.window))
             labelled = splits.train.y[is_labelled(splits.train.y)] if self.sampling.has_unlabelled else splits.train.y
             summary = Summary(statistics(splits.train.x), statistics(labelled) if numbers else None)
         elif self.sampling.is_active:
             raise UserError("--sampling: needs the rows in memory; remove --data.stream")
-        self._check_columns(summary.x, self.feature_names)
+        if self.schema is not None and any(self.schema.sizes):
+            summary = summary._replace(x=one_hot_statistics(summary.x, splits.train.x, self.schema.sizes))
+        self._check_columns(summary.x, self.feature_names if self.schema is None else self.input_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
         # Statistics and least squares are computed at full precision; training uses float32.
@@ -161,10 +168,30 @@ class RowsDataModule(LightningDataModule):
         return least_squares.compute()
 
     def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the labelled training rows before rounding to float32, x (n, *in_shape) and y (n, out_features)."""
+        """Yield the labelled training rows before rounding to float32, with 0 and 1 for categories.
+
+        They come in blocks, x (n, *in_shape) or (n, inputs) and y (n, out_features).
+        """
         rows = self._exact or self.splits.train
         labelled = is_labelled(rows.y) if self.sampling.has_unlabelled else slice(None)
-        yield rows.x[labelled], rows.y[labelled]
+        x, y = rows.x[labelled], rows.y[labelled]
+        for inputs, targets in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
+            yield self.one_hot(inputs), targets
+
+    def one_hot(self, x: Tensor) -> Tensor:
+        """Replace the categories in x (n, *in_shape) by 0 and 1, as a network does before its first layer."""
+        module, _ = one_hot(self.in_shape, self.levels)
+        if module is None:
+            return x
+        module.unknown = self.feature_statistics.mean.to(x.dtype)
+        return module(x)
+
+    def read_inputs(self, path: str) -> Tensor:
+        """Read x of a table without targets, (rows, inputs)."""
+        require_columns(path, self.feature_names, column_names(path), "the features")
+        x = read_numbers(path, self.feature_names)
+        check_float32(path, x, self.feature_names, fix_missing="fill it or drop the row")
+        return x
 
     @property
     def groups_batches(self) -> bool:
@@ -173,7 +200,26 @@ class RowsDataModule(LightningDataModule):
 
     @property
     def input_names(self) -> list[str]:
+        """A name for each input of a linear model: `column_names`, but for a category each level except the first."""
+        return self.column_names if self.schema is None else self.schema.one_hot_names
+
+    @property
+    def levels(self) -> list[int] | None:
+        """For each column of x, the number of levels if it is a category, else 0; None if there are no categories."""
+        _ = self.splits  # which may learn the schema
+        return self.schema.sizes if self.schema is not None and any(self.schema.sizes) else None
+
+    @property
+    def fields(self) -> list[dict[str, Any]] | None:
+        """The schema as plain data; None if there is none."""
+        _ = self.splits  # which may learn the schema
+        return None if self.schema is None else self.schema.to_list()
+
+    @property
+    def column_names(self) -> list[str]:
         """A name for each number of a flattened row: features, or the features at each time step of a window."""
+        if self.schema is not None:
+            return self.schema.names
         steps = range(self.window - 1, -1, -1)
         lagged = [f"{name}[t-{step}]" if step else f"{name}[t]" for step in steps for name in self.feature_names]
         return lagged or self.feature_names

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from project.runtime.arrow import NotANumberError, as_float64
+from project.runtime.arrow import CellError, as_float64
 from project.runtime.errors import UserError
 
 FLOAT32_MAX = torch.finfo(torch.float32).max
@@ -24,7 +24,7 @@ def numbers(path: str | Path, table: pa.Table, first_row: int = 1, hint: str = "
     for index, name in enumerate(table.column_names):
         try:
             column = as_float64(table.column(name))
-        except NotANumberError as error:
+        except CellError as error:
             row = f", row {first_row + error.row}:" if error.row is not None else ""
             raise UserError(f"{path}: column {name!r}{row} {error}; {hint}") from None
         values[index] = column.fill_null(np.nan).to_numpy()
@@ -62,11 +62,3 @@ def as_float32(values: Tensor) -> Tensor:
         return values.float()
     series = values.as_strided((length,), (1,))
     return series.float().as_strided(values.shape, values.stride())
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -1,14 +1,12 @@
 """Which rows to train on: few labels, one fold of a cross-validation, a bootstrap sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from project.data.loader import Rows
-from project.data.numbers import check_float32
-from project.data.table import column_names, read_numbers, require_columns
 from project.runtime.errors import UserError
 from project.runtime.ranges import IntFromTwo, NonNegativeInt, PositiveInt
 
@@ -54,8 +52,11 @@ class Sampling:
         """Whether the splits differ from those of the data module."""
         return self.labels is not None or self.folds is not None or self.unlabelled_path is not None
 
-    def apply(self, splits: Sequence[Rows], features: list[str], window: int) -> list[Rows]:
-        """Select the training, validation and test rows; `window` is above 0 if rows are windows of a series."""
+    def apply(self, splits: Sequence[Rows], read_inputs: Callable[[str], Tensor], window: int) -> list[Rows]:
+        """Select the training, validation and test rows.
+
+        `read_inputs` reads x of a table without labels; `window` is above 0 if rows are windows of a series.
+        """
         if window and (self.folds or self.unlabelled_path):
             flag = "folds" if self.folds else "unlabelled_path"
             raise UserError(f"--sampling.{flag}: is not possible with overlapping windows of a series; remove it")
@@ -67,7 +68,7 @@ class Sampling:
         if self.labels is not None:
             train = self._with_few_labels(train, self.labels)
         if self.unlabelled_path is not None:
-            train = _with_unlabelled(train, self.unlabelled_path, features)
+            train = _with_unlabelled(train, read_inputs(self.unlabelled_path))
         return [train, val, test]
 
     def _with_few_labels(self, rows: Rows, labels: int) -> Rows:
@@ -113,11 +114,8 @@ def _missing_label(y: Tensor) -> float:
     return torch.nan if y.is_floating_point() else UNLABELLED
 
 
-def _with_unlabelled(rows: Rows, path: str, features: list[str]) -> Rows:
-    """Append the rows of a table, without labels."""
-    require_columns(path, features, column_names(path), "the features")
-    x = read_numbers(path, features)
-    check_float32(path, x, features, fix_missing="fill it or drop the row")
+def _with_unlabelled(rows: Rows, x: Tensor) -> Rows:
+    """Append rows without labels."""
     y = rows.y.new_full((len(x), *rows.y.shape[1:]), _missing_label(rows.y))
     return Rows(torch.cat([rows.x, x.to(rows.x.dtype).view(-1, *rows.x.shape[1:])]), torch.cat([rows.y, y]))
 

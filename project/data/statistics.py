@@ -1,5 +1,6 @@
 """Mean and standard deviation of a split's columns, in float64, in one pass over blocks of rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,31 @@ def statistics(rows: Tensor) -> Statistics:
     for block in rows.split(BLOCK_ROWS):
         running.update(block)
     return running.compute()
+
+
+def one_hot_statistics(columns: Statistics, x: Tensor, sizes: Sequence[int]) -> Statistics:
+    """Return the statistics after `OneHot`: those of quantities as they are, and of each level from its frequency.
+
+    Args:
+        columns: Statistics of the columns of x.
+        x: Rows (rows, columns), with codes of categories.
+        sizes: For each column, the number of levels; 0 for a quantity.
+    """
+    parts = []
+    for column, size in enumerate(sizes):
+        if not size:
+            parts.append(
+                torch.stack([columns.mean[column], columns.std[column], columns.constant[column].double()])[:, None]
+            )
+            continue
+        counts = torch.zeros(size + 1, dtype=torch.long)
+        for codes in x[:, column].split(BLOCK_ROWS):
+            counts += codes.long().bincount(minlength=size + 1)
+        share = counts[2:].double() / len(x)
+        deviation = (share * (1 - share)).sqrt()
+        parts.append(torch.stack([share, torch.where(deviation == 0, 1.0, deviation), (deviation == 0).double()]))
+    mean, std, constant = torch.cat(parts, dim=1)
+    return Statistics(mean, std, constant.bool())
 
 
 def check_resolution(place: str, columns: Statistics, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from project.data.datamodule import Splits, Summary
 from project.data.loader import BLOCK_ROWS, Rows
 from project.data.split import check_not_empty
-from project.data.statistics import RunningStatistics, check_means
+from project.data.statistics import RunningStatistics
 from project.least_squares import LeastSquares
 from project.runtime.errors import UserError
 
@@ -54,50 +54,32 @@ class MemmapWriter:
 class StreamedSplits:
     """The three splits of a table on disk, with statistics of the training rows computed while they are written.
 
-    `targets` is the number of columns of y, 0 for classes. With `fill`, NaN in x is replaced by the mean of its column
-    over the training rows, which `splits` sets as `means`.
+    `targets` is the number of columns of y, 0 for classes. With `solve`, exact least squares are computed, too.
     """
 
-    means: Tensor
-
-    def __init__(self, path: str, features: list[str], targets: int, fill: bool) -> None:
-        self.path, self.features, self.fill = path, features, fill
+    def __init__(self, path: str, inputs: int, targets: int, solve: bool) -> None:
+        self.path = path
         self.writers = {split: MemmapWriter() for split in ("train", "val", "test")}
-        size = len(features)
-        self.sums, self.counts = torch.zeros(2, size).double()
-        self.x, self.y = RunningStatistics((size,)), RunningStatistics((targets,)) if targets else None
-        solved = targets and size <= MAX_SOLVED and not fill
-        self.metric = LeastSquares(size, targets) if solved else None
+        self.x, self.y = RunningStatistics((inputs,)), RunningStatistics((targets,)) if targets else None
+        self.least_squares = LeastSquares(inputs, targets) if solve and targets and inputs <= MAX_SOLVED else None
 
     def append(self, split: str, x: Tensor, y: Tensor) -> None:
-        """Add rows x (n, features) and y, in float64 or class numbers, to a split."""
+        """Add rows x (n, inputs) and y, in float64 or class numbers, to a split."""
         self.writers[split].append(x, y)
         if split != "train":
-            return
-        if self.fill:
-            self.sums += x.nansum(0)
-            self.counts += (~x.isnan()).sum(0)
             return
         self.x.update(x)
         if self.y is not None:
             self.y.update(y)
-        if self.metric is not None:
-            self.metric.update(x, y)
+        if self.least_squares is not None:
+            self.least_squares.update(x, y)
 
     def splits(self) -> Splits:
         """Return all rows, memory-mapped."""
         check_not_empty(self.path, [writer.count for writer in self.writers.values()])
-        splits = Splits(*(writer.rows() for writer in self.writers.values()))
-        if self.fill:
-            self.means = self.sums / self.counts
-            check_means(self.path, self.means, self.features)
-            for block in (block for split in splits for block in split.x.split(65_536)):  # in bounded memory
-                block.copy_(torch.where(block.isnan(), self.means.float(), block))
-        return splits
+        return Splits(*(writer.rows() for writer in self.writers.values()))
 
-    def summary(self) -> Summary | None:
-        """Return what is known of the training rows; None if gaps were filled, which changes the statistics."""
-        if self.fill:
-            return None
+    def summary(self) -> Summary:
+        """Return what is known of the training rows."""
         y = None if self.y is None else self.y.compute()
-        return Summary(self.x.compute(), y, None if self.metric is None else self.metric.compute())
+        return Summary(self.x.compute(), y, None if self.least_squares is None else self.least_squares.compute())

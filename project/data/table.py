@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 
 from project.data.location import check_readable, is_parquet, locate
-from project.data.numbers import is_number, numbers
-from project.runtime.arrow import MISSING
+from project.data.numbers import numbers
+from project.runtime.arrow import CellError, is_number
 from project.runtime.errors import UserError
+from project.schema.category import sorted_levels
+from project.schema.spelling import as_text
 
 BLOCK_ROWS = 16_384
 MAX_NAMES = 20
@@ -69,68 +72,77 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
     raise UserError(f"{path}: {problem} ({flag}); {hint}")
 
 
+def first_rows(path: str | Path) -> pa.Table:
+    """Read the first block of a table; the types of a CSV file's columns are those of its first rows."""
+    with _reading(path):
+        if is_parquet(path):
+            table = _dataset(path).head(BLOCK_ROWS)
+        else:
+            with _open_csv(path) as reader:
+                table = pa.Table.from_batches(islice(reader, 1), reader.schema)
+    if not len(table):
+        raise UserError(f"{path}: no rows below the header")
+    return table
+
+
+def read_table(path: str | Path, columns: list[str], texts: Collection[str] = ()) -> pa.Table:
+    """Read columns of a table; the types of a CSV file's columns fit all of its rows, and `texts` stay text."""
+    with _reading(path):
+        if is_parquet(path):
+            return _dataset(path).to_table(columns=columns)
+        system, inner = locate(path)
+        types = dict.fromkeys(texts, pa.string())
+        convert = pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types, strings_can_be_null=True)
+        return pyarrow.csv.read_csv(system.open_input_stream(inner), convert_options=convert)
+
+
+def table_blocks(path: str | Path, columns: list[str], numeric: Collection[str]) -> Iterator[pa.Table]:
+    """Read columns of a table block by block, in bounded memory; those of a CSV file as numbers or as text."""
+    done = 0
+    with _reading(path):
+        types = {name: pa.float64() if name in numeric else pa.string() for name in columns}
+        try:
+            for block in _blocks(path, types):
+                yield pa.Table.from_batches([block])
+                done += len(block)
+            return
+        except (pa.ArrowInvalid, OSError) as error:  # OSError: of Parquet
+            if "conversion error" not in str(error):
+                raise
+        row = 0  # pyarrow could not convert a value: read on as text, which accepts more spellings
+        for block in _blocks(path, dict.fromkeys(columns, pa.string())):
+            if row >= done:
+                yield pa.Table.from_batches([block])
+            row += len(block)
+
+
 def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it") -> Tensor:
     """Read columns of a table as numbers (rows, columns) in float64, with NaN for missing values.
 
     A UserError names the first value that is not a number, or not a finite float32; row 1 is below the header.
     """
-    blocks = [block for block, _ in number_blocks(path, columns, hint)]
-    return torch.cat(blocks) if blocks else torch.empty(0, len(columns), dtype=torch.float64)
-
-
-def number_blocks(
-    path: str | Path, columns: list[str], hint: str = "correct it", labels: str | None = None
-) -> Iterator[tuple[Tensor, pa.Array | None]]:
-    """Read columns like `read_numbers`, and the column `labels` as text, block by block, in bounded memory."""
-    texts = [labels] if labels else []
-
-    def convert(block: pa.RecordBatch, done: int) -> tuple[Tensor, pa.Array | None]:
-        table = pa.Table.from_batches([block]).select(columns)
-        text = None if labels is None else _labels(path, block.column(labels), labels)
-        return numbers(path, table, first_row=done + 1, hint=hint), text
-
-    done = 0
-    with _reading(path):
-        try:
-            for block in _blocks(path, dict.fromkeys(columns, pa.float64()) | dict.fromkeys(texts, pa.string())):
-                yield convert(block, done)
-                done += len(block)
-        except (pa.ArrowInvalid, OSError) as error:  # OSError: of Parquet
-            if "conversion error" not in str(error):
-                raise
-        else:
-            return
-        # pyarrow could not convert a value. Read on as text: its conversion accepts more spellings and finds the row.
-        row = 0
-        for block in _blocks(path, dict.fromkeys([*columns, *texts], pa.string())):
-            if row >= done:
-                yield convert(block, row)
-            row += len(block)
+    blocks, done = [torch.empty(0, len(columns), dtype=torch.float64)], 0
+    for block in table_blocks(path, columns, columns):
+        blocks.append(numbers(path, block.select(columns), first_row=done + 1, hint=hint))
+        done += len(block)
+    return torch.cat(blocks)
 
 
 def distinct_labels(path: str | Path, column: str) -> list[str]:
-    """Read the distinct labels of a column, in bounded memory, ordered by `sorted_labels`."""
-    labels: set[str | None] = set()
+    """Read the distinct labels of a column, in bounded memory, ordered by `sorted_levels`."""
+    found: set[str | None] = set()
     with _reading(path):
         for block in _blocks(path, {column: pa.string()}):
-            labels.update(pc.unique(_labels(path, block.column(0), column)).to_pylist())
-    return sorted_labels(list(labels))
+            found.update(pc.unique(label_text(path, pa.chunked_array([block.column(0)]), column)).to_pylist())
+    return sorted_levels(found)
 
 
-def _labels(path: str | Path, values: pa.Array, column: str) -> pa.Array:
-    """Convert a column to text without surrounding spaces, null where a value is missing."""
-    values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
-    if pa.types.is_nested(values.type):
-        raise UserError(f"{path}: column {column!r} is {values.type}; classes must be text or integers")
-    values = pc.utf8_trim_whitespace(values.cast(pa.string()))
-    return pc.if_else(pc.is_in(values, MISSING), pa.scalar(None, pa.string()), values)
-
-
-def sorted_labels(labels: list[str | None]) -> list[str]:
-    """Sort distinct labels, without None: as numbers if all are numbers, else as text."""
-    names = {label for label in labels if label is not None}
-    numeric = all(map(is_number, names))
-    return sorted(names, key=lambda name: (float(name) if numeric else 0, name))
+def label_text(path: str | Path, values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+    """Convert a column of labels to text, null where one is missing."""
+    try:
+        return as_text(values)
+    except CellError:
+        raise UserError(f"{path}: column {column!r} is {values.type}; classes must be text or integers") from None
 
 
 def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

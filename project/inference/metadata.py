@@ -27,9 +27,10 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         raise UserError(f"{path}: its data has no rows of one shape, which predictions and export need")
     in_shape = tuple(data["in_shape"])
     net = network(model, in_shape, data["out_features"]).net
-    numbers = in_shape[-1] if data["window"] else prod(in_shape)
-    means = torch.tensor(data["feature_means"] or [0.0] * numbers)  # unknown for data modules from outside
-    if not data["window"] and data["feature_means"]:  # images have one mean per channel
+    numbers, fields = in_shape[-1] if data["window"] else prod(in_shape), data.get("fields")
+    known = data["feature_means"] if fields is None or len(data["feature_means"]) == len(fields) else None
+    means = torch.tensor(known or [0.0] * (len(fields) if fields else numbers))  # unknown for data from outside
+    if not data["window"] and known and fields is None:  # images have one mean per channel
         means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
     return {
         "format": FORMAT,
@@ -39,11 +40,12 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "in_shape": list(in_shape),
         "out_features": data["out_features"],
         "dynamic_length": len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1])),
-        "feature_names": row_names(data["feature_names"], numbers),
+        "feature_names": data["feature_names"] if fields else row_names(data["feature_names"], numbers),
         "target_names": data["target_names"],
         "class_names": data["class_names"],
         "window": data["window"],
         "feature_means": means.tolist(),
+        "fields": fields,
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
         "precision": "float32",
         "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),

@@ -10,7 +10,6 @@ import pyarrow.parquet
 import torch
 
 from project.data.location import is_parquet
-from project.data.numbers import numbers
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
 from project.runtime.address import is_remote, local_path
@@ -20,7 +19,7 @@ from project.serving.inputs import TableInputs
 from project.serving.metadata import Metadata
 from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
-from project.serving.table_rows import csv_writer
+from project.serving.table_rows import csv_writer, numbers
 
 
 def predict(reference: str, source: str | Path, destination: Path, trusted: Sequence[str] = ()) -> int:
@@ -55,12 +54,11 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     rows, inputs = 0, TableInputs(metadata)
     with _writer(destination, schema) as write:
         for block in blocks:
-            x = numbers(source, pa.Table.from_batches([block]).select(features), first_row=rows + 1).numpy()
             try:
-                x, complete = inputs.read(x)
+                x, complete = inputs.read(numbers(pa.Table.from_batches([block]), metadata))
             except RequestError as error:
-                row = rows + (error.row or 0)
-                raise UserError(f"{source}: column {error.field!r}, row {row}: {error.problem}") from None
+                row = "" if error.row is None else f", row {rows + error.row}:"
+                raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None
             predictions = Predictions.from_outputs(predictor.predict(x), complete)
             columns = predictions.columns(metadata).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))

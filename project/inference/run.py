@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from project.inference.metadata import describe, run_folder
@@ -18,6 +19,9 @@ from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
+from project.serving.inputs import fill
+from project.serving.request_error import RequestError
+from project.serving.table_rows import numbers as table_numbers
 
 MAX_TERMS = 5  # of an equation that is shown
 
@@ -90,6 +94,8 @@ class Run:
             missing = [name for name in names if name not in rows]
             if missing:
                 raise UserError(f"rows: no column {missing[0]!r}; the model's features are {', '.join(names)}")
+            if self.metadata["fields"] is not None:
+                return self._encoded({name: rows[name] for name in names})
             rows = np.stack([np.asarray(rows[name]) for name in names], axis=1)
         try:
             x = np.asarray(rows, dtype=np.float32)
@@ -99,6 +105,21 @@ class Run:
             raise UserError(f"rows: must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
         if not np.isfinite(x).all():
             raise UserError("rows: a value is missing or not finite; fill it or drop the row")
+        return x
+
+    def _encoded(self, columns: Mapping[str, Any]) -> Array:
+        """Return the numbers of a table's fields, from columns of any types."""
+        arrays = [column if isinstance(column, list) else np.asarray(column) for column in columns.values()]
+        try:
+            table = pa.table([pa.array(array, from_pandas=True) for array in arrays], list(columns))
+            x, complete = fill(self.metadata, table_numbers(table, self.metadata))
+        except RequestError as error:
+            row = "" if error.row is None else f", row {error.row}:"
+            raise UserError(f"rows: column {error.field!r}{row} {error.problem}") from None
+        except pa.ArrowException as error:
+            raise UserError(f"rows: not a table ({error})") from None
+        if complete is not None:
+            raise UserError(f"rows: row {1 + int(complete.argmin())} has a missing value; fill it or drop the row")
         return x
 
     def __repr__(self) -> str:

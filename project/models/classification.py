@@ -14,6 +14,7 @@ from project.models.supervised import Supervised
 from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import NetFactory
+from project.nets.one_hot import one_hot
 from project.nets.plain import build
 from project.runtime.errors import UserError
 
@@ -28,6 +29,7 @@ class Classification(Supervised):
         out_features: Number of classes; set by the data.
         net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
+        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
         **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, and the optimizer and its schedule.
     """
 
@@ -37,6 +39,7 @@ class Classification(Supervised):
         out_features: int,
         net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.CrossEntropyLoss,
+        levels: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         if out_features < 2:
@@ -52,10 +55,11 @@ class Classification(Supervised):
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),
         }
-        built = build(factory(net), in_shape, out_features)
+        before, shape = one_hot(in_shape, levels)
+        built = build(factory(net), shape, out_features)
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
-        super().__init__(built, criterion, metrics, (), **kwargs)
+        super().__init__(built, criterion, metrics, (), one_hot=before, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are class numbers, one per row."""

@@ -23,13 +23,20 @@ class LinearRegression(Regression):
         out_features: Number of targets; set by the data.
         alpha: Factor on the sum of squared weights of standardised features, which is added to the sum of squared
             errors, as in scikit-learn's `Ridge` after a `StandardScaler`; the intercept is not penalised.
+        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
 
     Attributes:
         fit: The solution with its standard errors; None before training.
     """
 
-    def __init__(self, in_shape: tuple[int, ...], out_features: int, alpha: NonNegativeFloat = 0.0) -> None:
-        super().__init__(in_shape, out_features)
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        alpha: NonNegativeFloat = 0.0,
+        levels: list[int] | None = None,
+    ) -> None:
+        super().__init__(in_shape, out_features, levels=levels)
         self.alpha = alpha
         self.fit: LeastSquaresFit | None = None
 

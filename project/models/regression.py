@@ -10,6 +10,7 @@ from project.models.metrics import RegressionMetrics
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import NetFactory
+from project.nets.one_hot import one_hot
 from project.nets.plain import build
 from project.runtime.errors import UserError
 
@@ -34,6 +35,7 @@ class Regression(Supervised):
         out_features: Number of targets; set by the data.
         net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
+        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
         **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, and the optimizer and its schedule.
     """
 
@@ -43,6 +45,7 @@ class Regression(Supervised):
         out_features: int,
         net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.MSELoss,
+        levels: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         criterion = factory(loss)()
@@ -50,7 +53,9 @@ class Regression(Supervised):
             name = type(criterion).__name__
             raise UserError(f"--model.loss {name}: is for classes; use it with --model Classification")
         metrics = {"regression": RegressionMetrics(out_features)}
-        super().__init__(build(factory(net), in_shape, out_features), criterion, metrics, (out_features,), **kwargs)
+        before, shape = one_hot(in_shape, levels)
+        built = build(factory(net), shape, out_features)
+        super().__init__(built, criterion, metrics, (out_features,), one_hot=before, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""

@@ -33,6 +33,7 @@ from project.models.standardization import loader_statistics, standardize_by
 from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
+from project.nets.one_hot import OneHot
 from project.nets.scaling import Standardized, column_shape
 from project.runtime.distributed import gather
 from project.runtime.errors import UserError
@@ -52,6 +53,7 @@ class Supervised(LightningModule):
         criterion: The loss, which must average over rows.
         metrics: Metrics of outputs and targets, by name.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
+        one_hot: Replaces the categories of x before the network gets it; None if x has none.
         l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
         l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
         standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
@@ -70,6 +72,7 @@ class Supervised(LightningModule):
         criterion: nn.Module,
         metrics: Mapping[str, Metric],
         target_shape: tuple[int, ...],
+        one_hot: OneHot | None = None,
         l1: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
@@ -79,14 +82,14 @@ class Supervised(LightningModule):
         lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network", "criterion", "metrics", "target_shape"], logger=False)
+        self.save_hyperparameters(ignore=["network", "criterion", "metrics", "target_shape", "one_hot"], logger=False)
         hyperparameters = plain({**self.hparams, "optimizer": optimizer, "lr_scheduler": lr_scheduler})
         self.remove_ignored_hparams(list(self.hparams))
         self.save_hyperparameters(hyperparameters, logger=False)
         self.optimizer, self.lr_scheduler, self.lr_interval = factory(optimizer), factory(lr_scheduler), lr_interval
         if getattr(criterion, "reduction", "mean") != "mean":
             raise UserError("--model.loss: reduction must be mean, so that all rows have the same weight")
-        self.net = Standardized(network, column_shape(network.in_shape), target_shape)
+        self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot)
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
@@ -112,8 +115,11 @@ class Supervised(LightningModule):
         if stage == "fit":
             self.automatic_optimization = not self._groups_steps
         data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and self.standardize and isinstance(getattr(data, "feature_statistics", None), Statistics):
-            standardize_by(self.net, data.feature_statistics, data.target_statistics)
+        if stage == "fit" and isinstance(statistics := getattr(data, "feature_statistics", None), Statistics):
+            if self.net.one_hot is not None:
+                self.net.one_hot.unknown.copy_(statistics.mean)
+            if self.standardize:
+                standardize_by(self.net, statistics, data.target_statistics)
 
     @property
     def lr(self) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from project.nets.net import Net
+from project.nets.one_hot import OneHot
 
 
 def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,15 +42,29 @@ class Standardize(nn.Module):
 class Standardized(nn.Module):
     """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
 
+    With `one_hot`, x has codes of categories, which are replaced before the standardisation.
+
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
     """
 
-    def __init__(self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...], one_hot: OneHot | None = None
+    ) -> None:
         super().__init__()
         self.net = net
+        self.one_hot = one_hot
         self.features = Standardize(feature_shape)
         self.targets = Standardize(target_shape)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one row of x."""
+        return self.net.in_shape if self.one_hot is None else (len(self.one_hot.sizes),)
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether rows of x may have a shape."""
+        return self.net.accepts(shape) if self.one_hot is None else shape == self.in_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in target units."""
@@ -72,9 +87,11 @@ class Standardized(nn.Module):
         return ensemble.spread(self.inputs(x)) * self.targets.std
 
     def inputs(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """x (B, *in_shape) in original units -> the same in standard units, the input of the net."""
-        if not self.net.accepts(tuple(x.shape[1:])):
+        """x (B, *in_shape) in original units -> the input of the net in standard units, (B, *net.in_shape)."""
+        if not self.accepts(tuple(x.shape[1:])):
             raise ValueError(
-                f"{type(self.net).__name__}: rows must have shape {self.net.in_shape}, got {tuple(x.shape[1:])}"
+                f"{type(self.net).__name__}: rows must have shape {self.in_shape}, got {tuple(x.shape[1:])}"
             )
+        if self.one_hot is not None:
+            x = self.one_hot(x)
         return self.features(x, overwrite)

@@ -40,9 +40,14 @@ DATA_ATTRIBUTES = (
 )
 
 
+# Facts that checkpoints of earlier versions lack.
+SCHEMA_ATTRIBUTES = ("levels", "fields")
+SIZES = ("in_shape", "out_features", "levels")  # arguments of models
+
+
 def data_facts(data: Any) -> dict[str, Any]:
     """Return the facts about a data module that a checkpoint holds; None for those that it does not have."""
-    return {name: getattr(data, name, None) for name in DATA_ATTRIBUTES}
+    return {name: getattr(data, name, None) for name in DATA_ATTRIBUTES + SCHEMA_ATTRIBUTES}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -103,10 +108,10 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
-    for size in ("in_shape", "out_features"):  # of which a model takes those in its signature
+    for size in SIZES:  # of which a model takes those in its signature
         parser.add_argument(f"--{size}", type=Any)
         parser.link_arguments(size, f"model.init_args.{size}")
-    sizes = {name: checkpoint[DATA_KEY][name] for name in ("in_shape", "out_features")}
+    sizes = {name: checkpoint[DATA_KEY].get(name) for name in SIZES}
     try:
         parsed = parser.parse_object({"model": config, **sizes})
         require_known(parsed)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 from torch import Tensor
 
+from project.data.datamodule import RowsDataModule
 from project.models.network import network, supervised
 from project.nets.net import Net
 from project.nets.pruned import narrow
@@ -17,6 +18,7 @@ from project.nets.widths import widths
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import LATEST, find_checkpoint
 from project.runtime.errors import UserError
+from project.schema import Schema
 
 # Metadata of a file of adapters, and the names of the two factors of a change of weights.
 BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
@@ -66,14 +68,40 @@ def resolve_last(config: Namespace, root: Path) -> None:
                 section[key] = runs if isinstance(value, list) else runs[0]
 
 
+def pretrained_fields(path: str | list[str] | None) -> list[dict[str, Any]] | None:
+    """Return the schema of the rows that pretrained weights belong to, as plain data; None if there is none."""
+    if path is None:
+        return None
+    first = path if isinstance(path, str) else path[0]
+    return (read_weights(first).data or {}).get("fields")
+
+
+def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) -> None:
+    """Encode the rows of a data module by the schema of another run, if they have the same columns.
+
+    Levels and means are those that the other run has learned, so that its network understands the rows.
+
+    Raises:
+        UserError: If the schema is damaged.
+    """
+    if fields is None or data.schema is not None:
+        return
+    try:
+        schema = Schema.from_list(fields)
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"--data: the schema of the run is damaged ({error}); train it again") from error
+    if schema.field_names == data.feature_names:
+        data.schema = schema
+
+
 def load_teacher(reference: str, data: Any) -> Standardized:
     """Load the net of a run as a teacher; raise a UserError if its inputs or outputs differ from the student's."""
     checkpoint = read_checkpoint(find_checkpoint(reference))
     sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
     net = network(load_model(checkpoint, trusted=None), *sizes)
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
-    if not net.net.accepts(data.in_shape):
-        facts["in_shape"] = net.net.in_shape, data.in_shape
+    if not net.accepts(data.in_shape):
+        facts["in_shape"] = net.in_shape, data.in_shape
     for name, (teachers, students) in facts.items():
         if teachers != students:
             raise UserError(f"--model.teacher {reference}: its {name} is {teachers}, but the student's is {students}")

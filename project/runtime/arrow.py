@@ -1,5 +1,7 @@
 """Conversion of Arrow columns of any type to numbers."""
 
+import math
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -7,8 +9,8 @@ import pyarrow.csv
 MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN", "null" and the like
 
 
-class NotANumberError(ValueError):
-    """A value, or a whole column, cannot be converted to numbers; `row` is the index of the first such value."""
+class CellError(ValueError):
+    """A value of a column cannot be converted; `row` is its index, None if the whole column is of a wrong type."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         self.row = row
@@ -16,7 +18,7 @@ class NotANumberError(ValueError):
 
 
 def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a column, which may be of text, to float64; missing values become null. Raises NotANumberError."""
+    """Convert a column, which may be of text, to float64; missing values become null. Raises CellError."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -26,9 +28,9 @@ def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.float64(), safe=False)
     except pa.ArrowInvalid:
         row = _first_text(column)
-        raise NotANumberError(f"{column[row].as_py()!r} is not a number", row) from None
+        raise CellError(f"{column[row].as_py()!r} is not a number", row) from None
     except pa.ArrowNotImplementedError:  # dates, lists and so on
-        raise NotANumberError(f"is {column.type}, not a number") from None
+        raise CellError(f"is {column.type}, not a number") from None
 
 
 def _first_text(column: pa.ChunkedArray) -> int:
@@ -42,3 +44,11 @@ def _first_text(column: pa.ChunkedArray) -> int:
         except pa.ArrowInvalid:
             stop = middle
     return start
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -2,15 +2,19 @@
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from project.serving.artifact import max_steps
 from project.serving.inputs import FLOAT32_MAX
 from project.serving.limits import Limits
-from project.serving.metadata import Metadata
+from project.serving.metadata import Metadata, schema_of
 from project.serving.model import CSV, JSON, PARQUET
 
+if TYPE_CHECKING:
+    from project.schema import Field
+
 Schema = dict[str, Any]
+MAX_LEVELS = 50  # that a description lists
 ERRORS = {
     400: "The body is empty, or not JSON, CSV or Parquet; or the request is for another host.",
     401: "The request lacks the server's token.",
@@ -41,6 +45,11 @@ def request_body(metadata: Metadata, limits: Limits) -> Schema:
 def csv_schema(metadata: Metadata) -> Schema:
     """Describe tables of plain numbers only; the server accepts other spellings and further columns too."""
     names, number = metadata["feature_names"], r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
+    if (schema := schema_of(metadata)) is not None and not schema.is_plain:
+        return {
+            "type": "string",
+            "description": "Features by name, in any order; other columns are returned unchanged.",
+        }
     header = re.escape(",".join(map(_csv_field, names)))
     return {
         "type": "string",
@@ -74,6 +83,10 @@ def row_schema(metadata: Metadata) -> Schema:
     names, shape, window = metadata["feature_names"], metadata["in_shape"], metadata["window"]
     required = metadata["missing"] == "error"
     number = {"type": "number" if required else ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    if (schema := schema_of(metadata)) is not None and not schema.is_plain:
+        properties = {field.name: _value_schema(field, number) for field in schema.fields}
+        values = {"type": "array", "minItems": len(names), "maxItems": len(names), "items": {}}
+        return {"anyOf": [_object(properties, names if required else []), values]}
     kinds = [_object(dict.fromkeys(names, number), names if required else []), _array(number, len(names))]
     if not window and len(shape) > 1:
         nested = number
@@ -113,10 +126,26 @@ def answer_schema(metadata: Metadata) -> Schema:
 
 def example_rows(metadata: Metadata) -> list[Any]:
     """Return one row of training means: by name if there are few features, and as a window for a series."""
+    if (schema := schema_of(metadata)) is not None and not schema.is_plain:
+        return [schema.examples]
     means = [float(f"{mean:.4g}") for mean in metadata["feature_means"]]
     names = metadata["feature_names"]
     row: Any = dict(zip(names, means, strict=True)) if len(names) <= 20 else means
     return [[row] * metadata["window"]] if metadata["window"] else [row]
+
+
+def _value_schema(field: "Field", number: Schema) -> Schema:
+    """Describe a value of a field; `number` describes numbers."""
+    if field.kind == "number":
+        return number
+    more = [] if field.missing == "error" else ["null"]
+    if field.kind == "boolean":
+        return {"type": ["boolean", *more]}
+    if field.kind == "date":
+        return {"type": ["string", *more], "description": "A date or time in ISO 8601."}
+    levels = field.settings()["levels"]
+    described = ", ".join(levels[:MAX_LEVELS]) + (", …" if len(levels) > MAX_LEVELS else "")
+    return {"type": ["string", "number", "boolean", *more], "description": f"One of: {described}"}
 
 
 def _array(items: Schema, size: int) -> Schema:

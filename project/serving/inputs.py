@@ -5,7 +5,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from project.serving.artifact import Array
-from project.serving.metadata import Metadata
+from project.serving.metadata import Metadata, schema_of
 from project.serving.request_error import RequestError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -28,14 +28,18 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
     missing = np.isnan(x)
     if not missing.any():
         return x.astype(np.float32), None
-    if metadata["missing"] == "mean":
-        means = np.array(metadata["feature_means"]).reshape(x.shape[-1:] if metadata["window"] else x.shape[1:])
+    schema = schema_of(metadata)
+    if metadata["missing"] in ("fill", "mean", "median"):
+        means = np.array(metadata["feature_means"] if schema is None else schema.fills).reshape(
+            x.shape[-1:] if metadata["window"] else x.shape[1:]
+        )
         return np.where(missing, means, x).astype(np.float32), None
     flat = missing.reshape(len(x), -1)
     if metadata["missing"] == "error":
         row, number = np.argwhere(flat)[0].tolist()
         names = metadata["feature_names"]
-        raise RequestError(422, "missing value; the model was trained without any", row + 1, names[number % len(names)])
+        name = names[number % len(names)] if schema is None else schema.field_of(number)
+        raise RequestError(422, "missing value; the model was trained without any", row + 1, name)
     return np.where(missing, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
 
 

@@ -5,15 +5,18 @@ import math
 from collections import Counter
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic_core import from_json
 
 from project.serving.artifact import Array, max_steps
 from project.serving.inputs import FLOAT32_MAX, INPUT_MEMORY, NOT_FLOAT32, Mask, Numbers, fill
-from project.serving.metadata import Metadata
+from project.serving.metadata import Metadata, schema_of
 from project.serving.request_error import RequestError, quoted, require
+
+if TYPE_CHECKING:
+    from project.schema import Schema
 
 SMALL_ROW = 50  # numbers that Python checks faster than NumPy
 EXPECTED = 'expected {"rows": [...]}, each row an object by feature name or an array'
@@ -31,7 +34,7 @@ def json_memory(body: bytearray, metadata: Metadata) -> tuple[int, int]:
     per_byte = BYTE_MEMORY if body.isascii() and b"\\" not in body else WIDE_MEMORY
     memory = per_byte * len(body) + VALUE_MEMORY * (items + commas + body.count(b":")) + ITEM_MEMORY * items
     # An array holds all numbers of a row or of a time step, while an object may lack them.
-    return objects + commas // numbers + 1, memory + INPUT_MEMORY * numbers * objects
+    return objects + commas // numbers + 1, memory + INPUT_MEMORY * math.prod(metadata["in_shape"]) * objects
 
 
 class JSONRows:
@@ -44,6 +47,8 @@ class JSONRows:
         self.max_steps = max_steps(metadata)
         # Shape of one object or array of numbers: a row, or a time step of a series.
         self.item_shape = self.shape[1:] if self.window else self.shape
+        schema = schema_of(metadata)
+        self.schema = None if schema is None or schema.is_plain else schema
         self.get_values = itemgetter(*self.names) if len(self.names) > 1 else lambda item: (item[self.names[0]],)
 
     def read(self, body: bytearray) -> tuple[Array, Mask | None]:
@@ -60,13 +65,23 @@ class JSONRows:
         require(type(request) is dict and list(request) == ["rows"] and type(request["rows"]) is list, 422, EXPECTED)
         rows = request["rows"]
         require(len(rows) <= self.max_rows, 422, f"{len(rows)} rows; send at most {self.max_rows} per request")
-        x = self._fast_path(rows)
-        filled = fill(self.metadata, self._slow_path(rows)) if x is None else (x, None)
+        if self.schema is not None:
+            filled = self._read_fields(rows, self.schema)
+        else:
+            x = self._fast_path(rows)
+            filled = fill(self.metadata, self._slow_path(rows)) if x is None else (x, None)
         # Each name in the body has a colon after it: more colons than names mean a repeated name, or one with a colon.
         items = chain.from_iterable(rows) if self.window else rows
         if body.count(b":") != 1 + sum(len(item) for item in items if type(item) is dict):
             self._refuse_repeated_names(body)
         return filled
+
+    def _read_fields(self, rows: list[Any], schema: "Schema") -> tuple[Array, Mask | None]:
+        """Return rows whose features are of several kinds as numbers."""
+        from project.serving.json_fields import table_of
+        from project.serving.table_rows import numbers
+
+        return fill(self.metadata, numbers(table_of(rows, schema), self.metadata))
 
     def _fast_path(self, rows: list[Any]) -> Array | None:
         """Do as `_slow_path`, about ten times as fast; return None unless all rows are alike and complete."""

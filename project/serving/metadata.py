@@ -10,10 +10,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO, TypedDict, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, get_args, get_origin, get_type_hints
 
 from project.runtime.errors import UserError
 from project.serving.artifact_file import HINT, open_artifact
+
+if TYPE_CHECKING:
+    from project.schema import Schema
 
 KEY = "hello_lightning"
 FORMAT = 1
@@ -29,7 +32,8 @@ class Metadata(TypedDict):
     """Metadata of an exported model.
 
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
-    time steps of a row, is not 0. `feature_means` has one mean per name.
+    time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
+    as `project.schema.Schema` describes it, and then the names are those of the fields.
     """
 
     format: int
@@ -44,6 +48,7 @@ class Metadata(TypedDict):
     class_names: list[str] | None
     window: int
     feature_means: list[float]
+    fields: list[dict[str, Any]] | None
     missing: str
     precision: str
     run: str
@@ -74,6 +79,7 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
     try:
         metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
         if metadata["format"] == FORMAT:
+            metadata.setdefault("fields", None)  # unknown to earlier versions
             if found := next(_problems(metadata), None):
                 raise ValueError(found)
             return metadata
@@ -83,6 +89,15 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
     raise UserError(f"{path}: {problem}; export the run again")
 
 
+def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
+    """Return the schema of a table's rows; None for other rows."""
+    if metadata["fields"] is None:
+        return None
+    from project.schema import Schema  # with pyarrow, which a server of other rows does not need
+
+    return Schema.from_list(metadata["fields"])
+
+
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
@@ -90,6 +105,10 @@ def _problems(metadata: dict[str, Any]) -> Iterator[str]:
             yield f"invalid {name}: {metadata[name]!r:.80}"
     shape = metadata["in_shape"]
     numbers = shape[-1] if metadata["window"] else math.prod(shape)
+    if (schema := schema_of(metadata)) is not None:
+        if len(schema.names) != numbers or schema.field_names != metadata["feature_names"] or metadata["window"]:
+            yield "the fields do not fit the features"
+        numbers = len(schema.fields)
     outputs = "class_names" if metadata["task"] == "classification" else "target_names"
     lengths = {"feature_names": numbers, "feature_means": numbers, outputs: metadata["out_features"]}
     for name, length in lengths.items():

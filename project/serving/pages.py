@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from project.serving.artifact import Artifact
-from project.serving.description import request_body, responses
+from project.serving.description import example_rows, request_body, responses
 from project.serving.limits import Limits
 from project.serving.metadata import Metadata
 from project.serving.metrics import Counters
@@ -31,7 +31,8 @@ def public_metadata(metadata: Metadata) -> dict[str, Any]:
     They hold paths, and perhaps addresses with keys, of the machine that trained the model.
     """
     return {key: value for key, value in metadata.items() if key != "config"} | {
-        "run": PureWindowsPath(metadata["run"]).name  # of both systems' paths
+        "example": example_rows(metadata)[0],
+        "run": PureWindowsPath(metadata["run"]).name,  # of both systems' paths
     }
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from project.runtime.arrow import NotANumberError, as_float64
+from project.runtime.arrow import CellError, as_float64
+from project.schema import Schema
+from project.schema.schema import FieldError
 from project.serving.artifact import Artifact
 from project.serving.csv_rows import csv_memory, read_csv
 from project.serving.inputs import FLOAT32_MAX, INPUT_MEMORY, NOT_FLOAT32, Numbers, TableInputs
 from project.serving.memory import MemoryBudget
-from project.serving.metadata import Metadata
+from project.serving.metadata import Metadata, schema_of
 from project.serving.parquet_rows import parquet_memory, read_parquet
 from project.serving.predictions import Predictions, output_memory
 from project.serving.request_error import RequestError
@@ -50,12 +52,14 @@ def answer_table(
 
 
 def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
-    """Return a table's features (rows, features), NaN where a value is missing."""
+    """Return a table's features (rows, features), NaN where a value is missing and nothing replaces it."""
+    if (schema := schema_of(metadata)) is not None:
+        return _encoded(table, schema)
     x = np.empty((len(metadata["feature_names"]), table.num_rows))
     for index, name in enumerate(metadata["feature_names"]):
         try:
             column = as_float64(table.column(name)).combine_chunks()
-        except NotANumberError as error:
+        except CellError as error:
             row = None if error.row is None else error.row + 1
             raise RequestError(422, str(error)[:MAX_VALUE_LENGTH], row, name) from None
         x[index] = column.fill_null(math.nan).to_numpy(zero_copy_only=False)
@@ -64,6 +68,20 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
             row = int(large.argmax())
             raise RequestError(422, f"{x[index, row]:g} {NOT_FLOAT32}", row + 1, name)
     return x.T
+
+
+def _encoded(table: pa.Table, schema: Schema) -> Numbers:
+    """Return the numbers of a table's fields (rows, names)."""
+    try:
+        x = schema.encode(schema.parse(table))
+    except FieldError as error:
+        row = None if error.row is None else error.row + 1
+        raise RequestError(422, error.problem[:MAX_VALUE_LENGTH], row, error.field) from None
+    large = np.argwhere(np.abs(x) > FLOAT32_MAX)
+    if len(large):
+        row, number = large[0].tolist()
+        raise RequestError(422, f"{x[row, number]:g} {NOT_FLOAT32}", row + 1, schema.field_of(number))
+    return x
 
 
 def _in_parquet(table: pa.Table) -> bytes:

@@ -77,7 +77,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
         folder: Folder of the run; by default the next `lightning_logs/version_N`.
     """
     config, resumed = settings.config, settings.resumed
-    built = settings.parser.instantiate(config, instantiators=[data_instantiator(config), CONSTRUCTING])
+    built = settings.parser.instantiate(config, instantiators=[data_instantiator(config, settings.known_fields()), CONSTRUCTING])
     model, data, trainer = built.model, built.data, built.trainer
     if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
         model.set_teacher(load_teacher(config.model.init_args.teacher, data))
@@ -120,10 +120,11 @@ class ExperimentCLI(LightningCLI):
         callbacks: Sequence[Callback] = (),
         folder: Path | None = None,
         config: Mapping[str, Any] | None = None,
+        fields: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         self.argv = prepare_arguments(with_trust(args), has_settings=bool(config))
         self.configs = [config] if config else []
-        self.extra_callbacks, self.folder = callbacks, folder
+        self.extra_callbacks, self.folder, self.fields = callbacks, folder, fields
         parser_kwargs = {"exit_on_error": False, "allow_abbrev": False, "usage": USAGE, "description": DESCRIPTION}
         try:
             super().__init__(
@@ -160,12 +161,13 @@ class ExperimentCLI(LightningCLI):
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         for name in ("optimizer", "lr_scheduler"):
             parser.link_arguments(name, f"model.init_args.{name}")
-        for size in ("in_shape", "out_features"):
+        for size in ("in_shape", "out_features", "levels"):
             parser.link_arguments(f"data.{size}", f"model.init_args.{size}", apply_on="instantiate")
 
     def parse_arguments(self, parser: ArgumentParser, args: Any) -> None:
         """Resolve and validate the settings."""
-        self.settings = resolve(self.argv, parser, self.configs)
+        settings = resolve(self.argv, parser, self.configs)
+        self.settings = settings._replace(fields=settings.fields or self.fields)
         self.config = self.settings.config
         validate(self.settings)
 

@@ -171,7 +171,7 @@ def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float
     """Return the metrics of exact least squares on the test rows, named like a model's."""
     metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
     for x, y in zip(*(part.split(BLOCK_ROWS) for part in (data.splits.test.x, data.splits.test.y)), strict=True):
-        metrics.update(fit.predict(x.flatten(1)), y)
+        metrics.update(fit.predict(data.one_hot(x).flatten(1)), y)
     return {f"test/{name}": value.item() for name, value in metrics.compute().items()}
 
 

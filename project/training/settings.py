@@ -11,11 +11,11 @@ from jsonargparse import ArgumentParser, Namespace
 from project.callbacks.user_callbacks import stop_timers_after_epochs
 from project.config.trust import require_known
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
-from project.runs.checkpoint import CONFIG_KEY, read_checkpoint
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, read_checkpoint
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
-from project.runs.weights import resolve_last
+from project.runs.weights import pretrained_fields, resolve_last
 from project.training.flags import check_flags, remaining_defaults
 from project.training.plain_code import has_own_optimizer
 
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
         config: The complete configuration.
         resumed: The point from which training continues.
         allowed: Names of the settings that may differ from those of the resumed run.
+        fields: Schema of the rows of the run that is resumed or opened, as plain data; None if there is none.
     """
 
     parser: ArgumentParser
@@ -36,10 +37,17 @@ class Settings(NamedTuple):
     config: Namespace
     resumed: ResumePoint
     allowed: Sequence[str]
+    fields: Sequence[dict[str, Any]] | None = None
 
     def yaml(self) -> str:
         """Return the complete configuration; training with it reproduces the run."""
         return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False)
+
+    def known_fields(self) -> Sequence[dict[str, Any]] | None:
+        """Return the schema that the rows must be read with: of the run itself, or of pretrained weights."""
+        if self.fields is not None or self.resumed.checkpoint is not None:
+            return self.fields
+        return pretrained_fields(self.config.weights.path)
 
 
 def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]] = ()) -> Settings:
@@ -88,6 +96,6 @@ def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, A
 def _resume(path: Path, argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]]) -> Settings:
     checkpoint = read_checkpoint(path)
     check_progress(str(path), checkpoint)
-    saved = yaml.safe_load(checkpoint[CONFIG_KEY])
+    saved, fields = yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY].get("fields")
     config = _parse(parser, argv, saved, *configs)
-    return Settings(parser, argv, config, resume_point(path, checkpoint, _parse(parser, [], saved), config), [])
+    return Settings(parser, argv, config, resume_point(path, checkpoint, _parse(parser, [], saved), config), [], fields)

@@ -1,0 +1,64 @@
+"""Which columns of a table are features, and messages about those that cannot be."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from project.data.table import require_columns
+from project.runtime.errors import UserError
+from project.schema.inference import UnknownKindError
+
+Kind = Literal["number", "boolean", "category", "date", "ignore"]
+# How pandas names an index that it writes among the columns.
+INDEX_NAMES = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|rownames")
+
+
+def index_columns(first: pa.Table) -> list[str]:
+    """Return the columns of a table's first rows that only number the rows: they have the name of an index, or none."""
+    found = []
+    for name in first.column_names:
+        values = first.column(name)
+        if INDEX_NAMES.fullmatch(name) and pa.types.is_integer(values.type) and not values.null_count:
+            numbers = values.to_numpy()
+            if len(numbers) > 1 and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers))):
+                found.append(name)
+    return found
+
+
+def check_kinds(path: str, kinds: Mapping[str, Kind], present: list[str]) -> None:
+    """Raise a UserError unless `--data.kinds` names columns that are present."""
+    if kinds:
+        require_columns(path, list(kinds), present, "--data.kinds")
+
+
+def choose_features(
+    path: str, present: list[str], targets: list[str], features: list[str] | None, excluded: Sequence[str]
+) -> list[str]:
+    """Return the names of the feature columns: those given, or all but targets and excluded ones.
+
+    Raises:
+        UserError: If a column is not present, named twice, both a feature and a target, or excluded in vain.
+    """
+    if excluded:
+        require_columns(path, list(dict.fromkeys(excluded)), present, "--data.exclude")
+    others = [name for name in present if name not in targets and name not in excluded]
+    chosen = others if features is None else [name for name in features if name not in excluded]
+    require_columns(path, chosen, present, "--data.features")
+    require_columns(path, chosen + targets, present, "--data.features, --data.target")
+    return chosen
+
+
+def unknown_kinds(path: str, error: UnknownKindError) -> UserError:
+    """Return a UserError that names all columns without a kind, and the flag that leaves them out."""
+    names = list(error.problems)
+    listed = "; ".join(f"column {name!r} {problem}" for name, problem in error.problems.items())
+    flag = '--data.exclude "[' + ", ".join(map(_in_yaml, names)) + ']"'
+    other = f'--data.kinds "{{{_in_yaml(names[0])}: category}}"'
+    return UserError(f"{path}: {listed}; leave {'it' if len(names) == 1 else 'them'} out with {flag}, or set {other}")
+
+
+def _in_yaml(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][\w ]*", name) else "'" + name.replace("'", "''") + "'"

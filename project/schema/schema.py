@@ -1,0 +1,138 @@
+"""The fields of a row, in order."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from project.runtime.arrow import CellError
+from project.schema.category import Category, unknown_levels
+from project.schema.field import Field, Mask, Numbers
+from project.schema.quantities import Boolean, Date, Number
+
+# Every kind of field. A new one is added here.
+KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date)}
+
+
+class FieldError(ValueError):
+    """A value of a field is wrong; `row` is its index, None if the whole column is wrong."""
+
+    def __init__(self, field: str, problem: str, row: int | None = None) -> None:
+        self.field, self.problem, self.row = field, problem, row
+        super().__init__(f"{field}: {problem}")
+
+
+class Schema:
+    """What a row of a table is: fields that turn its values into the numbers x of a network, (rows, names)."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = list(fields)
+
+    @property
+    def field_names(self) -> list[str]:
+        """Names of the columns of the table."""
+        return [field.name for field in self.fields]
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each number of x."""
+        return [name for field in self.fields for name in field.names]
+
+    def field_of(self, number: int) -> str:
+        """Return the name of the field to which a number of x belongs."""
+        return [field.name for field in self.fields for _ in field.names][number]
+
+    @property
+    def sizes(self) -> list[int]:
+        """For each number of x, how many levels it may have; 0 for quantities."""
+        return [size for field in self.fields for size in field.sizes]
+
+    @property
+    def one_hot_names(self) -> list[str]:
+        """A name for each number of x where a category counts as many as its levels without the first one."""
+        return [name for field in self.fields for name in (field.level_names[1:] if field.level_names else field.names)]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether x is the columns themselves: numbers, none of which has an indicator of gaps."""
+        return all(type(field) is Number and not field.indicator for field in self.fields)
+
+    def parse(self, table: pa.Table) -> list[Any]:
+        """Return the values of each field in one form; the table has the fields' columns, and perhaps others.
+
+        Raises:
+            FieldError: With field and row of the first value that is not of the field's kind.
+        """
+        parsed = []
+        for field in self.fields:
+            try:
+                parsed.append(field.parse(table.column(field.name)))
+            except CellError as error:
+                raise FieldError(field.name, str(error), error.row) from None
+        return parsed
+
+    def missing(self, parsed: list[Any]) -> Mask:
+        """Return which values are missing, (rows, fields)."""
+        return np.stack([field.missing_rows(part) for field, part in zip(self.fields, parsed, strict=True)], axis=1)
+
+    def partial_fit(self, parsed: list[Any], rows: NDArray[np.int64]) -> None:
+        """Learn from some training rows, by their numbers."""
+        for field, part in zip(self.fields, parsed, strict=True):
+            field.partial_fit(part, rows)
+
+    def finish(self) -> None:
+        """Fix what was learned, after the last training row; a FieldError names a field without any value."""
+        for field in self.fields:
+            if not field.count:
+                raise FieldError(field.name, "has no values in the training rows")
+            field.finish()
+
+    def encode(self, parsed: list[Any]) -> Numbers:
+        """Return x (rows, names)."""
+        x = np.empty((len(self.names), len(parsed[0]))).T  # one column after the other
+        start = 0
+        for field, part in zip(self.fields, parsed, strict=True):
+            stop = start + len(field.names)
+            x[:, start:stop] = field.encode(part)
+            start = stop
+        return x
+
+    @property
+    def fills(self) -> list[float]:
+        """What replaces the missing values of a plain schema, NaN where nothing does: one number for each field."""
+        return [field.fill[0] if field.fill else math.nan for field in self.fields]
+
+    @property
+    def examples(self) -> dict[str, Any]:
+        """A typical value of each field, as JSON has it."""
+        return {field.name: field.example for field in self.fields}
+
+    def unknown(self, x: Numbers) -> dict[str, int]:
+        """Return how many rows of x have a level that training did not have, by field; fields without any left out."""
+        counts = {
+            name: unknown_levels(x[:, index])
+            for index, (name, size) in enumerate(zip(self.names, self.sizes, strict=True))
+            if size
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the fields as plain data."""
+        return [{"name": field.name, "kind": field.kind, **field.settings()} for field in self.fields]
+
+    @classmethod
+    def from_list(cls, fields: Sequence[dict[str, Any]]) -> "Schema":
+        """Return the schema that `to_list` has described.
+
+        Raises:
+            ValueError, KeyError, TypeError: If the data are anything else.
+        """
+        built = []
+        for settings in fields:
+            field = KINDS[settings["kind"]](str(settings["name"]))
+            field.restore(settings)
+            built.append(field)
+        return cls(built)
