@@ -12,6 +12,7 @@ from project.runtime.arrow import is_number
 from project.schema.field import Field, Mask, Missing, Numbers
 from project.schema.spelling import as_text
 
+SHOWN_LEVELS = 4
 UNKNOWN = 0  # code of a level that training did not have
 
 
@@ -52,6 +53,11 @@ class Category(Field):
     def example(self) -> Any:
         """The first level."""
         return self.levels[0] if self.levels else None
+
+    @property
+    def summary(self) -> str:
+        """The first levels."""
+        return ", ".join(self.levels[:SHOWN_LEVELS]) + ", …" * (len(self.levels) > SHOWN_LEVELS)
 
     def parse(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return the values as text, null where one is missing."""

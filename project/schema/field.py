@@ -54,6 +54,11 @@ class Field(ABC):
     def example(self) -> Any:
         """A typical value, as JSON has it."""
 
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What the values are, in a few words."""
+
     @abstractmethod
     def parse(self, column: pa.ChunkedArray) -> Any:
         """Return the values in one form, an array with an item for each row, for the other methods.

@@ -18,11 +18,13 @@ class Quantity(Field):
     """A field of one or more numbers. A gap becomes their training means, or medians, and 1 in an indicator.
 
     Attributes:
+        mean: Means of the numbers over the training rows.
         indicator: Whether a number that is 1 for a missing value and 0 otherwise follows the others.
     """
 
     def __init__(self, name: str, missing: Missing = "fill") -> None:
         super().__init__(name, missing)
+        self.mean: list[float] | None = None
         self.indicator = False
         self._sum, self._parts = np.zeros(len(self.part_names)), list[Numbers]()
 
@@ -47,7 +49,12 @@ class Quantity(Field):
     @property
     def example(self) -> Any:
         """The value that replaces a gap."""
-        return float(f"{(self.fill or [0.0])[0]:.4g}")
+        return float(f"{(self.mean or [0.0])[0]:.4g}")
+
+    @property
+    def summary(self) -> str:
+        """The mean."""
+        return f"mean {self.example}"
 
     def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
         """Add up the numbers of some training rows."""
@@ -61,12 +68,13 @@ class Quantity(Field):
 
     def finish(self) -> None:
         """Choose what replaces a missing value."""
-        if self.missing in ("error", "drop") or not self.count:
+        self.mean = (self._sum / max(self.count, 1)).tolist()
+        if self.missing in ("error", "drop"):
             self.fill = None
         elif self.missing == "median":
             self.fill = np.median(np.concatenate(self._parts), axis=0).tolist()
         else:
-            self.fill = (self._sum / self.count).tolist()
+            self.fill = self.mean
         self.indicator = self.missing == "fill" and self.gaps > 0
         self._parts.clear()
 
@@ -78,20 +86,24 @@ class Quantity(Field):
         return np.concatenate([parsed, missing], axis=1) if self.indicator else parsed
 
     def settings(self) -> dict[str, Any]:
-        """Return what replaces a missing value."""
-        return {"fill": self.fill, "indicator": self.indicator}
+        """Return the means, and what replaces a missing value."""
+        return {"mean": self.mean, "fill": self.fill, "indicator": self.indicator}
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take what replaces a missing value."""
-        fill, self.indicator = settings["fill"], settings["indicator"]
-        numbers = fill is None or (
-            type(fill) is list
-            and len(fill) == len(self.part_names)
-            and all(type(value) in (int, float) and math.isfinite(value) for value in fill)
-        )
-        if not numbers or type(self.indicator) is not bool:
-            raise ValueError(f"field {self.name!r}: invalid fill {fill!r:.80}")
-        self.fill = fill
+        """Take the means, and what replaces a missing value."""
+        self.mean, self.fill = self._numbers(settings["mean"]), self._numbers(settings["fill"])
+        self.indicator = settings["indicator"]
+        if self.mean is None or type(self.indicator) is not bool:
+            raise ValueError(f"field {self.name!r}: no mean, or an invalid indicator")
+
+    def _numbers(self, values: Any) -> list[float] | None:
+        """Return one finite number for each part, or None; raise a ValueError for anything else."""
+        if values is None:
+            return None
+        is_list = type(values) is list and len(values) == len(self.part_names)
+        if not is_list or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+            raise ValueError(f"field {self.name!r}: invalid numbers {values!r:.80}")
+        return list(values)
 
 
 class Number(Quantity):
@@ -123,7 +135,12 @@ class Boolean(Quantity):
     @property
     def example(self) -> Any:
         """The more frequent value."""
-        return (self.fill or [0.0])[0] >= 0.5
+        return (self.mean or [0.0])[0] >= 0.5
+
+    @property
+    def summary(self) -> str:
+        """How many are true."""
+        return f"{100 * (self.mean or [0.0])[0]:.0f} % true"
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:
         """Return 0, 1 or NaN (rows, 1)."""
@@ -174,7 +191,7 @@ class Date(Quantity):
     @property
     def example(self) -> Any:
         """The mean of the training rows, to the day."""
-        days = int((self.fill or [0.0])[0])
+        days = int((self.mean or [0.0])[0])
         return str(np.datetime64("2000-01-01") + np.timedelta64(days, "D"))
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:

@@ -91,7 +91,7 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
 
 def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
     """Return the schema of a table's rows; None for other rows."""
-    if metadata["fields"] is None:
+    if metadata.get("fields") is None:
         return None
     from project.schema import Schema  # with pyarrow, which a server of other rows does not need
 

@@ -23,6 +23,7 @@ from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
 from project.training.plain_code import test_metrics
 from project.training.report import coefficient_table, report
+from project.training.schema_report import print_schema
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
 LOST_PROCESS = (
@@ -57,6 +58,8 @@ def train(
     exit_with_parent()
     cli = ExperimentCLI(args, callbacks, folder, config)
     try:
+        if cli.trainer.is_global_zero:
+            print_schema(cli.datamodule)
         fit(cli)
         return test_and_report(cli)
     except Stopped as stop:

@@ -1,0 +1,40 @@
+"""What the columns of a table were taken for, shown before training."""
+
+from lightning.pytorch import LightningDataModule
+from rich.markup import escape
+from rich.table import Table
+
+from project.data.tabular import TabularDataModule
+from project.runtime.console import open_console
+from project.schema import Field
+
+MAX_FIELDS = 40
+
+
+def print_schema(data: LightningDataModule) -> None:
+    """Print the kind of each column of a table, and what was left out; nothing if all are numbers without gaps."""
+    if not isinstance(data, TabularDataModule) or data.schema is None:
+        return
+    console, fields = open_console(), data.schema.fields
+    if any(field.kind != "number" or field.gaps for field in fields):
+        table = Table(title=f"Features of {escape(data.path)}, in the training rows", title_justify="left")
+        for name in ("column", "kind", "levels", "missing", "values"):
+            table.add_column(name, justify="right" if name in ("levels", "missing") else "left")
+        for field in fields[:MAX_FIELDS]:
+            table.add_row(*map(escape, _cells(field)))
+        console.print(table)
+        if len(fields) > MAX_FIELDS:
+            console.print(f"… and {len(fields) - MAX_FIELDS} more columns")
+    if data.class_names is not None:
+        console.print(
+            f"Classes of {data.target_names[0]}: {', '.join(data.class_names)}", markup=False, highlight=False
+        )
+    lines = [f"column {name!r}, which numbers the rows" for name in data.left_out]
+    lines += [f"{count:,} rows {reason}" for reason, count in data.rows_left_out.items() if count]
+    if lines:
+        console.print(f"Left out: {'; '.join(lines)}", markup=False, highlight=False)
+
+
+def _cells(field: Field) -> tuple[str, str, str, str, str]:
+    levels = str(len(field.level_names)) if field.level_names else ""
+    return field.name, field.kind, levels, f"{field.gaps:,}" if field.gaps else "", field.summary
