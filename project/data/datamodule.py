@@ -61,6 +61,7 @@ class RowsDataModule(LightningDataModule):
         source: Where the rows come from, for errors.
         schema: What a row of a table is; None if the columns of x are the features themselves.
         summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
+        memory_hint: What to do if the rows do not fit into memory.
         sampling: Which of the rows to use; set it before the first use of the rows.
     """
 
@@ -72,6 +73,7 @@ class RowsDataModule(LightningDataModule):
     schema: Schema | None = None
     summary: Summary | None = None
     sampling: Sampling = Sampling()
+    memory_hint: str = "use fewer of them"
 
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:
         super().__init__()
@@ -86,6 +88,14 @@ class RowsDataModule(LightningDataModule):
 
     @cached_property
     def _loaded(self) -> tuple[Splits, Summary]:
+        try:
+            return self._load()
+        except (RuntimeError, MemoryError) as error:  # torch raises a plain RuntimeError
+            if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                raise UserError(f"{self.source}: its rows do not fit into memory; {self.memory_hint}") from error
+            raise
+
+    def _load(self) -> tuple[Splits, Summary]:
         splits = self.load()
         check_not_empty(self.source, [len(rows) for rows in splits])
         numbers, summary = self.class_names is None, self.summary

@@ -81,6 +81,7 @@ class TabularDataModule(RowsDataModule):
         super().__init__(**kwargs)
         self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
         self.missing, self.stream, self.kinds = missing, stream, kinds or {}
+        self.memory_hint = self.memory_hint if stream else "set --data.stream true"
         if stream and missing == "median":
             raise UserError(
                 "--data.missing median: needs the rows in memory; use fill or mean, or remove --data.stream"
@@ -122,12 +123,7 @@ class TabularDataModule(RowsDataModule):
 
     def load(self) -> Splits:
         """Read the tables and split them."""
-        try:
-            return self._stream() if self.stream else self._in_memory()
-        except (RuntimeError, MemoryError) as error:  # torch raises a plain RuntimeError
-            if isinstance(error, MemoryError) or "allocate memory" in str(error):
-                raise UserError(f"{self.path}: its rows do not fit into memory; set --data.stream true") from error
-            raise
+        return self._stream() if self.stream else self._in_memory()
 
     def _in_memory(self) -> Splits:
         table = self._table(self.path)
