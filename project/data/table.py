@@ -76,7 +76,8 @@ def first_rows(path: str | Path) -> pa.Table:
     """Read the first block of a table; the types of a CSV file's columns are those of its first rows."""
     with _reading(path):
         if is_parquet(path):
-            table = _dataset(path).head(BLOCK_ROWS)
+            schema = _dataset(path).schema
+            table = pa.Table.from_batches(islice(_blocks(path, dict.fromkeys(schema.names)), 1), schema)
         else:
             with _open_csv(path) as reader:
                 table = pa.Table.from_batches(islice(reader, 1), reader.schema)

@@ -94,7 +94,7 @@ class Run:
             missing = [name for name in names if name not in rows]
             if missing:
                 raise UserError(f"rows: no column {missing[0]!r}; the model's features are {', '.join(names)}")
-            if self.metadata["fields"] is not None:
+            if self.metadata.get("fields") is not None:
                 return self._encoded({name: rows[name] for name in names})
             rows = np.stack([np.asarray(rows[name]) for name in names], axis=1)
         try:

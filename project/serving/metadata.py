@@ -79,7 +79,6 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
     try:
         metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
         if metadata["format"] == FORMAT:
-            metadata.setdefault("fields", None)  # unknown to earlier versions
             if found := next(_problems(metadata), None):
                 raise ValueError(found)
             return metadata
@@ -101,6 +100,8 @@ def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
+        if name == "fields" and name not in metadata:  # of an earlier version
+            continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"
     shape = metadata["in_shape"]

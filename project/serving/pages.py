@@ -30,8 +30,9 @@ def public_metadata(metadata: Metadata) -> dict[str, Any]:
 
     They hold paths, and perhaps addresses with keys, of the machine that trained the model.
     """
+    example = {"example": example_rows(metadata)[0]} if metadata.get("fields") else {}
     return {key: value for key, value in metadata.items() if key != "config"} | {
-        "example": example_rows(metadata)[0],
+        **example,
         "run": PureWindowsPath(metadata["run"]).name,  # of both systems' paths
     }
 

@@ -77,7 +77,8 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
         folder: Folder of the run; by default the next `lightning_logs/version_N`.
     """
     config, resumed = settings.config, settings.resumed
-    built = settings.parser.instantiate(config, instantiators=[data_instantiator(config, settings.known_fields()), CONSTRUCTING])
+    instantiators = [data_instantiator(config, settings.known_fields()), CONSTRUCTING]
+    built = settings.parser.instantiate(config, instantiators=instantiators)
     model, data, trainer = built.model, built.data, built.trainer
     if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
         model.set_teacher(load_teacher(config.model.init_args.teacher, data))
