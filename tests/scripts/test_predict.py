@@ -76,7 +76,6 @@ def test_csv_converted_to_parquet_keeps_the_spelling_of_other_columns(run, folde
     [
         ("a,c\n1,2\n", "in.csv: no column 'b'"),
         ("a,b\n1,2\n3,x\n", "in.csv: column 'b', row 2: 'x' is not a number"),
-        ("a,b\n1,2\n3,\n", "in.csv: column 'b', row 2: missing value"),
         ("a,b\n1,2\n3,inf\n", "in.csv: column 'b', row 2: inf is not a finite float32"),
         ("a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3"),
         ("a,b,y_predicted\n1,2,3\n", "column 'y_predicted' already exists"),
@@ -142,7 +141,8 @@ def test_a_failure_midway_keeps_the_old_output(run, folder, monkeypatch):
 
 def test_missing_values_are_handled_as_in_training(folder, table, capsys):
     path = table(**{"5_2_": "5,,"})
-    for missing in ("mean", "drop"):
+    for missing in ("mean", "drop", "error"):
+        path = table() if missing == "error" else path  # without a gap
         train(
             [
                 "--data",
@@ -159,6 +159,8 @@ def test_missing_values_are_handled_as_in_training(folder, table, capsys):
     (folder / "in.csv").write_text("a,b\n1,\n1,2\n")
     predict("lightning_logs/version_0", folder / "in.csv", folder / "mean.csv")
     predict("lightning_logs/version_1", folder / "in.csv", folder / "drop.csv")
+    with pytest.raises(UserError, match="in.csv: column 'b', row 1: missing value"):
+        predict("lightning_logs/version_2", folder / "in.csv", folder / "error.csv")
     filled, dropped = (pyarrow.csv.read_csv(f"{name}.csv")["y_predicted"].to_pylist() for name in ("mean", "drop"))
     state = read_checkpoint(find_checkpoint("lightning_logs/version_0"))["state_dict"]
     assert filled[0] == pytest.approx(
