@@ -1,4 +1,6 @@
-"""Compare speed with a plain PyTorch loop, stock Lightning and scikit-learn, or with other servers; shows ratios."""
+"""Compare speed with plain PyTorch loops, stock Lightning and scikit-learn, on a GPU, or with other servers."""
+
+from functools import partial
 
 import installed  # noqa: F401
 
@@ -10,21 +12,26 @@ if __name__ == "__main__":
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["training", "serving"],
+        choices=["training", "gpu", "serving"],
         default="training",
         help="what to measure (default: training)",
     )
     parser.add_argument("--quick", action="store_true", help="use fewer rows; takes less than a minute on two cores")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where `gpu` trains (default: cuda)")
     parser.add_argument("--json", type=path, help="file to write every measurement to")
     parser.add_argument("--plot", type=path, help=".png or .svg file for a figure of the first comparison of training")
     options = parser.parse_args()
     with exit_on_user_error():
-        if options.plot and options.what == "serving":
+        if options.plot and options.what != "training":
             raise UserError("--plot: only training has a figure; remove it")
         from benchmarks.report import draw, show, write_json
 
         if options.what == "training":
             from benchmarks.suite import suite as measure
+        elif options.what == "gpu":
+            from benchmarks.gpu import gpu
+
+            measure = partial(gpu, device=options.device)
         else:
             from benchmarks.serving import serving as measure
         measurements = show(measure(options.quick))

@@ -21,9 +21,14 @@ MAX_LENGTH = 240.0  # seconds, to end a hang; a busy machine is slow
 
 
 def forks() -> ForkServerContext:
-    """Return the context whose processes are forked from one that has imported tests.preload."""
+    """Return the context whose processes are forked from one that has imported tests.preload.
+
+    On a machine with a GPU it has imported nothing: CUDA, once it has been used, does not survive a fork.
+    """
+    import torch
+
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.preload"])
+    context.set_forkserver_preload([] if torch.cuda.is_available() else ["tests.preload"])
     with chdir(REPOSITORY):  # where it is found
         forkserver.ensure_running()
     return context

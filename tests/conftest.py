@@ -21,6 +21,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return None if whole else 0
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gpu` where there is no GPU."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU")
+
+
 @pytest.fixture(autouse=True)
 def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave the figures of trainings in this process blank: drawing takes half of the time of a short training.

@@ -195,7 +195,7 @@ def weight_changes(net: Net, start: Mapping[str, Tensor], parts: list[str]) -> d
     reinitialized = reinitialized_names(base, parts)
     for name, parameter in base.named_parameters():
         has_start = name in start and not within(name, reinitialized)
-        change = (parameter.detach() - start[name]).abs().max().item() if has_start else torch.nan
+        change = (parameter.detach().cpu() - start[name]).abs().max().item() if has_start else torch.nan
         changes.setdefault(name.split(".")[0], []).append((parameter, change))
     if isinstance(net, LoRA):
         changes["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]

@@ -301,7 +301,13 @@ class RowsDataModule(LightningDataModule):
             steps = getattr(model, "steps_per_execution", 1) if self.groups_batches else 1
         if steps > 1:
             rows = Rows(rows.x, rows.y, size, rows.block_rows, rows.weights)
-        return row_loader(rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers)
+        return row_loader(
+            rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers, device=self._device
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _on_device(self, split: str) -> Rows:
         """Return a split, on the GPU if it fits there: one transfer instead of one per batch."""
@@ -311,12 +317,14 @@ class RowsDataModule(LightningDataModule):
             if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
                 raise UserError("--sampling.unlabelled: only distillation learns from rows without labels; remove it")
             rows.weights = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        device = self._device
         if device.type != "cuda" or self.num_workers > 0:
             return rows
         if split not in self._on_gpu:
             if rows.x.nbytes + rows.y.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
                 return rows
             weights = None if rows.weights is None else rows.weights.to(device)
-            self._on_gpu[split] = Rows(rows.x.to(device), rows.y.to(device), weights=weights)
+            self._on_gpu[split] = Rows(
+                rows.x.to(device), rows.y.to(device), block_rows=rows.block_rows, weights=weights
+            )
         return self._on_gpu[split]

@@ -5,6 +5,7 @@ batch, so that a batch is one `index_select`. Worker processes, pinned memory an
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets
 PERMUTED_ROWS = 2**18
 BLOCK_ROWS = 64
 BUFFER_BLOCKS = 1_024
-PIECE_BYTES = 2**21
+# A piece of batches that is gathered at once fits into a processor's cache; a GPU wants few large kernels.
+PIECE_BYTES, GPU_PIECE_BYTES = 2**21, 2**26
 
 
 class Rows(Dataset["Batch | Batches"]):
@@ -62,7 +64,7 @@ class Rows(Dataset["Batch | Batches"]):
         parts = (self.x, self.y) if self.weights is None else (self.x, self.y, self.weights)
         if isinstance(index, slice):  # views, without a copy
             return tuple(part[index] for part in parts)  # type: ignore[return-value]
-        index = index.to(self.x.device)
+        index = to_device(index, self.x.device)
         return tuple(part.index_select(0, index) for part in parts)  # type: ignore[return-value]
 
 
@@ -86,15 +88,24 @@ class Batches:
         """Yield the same rows in larger pieces, each a whole number of batches."""
         pieces: Iterable[Tensor | slice] = [self.index]
         if not isinstance(self.index, slice):  # a gather per batch has overhead, and one of all overflows the cache
-            row_bytes = self.rows.x[:1].nbytes + self.rows.y[:1].nbytes
-            pieces = self.index.split(max(1, PIECE_BYTES // (row_bytes * self.batch_size)) * self.batch_size)
+            batch_bytes = (self.rows.x[:1].nbytes + self.rows.y[:1].nbytes) * self.batch_size
+            size = PIECE_BYTES if self.rows.x.device.type == "cpu" else GPU_PIECE_BYTES
+            index = to_device(self.index, self.rows.x.device)
+            pieces = index.split(max(1, size // batch_bytes) * self.batch_size)
         for piece in pieces:
             batch = self.rows.gather(piece)
-            yield batch if self.device is None else tuple(part.to(self.device) for part in batch)  # type: ignore[misc]
+            yield batch if self.device is None else tuple(to_device(part, self.device) for part in batch)  # type: ignore[misc]
 
     def to(self, device: torch.device, **_: Any) -> "Batches":
         """Return the same batches on another device; called by Lightning."""
         return Batches(self.rows, self.index, self.batch_size, device)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; to a GPU through pinned memory, without waiting for what the GPU has to do before."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 class BatchSampler(DistributedSampler[Tensor | slice]):
@@ -107,13 +118,22 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
     With shuffling (training), all shares have the same size, so that averaged gradients weigh all rows equally. If the
     last batch of an epoch cannot be divided by W, up to W - 1 rows are skipped, different ones in each epoch.
     Without shuffling (evaluation), every row comes exactly once, and no row is repeated to pad a share.
+
+    With `ahead`, the next batch of a large epoch is drawn while one is used.
     """
 
     def __init__(
-        self, rows: int, batch_size: int, *, shuffle: bool, seed: int = 0, block_rows: int = BLOCK_ROWS
+        self,
+        rows: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        block_rows: int = BLOCK_ROWS,
+        ahead: bool = False,
     ) -> None:
         self.rows, self.batch_size, self.shuffle, self.seed = rows, batch_size, shuffle, seed
-        self.block_rows = block_rows
+        self.block_rows, self.ahead = block_rows, ahead
         self.num_replicas = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.num_replicas > 1 else 0
         self.epoch, self.start, self.start_epoch = 0, 0, -1
@@ -132,7 +152,8 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         if self.shuffle:
             done = self.start if self.epoch == self.start_epoch else 0
             batches = (batch[self.share(len(batch))] for batch in _split(self._order(), size, done))
-            return (batch for batch in batches if len(batch))
+            batches = (batch for batch in batches if len(batch))
+            return _ahead(batches) if self.ahead and self.rows > PERMUTED_ROWS else batches
         starts = ((start, self.share(min(size, self.rows - start))) for start in range(0, self.rows, size))
         return (slice(start + part.start, start + part.stop) for start, part in starts if part.start < part.stop)
 
@@ -171,6 +192,15 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         return full + (last.start < last.stop)
 
 
+def _ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Draw the next batch in another thread while one is used: on a GPU, drawing takes as long as training."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, batches, None)
+            yield batch
+
+
 def _split(pieces: Iterator[Tensor], size: int, done: int) -> Iterator[Tensor]:
     """Regroup row numbers into batches of one size, without the first `done`; first and last may be shorter."""
     rest = torch.empty(0, dtype=torch.int32)
@@ -188,16 +218,27 @@ def _split(pieces: Iterator[Tensor], size: int, done: int) -> Iterator[Tensor]:
 
 
 def row_loader(
-    rows: Rows, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0
+    rows: Rows,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    num_workers: int = 0,
+    device: torch.device | None = None,
 ) -> DataLoader[Batch | Batches]:
-    """Return a DataLoader whose items are batches `(x, y)`, or `Batches` if `rows.batch_size` is set."""
+    """Return a DataLoader whose items are batches `(x, y)`, or `Batches` if `rows.batch_size` is set.
+
+    `device` is that of the model; the rows may be there or on the CPU.
+    """
+    on_gpu = device is not None and device.type == "cuda"
+    order = BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed, block_rows=rows.block_rows, ahead=on_gpu)
     return DataLoader(
         rows,
         batch_size=None,
-        sampler=BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed, block_rows=rows.block_rows),
+        sampler=order,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available() and rows.x.device.type == "cpu",
+        pin_memory=on_gpu and rows.x.device.type == "cpu",
         collate_fn=_identity,
         worker_init_fn=_silence_worker,
         generator=torch.Generator().manual_seed(seed),  # a pass must not advance torch's global one

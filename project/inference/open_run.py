@@ -52,6 +52,8 @@ def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], 
     for section in ("weights", "finetuning", "pruning"):  # only for training
         config.pop(section, None)
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}
+    if config["trainer"]["accelerator"] != "cpu":
+        config["trainer"]["accelerator"] = "auto"  # a GPU that trained it may not be here
     config["trainer"]["max_epochs"] = 1  # unset in a run of imported weights
     config["trainer"]["profiler"] = None  # it would write to a path of the checkpoint's choice
     cli = ExperimentCLI(args, config=config, fields=recorded.get("fields"))

@@ -35,7 +35,7 @@ def log_metrics(module: LightningModule, split: Literal["train", "val", "test"],
     trainer = module.trainer
     if trainer.fit_loop.epoch_progress.total.ready:  # loggers place the point here; by themselves they count items
         step = trainer.global_step - (trainer.state.fn == TrainerFn.FITTING)
-        module.log("step", torch.tensor(step, dtype=torch.float64), sync_dist=True)
+        module.log("step", torch.tensor(step, dtype=torch.float64, device=module.device), sync_dist=True)
     # compute() has synchronised the processes; sync_dist averages equal values, and keeps Lightning from warning.
     module.log_dict(loss, prog_bar=True, sync_dist=True)
     module.log_dict(values, sync_dist=True)

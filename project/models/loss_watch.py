@@ -1,5 +1,6 @@
 """Stop a training that diverges, before its weights are saved."""
 
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from project.runtime.errors import UserError
 
+MAX_PENDING = 64
 # A loss that is this many times the loss of the first step (or 1, if that is larger) does not recover.
 MAX_GROWTH = 1e8
 
@@ -15,44 +17,54 @@ MAX_GROWTH = 1e8
 class LossWatch:
     """Check the loss of every step.
 
-    Reading a loss from a GPU would make each step wait for it: there, losses are collected and read together at the end
-    of a `training_step`.
+    Reading a loss from a GPU would make each step wait for it: there, losses are collected, and read together after
+    `MAX_PENDING` steps, before a validation, at the end of an epoch and before a checkpoint is saved.
     """
 
     def __init__(self, module: LightningModule) -> None:
         self.module = module
-        self._losses: list[Tensor] = []
+        self._pending: list[tuple[Tensor, int]] = []
         self._limit: float | None = None
 
     def reset(self) -> None:
         """Reset the baseline loss."""
-        self._losses.clear()
+        self._pending.clear()
         self._limit = None
 
-    def check(self, loss: Tensor, batch: int, wait: bool = False) -> None:
+    def check(self, loss: Tensor, batch: int) -> None:
         """Raise a UserError if the loss of a batch is not finite, or has grown by more than `MAX_GROWTH`.
 
-        `batch` is counted from 1 within the epoch; with `wait`, all losses collected so far are checked.
+        `batch` is counted from 1 within the epoch. On a GPU, the error may come up to `MAX_PENDING` steps later.
         """
         if loss.device.type == "cpu":
-            values = [loss.item()]
-        else:
-            self._losses.append(loss.detach())
-            if not wait:
-                return
-            values = torch.stack(self._losses).tolist()
-            self._losses.clear()
+            self._require_bounded(loss.item(), batch)
+            return
+        self._pending.append((loss.detach(), batch))
+        if len(self._pending) >= MAX_PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Check the losses that were collected; raise a UserError as `check` does."""
+        if self._pending:
+            losses, batches = zip(*self._pending, strict=True)
+            self._pending.clear()
+            for value, batch in zip(torch.stack(losses).tolist(), batches, strict=True):
+                self._require_bounded(value, batch)
+
+    def _require_bounded(self, value: float, batch: int) -> None:
         if self._limit is None:
-            self._limit = MAX_GROWTH * max(1.0, abs(values[0]))
-        for number, value in enumerate(values, start=batch - len(values) + 1):
-            if not value <= self._limit:  # true for NaN
-                raise _divergence_error(self.module, "the loss", value, f", batch {number}")
+            self._limit = min(MAX_GROWTH * max(1.0, abs(value)), sys.float_info.max)  # infinity is above it
+        if not value <= self._limit:  # true for NaN
+            raise _divergence_error(self.module, "the loss", value, f", batch {batch}")
 
 
 def require_finite(module: LightningModule, values: Mapping[str, Tensor]) -> None:
     """Raise a UserError if one of the values of a model, such as its weights, is not finite."""
+    finite = {name: value.isfinite().all() for name, value in values.items()}
+    if not finite or torch.stack([*finite.values()]).all():  # one look at a GPU for all of them
+        return
     for name, value in values.items():
-        if not value.isfinite().all():
+        if not finite[name]:
             raise _divergence_error(module, name, value[~value.isfinite()][0].item())
 
 

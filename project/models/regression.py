@@ -36,7 +36,8 @@ class Regression(Supervised):
         net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
         levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
-        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, and the optimizer and its schedule.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, the optimizer and its
+            schedule.
     """
 
     def __init__(

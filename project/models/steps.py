@@ -4,16 +4,16 @@ Lightning's loop takes about a millisecond per step for the hooks of all callbac
 small model. Keras has `steps_per_execution` for the same reason.
 """
 
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from project.data.loader import Batches
 from project.models.hyperparameters import called_by
-from project.models.prepared import PreparedBatch
+from project.models.step_graph import take_step
 
 MAX_STEPS = 64
 STEP_HOOKS = (
@@ -82,19 +82,11 @@ def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
 def take_steps(module: Any, batches: Batches, batch_idx: int) -> None:
     """Take one optimizer step per batch of a `Supervised` module; Lightning counts them."""
     optimizer: Any = module.optimizers()
+    take = partial(take_step, module, optimizer) if module.step_graph is None else module.step_graph.step
     # Small batches are prepared together, and in place if they are copies of the rows.
     pieces = (module.prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
     each = (batch for piece in pieces for batch in piece.split(batches.batch_size))
-    first = batch_idx * MAX_STEPS
-    for number, batch in enumerate(each, start=first + 1):
-        outputs = batch.y
-
-        def closure(batch: PreparedBatch = batch) -> Tensor:
-            nonlocal outputs
-            optimizer.zero_grad()
-            loss, outputs = module.compute_loss(batch)
-            loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
-            return loss
-
-        module.loss_watch.check(optimizer.step(closure), number, wait=number == first + batches.count)
+    for number, batch in enumerate(each, start=batch_idx * MAX_STEPS + 1):
+        loss, outputs = take(batch)
+        module.loss_watch.check(loss, number)
         module.update_train_metrics(outputs, batch.y)

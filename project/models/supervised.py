@@ -30,6 +30,7 @@ from project.models.optimization import (
 )
 from project.models.prepared import PreparedBatch
 from project.models.standardization import loader_statistics, standardize_by
+from project.models.step_graph import StepGraph, step_graph
 from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
 from project.nets.ensemble import Ensemble
 from project.nets.net import Net
@@ -59,6 +60,8 @@ class Supervised(LightningModule):
         standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
             the training rows.
         compile: Whether to compile the net with `torch.compile`.
+        cuda_graph: Whether to capture an optimizer step as a CUDA graph, which is several times as fast for small nets
+            on a GPU; without effect on the CPU.
         optimizer: Builds the optimizer from the parameters: a class of `torch.optim`, or a `functools.partial` of one.
         lr_scheduler: Builds the learning rate scheduler from the optimizer; None keeps the learning rate.
         lr_interval: Whether the scheduler steps after each epoch, or after each optimizer step.
@@ -77,6 +80,7 @@ class Supervised(LightningModule):
         l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
         compile: bool = False,
+        cuda_graph: bool = False,
         optimizer: OptimizerCallable = SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Interval = "epoch",
@@ -93,6 +97,8 @@ class Supervised(LightningModule):
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
+        self.cuda_graph = cuda_graph
+        self.step_graph: StepGraph | None = None
         collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
@@ -143,6 +149,11 @@ class Supervised(LightningModule):
         if len(self._resumed_metrics) == self.trainer.world_size:
             self.running.load_state_dict(self._resumed_metrics[self.global_rank], self.device)
         self._resumed_metrics = []
+        self.step_graph = step_graph(self) if self.cuda_graph else None
+
+    def on_train_end(self) -> None:
+        """Free the memory of the captured step."""
+        self.step_graph = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (B, out_features) in target units for x (B, *in_shape) in original units."""
@@ -165,7 +176,7 @@ class Supervised(LightningModule):
             return None
         loss, outputs = self.compute_loss(self.prepare(*batch))
         self._pending = (outputs, batch[1])  # LBFGS evaluates the loss of a batch several times
-        self.loss_watch.check(loss, batch_idx + 1, wait=True)
+        self.loss_watch.check(loss, batch_idx + 1)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -207,6 +218,7 @@ class Supervised(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the running metrics of each process; raise a UserError if a weight is not finite."""
         self._flush_pending()
+        self.loss_watch.flush()
         checkpoint["running_metrics"] = gather(self.running.state_dict())
         require_finite(self, checkpoint["state_dict"])
 
@@ -218,12 +230,17 @@ class Supervised(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the training metrics, and the penalty separately from the loss."""
         self._flush_pending()
+        self.loss_watch.flush()
         self.running.flush()
         log_metrics(self, "train", self.train_metrics)
         self.log_dict(learning_rates(self.trainer.optimizers[0]), sync_dist=True)
         step_scheduler(self)
         if self.l1 or self.l2:
             self.log("train/penalty", penalty(self.net, self.l1, self.l2))
+
+    def on_validation_start(self) -> None:
+        """Check the losses of the steps so far: a validation would say less about where a training diverged."""
+        self.loss_watch.flush()
 
     def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Update the validation metrics with a batch."""

@@ -40,6 +40,11 @@ class RNN(SequenceNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, time, channels) -> (B, out_features)."""
-        _, state = self.recurrence(x)
+        if x.is_cuda and self.training and self.recurrence.dropout:
+            # The dropout of cuDNN has a random state of its own, which can be neither seeded nor saved.
+            with torch.backends.cudnn.flags(enabled=False):
+                _, state = self.recurrence(x)
+        else:
+            _, state = self.recurrence(x)
         last = state[0] if self.cell == "lstm" else state  # (layers * directions, B, hidden)
         return self.head(torch.cat(list(last[-self.directions :]), dim=1))  # (B, directions * hidden) -> (B, out)

@@ -59,7 +59,8 @@ def positions(start: int, length: int, width: int, like: Tensor) -> Tensor:
     """Encode positions start, start + 1, … as sinusoids (length, width), for any position and width."""
     position = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
     # In float64: at far positions, the last bit of a float32 exponential, which depends on the library, would matter.
-    wave = torch.tensor([math.exp(-math.log(10_000.0) * k / width) for k in range(0, width, 2)], device=like.device)
+    dtype = torch.float32 if like.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
+    wave = (torch.arange(0, width, 2, dtype=dtype, device=like.device) * -math.log(10_000.0) / width).exp().float()
     angle = position * wave  # (length, ceil(width / 2))
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
 

@@ -14,6 +14,7 @@ IGNORED_WARNINGS = (
     r".*torch.jit.script_method. is deprecated",  # raised inside torch.compile
     r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler makes it resumable
     r".*module\(s\) in eval mode at the start of training",  # the norms of frozen layers stay in eval mode on purpose
+    r".*AccumulateGrad node's stream does not match",  # Lightning wraps a model for DDP in a stream of its own
     r".*Checkpoint directory .* exists",  # always, when a run is resumed
 )
 

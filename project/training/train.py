@@ -111,6 +111,7 @@ def fit(cli: ExperimentCLI) -> None:
             raise
         complete = "train/loss" in trainer.callback_metrics  # at least one epoch
         if isinstance(cli.model, Supervised) and not complete:
+            cli.model.to(trainer.strategy.root_device)  # with the last batches; it is on the CPU now
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})

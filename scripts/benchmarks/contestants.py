@@ -37,12 +37,15 @@ def recorder(times: list[float]) -> Callable[..., None]:
 
 def experiment(rows: int, features: int, batch: int, *args: str) -> ExperimentCLI:
     """Build a training of this project as its command line does, with everything that a default run does."""
-    quiet_lightning()
     sizes = {"rows": rows, "features": features, "batch_size": batch}
-    flags = [arg for name, value in sizes.items() for arg in (f"--data.{name}", str(value))]
+    return configured(*(arg for name, value in sizes.items() for arg in (f"--data.{name}", str(value))), *args)
+
+
+def configured(*args: str) -> ExperimentCLI:
+    """Build a training from command-line arguments, in a temporary folder."""
+    quiet_lightning()
     folder = tempfile.mkdtemp()
-    switches = ["--trainer.default_root_dir", folder, "--trainer.enable_progress_bar", "true"]
-    return ExperimentCLI([*flags, *switches, *args])
+    return ExperimentCLI(["--trainer.default_root_dir", folder, "--trainer.enable_progress_bar", "true", *args])
 
 
 def project_epochs(cli: ExperimentCLI) -> list[float]:

@@ -18,7 +18,8 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.*)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     name = found[1] if found else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    card = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{card}{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def table(measurements: Iterable[Measurement]) -> Table:

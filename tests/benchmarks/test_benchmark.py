@@ -1,12 +1,15 @@
 import itertools
 import json
 import math
+from functools import partial
 
 import pytest
-from benchmarks import contestants, suite
+import torch
+from benchmarks import contestants, gpu, suite
 from benchmarks.report import draw, machine, show, write_json
 from benchmarks.suite import OURS, PLAIN, Measurement
 
+from project.runtime.errors import UserError
 from tests.command import run_script
 
 
@@ -60,6 +63,21 @@ def test_measurements_are_shown_as_table_json_and_figure(folder, capsys):
     assert [Measurement(**measurement) for measurement in saved["figures"]] == measurements
     draw(measurements, folder / "figures.png")
     assert (folder / "figures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_benchmark_of_a_gpu_trains_with_every_contestant_on_the_cpu(folder):
+    build = partial(gpu.build_on, "cpu", 200, 2, 50)
+    measurements = list(gpu.against_plain_loop("epoch", build, "cpu"))
+    by_name = {measurement.name: measurement for measurement in measurements}
+    assert by_name.keys() == {PLAIN, OURS, gpu.STOCK, "plain loop, shuffled on the device"}
+    assert by_name[PLAIN].ratio == 1
+    assert all(measurement.value > 0 for measurement in measurements)
+
+
+def test_without_a_gpu_its_benchmark_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: there is no GPU here; --device cpu"):
+        next(gpu.gpu(quick=True, device="cuda"))
 
 
 def test_help_lists_the_flags(folder):

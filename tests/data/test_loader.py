@@ -63,6 +63,17 @@ def test_a_large_epoch_is_a_permutation_in_which_neighbours_are_far_apart(rows):
     assert following[0] != order[:5_000].tolist()
 
 
+@pytest.mark.parametrize("start", [0, 12_345])
+def test_an_epoch_that_is_drawn_ahead_has_the_same_order(start):
+    orders = []
+    for ahead in (False, True):
+        sampler = BatchSampler(400_000, 5_000, shuffle=True, ahead=ahead)
+        sampler.start_at(start)
+        orders.append(list(sampler))
+    assert len(orders[0]) == len(orders[1])
+    assert all(a.equal(b) for a, b in zip(*orders, strict=True))
+
+
 def test_batches_of_rows_sorted_by_their_target_have_its_mean():
     rows, size = 2**20, 4_096
     target = torch.linspace(-1, 1, rows)  # of standard deviation 0.577

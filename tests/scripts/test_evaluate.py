@@ -1,9 +1,12 @@
 import json
+import shutil
 
 import pytest
 
 from project.data import SyntheticDataModule
 from project.inference.evaluate import evaluate
+from project.runs.checkpoint import read_checkpoint
+from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runtime.errors import UserError
 from tests.command import run_script
 
@@ -24,6 +27,16 @@ def test_flags_select_other_data(default_run):
     assert rows == 5000
     test, fit = SyntheticDataModule(test_rows=5000, noise=0).splits.test, SyntheticDataModule().least_squares
     assert metrics["test/mse"] == pytest.approx((fit.predict(test.x) - test.y).square().mean().item(), rel=0.05)
+
+
+def test_a_run_that_was_told_to_use_a_gpu_is_evaluated_without_one(default_run, folder):
+    shutil.copytree(default_run[0], "run")
+    path = folder / "run/checkpoints/best.ckpt"
+    checkpoint = read_checkpoint(path)
+    assert "accelerator: auto" in checkpoint["config"]
+    checkpoint["config"] = checkpoint["config"].replace("accelerator: auto", "accelerator: gpu")
+    VerifiedCheckpointIO().save_checkpoint(checkpoint, path)
+    assert evaluate("run") == evaluate(str(default_run[0]))
 
 
 def test_other_columns_or_another_network_are_refused(default_run):

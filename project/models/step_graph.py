@@ -1,0 +1,126 @@
+"""An optimizer step as a CUDA graph, which launches all of its kernels at once.
+
+Launching the kernels of a small net one by one takes many times as long as they run. Source: PyTorch's documentation,
+"CUDA semantics", section "CUDA Graphs", whole-network capture.
+"""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import SGD
+
+from project.models.prepared import PreparedBatch
+from project.runtime.errors import UserError
+
+WARM_UP = 3  # steps before the first capture, in which libraries allocate what they need
+
+
+class StepGraph:
+    """Takes optimizer steps of a `Supervised` module by replaying one that was captured; the numbers are the same.
+
+    A step is captured again in each epoch, since schedules and callbacks may have changed it. A batch of another shape
+    than the first one, such as the last one of an epoch, is computed without a graph.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module, self.optimizer = module, module.optimizers()
+        self._stream, self._taken = torch.cuda.Stream(), 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._batch: PreparedBatch | None = None  # what the graph reads
+        self._results: tuple[Tensor, Tensor] | None = None  # what it writes: the loss and the outputs
+        self._settings: list[Any] = []
+
+    def step(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+        """Take a step; return the loss, a scalar, and the outputs (B, out_features) in standard units."""
+        if self._batch is None:
+            self._batch = PreparedBatch(*[part if part is None else part.clone() for part in batch])  # type: ignore[arg-type]
+        if _shapes(batch) != _shapes(self._batch):
+            return self._uncaptured(batch)
+        for part, values in zip(self._batch, batch, strict=True):
+            if part is not None and values is not None:
+                part.copy_(values)
+        if self._taken < WARM_UP:
+            self._taken += 1
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                results = self._uncaptured(self._batch)
+            torch.cuda.current_stream().wait_stream(self._stream)
+        else:
+            if self._graph is None or self._settings != self._current_settings():
+                self._capture(self._batch)
+            self.optimizer.step(self._replay)  # finds no gradients, since the graph updates the weights
+            assert self._results is not None
+            results = self._results
+        loss, outputs = results
+        return loss.clone(), outputs.clone()  # the next replay overwrites them
+
+    def _uncaptured(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+        results = take_step(self.module, self.optimizer, batch)
+        self.optimizer.zero_grad()
+        return results
+
+    def _capture(self, batch: PreparedBatch) -> None:
+        self._graph = self._results = None  # frees their memory
+        self._graph, self._settings = torch.cuda.CUDAGraph(), self._current_settings()
+        try:
+            with torch.cuda.graph(self._graph):
+                self._results = take_step(self.module, self.optimizer.optimizer, batch)  # Lightning counts no step
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"--model.cuda_graph: this net cannot be captured ({reason}); set it to false") from error
+        self.optimizer.zero_grad()
+
+    def _replay(self) -> Tensor:
+        assert self._graph is not None
+        assert self._results is not None
+        self._graph.replay()
+        return self._results[0]
+
+    def _current_settings(self) -> list[Any]:
+        groups = self.optimizer.optimizer.param_groups
+        values = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        return [self.module.current_epoch, *values]
+
+
+def _shapes(batch: PreparedBatch) -> list[Any]:
+    return [None if part is None else part.shape for part in batch]
+
+
+def take_step(module: Any, optimizer: Any, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+    """Take an optimizer step of a `Supervised` module; return the loss and the outputs, in standard units."""
+    outputs = batch.y
+
+    def closure() -> Tensor:
+        nonlocal outputs
+        optimizer.zero_grad()
+        loss, outputs = module.compute_loss(batch)
+        loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
+        return loss.detach()
+
+    return optimizer.step(closure), outputs
+
+
+def step_graph(module: Any) -> StepGraph | None:
+    """Return what captures the steps of a `Supervised` module; None where that is impossible, with a warning on a GPU.
+
+    The state of the optimizer, which may come from a checkpoint, is moved to where a captured step needs it.
+    """
+    optimizer = module.optimizers().optimizer
+    problem = None
+    if module.automatic_optimization or not isinstance(module.trainer.strategy, SingleDeviceStrategy):
+        problem = "a setting or a callback needs single steps"
+    elif not isinstance(optimizer, SGD) and "capturable" not in optimizer.defaults:
+        problem = f"{type(optimizer).__name__} cannot be captured; use SGD or Adam"
+    captures = module.device.type == "cuda" and problem is None
+    if module.device.type == "cuda" and problem:
+        rank_zero_warn(f"--model.cuda_graph: has no effect: {problem}")
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = captures
+        for state in (optimizer.state[parameter] for parameter in group["params"] if parameter in optimizer.state):
+            if isinstance(state.get("step"), Tensor) and not group.get("fused"):
+                state["step"] = state["step"].to(module.device if captures else "cpu")
+    return StepGraph(module) if captures else None
