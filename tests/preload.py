@@ -4,6 +4,7 @@ A first training and evaluation fill the caches of libraries, such as signatures
 thread may be left running, because a fork copies none: onnxruntime is left out, since it starts one when imported.
 """
 
+import gc
 import io
 import tempfile
 from contextlib import chdir, redirect_stdout, suppress
@@ -28,3 +29,5 @@ with (
 ):
     train(["--trainer.max_epochs", "1"])
     evaluate("last")
+gc.collect()
+gc.freeze()  # the garbage collector of a command passes over what lies in memory when it is forked

@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
     def yaml(self) -> str:
         """Return the complete configuration; training with it reproduces the run."""
-        return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False)
+        return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False, skip_validation=True)
 
     def known_fields(self) -> Sequence[dict[str, Any]] | None:
         """Return the schema that the rows must be read with: of the run itself, or of pretrained weights."""

@@ -41,6 +41,10 @@ NETS = {
 }
 
 
+# To others, which are in the quick suite.
+SIMILAR = ("rnn, bidirectional, 2 layers", "gru, bidirectional, 2 layers", "lstm", "Transformer, not causal")
+
+
 def model_of(net, shape, kind=Regression):
     """A model of random weights and statistics."""
     torch.manual_seed(0)
@@ -78,7 +82,9 @@ def assert_alike(found, wanted, scale):
     assert np.abs(found - wanted.numpy()).max() <= 1e-6 * scale
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SIMILAR else []) for name in NETS]
+)
 def test_every_net_answers_as_in_torch_to_batches_and_sequences_of_any_size(folder, name, monkeypatch):
     monkeypatch.setattr(formats, "Artifact", lambda path: type("Unread", (), {"predict": None}))
     net, shape = NETS[name]
@@ -115,7 +121,10 @@ def model_in(run):
 
 
 @pytest.mark.parametrize("format", ["pt2", "torchscript"])
-@pytest.mark.parametrize("name", ["lstm, bidirectional, 2 layers", "EncoderDecoder", "Ensemble of GRUs"])
+@pytest.mark.parametrize(
+    "name",
+    ["lstm, bidirectional, 2 layers", "EncoderDecoder", pytest.param("Ensemble of GRUs", marks=pytest.mark.slow)],
+)
 def test_other_formats_answer_as_in_torch(folder, name, format):
     net, shape = NETS[name]
     model = model_of(net, shape, Classification if shape == IMAGE else Regression)

@@ -37,6 +37,7 @@ WAYS = {
     "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
 }
 
+SIMILAR = ("momentum", "clipping", "penalties", "accumulation by epoch")  # to others, which are in the quick suite
 # The quick suite stops at every third step: each way at other ones.
 EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["third", "each"])
 
@@ -100,7 +101,7 @@ def stop_at(monkeypatch, step):
 
 
 @EVERY
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in SIMILAR else []) for way in WAYS])
 def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folder, monkeypatch, capsys, way, every):
     args = [*BASE, *SINGLE, *WAYS[way]]
     train(args)
@@ -120,7 +121,7 @@ def test_a_run_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(folde
 
 
 @EVERY
-@pytest.mark.parametrize("way", ["adam and dropout", "validation within epochs"])
+@pytest.mark.parametrize("way", ["adam and dropout", pytest.param("validation within epochs", marks=pytest.mark.slow)])
 def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(folder, capsys, way, every):
     args = [*BASE, *WAYS[way]]
     train([*args, "--trainer.max_steps", "1000"])
@@ -133,7 +134,7 @@ def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(fold
 
 
 @EVERY
-@pytest.mark.parametrize("way", ["adam and dropout", "lbfgs"])
+@pytest.mark.parametrize("way", ["lbfgs", pytest.param("adam and dropout", marks=pytest.mark.slow)])
 def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, capsys, way, every):
     args = [*BASE, *WAYS[way]]  # several steps at once, but single ones with max_steps
     train(args)

@@ -160,7 +160,7 @@ def test_a_run_is_trained_evaluated_exported_and_predicts(folder, capsys, args):
             assert [float(row["y_predicted"]) for row in csv.DictReader(file)] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("steps", [3, 10])
+@pytest.mark.parametrize("steps", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_an_uninterrupted_one(folder, capsys, monkeypatch, args, steps):
     train(args)
     with monkeypatch.context() as patch:

@@ -11,12 +11,13 @@ import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
+from project.training.train import train
 from tests.command import MAX_LENGTH, REPOSITORY, train_on
-from tests.scripts.test_exact_resume import BASE, WAYS, assert_same, state
+from tests.scripts.test_exact_resume import BASE, SINGLE, WAYS, assert_same, state, stop_at
 from tests.scripts.test_stops import wait_for
 
 
-@pytest.mark.parametrize("rows", [3, 5, 51, 101])
+@pytest.mark.parametrize("rows", [*(pytest.param(rows, marks=pytest.mark.slow) for rows in (5, 51)), 3, 101])
 def test_metrics_on_several_processes_equal_those_on_one(folder, rows):
     args = ["--data.rows", "60", "--data.test_rows", rows, "--trainer.max_epochs", "2", "--optimizer.lr", "0.1"]
     found = {}
@@ -48,6 +49,21 @@ def test_random_numbers_differ_between_processes(folder):
     assert not states[0]["cpu"].equal(states[1]["cpu"])
 
 
+def test_a_run_that_torchrun_restarts_continues_after_its_last_checkpoint(folder, monkeypatch, capsys):
+    args = [*SINGLE, "--data.rows", "40", "--data.batch_size", "10", "--trainer.max_epochs", "3"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(SystemExit):
+            train(args)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    train(args)
+    [run] = (folder / "lightning_logs").iterdir()
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == 3 * 4
+    with pytest.raises(UserError, match=r"training is complete \(3/3 epochs\)"):
+        train(args)
+
+
+@pytest.mark.slow
 def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
     script = REPOSITORY / "scripts" / "train.py"
     args = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
@@ -68,8 +84,6 @@ def test_torchrun_restarts_a_job_from_its_last_checkpoint(folder):
 
 
 def test_strategies_that_lose_the_trained_weights_are_refused(folder):
-    from project.training.train import train
-
     with pytest.raises(UserError, match=r"--trainer.strategy: ddp_spawn loses what its processes learn; use ddp"):
         train(["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2", "--trainer.accelerator", "cpu"])
 
