@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from project.data.table import require_columns
 from project.runtime.errors import UserError
@@ -13,19 +14,26 @@ from project.schema.inference import UnknownKindError
 
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
 # How pandas names an index that it writes among the columns.
-INDEX_NAMES = re.compile(r"|Unnamed: \d+|__index_level_\d+__|index|rownames")
+NAMELESS, INDEX = re.compile(r"|Unnamed: \d+"), re.compile(r"__index_level_\d+__|index|rownames")
 
 
 def index_columns(first: pa.Table) -> list[str]:
-    """Return the columns of a table's first rows that only number the rows: they have the name of an index, or none."""
-    found = []
-    for name in first.column_names:
-        values = first.column(name)
-        if INDEX_NAMES.fullmatch(name) and pa.types.is_integer(values.type) and not values.null_count:
-            numbers = values.to_numpy()
-            if len(numbers) > 1 and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers))):
-                found.append(name)
-    return found
+    """Return the columns of a table's first rows that only name the rows.
+
+    They have no name and no value twice, or the name of an index and consecutive numbers.
+    """
+    return [name for name in first.column_names if _is_index(name, first.column(name))]
+
+
+def _is_index(name: str, values: pa.ChunkedArray) -> bool:
+    if values.null_count or len(values) < 2:
+        return False
+    if NAMELESS.fullmatch(name):
+        return pc.count_distinct(values).as_py() == len(values) and not pa.types.is_floating(values.type)
+    if not INDEX.fullmatch(name) or not pa.types.is_integer(values.type):
+        return False
+    numbers = values.to_numpy()
+    return np.array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers)))
 
 
 def check_kinds(path: str, kinds: Mapping[str, Kind], present: list[str]) -> None:

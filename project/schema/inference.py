@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from project.runtime.arrow import CellError, is_number
+from project.schema.dates import find_format, parse_dates
 from project.schema.field import Missing
-from project.schema.quantities import as_times
 from project.schema.schema import KINDS, Schema
 from project.schema.spelling import TRUE_AND_FALSE, as_text, is_text
 
 FEW_LEVELS = 20  # a text column with no more levels is a category even in a short table
 MAX_LEVELS = 10_000
+SAMPLE = 1_000  # distinct values from which numbers and dates are recognised
 IGNORED = "ignore"
 
 
@@ -67,13 +68,12 @@ def _kind_of_text(text: pa.ChunkedArray) -> str:
         raise CellError("has no values")
     if levels <= 2 and any(set(pc.utf8_lower(distinct).to_pylist()) <= set(pair) for pair in TRUE_AND_FALSE):
         return "boolean"
-    if 2 * sum(map(is_number, distinct.to_pylist())) > levels:  # a mistyped number is named with its row later
+    sample = distinct.slice(0, SAMPLE)
+    if 2 * sum(map(is_number, sample.to_pylist())) > len(sample):  # a mistyped number is named with its row later
         return "number"
-    try:
-        as_times(pa.chunked_array([distinct]))
+    times = pa.chunked_array([sample])
+    if not parse_dates(times, find_format(times)).null_count:
         return "date"
-    except CellError:
-        pass
     if levels > MAX_LEVELS or (levels > FEW_LEVELS and 2 * levels > len(valid)):
         raise CellError(f"is free text: {levels:,} distinct values in {len(valid):,} rows")
     return "category"

@@ -1,4 +1,4 @@
-"""Fields whose values are quantities: numbers, booleans as 0 and 1, and dates as their parts."""
+"""Fields whose values are quantities: numbers, and booleans as 0 and 1."""
 
 import math
 from abc import abstractmethod
@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from project.runtime.arrow import CellError, as_float64
+from project.runtime.arrow import as_float64
 from project.schema.field import Field, Mask, Missing, Numbers
-from project.schema.spelling import as_booleans, as_text, is_text
+from project.schema.spelling import as_booleans
 
 
 class Quantity(Field):
@@ -146,90 +145,3 @@ class Boolean(Quantity):
         """Return 0, 1 or NaN (rows, 1)."""
         values = as_booleans(column).cast(pa.float64()).fill_null(math.nan)
         return values.combine_chunks().to_numpy(zero_copy_only=False)[:, None]
-
-
-class Date(Quantity):
-    """A column of dates or times: the days since 2000, and the parts in which a calendar repeats itself."""
-
-    kind = "date"
-    PARTS = ("days", "month", "day", "weekday", "hour")
-
-    def __init__(self, name: str, missing: Missing = "fill") -> None:
-        super().__init__(name, missing)
-        self.has_hours = False
-
-    @property
-    def part_names(self) -> list[str]:
-        """`NAME[days]`, with fractions, `NAME[month]`, `NAME[day]`, `NAME[weekday]` from Monday as 0, `NAME[hour]`."""
-        return [f"{self.name}[{part}]" for part in self.PARTS]
-
-    @property
-    def names(self) -> list[str]:
-        """A name for each number; without the hour if the dates of all training rows are days."""
-        names = super().names
-        return names if self.has_hours else names[:4] + names[5:]
-
-    def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
-        """Add up the parts of some training rows."""
-        super().partial_fit(parsed, rows)
-        self.has_hours |= bool((parsed[rows, 0] % 1 > 0).any())
-
-    def encode(self, parsed: Numbers) -> Numbers:
-        """Return the numbers (rows, names)."""
-        numbers = super().encode(parsed)
-        return numbers if self.has_hours else np.delete(numbers, 4, axis=1)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what replaces a missing value, and whether there are hours."""
-        return super().settings() | {"has_hours": self.has_hours}
-
-    def restore(self, settings: dict[str, Any]) -> None:
-        """Take what replaces a missing value, and whether there are hours."""
-        super().restore(settings)
-        self.has_hours = bool(settings["has_hours"])
-
-    @property
-    def example(self) -> Any:
-        """The mean of the training rows, to the day."""
-        days = int((self.mean or [0.0])[0])
-        return str(np.datetime64("2000-01-01") + np.timedelta64(days, "D"))
-
-    def parse(self, column: pa.ChunkedArray) -> Numbers:
-        """Return the parts (rows, 5)."""
-        times = as_times(column)
-        days = pc.subtract(times, pa.scalar(EPOCH_2000, times.type)).cast(pa.int64())
-        columns = [pc.divide(days.cast(pa.float64()), MICROSECONDS_A_DAY), pc.month(times), pc.day(times)]
-        columns += [pc.day_of_week(times), pc.hour(times)]
-        arrays = [part.cast(pa.float64()).fill_null(math.nan).combine_chunks() for part in columns]
-        return np.stack([part.to_numpy(zero_copy_only=False) for part in arrays], axis=1)
-
-
-EPOCH_2000 = np.datetime64("2000-01-01", "us").astype(object)
-MICROSECONDS_A_DAY = 86_400_000_000.0
-
-
-def as_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert dates, timestamps or ISO 8601 text to timestamps without a time zone, in UTC; null where missing.
-
-    Raises:
-        CellError: With the row of the first text that is not a date, or for a column of another type.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if is_text(column.type):
-        column = as_text(column)
-    try:
-        return column.cast(pa.timestamp("us"), safe=False)
-    except pa.ArrowInvalid:
-        row = next(row for row, value in enumerate(column) if not _is_time(value))
-        raise CellError(f"{column[row].as_py()!r} is not a date such as 2024-12-31 or 2024-12-31 18:00", row) from None
-    except pa.ArrowNotImplementedError:
-        raise CellError(f"is {column.type}, not a date") from None
-
-
-def _is_time(value: pa.Scalar) -> bool:
-    try:
-        value.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return False
-    return True

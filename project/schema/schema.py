@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from project.runtime.arrow import CellError
 from project.schema.category import Category, unknown_levels
+from project.schema.dates import Date
 from project.schema.field import Field, Mask, Numbers
-from project.schema.quantities import Boolean, Date, Number
+from project.schema.quantities import Boolean, Number
 
 # Every kind of field. A new one is added here.
 KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date)}
