@@ -111,7 +111,7 @@ class RowsDataModule(LightningDataModule):
             raise UserError("--sampling: needs the rows in memory; remove --data.stream")
         if self.schema is not None and any(self.schema.sizes):
             summary = summary._replace(x=one_hot_statistics(summary.x, splits.train.x, self.schema.sizes))
-        self._check_columns(summary.x, self.feature_names if self.schema is None else self.input_names)
+        self._check_columns(summary.x, self.feature_names if self.schema is None else self.schema.one_hot_names)
         if summary.y is not None:
             self._check_columns(summary.y, self.target_names)
         # Statistics and least squares are computed at full precision; training uses float32.
@@ -211,6 +211,7 @@ class RowsDataModule(LightningDataModule):
     @property
     def input_names(self) -> list[str]:
         """A name for each input of a linear model: `column_names`, but for a category each level except the first."""
+        _ = self.splits  # which may learn the schema
         return self.column_names if self.schema is None else self.schema.one_hot_names
 
     @property

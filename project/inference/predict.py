@@ -1,5 +1,7 @@
 """Predictions for a file of any length, in bounded memory."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.inputs import TableInputs
-from project.serving.metadata import Metadata
+from project.serving.metadata import Metadata, schema_of
 from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
 from project.serving.table_rows import csv_writer, numbers
@@ -52,6 +54,7 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata)
     rows, inputs = 0, TableInputs(metadata)
+    known, unknown = schema_of(metadata), Counter[str]()
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
@@ -59,10 +62,15 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
             except RequestError as error:
                 row = "" if error.row is None else f", row {rows + error.row}:"
                 raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None
+            if known is not None:
+                unknown.update(known.unknown(x))
             predictions = Predictions.from_outputs(predictor.predict(x), complete)
             columns = predictions.columns(metadata).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
+    if unknown:
+        listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
+        warnings.warn(f"{source}: levels that training did not have, taken for an average row: {listed}", stacklevel=2)
     return rows
 
 

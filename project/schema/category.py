@@ -108,6 +108,6 @@ def sorted_levels(levels: set[str | None]) -> list[str]:
     return sorted(names, key=lambda name: (float(name) if numeric else 0, name))
 
 
-def unknown_levels(codes: Numbers) -> int:
+def unknown_levels(codes: NDArray[Any]) -> int:
     """Return how many codes are of levels that training did not have."""
     return int(np.count_nonzero(codes == UNKNOWN))

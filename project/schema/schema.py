@@ -111,7 +111,7 @@ class Schema:
         """A typical value of each field, as JSON has it."""
         return {field.name: field.example for field in self.fields}
 
-    def unknown(self, x: Numbers) -> dict[str, int]:
+    def unknown(self, x: NDArray[Any]) -> dict[str, int]:
         """Return how many rows of x have a level that training did not have, by field; fields without any left out."""
         counts = {
             name: unknown_levels(x[:, index])
