@@ -6,6 +6,7 @@ Most are forked from a process that has imported every library, since imports ta
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from contextlib import chdir
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+from project.runtime.signals import SIGNALS
 
 REPOSITORY = Path(__file__).parents[1]
 MAX_LENGTH = 240.0  # seconds, to end a hang; a busy machine is slow
@@ -78,6 +81,9 @@ def _run(
     args: list[str], folder: str, streams: list[str], inherited: dict[str, str], environment: dict[str, str]
 ) -> None:
     os.setpgrp()
+    for number in SIGNALS:  # which a shell has perhaps told pytest to ignore
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+    multiprocessing.set_start_method(None, force=True)  # the default for workers, as in a new process
     os.environ.clear()
     os.environ.update(inherited | environment)
     os.chdir(folder)

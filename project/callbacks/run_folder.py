@@ -1,5 +1,6 @@
 """Create the folder of a run, with its configuration and checkpoints, for any choice of loggers."""
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.models.supervised import Supervised
-from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, data_facts
+from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, FOLDER_KEY, data_facts
 from project.runs.checkpoint_io import sweep
 from project.runs.folder import LOCK, next_version, remove_own_files
 from project.runs.resume import refuse_other_data
 from project.runtime.errors import UserError
+from project.runtime.files import atomic_write
 
 
 class RunFolder(Callback):
@@ -50,7 +52,8 @@ class RunFolder(Callback):
             self._lock_folder(path)
             self.path = path
             self._check_space(path, pl_module)
-            (path / "config.yaml").write_text(self.config)
+            with atomic_write(path / "config.yaml") as temporary:
+                temporary.write_text(self.config, encoding="utf-8")
         self.path = path
         for checkpoint in trainer.checkpoint_callbacks:
             if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is None:
@@ -109,6 +112,7 @@ class RunFolder(Callback):
         """Add the configuration and a description of the data, so that the checkpoint can be used by itself."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[CONFIG_KEY] = self.config
+        checkpoint[FOLDER_KEY] = None if self.path is None else os.path.realpath(self.path)
         checkpoint[DATA_KEY] = data_facts(data)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

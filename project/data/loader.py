@@ -11,10 +11,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
+from project.data.workers import WORKER_SECONDS, shared, start_worker
 from project.runtime.errors import UserError
-from project.runtime.signals import silence_other_threads
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]  # inputs, targets, and weights if the rows have any
 
@@ -63,7 +63,10 @@ class Rows(Dataset["Batch | Batches"]):
         """Return the batch of the rows at an index."""
         parts = (self.x, self.y) if self.weights is None else (self.x, self.y, self.weights)
         if isinstance(index, slice):  # views, without a copy
-            return tuple(part[index] for part in parts)  # type: ignore[return-value]
+            views = tuple(part[index] for part in parts)
+            if get_worker_info() is not None:  # it would send all of the memory that they are part of
+                views = tuple(view.clone() for view in views)
+            return views  # type: ignore[return-value]
         index = to_device(index, self.x.device)
         return tuple(part.index_select(0, index) for part in parts)  # type: ignore[return-value]
 
@@ -239,15 +242,8 @@ def row_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=on_gpu and rows.x.device.type == "cpu",
-        collate_fn=_identity,
-        worker_init_fn=_silence_worker,
+        collate_fn=shared,
+        worker_init_fn=start_worker,
+        timeout=WORKER_SECONDS if num_workers else 0,
         generator=torch.Generator().manual_seed(seed),  # a pass must not advance torch's global one
     )
-
-
-def _identity(batch: Any) -> Any:
-    return batch
-
-
-def _silence_worker(worker: int) -> None:
-    silence_other_threads()  # the thread that sends batches fails when the training process ends

@@ -12,6 +12,7 @@ from project.data.datamodule import Splits
 from project.data.loader import Rows
 from project.data.resumable import RandomStream, ResumableLoader
 from project.data.sampling import Sampling
+from project.data.workers import protect_workers
 from project.runtime.errors import UserError
 
 
@@ -58,7 +59,7 @@ class PlainDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Return the training loader; on one process, it continues within an epoch."""
-        loader = self.inner.train_dataloader()
+        loader = protect_workers(self.inner.train_dataloader())
         if self.trainer is None or not self.resumes_within_epoch:  # Lightning shares the rows of a plain loader
             return loader
         epochs = self._epochs(self.trainer)
@@ -67,15 +68,15 @@ class PlainDataModule(LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """Return the validation loader."""
-        return self.inner.val_dataloader()
+        return protect_workers(self.inner.val_dataloader())
 
     def test_dataloader(self) -> Any:
         """Return the test loader."""
-        return self.inner.test_dataloader()
+        return protect_workers(self.inner.test_dataloader())
 
     def predict_dataloader(self) -> Any:
         """Return the loader of predictions."""
-        return self.inner.predict_dataloader()
+        return protect_workers(self.inner.predict_dataloader())
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Change a batch before it is moved to the device."""

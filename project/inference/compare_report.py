@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from project.inference.compare import LATENCY_ROWS, Figures, compare
@@ -39,7 +38,7 @@ def print_figures(figures: Sequence[Figures]) -> None:
     for model, name in zip(figures, short_names(figures), strict=True):
         metrics = (f"{model.metrics[metric]:#.6g}" for metric in shown)
         times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
-        table.add_row(escape(name), *metrics, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
+        table.add_row(name, *metrics, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
     open_console().print(table)
 
 

@@ -4,14 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from project.config.flag_errors import FlagError, refuse_flags
 from project.config.yaml import read_yaml
 from project.inference.metadata import row_names
 from project.inference.predictor import is_artifact
-from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, data_facts, load_weights, read_checkpoint, without_teacher
+from project.runs.checkpoint import (
+    DATA_KEY,
+    data_facts,
+    load_weights,
+    read_checkpoint,
+    saved_config,
+    without_teacher,
+)
 from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
@@ -36,8 +42,9 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         use_artifact(cli, artifact)
         return cli
-    checkpoint = read_checkpoint(find_checkpoint(reference))
-    cli = _build(reference, yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY], args)
+    path = find_checkpoint(reference)
+    checkpoint = read_checkpoint(path)
+    cli = _build(reference, saved_config(path, checkpoint), checkpoint[DATA_KEY], args)
     load_weights(cli.model, checkpoint["state_dict"])
     return cli
 

@@ -62,7 +62,7 @@ def run_pipeline(folder: Path | None, stages: str | None, args: Sequence[str], t
                 result.seconds = time.perf_counter() - started
             results.append(result)
             write_record(folder, plan, results)
-            console.print(result_line(pipeline, result), markup=False, highlight=False, soft_wrap=True)
+            console.print(result_line(pipeline, result), highlight=False, soft_wrap=True)
     print_report(console, folder)
     return folder
 
@@ -132,7 +132,7 @@ def print_report(console: Console, folder: Path) -> None:
     for key in COLUMNS:
         table.add_column(titles[key], justify="left" if key == "name" else "right")
     for row in report["rows"]:
-        table.add_row(*(escape(cell(row, key)) for key in COLUMNS))
+        table.add_row(*(cell(row, key) for key in COLUMNS))
     console.print(table)
     path = os.path.relpath(folder)
     lines = [f"{row['name']}: {row['verdict']}" for row in report["rows"]]
@@ -141,4 +141,4 @@ def print_report(console: Console, folder: Path) -> None:
         f"Report:      {path}/{PAGE}",
         f"TensorBoard: tensorboard --logdir {shlex.quote(str(path))}",
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -1,6 +1,8 @@
 """Checkpoints: reading one, and loading the model in it."""
 
+import os
 import pickle
+import sys
 import zipfile
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
@@ -21,12 +23,13 @@ from project.nets import Ensemble, LoRA
 from project.runs.checkpoint_checks import check_entries, check_files, check_plain
 from project.runs.checkpoint_io import verify
 from project.runs.folder import find_checkpoint
+from project.runtime.address import is_remote
 from project.runtime.errors import UserError
 
 # Prefix of the models that learn from a teacher, and their arguments about it.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
 # A checkpoint is self-contained: it holds the configuration of its run and facts about the data.
-CONFIG_KEY, DATA_KEY = "config", "data"
+CONFIG_KEY, DATA_KEY, FOLDER_KEY = "config", "data", "folder"
 DATA_ATTRIBUTES = (
     "in_shape",
     "out_features",
@@ -66,6 +69,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not _is_complete(path, checkpoint):
         raise UserError(f"{path}: not a checkpoint of this project; train with scripts/train.py to get one")
     return checkpoint
+
+
+def saved_config(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in a checkpoint; a table that was moved together with the run is found again.
+
+    Args:
+        path: The checkpoint's file.
+        checkpoint: What `read_checkpoint` returns for it.
+    """
+    config: dict[str, Any] = yaml.safe_load(checkpoint[CONFIG_KEY])
+    before, now = checkpoint.get(FOLDER_KEY), os.path.realpath(path.absolute().parents[1])
+    if not isinstance(before, str) or before == now:
+        return config
+    for section in (config["data"].get("init_args") or {}, config.get("sampling") or {}):
+        for name, value in section.items():
+            if not (name.endswith("path") and isinstance(value, str)) or is_remote(value) or Path(value).exists():
+                continue
+            moved = os.path.normpath(os.path.join(now, os.path.relpath(value, before)))  # noqa: PTH118 (from `..`)
+            if Path(moved).exists():
+                print(f"warning: {value} is missing; reading {moved}, moved together with the run", file=sys.stderr)
+                section[name] = moved
+    return config
 
 
 def _is_complete(path: Path, checkpoint: Any) -> bool:

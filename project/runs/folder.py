@@ -54,7 +54,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
 
 def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]]) -> None:
     """Write coefficients.csv: one line per coefficient, with all digits of every number."""
-    with (folder / "coefficients.csv").open("w", newline="") as file:
+    with atomic_write(folder / "coefficients.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

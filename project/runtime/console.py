@@ -13,6 +13,8 @@ def open_console() -> Console:
         width=None if sys.stdout.isatty() else 120,
         force_terminal=False if in_cell() else None,  # kernels ask for colours, but a cell cannot move a cursor
         force_jupyter=False,
+        markup=False,  # names of columns and folders may hold brackets
+        emoji=False,
     )
 
 

@@ -1,11 +1,15 @@
 """User-facing errors: one line on stderr, exit status 2."""
 
+import errno
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 from project.runtime.address import without_credentials
+from project.runtime.environment import forget_stray_ranks
+from project.runtime.output import keep_output, output_error
 from project.runtime.signals import exit_on_signals
 
 MAX_LENGTH = 1_000
@@ -23,6 +27,16 @@ REQUIRED = (
 )
 
 
+# Problems of the machine, not of the program; some systems lack some of them.
+OUTSIDE = [
+    getattr(errno, name, None)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE", "ENAMETOOLONG", "ELOOP"),  # files
+        *("EMFILE", "ENFILE", "EADDRINUSE", "EADDRNOTAVAIL"),  # too many of them, and ports
+    )
+]
+
+
 class UserError(ValueError):
     """A mistake that the user can fix; the message names the flag, file, column or row, and the fix.
 
@@ -37,10 +51,15 @@ class UserError(ValueError):
 def exit_on_user_error() -> Iterator[None]:
     """Exit with status 2 and one line on stderr after a user's mistake or when memory runs out.
 
-    Signal n ends the process with status 128 + n, unless training handles it. Any other exception is a defect of the
-    program and keeps its traceback.
+    The status is 1 after a problem of the machine, such as a full disk. Signal n ends the process with status 128 + n,
+    unless training handles it. Any other exception is a defect of the program and keeps its traceback. Output that
+    nobody can read ends nothing.
     """
     exit_on_signals()
+    keep_output()
+    forget_stray_ranks()
+    hook = threading.excepthook  # the thread that writes event files leaves its error to the next call
+    threading.excepthook = lambda args: None if is_outside(args.exc_value) else hook(args)
     try:
         with _exit_on_pending_signal():
             yield
@@ -48,7 +67,11 @@ def exit_on_user_error() -> Iterator[None]:
         line = str(mistake)
         if isinstance(mistake, OSError) and mistake.filename:
             line = f"{mistake.filename}: {mistake.strerror}"
-        exit_with_error(line)
+        exit_with_error(line, 1 if is_outside(mistake) else 2)
+    except OSError as error:
+        if not is_outside(error):
+            raise
+        exit_with_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
     except ModuleNotFoundError as missing:
         if missing.name not in REQUIRED:
             raise
@@ -57,6 +80,17 @@ def exit_on_user_error() -> Iterator[None]:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch raises a RuntimeError
             raise
         exit_with_error(f"not enough memory: {error}")
+    if (lost := output_error()) is not None:
+        exit_with_error(f"standard output: {lost.strerror}", 1)
+
+
+def is_outside(error: BaseException | None) -> bool:
+    """Whether an exception, or its cause, is a problem of the machine."""
+    seen: list[BaseException] = []  # `raise error from error` makes a circle
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__
+    return any(isinstance(each, OSError) and each.errno in OUTSIDE for each in seen)
 
 
 @contextmanager
@@ -73,10 +107,10 @@ def _exit_on_pending_signal() -> Iterator[None]:
         raise
 
 
-def exit_with_error(line: str) -> NoReturn:
-    """End the process with exit status 2 and one line on stderr."""
+def exit_with_error(line: str, status: int = 2) -> NoReturn:
+    """End the process with one line on stderr."""
     # The line may quote a file, whose control characters would reach the terminal.
     line = without_credentials(" ".join(line.split()))
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     print(f"error: {line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + ' …'}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)

@@ -1,7 +1,10 @@
 """Output files and folders: checks, and atomic writing."""
 
+import glob
 import hashlib
 import os
+import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +47,16 @@ def _refuse(path: Path, problems: Mapping[str, object]) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces the path at the end; after an error, the path is unchanged."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    """Yield a temporary file that replaces the path at the end; after an error, the path is unchanged.
+
+    The temporary files of processes of this machine that were killed while they wrote the same path are removed.
+    """
+    host = re.sub(r"\W", "", platform.node())[:16]
+    for leftover in path.parent.glob(f".{host}-*.{glob.escape(path.name)}"):
+        process = leftover.name.removeprefix(f".{host}-").removesuffix(f".{path.name}")
+        if process.isdecimal() and not _is_running(int(process)):
+            leftover.unlink(missing_ok=True)
+    temporary = path.with_name(f".{host}-{os.getpid()}.{path.name}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -57,6 +68,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        pass
+    return True
 
 
 def sha256(file: BinaryIO, length: int) -> bytes:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from project.runtime.address import without_credentials
 
@@ -18,16 +19,27 @@ IGNORED_WARNINGS = (
     r".*Checkpoint directory .* exists",  # always, when a run is resumed
 )
 
+ASKED_FOR = ("callbacks", "profilers", "tuner")  # parts of Lightning that report only what the user asked for
+
 
 def quiet_lightning() -> None:
     """Silence Lightning's info messages and warnings that do not help the user."""
     for logger in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)
+    for part in ASKED_FOR:
+        logging.getLogger(f"lightning.pytorch.{part}").setLevel(logging.INFO)
+    general = logging.getLogger("lightning.pytorch.utilities.rank_zero")  # of callbacks, too
+    general.setLevel(logging.INFO)
+    general.addFilter(_is_asked_for)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("error", ".*Using a target size")  # broadcasting would spoil the loss
     # Without file and line number.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {without_credentials(str(message))}\n"
+
+
+def _is_asked_for(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or Path(record.pathname).parent.name in ASKED_FOR
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Signals: they end the process, or stop training between two steps."""
 
+import multiprocessing
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SI
 
 
 def exit_on_signals() -> None:
-    """Let signals end the process after its clean-up, without a traceback.
+    """Let signals end the process after its clean-up, without a traceback; ignored ones, as by nohup, stay ignored.
 
     Python ignores exceptions in finalizers, so a signal that arrives in one is raised again after it.
     """
@@ -36,8 +37,38 @@ def exit_on_signals() -> None:
             hook(ignored)
 
     sys.unraisablehook = raise_again
-    for number in SIGNALS:
+    for number in _heard():
         signal.signal(number, exit_process)
+
+
+def _heard() -> list[int]:
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def leave_signals_to_parent() -> None:
+    """Let a worker process end only with its parent, or when its parent ends it.
+
+    A terminal, a scheduler or a service manager sends a signal to all processes of a job at once. A worker that it ends
+    would take the batches away from the training, which still has to finish its step.
+    """
+    parent = multiprocessing.parent_process()
+    waits = hasattr(signal, "sigtimedwait") and parent is not None  # not on macOS
+    for number in SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+        elif waits:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+            signal.signal(number, signal.SIG_DFL)
+
+    def watch() -> None:
+        while parent is not None and parent.is_alive():
+            received = signal.sigtimedwait([signal.SIGTERM], PARENT_SECONDS)
+            if received is not None and received.si_pid == parent.pid:
+                break
+        os._exit(0)
+
+    if waits:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def silence_other_threads() -> None:
@@ -56,7 +87,7 @@ class Stopped(BaseException):
 
 
 class SignalListener:
-    """Remembers the first signal to stop in `received` (0 if none); a second SIGINT ends the process at once."""
+    """Remembers the first signal to stop in `received` (0 if none); a SIGINT after it ends the process at once."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -65,7 +96,7 @@ class SignalListener:
     def start(self) -> None:
         """Replace the current signal handlers."""
         if threading.current_thread() is threading.main_thread():  # the only one in which Python sets handlers
-            self._previous = {number: signal.signal(number, self._remember) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._remember) for number in _heard()}
 
     def stop(self) -> None:
         """Restore the previous signal handlers."""
@@ -75,7 +106,7 @@ class SignalListener:
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
-        if signum == signal.SIGINT and self.received == signal.SIGINT:
+        if signum == signal.SIGINT and self.received:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.received = self.received or signum

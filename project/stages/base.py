@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from project.config.trust import granted
-from project.runs.checkpoint import CONFIG_KEY, read_checkpoint, without_teacher
+from project.runs.checkpoint import read_checkpoint, saved_config, without_teacher
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
@@ -33,7 +33,8 @@ def stage_config(reference: str, *inherited: str) -> Config:
     Adapters are merged into the net, members of an ensemble become separate modules, and a student loses its teacher.
     Of the `PER_RUN_SECTIONS`, it keeps those that are `inherited`.
     """
-    config: Config = yaml.safe_load(read_checkpoint(find_checkpoint(reference))[CONFIG_KEY])
+    path = find_checkpoint(reference)
+    config: Config = saved_config(path, read_checkpoint(path))
     for section in set(PER_RUN_SECTIONS) - set(inherited):
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from project.runtime.console import open_console
@@ -52,7 +51,7 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
     console.print(trial_table(study, folder, best))
     failed = [trial_line(study, trial.number) for trial in trials if "error" in trial.user_attrs]
     for line in failed:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     if best is None:
         raise UserError(f"{folder}: no trial is complete; {failed[-1] if failed else 'all were pruned'}")
     run, path = run_of(folder, best.number), folder / BEST
@@ -66,7 +65,7 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
         "TensorBoard": f"tensorboard --logdir {shlex.quote(str(folder))}",
     }
     for name, line in lines.items():
-        console.print(f"{name + ':':<12} {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name + ':':<12} {line}", highlight=False, soft_wrap=True)
 
 
 def trial_table(study: "Study", folder: Path, best: "FrozenTrial | None") -> Table:
@@ -74,13 +73,13 @@ def trial_table(study: "Study", folder: Path, best: "FrozenTrial | None") -> Tab
     flags = list(study.user_attrs["settings"]["search"])
     table = Table("trial", "state")
     for title in (study.user_attrs["settings"]["metric"], *flags, "seconds"):
-        table.add_column(escape(title), justify="right")
+        table.add_column(title, justify="right")
     for trial in study.get_trials(deepcopy=False):
         is_best = best is not None and trial.number == best.number
         state = "best" if is_best else _state(trial)
         value = "" if trial.value is None else f"{trial.value:#.6g}"
         seconds = metrics_of(run_of(folder, trial.number)).get("seconds/fit")
-        chosen = [escape(_short(trial.params.get(flag, ""))) for flag in flags]
+        chosen = [_short(trial.params.get(flag, "")) for flag in flags]
         cells = [str(trial.number), state, value, *chosen, "" if seconds is None else f"{seconds:.1f}"]
         table.add_row(*cells, style="bold green" if is_best else None)
     return table

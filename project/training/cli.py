@@ -32,6 +32,7 @@ from project.data.sampling import Sampling
 from project.models.distillation import Distillation
 from project.models.network import supervised
 from project.runs.weights import load_teacher
+from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE
 from project.training.plain_code import data_instantiator, purposes_of_net, use_optimizer
 from project.training.settings import Settings, resolve, validate
@@ -42,6 +43,9 @@ from project.training.trainer import (
     recording_callbacks,
     use_run_logger,
 )
+
+# What parsing and building raise, mostly at a user's mistake.
+MISTAKES = (ArgumentError, ValueError, TypeError, RuntimeError, MisconfigurationException, ConstructorError)
 
 
 class Experiment(NamedTuple):
@@ -140,9 +144,19 @@ class ExperimentCLI(LightningCLI):
                 load_from_checkpoint_support=False,
                 run=False,
             )
-        except (ArgumentError, ValueError, TypeError, MisconfigurationException, ConstructorError) as error:
-            if raised_in(error).startswith("project.training"):  # a defect, or already a UserError
-                raise
+        except (
+            ArgumentError,
+            ValueError,
+            TypeError,
+            MisconfigurationException,
+            ConstructorError,
+            RuntimeError,
+        ) as error:
+            module = raised_in(error)
+            if module.startswith("lightning.fabric.plugins.environments"):  # such as the variables of SLURM
+                raise UserError(str(error)) from error
+            if module.startswith("project.training") or isinstance(error, RuntimeError):
+                raise  # a defect, or already a UserError
             raise flag_error(error, flag_names(self.parser)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

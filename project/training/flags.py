@@ -6,6 +6,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from project.config.flag_errors import FlagError
+from project.runtime.address import is_remote
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -53,6 +54,9 @@ def check_flags(config: Namespace, args: Sequence[str], allowed: Sequence[str], 
         "--resume.allow: has no effect on a new run; set --ckpt_path to resume one": allowed and not resumed,
         f"--trainer.strategy: {trainer.strategy} loses what its processes learn; use ddp": (
             str(trainer.strategy).endswith(("spawn", "fork", "notebook"))
+        ),
+        f"--trainer.default_root_dir: must be a path on this machine, got {trainer.default_root_dir}": (
+            is_remote(trainer.default_root_dir or "")
         ),
         f"--trainer.precision: {trainer.precision} rounds the data too; use {str(trainer.precision)[:-4]}mixed": (
             trainer.precision in ("16-true", "bf16-true")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients, is_affordable
@@ -78,13 +77,13 @@ def print_coefficients(console: Console, data: NamedData, model: LinearRegressio
     for name, *numbers in list(zip(names, *columns, strict=True))[:MAX_LINES]:
         value, error, t, low, high = (f"{number:#.5g}" for number in numbers)
         precision = [error, t, f"{low} to {high}"] if error != "nan" else ["undetermined"]
-        rows.append([escape(str(name)), value, *precision])
+        rows.append([str(name), value, *precision])
     header = ["", "coefficient", "standard error", "t", "95 % confidence interval"]
     console.print(_table(header, rows, f"{method}, in the data's own units"))
     _print_rest(console, len(names), fit)
     for name, r2, std in zip(data.target_names, fit.r2.tolist(), fit.residual_std.tolist(), strict=True):
         console.print(
-            f"{escape(name)}: R² {r2:.6f}, residual standard deviation {std:#.5g}, {fit.rows} rows, "
+            f"{name}: R² {r2:.6f}, residual standard deviation {std:#.5g}, {fit.rows} rows, "
             f"{fit.freedom:.6g} degrees of freedom"
         )
 
@@ -115,7 +114,7 @@ def print_equation(
         ]
     columns["learned"] = _numbers(learned)
     columns["best checkpoint"] = _numbers(best)
-    rows = [list(map(escape, row)) for row in zip(*columns.values(), strict=True)]  # a name may have brackets: markup
+    rows = [*zip(*columns.values(), strict=True)]
     console.print(_table(list(columns), rows[:MAX_LINES], "Learned equation, in the data's own units"))
     if gap is not None:
         console.print(f"Training MSE: {gap:.1e} (relative) above the minimum for a linear model.")
@@ -164,7 +163,7 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
         lines["TensorBoard"] = f"tensorboard --logdir {shlex.quote(str(run.parent))}"
     lines["Evaluate"] = f"python scripts/evaluate.py {shlex.quote(str(run))}"
     for name, line in lines.items():
-        console.print(f"{name + ':':<12} {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name + ':':<12} {line}", highlight=False, soft_wrap=True)
 
 
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from project.callbacks.user_callbacks import stop_timers_after_epochs
 from project.config.trust import require_known
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
-from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, read_checkpoint
+from project.runs.checkpoint import DATA_KEY, read_checkpoint, saved_config
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import pretrained_fields, resolve_last
+from project.runtime.address import is_remote, local_path
 from project.training.flags import check_flags, remaining_defaults
 from project.training.plain_code import has_own_optimizer
 
@@ -61,7 +61,7 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
     scanned, others = scan.parse_known_args(argv)
     given = {key: value for config in configs for key, value in config.items()} | yaml_of(argv)
     parser.set_defaults(defaults := remaining_defaults(others, given))
-    root = Path(scanned.root) / ROOT
+    root = local_path(scanned.root) / ROOT
     if reference := scanned.ckpt_path or given.get("ckpt_path"):
         settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
     else:
@@ -71,6 +71,8 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
         if (restarted := restarted_run(root, settings.yaml)) is not None:
             settings = _resume(restarted, argv, parser, configs)
     config = settings.config
+    if config.trainer.default_root_dir and not is_remote(config.trainer.default_root_dir):
+        config.trainer.default_root_dir = str(local_path(config.trainer.default_root_dir))
     stop_timers_after_epochs(config.trainer)
     if "optimizer" in defaults and has_own_optimizer(config.model.class_path):
         config.optimizer = None
@@ -96,6 +98,6 @@ def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, A
 def _resume(path: Path, argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]]) -> Settings:
     checkpoint = read_checkpoint(path)
     check_progress(str(path), checkpoint)
-    saved, fields = yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint[DATA_KEY].get("fields")
+    saved, fields = saved_config(path, checkpoint), checkpoint[DATA_KEY].get("fields")
     config = _parse(parser, argv, saved, *configs)
     return Settings(parser, argv, config, resume_point(path, checkpoint, _parse(parser, [], saved), config), [], fields)

@@ -1,5 +1,6 @@
 """Training from a command line to a report."""
 
+import os
 import shlex
 import signal
 import sys
@@ -30,6 +31,7 @@ LOST_PROCESS = (
     *("pair closure", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting"),
     *("NCCL", "gloo", "TCPStore"),
 )
+WORKERS = ("DataLoader worker", "DataLoader timed out")  # messages of torch about worker processes
 FLAGS = {  # by the module that raised the exception
     "torch.optim": "--optimizer or --lr_scheduler: ",
     "lightning.pytorch.callbacks": "--trainer.callbacks: ",
@@ -155,6 +157,13 @@ def training_error(error: Exception, run: Path | None) -> UserError | None:
     if isinstance(error, MisconfigurationException | UserWarning):
         return UserError(str(error))
     message, module = str(error), raised_in(error)
+    if "shared memory" in message:
+        return UserError("--data.num_workers: no room in /dev/shm for batches of workers; make some, or set it to 0")
+    if message.startswith(WORKERS) or "Communication with the workers" in message:
+        return UserError(f"--data.num_workers: {message.splitlines()[0]}; set it to 0")
+    if "EADDRINUSE" in message:
+        port = os.environ.get("MASTER_PORT")
+        return UserError(f"MASTER_PORT {port}: another process listens there; set it to another port")
     lost = next((text for text in LOST_PROCESS if text in message), None)
     if lost is None and module.startswith("torch.distributed"):
         lost = message.splitlines()[0] if message else type(error).__name__

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
@@ -24,6 +25,7 @@ from project.callbacks.user_callbacks import user_callbacks
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import ROOT, claim_version
 from project.runs.resume import ResumePoint
+from project.runtime.address import full_address
 from project.runtime.console import shows_widgets
 from project.runtime.distributed import rank
 
@@ -37,10 +39,12 @@ def complete_trainer(trainer: Namespace, resumed: ResumePoint) -> None:
     """
     if resumed.is_finished:  # by EarlyStopping, perhaps, before it reached max_epochs
         trainer.max_epochs = resumed.epochs
+    callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
     if trainer.enable_progress_bar is None:
-        trainer.enable_progress_bar = sys.stdout.isatty() or shows_widgets()
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        trainer.enable_progress_bar = sys.stdout.isatty() or shows_widgets() or has_bar
     if trainer.enable_model_summary is None:
-        trainer.enable_model_summary = False
+        trainer.enable_model_summary = any(isinstance(callback, ModelSummary) for callback in callbacks)
     plugins = trainer.plugins or []
     trainer.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
 
@@ -95,7 +99,7 @@ def use_run_logger(trainer: Namespace, folder: Path | None, resumed: ResumePoint
     """
     if trainer.logger not in (None, True):
         return None
-    logs, version, claimed = Path(trainer.default_root_dir or ".").resolve() / ROOT, None, None
+    logs, version, claimed = Path(full_address(trainer.default_root_dir or ".")) / ROOT, None, None
     if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
         logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
     elif not trainer.fast_dev_run and rank() == 0:

@@ -63,7 +63,7 @@ def show(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Print a line for each measurement as soon as it is taken, then the whole table; return the measurements."""
     console, seen = open_console(), []
     for measurement in measurements:
-        console.print(f"[dim]{measurement.what}: {measurement.name} {measurement.ratio:.3g}[/dim]")
+        console.print(f"{measurement.what}: {measurement.name} {measurement.ratio:.3g}", style="dim")
         seen.append(measurement)
     console.print(table(seen))
     return seen

@@ -1,7 +1,6 @@
 """One table trains, resumes, evaluates, predicts and exports from any address; no file holds its credentials."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -102,14 +101,21 @@ def test_an_unknown_kind_of_address_is_one_line(folder):
         column_names("nope://me:SECRET@bucket/t.csv")
 
 
-def test_a_run_in_another_folder_finds_its_table(folder, table, capsys):
-    """Paths are stored as absolute ones."""
-    (folder / "a").mkdir()
-    train([*TARGET, "--data.path", os.path.relpath(table(rows=100)), *SHORT, "1"])
-    shutil.move("lightning_logs/version_0", "a/run")
+def test_a_run_that_was_moved_finds_its_table(folder, table, capsys):
+    (folder / "a/data").mkdir(parents=True)
+    table(rows=100).rename(folder / "a/data/table.csv")
     os.chdir("a")
-    assert evaluate("run")[0]["test/mse"] > 0
-    assert evaluate(f"file://{folder}/a/run")[0]["test/mse"] > 0
+    expected = train([*TARGET, "--data.path", "data/table.csv", *SHORT, "1"])["test/mse"]
+    Path("lightning_logs/version_0").rename(folder / "run")  # alone: the table is where it was
+    assert evaluate("../run")[0]["test/mse"] == expected
+    assert evaluate(f"file://{folder}/run")[0]["test/mse"] == expected
+    (folder / "run").rename("lightning_logs/version_0")
+    os.chdir("..")
+    Path("a").rename("b")  # with the table
+    assert evaluate("b/lightning_logs/version_0")[0]["test/mse"] == expected
+    assert f"a/data/table.csv is missing; reading {folder}/b/data/table.csv" in capsys.readouterr().err
+    train(["--ckpt_path", "b/lightning_logs/version_0", *SHORT, "2"])
+    export("b/lightning_logs/version_0", folder / "model.onnx")
 
 
 def test_sweeps_and_life_cycles_store_no_credentials(folder, table, bucket):

@@ -15,6 +15,7 @@ import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
+from project.runtime.signals import SIGNALS, SignalListener, exit_on_signals
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 from project.training.trainer import PROCESS_TIMEOUT
@@ -68,6 +69,36 @@ def test_a_signal_stops_training_after_saving_a_checkpoint(folder, name):
     )
     step = int(re.search(r"step (\d+)", done.stderr)[1])
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] == step
+
+
+def test_a_signal_to_the_process_group_stops_training_with_workers(folder):
+    command = Command(folder, "train", *ENDLESS, "--data.num_workers", "2")
+    wait_for(lambda: trained(folder))
+    workers = children(command.pid)
+    os.killpg(command.pid, signal.SIGTERM)
+    done = command.finish()
+    assert done.returncode == 143
+    assert re.fullmatch(r"stopped by SIGTERM after step \d+; resume with .*\n", done.stderr), done.stderr
+    wait_for(lambda: all(map(ended, workers)))
+    assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] > 0
+
+
+def test_signals_that_are_ignored_stay_ignored(monkeypatch):
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for a command in the background
+        exit_on_signals()
+        listener = SignalListener()
+        listener.start()
+        ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
+        assert ignored == {signal.SIGHUP, signal.SIGINT}
+        listener.stop()
+        assert {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN} == ignored
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_second_interrupt_stops_immediately(folder, monkeypatch):
