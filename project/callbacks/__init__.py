@@ -7,11 +7,13 @@ from project.callbacks.exact_answer import ExactAnswer
 from project.callbacks.exact_resume import ExactResume
 from project.callbacks.finetuning import Finetuning
 from project.callbacks.fit_figure import FitFigure
+from project.callbacks.found_settings import FoundSettings
 from project.callbacks.hyperparameters import Hyperparameters
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.callbacks.pretrained import Pretrained
 from project.callbacks.pruning import Pruning
 from project.callbacks.run_folder import RunFolder
+from project.callbacks.schedule_checks import ScheduleChecks
 
 __all__ = [
     "BestCheckpoint",
@@ -21,9 +23,11 @@ __all__ = [
     "ExactResume",
     "Finetuning",
     "FitFigure",
+    "FoundSettings",
     "Hyperparameters",
     "LastCheckpoint",
     "Pretrained",
     "Pruning",
     "RunFolder",
+    "ScheduleChecks",
 ]

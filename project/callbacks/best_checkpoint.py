@@ -37,12 +37,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the metric of a model from outside by what it has logged so far, and save."""
-        if not isinstance(pl_module, Supervised):
-            if trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
-                return  # not validated: scores of another metric must not mix with those of the validation
-            if self.monitor is not None and self.monitor not in trainer.callback_metrics:
-                losses = [name for name in trainer.callback_metrics if "loss" in name and not name.endswith("_step")]
-                self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
+        if trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+            return  # not validated: the last score is that of other weights
+        metrics = trainer.callback_metrics
+        if not isinstance(pl_module, Supervised) and self.monitor is not None and self.monitor not in metrics:
+            losses = [name for name in metrics if "loss" in name and not name.endswith("_step")]
+            self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

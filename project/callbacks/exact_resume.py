@@ -29,7 +29,7 @@ class ExactResume(Callback):
     def __init__(self, optimizer_changes: Mapping[str, Any]) -> None:
         self.optimizer_changes = optimizer_changes
         self._saved: dict[str, Any] = {}
-        self._modes: dict[str, list[str]] | None = None  # of the last training step
+        self._modes: dict[str, list[str]] | None = None  # before the last validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Convert the module to float64 before Lightning would, which first loads the weights, rounded to float32."""
@@ -88,7 +88,6 @@ class ExactResume(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restore modes and random states before the first batch."""
         set_modes(pl_module, self._saved.pop("modes", None))
-        self._modes = modes(pl_module)
         if not self._saved:
             return
         if self._saved["accumulate_grad_batches"]:  # GradientAccumulationScheduler sets it when an epoch starts
@@ -98,6 +97,15 @@ class ExactResume(Callback):
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
         trainer.fit_loop.restarting = False  # otherwise ReduceLROnPlateau is skipped at the end of the epoch
         self._saved = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect the modes before a validation, which changes them: walking over all modules takes time."""
+        interval = trainer.val_check_batch
+        is_last = batch_idx + 1 == trainer.num_training_batches
+        if is_last or trainer.check_val_every_n_epoch is None or (interval and (batch_idx + 1) % interval == 0):
+            self._modes = modes(pl_module)
 
     def _restore_metrics(self, trainer: Trainer) -> None:
         trainer.callback_metrics.update(self._saved.get("metrics", {}))

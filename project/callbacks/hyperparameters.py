@@ -14,13 +14,16 @@ class Hyperparameters(Callback):
     """Log the configuration of a run, except the Trainer's section and those of a single fit."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        self.choose(config)
+
+    def choose(self, config: Mapping[str, Any]) -> None:
+        """Take another configuration."""
         self.values = flatten(credentials_removed(run_settings(config)))
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the hyperparameters to every logger."""
-        if stage == "fit":
-            for logger in trainer.loggers:
-                logger.log_hyperparams(self.values)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.values)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Link the hyperparameters to the test metrics, whose values Lightning has logged already."""

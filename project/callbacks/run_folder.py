@@ -12,11 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from project.callbacks.best_checkpoint import BestCheckpoint
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.models.supervised import Supervised
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, FOLDER_KEY, data_facts
 from project.runs.checkpoint_io import sweep
-from project.runs.folder import LOCK, next_version, remove_own_files
+from project.runs.folder import CHECKPOINTS, LOCK, METRICS, USERS, next_version, remove_own_files
 from project.runs.resume import refuse_other_data
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
@@ -26,7 +27,8 @@ class RunFolder(Callback):
     """Keep config.yaml and the checkpoints of a run in one folder, and measure the time of the fit.
 
     The folder is the logger's if it has one per run (TensorBoard, CSV), otherwise the next `lightning_logs/version_N`.
-    The folder of a run that fails before its first checkpoint is removed.
+    The folder of a run that fails before its first checkpoint is removed. What a `ModelCheckpoint` of the user's saves
+    lies in a folder of its own: it never takes the place of the run's files.
 
     Args:
         config: The run's configuration, as YAML; also stored in every checkpoint.
@@ -35,8 +37,10 @@ class RunFolder(Callback):
 
     def __init__(self, config: str, allowed: Sequence[str] = ()) -> None:
         self.config, self.allowed = config, allowed
+        self._written = ""
         self._lock: FileLock | None = None
         self.path: Path | None = None  # the folder, from the start of training
+        self.stage_metrics: dict[str, float] = {}  # of what a stage started from, for metrics.json
         self.seconds, self.rows = 0.0, 0  # of the fit; training rows that this process has passed through the net
         self._started = 0.0
 
@@ -52,15 +56,14 @@ class RunFolder(Callback):
             self._lock_folder(path)
             self.path = path
             self._check_space(path, pl_module)
-            with atomic_write(path / "config.yaml") as temporary:
-                temporary.write_text(self.config, encoding="utf-8")
+            self._write_config(path)
         self.path = path
         for checkpoint in trainer.checkpoint_callbacks:
-            if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is None:
-                checkpoint.dirpath = str(path / "checkpoints")
+            if isinstance(checkpoint, ModelCheckpoint):
+                _choose_folder(checkpoint, path / CHECKPOINTS)
         for callback in trainer.callbacks if trainer.checkpoint_callbacks else ():  # type: ignore[attr-defined]
             if isinstance(callback, LastCheckpoint):
-                callback.folder = path / "checkpoints"
+                callback.folder = path / CHECKPOINTS
 
     def _lock_folder(self, path: Path) -> None:
         """Lock the folder, and remove unfinished files that a killed process has left in it."""
@@ -89,27 +92,40 @@ class RunFolder(Callback):
             self._lock.release()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time that the run has been trained so far."""
-        return {"seconds": self.seconds + (time.perf_counter() - self._started if self._started else 0.0)}
+        """Return the time that the run has been trained so far, and the metrics of its stage."""
+        seconds = self.seconds + (time.perf_counter() - self._started if self._started else 0.0)
+        return {"seconds": seconds, "stage_metrics": self.stage_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the time that the run was trained before."""
-        self.seconds = state_dict["seconds"]
+        """Restore the time that the run was trained before, and the metrics of its stage."""
+        self.seconds, self.stage_metrics = state_dict["seconds"], state_dict.get("stage_metrics", {})
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume with other data."""
         refuse_other_data(checkpoint[DATA_KEY], trainer.datamodule, self.allowed)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Write config.yaml again, if settings were found before training, and start the clock."""
+        if self._lock is not None and self.path is not None and self.config != self._written:
+            self._write_config(self.path)
         self._started = time.perf_counter()
+
+    def _write_config(self, path: Path) -> None:
+        with atomic_write(path / "config.yaml") as temporary:
+            temporary.write_text(self.config, encoding="utf-8")
+        self._written = self.config
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, and read the number of rows."""
         self._stop_clock(pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and a description of the data, so that the checkpoint can be used by itself."""
+        """Add the configuration and a description of the data, so that the checkpoint can be used by itself.
+
+        The metrics of a run that is resumed are removed: they do not belong to the new checkpoint.
+        """
+        if self._lock is not None and self.path is not None:
+            (self.path / METRICS).unlink(missing_ok=True)
         data = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[CONFIG_KEY] = self.config
         checkpoint[FOLDER_KEY] = None if self.path is None else os.path.realpath(self.path)
@@ -135,3 +151,14 @@ class RunFolder(Callback):
                 logger.finalize("failed")
             self.release()
             remove_own_files(self.path)
+
+
+def _choose_folder(callback: ModelCheckpoint, own: Path) -> None:
+    """Set the folder of a callback that saves checkpoints; `own` is that of the run's best and last one."""
+    if isinstance(callback, BestCheckpoint):
+        callback.dirpath = str(own)
+    elif callback.dirpath is None:
+        callback.dirpath = str(own / USERS)
+    elif Path(callback.dirpath).resolve() == own.resolve():
+        flag, name = "--trainer.callbacks.dirpath", type(callback).__name__
+        raise UserError(f"{flag} {callback.dirpath}: {name} would write among the run's own checkpoints; use another")

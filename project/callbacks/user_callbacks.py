@@ -1,11 +1,15 @@
 """Collect the callbacks that the user has configured, adapted so that a run with them can be resumed."""
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BatchSizeFinder,
     LearningRateFinder,
+    ModelPruning,
+    OnExceptionCheckpoint,
     ProgressBar,
+    SpikeDetection,
     StochasticWeightAveraging,
     Timer,
     TQDMProgressBar,
@@ -13,6 +17,20 @@ from lightning.pytorch.callbacks import (
 
 from project.runtime.console import shows_widgets
 from project.runtime.errors import UserError
+
+REFUSED = {
+    ModelPruning: "its masks are in no checkpoint, so the run could not be resumed; use --pruning.sparsity",
+    OnExceptionCheckpoint: (
+        "with it Lightning starts from any checkpoint that it finds, in place of a new run; remove it: "
+        "a run that is stopped leaves last.ckpt"
+    ),
+}
+REFUSED_IF_RESUMED = {
+    StochasticWeightAveraging: (
+        "Lightning does not resume its averages exactly; use EMAWeightAveraging, or train from the start"
+    ),
+    SpikeDetection: "Lightning cannot restore its state; resume with --trainer.callbacks null, or train from the start",
+}
 
 
 def stop_timers_after_epochs(trainer: Namespace) -> None:
@@ -26,7 +44,7 @@ def stop_timers_after_epochs(trainer: Namespace) -> None:
             callback.init_args.interval = "epoch"
 
 
-def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Callback]:
+def user_callbacks(config: Namespace, model: LightningModule, resumed: bool, finished: bool) -> list[Callback]:
     """Return the callbacks that the `trainer` section of a configuration names or implies, a `Timer` for `max_time`.
 
     `finished` says that the resumed run has no epochs left to train. Raise a UserError if a callback cannot be resumed.
@@ -36,13 +54,18 @@ def user_callbacks(config: Namespace, resumed: bool, finished: bool) -> list[Cal
     if config.max_time is not None:
         callbacks, config.max_time = [*callbacks, Timer(config.max_time, interval="epoch", verbose=False)], None
     for callback in callbacks:
-        if isinstance(callback, StochasticWeightAveraging) and resumed and not finished:
-            raise UserError(
-                "--trainer.callbacks StochasticWeightAveraging: Lightning does not resume its averages exactly; "
-                "use EMAWeightAveraging, or train from the start"
-            )
+        if problem := _problem(callback, model, resumed and not finished):
+            raise UserError(f"--trainer.callbacks {type(callback).__name__}: {problem}")
     if config.enable_progress_bar and shows_widgets() and not any(isinstance(c, ProgressBar) for c in callbacks):
         callbacks = [*callbacks, TQDMProgressBar()]  # a notebook cell cuts off RichProgressBar, Lightning's default
     if resumed:  # the run has its learning rate and batch size already
-        callbacks = [c for c in callbacks if not isinstance(c, LearningRateFinder | BatchSizeFinder)]
+        callbacks = [c for c in callbacks if not isinstance(c, LearningRateFinder | BatchSizeFinder | SpikeDetection)]
     return callbacks
+
+
+def _problem(callback: Callback, model: LightningModule, is_continued: bool) -> str | None:
+    """Return why a run with a callback, or one that is continued, would not be exact."""
+    if isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):
+        return f"{type(model).__name__} has no `backbone`; use --finetuning.freeze"
+    refused: dict[type[Callback], str] = REFUSED | (REFUSED_IF_RESUMED if is_continued else {})
+    return next((problem for kind, problem in refused.items() if isinstance(callback, kind)), None)

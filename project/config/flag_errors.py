@@ -18,7 +18,7 @@ from project.runtime.errors import UserError
 HINT_HELP = "--help lists the flags of this command, train.py --help all the others"
 # What calls the code that flags name, and the packages that check the values of flags.
 CALLERS = ("jsonargparse", "lightning.pytorch.cli", "project.training.trainer")
-EXPECTED = (ValueError, TypeError, MisconfigurationException)
+EXPECTED = (ValueError, TypeError, MisconfigurationException, ModuleNotFoundError)
 CHECKERS = ("lightning", "lightning_utilities", "torch", "yaml", "project.config", "project.runtime")
 
 

@@ -16,12 +16,15 @@ EXAMPLES = {"int": "10", "float": "0.1", "bool": "true"}
 
 def reason(flag: str, message: str) -> str:
     """Return what is wrong with a value; of several findings, the first that explains the others."""
-    if rule := re.search(r"Not of type \w+: (must be .*)", message):  # from project.runtime.ranges
-        return rule[1]
+    rule = re.search(r"Not of type (\w+): (must be .*)", message)  # from project.runtime.ranges, and of tensors
+    if rule and rule[1] != "Tensor":
+        return rule[2]
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
     value = given[0].partition(". Got value: ")[0].strip("'") if given else ""
     explanations = (_wrong_argument, _wrong_number, _wrong_class, _wrong_list)
     explained = next(filter(None, (explain(flag, value, message) for explain in explanations)), None)
+    if rule and not explained:  # a learning rate may be a tensor, too
+        return rule[2]
     noise = r"Parser key \"[^\"]+\":|Does not validate.*|Subtypes:.*|Errors:|Given value.*"
     return explained or " ".join(re.sub(noise, "", message).split())
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_dumper, set_loader
+from jsonargparse.typing import register_type
 
 from project.config.class_names import KINDS, class_path
 from project.runtime.address import credentials_removed, expanded, full_address
@@ -100,6 +101,15 @@ def _dump(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
+def _tensor(value: Any) -> torch.Tensor:
+    """Return a list of numbers as a tensor, such as the weights of classes."""
+    try:
+        return torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError("must be a list of numbers, such as [1.0, 5.0]") from error
+
+
+register_type(torch.Tensor, serializer=torch.Tensor.tolist, deserializer=_tensor)
 _Dumper.add_representer(str, _represent_text)
 set_dumper("yaml", _dump)
 _load_yaml = get_loader("yaml")
@@ -193,5 +203,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
         elif key == "class_path":
             flat[name] = str(value).rsplit(".", 1)[-1]
         elif value is not None:
+            value = value.tolist() if isinstance(value, torch.Tensor) else value
             flat[name] = value if isinstance(value, Value) else str(value)
     return flat

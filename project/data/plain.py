@@ -114,6 +114,15 @@ class PlainDataModule(LightningDataModule):
         return self.trainer is None or self.trainer.world_size == 1
 
     @property
+    def batch_size(self) -> Any:
+        """Rows per batch, if the data module has the attribute; Lightning's BatchSizeFinder sets it."""
+        return self.inner.batch_size  # type: ignore[attr-defined]
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.inner.batch_size = size  # type: ignore[attr-defined]
+
+    @property
     def _flag(self) -> str:
         return f"--data {type(self.inner).__name__}"
 

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from project.data.loader import Batch
 from project.models.hyperparameters import factory
+from project.models.losses import class_loss
 from project.models.supervised import Supervised
 from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
@@ -48,10 +49,7 @@ class Classification(Supervised):
                 f"--model Classification: the data has no classes ({out_features} target{'s' * (out_features != 1)}); "
                 "use --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
-        criterion = factory(loss)()
-        if not isinstance(criterion, nn.CrossEntropyLoss | nn.MultiMarginLoss):
-            name = type(criterion).__name__
-            raise UserError(f"--model.loss {name}: does not take logits and class numbers; use CrossEntropyLoss")
+        criterion = class_loss(loss, out_features)
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(out_features, average="micro"),
             "f1": MulticlassF1Score(out_features, average="macro"),

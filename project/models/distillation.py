@@ -13,6 +13,7 @@ from torch.nn.functional import kl_div, mse_loss
 
 from project.data.sampling import is_labelled
 from project.models.classification import Classification
+from project.models.losses import mean_loss
 from project.models.prepared import PreparedBatch
 from project.models.regression import Regression
 from project.models.supervised import Supervised
@@ -62,7 +63,7 @@ class Distillation(Supervised):
     def prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> PreparedBatch:
         """Return a batch in standard units, with the outputs of the teacher."""
         with torch.no_grad():
-            teacher_outputs = None if self.mutual else self.standardize_targets(self._teacher[0](x))
+            teacher_outputs = None if self.mutual else self.net.standard_outputs(self._teacher[0](x))
         return super().prepare(x, y, weights, overwrite=overwrite)._replace(teacher_outputs=teacher_outputs)
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
@@ -70,18 +71,16 @@ class Distillation(Supervised):
         if not self.mutual:
             assert batch.teacher_outputs is not None
             return self._blend(outputs, batch.teacher_outputs, batch)
-        peer_outputs = self.standardize_targets(self.peer(self.net.features.inverse(batch.inputs)))
+        peer_outputs = self.net.standard_outputs(self.peer(self.net.features.inverse(batch.inputs)))
         peer_outputs = peer_outputs.repeat(len(outputs) // len(peer_outputs), 1)  # once for each member of an ensemble
         return self._blend(outputs, peer_outputs.detach(), batch) + self._blend(peer_outputs, outputs.detach(), batch)
 
     def _blend(self, outputs: Tensor, teacher_outputs: Tensor, batch: PreparedBatch) -> Tensor:
         distance = self.distance(outputs, teacher_outputs)
         known = is_labelled(batch.y)
-        if not known.any():
-            return (1 - self.labels_weight) * distance
         weights = None if batch.weights is None else batch.weights.flatten()[known]
-        labelled = PreparedBatch(batch.inputs, batch.targets[known], batch.y[known], weights)
-        return self.labels_weight * super().objective(outputs[known], labelled) + (1 - self.labels_weight) * distance
+        loss = mean_loss(self.criterion, outputs[known], batch.targets[known], weights, is_partial=True)
+        return self.labels_weight * loss + (1 - self.labels_weight) * distance
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics with the rows that have a label."""

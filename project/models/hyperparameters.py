@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from project.runtime.errors import UserError
 
 PLAIN = (bool, int, float, str, type(None))
+TENSOR = "torch.tensor"
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def _plain(value: Any) -> Any:
     """Return a value as plain data, or an ellipsis."""
     if isinstance(value, PLAIN):
         return value
+    if isinstance(value, Tensor):
+        return {"class_path": TENSOR, "init_args": {"data": value.tolist()}}
     if isinstance(value, Mapping):
         return plain(value)
     if isinstance(value, list | tuple):
@@ -55,6 +59,8 @@ def factory(value: Any) -> Any:
     """
     if not isinstance(value, Mapping) or "class_path" not in value:
         return [factory(item) for item in value] if isinstance(value, list) else value
+    if value["class_path"] == TENSOR:
+        return torch.tensor(**value["init_args"])
     module, _, name = value["class_path"].rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module | Optimizer | LRScheduler)):

@@ -8,12 +8,16 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch
+from project.models.losses import total_weight
 
 MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
 
 class MeanLoss(Metric):
-    """Mean of a loss over the rows of all batches; the loss must average over rows, such as `torch.nn.MSELoss()`."""
+    """Mean of a loss over the rows of all batches; the loss must average over rows, such as `torch.nn.MSELoss()`.
+
+    Rows have the weights that the loss gives them: cross-entropy has some for classes.
+    """
 
     full_state_update = False
     total: Tensor
@@ -29,8 +33,11 @@ class MeanLoss(Metric):
         """Add a batch: outputs (B, out_features), and targets of the shape that the criterion takes."""
         dtype = _sum_dtype(outputs)
         target = target.to(dtype) if target.is_floating_point() else target
-        self.total = self.total + self.criterion(outputs.to(dtype), target) * len(target)
-        self.rows = self.rows + len(target)
+        total = total_weight(self.criterion.to(dtype), target)
+        rows = len(target) if total is None else total
+        if rows:
+            self.total = self.total + self.criterion(outputs.to(dtype), target) * rows
+            self.rows = self.rows + rows
 
     def compute(self) -> Tensor:
         """Return the mean."""
@@ -46,6 +53,7 @@ class RegressionMetrics(Metric):
     """
 
     full_state_update = False
+    names = ("mse", "rmse", "mae", "r2")
     count: Tensor
     mean: Tensor
     deviation: Tensor

@@ -1,7 +1,4 @@
-"""Parts of the objective: row weights, penalties, and the members of an ensemble."""
-
-import copy
-from typing import Any
+"""Parts of the objective: penalties, and the members of an ensemble."""
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +7,6 @@ from project.data.sampling import Sampling
 from project.models.prepared import PreparedBatch
 from project.nets.ensemble import Ensemble
 from project.runtime.errors import UserError
-
-
-def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean loss of rows, a scalar, with weights of any shape with one number per row."""
-    if weights is None:
-        return criterion(outputs, targets)
-    by_row: Any = copy.copy(criterion)
-    by_row.reduction = "none"
-    losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
-    return (losses.reshape(len(losses), -1).mean(1) * weights.flatten()).mean()
 
 
 def penalty(net: nn.Module, l1: float, l2: float) -> Tensor:

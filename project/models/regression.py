@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from project.models.hyperparameters import factory
+from project.models.losses import number_loss
 from project.models.metrics import RegressionMetrics
+from project.models.step_graph import is_capturing
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
 from project.nets.net import NetFactory
 from project.nets.one_hot import one_hot
 from project.nets.plain import build
 from project.runtime.errors import UserError
-
-CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiMarginLoss)
 
 
 class Equation(NamedTuple):
@@ -34,7 +34,8 @@ class Regression(Supervised):
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of targets; set by the data.
         net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
-        loss: A loss for numbers that averages over rows, such as those of `torch.nn`.
+        loss: A loss for numbers that averages over rows, such as those of `torch.nn`. With `PoissonNLLLoss`, targets
+            are counts, and the net computes the logarithm of their rate.
         levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
         **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, the optimizer and its
             schedule.
@@ -49,14 +50,10 @@ class Regression(Supervised):
         levels: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        criterion = factory(loss)()
-        if isinstance(criterion, CLASS_LOSSES):
-            name = type(criterion).__name__
-            raise UserError(f"--model.loss {name}: is for classes; use it with --model Classification")
-        metrics = {"regression": RegressionMetrics(out_features)}
+        criterion, metrics = number_loss(loss), {"regression": RegressionMetrics(out_features)}
         before, shape = one_hot(in_shape, levels)
-        built = build(factory(net), shape, out_features)
-        super().__init__(built, criterion, metrics, (out_features,), one_hot=before, **kwargs)
+        built, log_link = build(factory(net), shape, out_features), isinstance(criterion, nn.PoissonNLLLoss)
+        super().__init__(built, criterion, metrics, (out_features,), one_hot=before, log_link=log_link, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""
@@ -65,11 +62,13 @@ class Regression(Supervised):
                 f"targets have shape {tuple(y.shape)}, predictions {tuple(outputs.shape)}; the data must have targets "
                 "(rows, out_features), or use --model Classification for classes"
             )
+        if self.net.log_link and not is_capturing() and (y < 0).any():
+            raise UserError("--model.loss PoissonNLLLoss: targets must be counts, 0 or more; use another loss")
 
     @property
     def equation(self) -> Equation | None:
-        """The learned equation in original units; None unless the net is `Linear`."""
-        if not isinstance(self.net.net, Linear):
+        """The learned equation in original units; None unless the net is `Linear`, and its outputs the predictions."""
+        if not isinstance(self.net.net, Linear) or self.net.log_link:
             return None
         layer, features, targets = self.net.net.linear, self.net.features, self.net.targets
         mean, std = (s.cpu().double().expand(self.net.net.in_shape).flatten() for s in (features.mean, features.std))

@@ -11,6 +11,8 @@ from project.nets.scaling import Standardized
 from project.runtime.distributed import gather
 from project.runtime.errors import UserError
 
+SMALLEST_RATE = 1e-8  # of counts that are all 0
+
 
 def standardize_by(net: Standardized, features: Statistics, targets: Statistics | None) -> None:
     """Set the statistics of the training rows; `targets` is None for classes.
@@ -22,7 +24,10 @@ def standardize_by(net: Standardized, features: Statistics, targets: Statistics 
     if net.targets.mean.ndim:
         if targets is None:
             raise UserError("--model: the targets of the data are classes; use --model Classification")
-        net.targets.fill(targets.mean, targets.std)
+        if net.log_link:
+            net.targets.fill(targets.mean.clamp(min=SMALLEST_RATE).log(), torch.ones_like(targets.std))
+        else:
+            net.targets.fill(targets.mean, targets.std)
 
 
 def loader_statistics(loader: Iterable[Any]) -> tuple[Statistics, Statistics | None]:

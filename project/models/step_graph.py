@@ -85,6 +85,11 @@ class StepGraph:
         return [self.module.current_epoch, *values]
 
 
+def is_capturing() -> bool:
+    """Whether a CUDA graph is being captured, in which no value can be read."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
 def _shapes(batch: PreparedBatch) -> list[Any]:
     return [None if part is None else part.shape for part in batch]
 

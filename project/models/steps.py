@@ -29,6 +29,11 @@ STEPS = (
     *("configure_optimizers", "training_step", "validation_step", "test_step", "backward", "optimizer_step"),
     *("optimizer_zero_grad", "configure_gradient_clipping", "lr_scheduler_step"),
 )
+# Callbacks of Lightning that need single steps, but override no hook of a step.
+WATCHING = (
+    *(callbacks.GradientAccumulationScheduler, callbacks.StochasticWeightAveraging),
+    *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder),
+)
 # The number of optimizer steps in a checkpoint, by who takes them.
 AUTOMATIC, MANUAL = "epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization"
 
@@ -65,8 +70,7 @@ def _watches_steps(callback: Callback) -> bool:
         return callback.logging_interval != "epoch"
     if isinstance(callback, callbacks.ModelCheckpoint):
         return not callback.every_n_epochs  # by steps or by time
-    accumulates = isinstance(callback, callbacks.GradientAccumulationScheduler | callbacks.StochasticWeightAveraging)
-    return accumulates or any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
+    return isinstance(callback, WATCHING) or any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
 def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:

@@ -18,8 +18,9 @@ from project.data.statistics import Statistics
 from project.models.evaluation import evaluate_batch, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
+from project.models.losses import mean_loss, of_target_units
 from project.models.metrics import MeanLoss, RunningMetrics
-from project.models.objective import each_member, penalty, require_different_members, weighted_loss
+from project.models.objective import each_member, penalty, require_different_members
 from project.models.optimization import (
     Interval,
     groups_by_layer,
@@ -55,6 +56,7 @@ class Supervised(LightningModule):
         metrics: Metrics of outputs and targets, by name.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
         one_hot: Replaces the categories of x before the network gets it; None if x has none.
+        log_link: Whether the network computes the logarithm of a rate.
         l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
         l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
         standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
@@ -76,6 +78,7 @@ class Supervised(LightningModule):
         metrics: Mapping[str, Metric],
         target_shape: tuple[int, ...],
         one_hot: OneHot | None = None,
+        log_link: bool = False,
         l1: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
@@ -86,20 +89,21 @@ class Supervised(LightningModule):
         lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network", "criterion", "metrics", "target_shape", "one_hot"], logger=False)
+        ignored = ["network", "criterion", "metrics", "target_shape", "one_hot", "log_link"]
+        self.save_hyperparameters(ignore=ignored, logger=False)
         hyperparameters = plain({**self.hparams, "optimizer": optimizer, "lr_scheduler": lr_scheduler})
         self.remove_ignored_hparams(list(self.hparams))
         self.save_hyperparameters(hyperparameters, logger=False)
         self.optimizer, self.lr_scheduler, self.lr_interval = factory(optimizer), factory(lr_scheduler), lr_interval
         if getattr(criterion, "reduction", "mean") != "mean":
             raise UserError("--model.loss: reduction must be mean, so that all rows have the same weight")
-        self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot)
+        self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot, log_link)
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
         self.cuda_graph = cuda_graph
         self.step_graph: StepGraph | None = None
-        collection = MetricCollection({"loss": MeanLoss(criterion), **metrics})
+        collection = MetricCollection({"loss": MeanLoss(of_target_units(criterion)), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
         self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
@@ -113,7 +117,7 @@ class Supervised(LightningModule):
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
-        return weighted_loss(self.criterion, outputs, batch.targets, batch.weights)
+        return mean_loss(self.criterion, outputs, batch.targets, batch.weights)
 
     def setup(self, stage: str) -> None:
         """Set the statistics of the training rows in the net; those of a checkpoint replace them later."""
@@ -189,7 +193,7 @@ class Supervised(LightningModule):
 
     def standardize_targets(self, y: Tensor) -> Tensor:
         """Return targets (B, out_features) in standard units; classes (B,) as they are."""
-        return self.net.targets(y) if self.net.targets.mean.ndim else y
+        return self.net.standard_targets(y)
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
@@ -208,6 +212,11 @@ class Supervised(LightningModule):
     def members(self) -> int:
         """Number of members of an ensemble; 1 for other nets. The data draws a bootstrap sample for each."""
         return self.net.net.count if isinstance(self.net.net, Ensemble) else 1
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of the metrics of each split, without the split."""
+        return [part for name, metric in self.val_metrics.items() for part in getattr(metric, "names", [name])]
 
     def _flush_pending(self) -> None:
         """Update the training metrics with the outputs of the last evaluation of the last batch."""

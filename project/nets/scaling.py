@@ -43,17 +43,24 @@ class Standardized(nn.Module):
     """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
 
     With `one_hot`, x has codes of categories, which are replaced before the standardisation.
+    With `log_link`, outputs are the exponential of what the net computes, and the target statistics are those of the
+    logarithm.
 
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
     """
 
     def __init__(
-        self, net: Net, feature_shape: tuple[int, ...], target_shape: tuple[int, ...], one_hot: OneHot | None = None
+        self,
+        net: Net,
+        feature_shape: tuple[int, ...],
+        target_shape: tuple[int, ...],
+        one_hot: OneHot | None = None,
+        log_link: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
-        self.one_hot = one_hot
+        self.one_hot, self.log_link = one_hot, log_link
         self.features = Standardize(feature_shape)
         self.targets = Standardize(target_shape)
 
@@ -72,7 +79,23 @@ class Standardized(nn.Module):
 
     def original(self, standard: Tensor) -> Tensor:
         """Convert outputs (B, out_features) from standard units to target units."""
-        return self.targets.inverse(standard) if self.targets.mean.ndim else standard
+        outputs = self.targets.inverse(standard) if self.targets.mean.ndim else standard
+        return outputs.exp() if self.log_link else outputs
+
+    def standard_targets(self, y: Tensor) -> Tensor:
+        """Convert targets (B, out_features) from target units to standard units, in which the loss compares them.
+
+        Counts are divided by their mean rate, which changes the loss of a log rate by a factor alone.
+        """
+        if self.log_link:
+            return y / self.targets.mean.exp()
+        return self.targets(y) if self.targets.mean.ndim else y
+
+    def standard_outputs(self, outputs: Tensor) -> Tensor:
+        """Convert outputs (B, out_features) from target units to what the net computes: the inverse of `original`."""
+        if self.log_link:
+            return self.targets(outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log())
+        return self.standard_targets(outputs)
 
     def standard(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) in original units -> (B, out_features) in standard units."""
@@ -84,6 +107,8 @@ class Standardized(nn.Module):
         x (B, *in_shape) in original units -> (B, out_features) in target units, or of probabilities.
         """
         ensemble: Any = self.net
+        if self.log_link:
+            return self.original(ensemble.each(self.inputs(x))).std(0, correction=0)
         return ensemble.spread(self.inputs(x)) * self.targets.std
 
     def inputs(self, x: Tensor, overwrite: bool = False) -> Tensor:

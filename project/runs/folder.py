@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from project.runs.checkpoint_io import verify
@@ -14,9 +16,11 @@ from project.runtime.files import atomic_write
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+CHECKPOINTS, USERS = "checkpoints", "user"  # folders, the second one in the first
 LATEST = "last"  # as a reference: the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
-LOCK = ".lock"
+LOCK, METRICS = ".lock", "metrics.json"
+UNFINISHED = "its training has not ended; resume it with --ckpt_path"
 OWN_FILES = (LOCK, "config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", "checkpoints/*.unfinished")
 
 
@@ -48,7 +52,7 @@ def next_version(root: Path, kind: str = "version") -> Path:
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write metrics.json: one flat object, sorted by name; infinite numbers and NaN become null."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in sorted(metrics.items())}
-    with atomic_write(folder / "metrics.json") as temporary:
+    with atomic_write(folder / METRICS) as temporary:
         temporary.write_text(json.dumps(finite, indent=2) + "\n")
 
 
@@ -63,17 +67,19 @@ def write_coefficients(folder: Path, columns: Mapping[str, Sequence[str | float]
 def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path:
     """Return the checkpoint file that a reference stands for; raise a UserError if there is none.
 
-    The reference is a checkpoint file, a run folder, or `last`: the newest run in `root` that has a checkpoint. In a
-    run folder, `name` is preferred, but another checkpoint is returned if it is missing; if `last.ckpt` is damaged,
-    print a warning and return the one before it.
+    The reference is a checkpoint file, a run folder, or `last`: the newest run in `root`. In a run folder, `name` is
+    preferred, but another checkpoint is returned if it is missing; if `last.ckpt` is damaged, print a warning and
+    return the one before it.
+
+    A run whose training has not ended is there to be resumed, from its `last.ckpt`. As an input (for its `best.ckpt`),
+    `last` passes over it, and any other reference to it prints a warning.
     """
     if reference == LATEST:
-        found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
-        if not found:
-            raise UserError(f"last: no run in {root} has a checkpoint; train one with python scripts/train.py")
-        reference = str(max(found, key=lambda path: path.stat().st_mtime_ns).parents[1])
+        reference = str(_newest_run(root, name))
     path = local_path(reference)
     if path.is_file() and path.suffix not in ARTIFACTS:
+        if name == BEST and (run := run_of(path)) is not None:
+            _warn_if_unfinished(run)
         return path
     problem = "no such run or checkpoint"
     if path.is_file():
@@ -85,6 +91,7 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
         if not candidate.is_file():
             continue
         if name == BEST:  # the other checkpoints are different models
+            _warn_if_unfinished(path.absolute())
             return candidate
         try:
             verify(candidate)
@@ -93,3 +100,41 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
             print(f"warning: skipped: {error}", file=sys.stderr)
             problem = "all checkpoints are damaged; train the run again"
     raise UserError(f"{path}: {problem}")
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """Return the run in whose folder a checkpoint lies, its own or one of a callback of the user's; None for no run."""
+    folder = next((parent for parent in checkpoint.absolute().parents[:2] if parent.name == CHECKPOINTS), None)
+    return None if folder is None else folder.parent
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the training of a run has ended, and its metrics are those of its checkpoints."""
+    return (run / METRICS).exists()
+
+
+def _newest_run(root: Path, name: str) -> Path:
+    """Return the newest run with a checkpoint; one whose training has ended, unless it is to be resumed."""
+    found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
+    times: dict[Path, int] = {}
+    for path in found:
+        times[path.parents[1]] = max(path.stat().st_mtime_ns, times.get(path.parents[1], 0))
+    runs = sorted(times, key=lambda run: times[run], reverse=True)
+    chosen = next((run for run in runs if name == LAST or is_finished(run)), None)
+    if chosen is not None:
+        for run in runs[: runs.index(chosen)]:
+            _warn_unfinished(run.absolute(), "passed over ")
+        return chosen
+    if runs:
+        raise UserError(f"last: {runs[0]}: {UNFINISHED}, or pass its folder")
+    raise UserError(f"last: no run in {root} has a checkpoint; train one with python scripts/train.py")
+
+
+def _warn_if_unfinished(run: Path) -> None:
+    if (run / "config.yaml").exists() and not is_finished(run):
+        _warn_unfinished(run)
+
+
+@cache  # a command looks for its run several times
+def _warn_unfinished(run: Path, before: str = "") -> None:
+    print(f"warning: {before}{os.path.relpath(run)}: {UNFINISHED}", file=sys.stderr)

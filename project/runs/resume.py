@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from project.config.yaml import flatten, run_settings, with_full_paths
 from project.runs.checkpoint import data_facts
-from project.runs.folder import LAST, find_checkpoint
+from project.runs.folder import LAST, find_checkpoint, is_finished, run_of
 from project.runtime.errors import UserError
 
 DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_names", "feature_means", "fingerprint")
@@ -44,7 +44,7 @@ def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, co
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps = checkpoint["global_step"]
     complete = _completion(checkpoint, epochs, steps, config.trainer)
-    if complete and (path.parent.name != "checkpoints" or (path.parents[1] / "metrics.json").exists()):
+    if complete and ((run := run_of(path)) is None or is_finished(run)):
         raise UserError(f"{path}: {complete}")
     optimizer = {name.split(".", 1)[1]: value for name, value in changes.items() if name.startswith("optimizer.")}
     return ResumePoint(path, epochs, steps, complete is not None, optimizer)

@@ -1,7 +1,6 @@
 """Pruning: set weights of a run's net to zero or remove whole units, and train it further."""
 
 import copy
-import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.table import Table
-from torch import nn
 
 from project.callbacks.pruning import require_prunable
 from project.callbacks.run_folder import RunFolder
@@ -20,6 +18,7 @@ from project.inference.evaluate import evaluate
 from project.inference.predictor import predict_fn
 from project.models.network import supervised
 from project.nets.scaling import Standardized
+from project.nets.sizes import sizes
 from project.runs.checkpoint import load_run
 from project.runs.folder import find_checkpoint, write_metrics
 from project.runtime.console import open_console
@@ -80,9 +79,9 @@ def prune(
         arguments["net"] = narrowed(arguments.get("net", LINEAR), before.net, remaining)
     require_weights(config, args)
     tested, _ = evaluate(path, data_flags(args))
-    result = PrunedNet()
+    result = PrunedNet({f"unpruned/{name}": value for name, value in (tested | sizes(before)).items()})
     metrics = train(args, [result], folder, config)
-    metrics |= {f"unpruned/{name}": value for name, value in tested.items()} | figures(before, result.net)
+    metrics |= figures(before, result.net)
     if result.folder is not None:
         write_metrics(result.folder, metrics)
     return metrics
@@ -99,7 +98,10 @@ def require_one_method(sparsity: float | None = None, structured: float | None =
 
 
 class PrunedNet(Callback):
-    """Keeps the net of a training after its test.
+    """Records the metrics of the net before pruning in the run, and keeps the net of the training after its test.
+
+    Args:
+        before: Metrics of the net before pruning, which a run that is resumed has, too.
 
     Attributes:
         net: With the weights of the best checkpoint.
@@ -108,6 +110,15 @@ class PrunedNet(Callback):
 
     net: Standardized
     folder: Path | None = None
+
+    def __init__(self, before: dict[str, float]) -> None:
+        self.before = before
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Record the metrics in the run."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunFolder):
+                callback.stage_metrics = self.before
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the tested net."""
@@ -136,19 +147,6 @@ def figures(before: Standardized, after: Standardized) -> dict[str, float]:
         times = latencies(functions, [x] * len(nets))
         found |= {f"{name}/milliseconds_{rows}": time for name, time in zip(nets, times, strict=True)}
     return found
-
-
-def sizes(net: nn.Module) -> dict[str, float]:
-    """Return the number of parameters, how many are not zero, and the bytes of the weights, also compressed."""
-    from safetensors.torch import save
-
-    stored = save({name: value.detach().clone().contiguous() for name, value in net.state_dict().items()})
-    return {
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "nonzero": sum(int(parameter.count_nonzero()) for parameter in net.parameters()),
-        "bytes": len(stored),
-        "gzip_bytes": len(gzip.compress(stored)),
-    }
 
 
 @rank_zero_only

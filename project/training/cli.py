@@ -20,6 +20,7 @@ from project.callbacks import (
     EpochSeed,
     ExactAnswer,
     Finetuning,
+    FoundSettings,
     Pretrained,
     Pruning,
     RunFolder,
@@ -98,7 +99,8 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     recorders = recording_callbacks(trainer, run_folder, config.as_dict())
     sections = [built.epoch_line, pretrained, built.finetuning, built.pruning]
     seed = EpochSeed(int(config.seed_everything or 0))
-    callbacks = [*loop_callbacks(trainer, resumed), *extra, exact_answer, seed, *recorders, *sections]
+    found = FoundSettings(config, settings.yaml)
+    callbacks = [*loop_callbacks(trainer, model, resumed), found, *extra, exact_answer, seed, *recorders, *sections]
     claimed = use_run_logger(trainer, folder, resumed)
     best = next((callback for callback in recorders if isinstance(callback, BestCheckpoint)), None)
     return Experiment(
@@ -158,6 +160,10 @@ class ExperimentCLI(LightningCLI):
             if module.startswith("project.training") or isinstance(error, RuntimeError):
                 raise  # a defect, or already a UserError
             raise flag_error(error, flag_names(self.parser)) from error
+        except ModuleNotFoundError as missing:  # of an optional part of Lightning
+            if not raised_in(missing).startswith("lightning"):
+                raise
+            raise UserError(f"--trainer: {missing}; or remove the setting that needs it") from missing
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own arguments to those of Lightning."""

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback
 from project.config.flag_errors import ConstructorError, raised_in
 from project.models.linear_regression import LinearRegression
 from project.models.supervised import Supervised
+from project.nets.sizes import sizes
 from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
 from project.runtime.errors import UserError
@@ -96,6 +97,9 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     if run.path is not None and (run.seconds or trainer.max_epochs == 0):
         if run.seconds:
             metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
+        metrics |= run.stage_metrics
+        if any(name.startswith("unpruned/") for name in run.stage_metrics) and isinstance(cli.model, Supervised):
+            metrics |= {f"pruned/{name}": value for name, value in sizes(cli.model.net).items()}
         write_metrics(run.path, metrics)
         if isinstance(model, LinearRegression) and model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, model.fit))

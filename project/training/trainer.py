@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -20,10 +20,11 @@ from project.callbacks import (
     Hyperparameters,
     LastCheckpoint,
     RunFolder,
+    ScheduleChecks,
 )
 from project.callbacks.user_callbacks import user_callbacks
 from project.runs.checkpoint_io import VerifiedCheckpointIO
-from project.runs.folder import ROOT, claim_version
+from project.runs.folder import ROOT, claim_version, run_of
 from project.runs.resume import ResumePoint
 from project.runtime.address import full_address
 from project.runtime.console import shows_widgets
@@ -49,14 +50,14 @@ def complete_trainer(trainer: Namespace, resumed: ResumePoint) -> None:
     trainer.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), VerifiedCheckpointIO()]
 
 
-def loop_callbacks(trainer: Namespace, resumed: ResumePoint) -> list[Callback]:
-    """Return the callbacks that resume and stop training, and those of the user; they take over `max_steps`."""
+def loop_callbacks(trainer: Namespace, model: LightningModule, resumed: ResumePoint) -> list[Callback]:
+    """Return the callbacks that resume, check and stop training, and the user's; they take over `max_steps`."""
     max_steps, trainer.max_steps = trainer.max_steps, -1
     if max_steps != -1 and trainer.max_epochs is None:
         trainer.max_epochs = -1
     # First: a resumed run repeats what the others do at the start of a batch.
-    first = [ExactResume(resumed.optimizer_changes), LastCheckpoint(max_steps)]
-    return [*first, *user_callbacks(trainer, resumed.checkpoint is not None, resumed.is_finished)]
+    first = [ExactResume(resumed.optimizer_changes), ScheduleChecks(max_steps), LastCheckpoint(max_steps)]
+    return [*first, *user_callbacks(trainer, model, resumed.checkpoint is not None, resumed.is_finished)]
 
 
 def recording_callbacks(trainer: Namespace, run_folder: RunFolder, config: dict[str, Any]) -> list[Callback]:
@@ -100,8 +101,8 @@ def use_run_logger(trainer: Namespace, folder: Path | None, resumed: ResumePoint
     if trainer.logger not in (None, True):
         return None
     logs, version, claimed = Path(full_address(trainer.default_root_dir or ".")) / ROOT, None, None
-    if (checkpoint := resumed.checkpoint) and checkpoint.parent.name == "checkpoints":
-        logs, version = checkpoint.parents[2].resolve(), checkpoint.parents[1].name
+    if resumed.checkpoint and (run := run_of(resumed.checkpoint)) is not None:
+        logs, version = run.parent.resolve(), run.name
     elif not trainer.fast_dev_run and rank() == 0:
         claimed = folder.resolve() if folder else claim_version(logs)
         claimed.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,9 @@ class SaveAt(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.save("end", trainer, batch_idx)
 
+    def on_validation_end(self, trainer, pl_module):
+        self.save("validation", trainer, trainer.fit_loop.batch_idx)
+
     def save(self, hook, trainer, batch_idx):
         if (hook, trainer.current_epoch, batch_idx) == self.place:
             trainer.save_checkpoint(self.path)
@@ -115,6 +118,13 @@ def test_what_is_trained_and_how_is_part_of_a_checkpoint(tmp_path, norm, change,
     whole = train_normed(NORMS[norm], CHANGES[change](), SaveAt(path, *place))
     resumed = train_normed(NORMS[norm], CHANGES[change](), ckpt_path=path)
     assert all(value.equal(resumed[name]) for name, value in whole.items())
+
+
+def test_modes_in_a_checkpoint_that_is_saved_after_a_validation_are_those_of_training(tmp_path):
+    path = tmp_path / "saved.ckpt"
+    train_normed(nn.BatchNorm1d, CHANGES["a norm is frozen"](), SaveAt(path, "validation", 1, 5))
+    saved = torch.load(path, weights_only=True)["exact_resume"]["modes"]["evaluating"]
+    assert saved == ["net.net.norm"]
 
 
 def test_a_batch_norm_tracks_statistics_once_its_layer_is_trained(tmp_path):

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from project.data import SyntheticDataModule
 from project.models import Regression
-from project.models.objective import penalty, weighted_loss
+from project.models.losses import mean_loss
+from project.models.objective import penalty
 from project.nets import MLP
 from project.runtime.errors import UserError
 
@@ -152,8 +153,8 @@ def test_row_weights_apply_to_losses_with_one_number_a_row_and_to_those_with_sev
     weights, targets = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0, 1, 2])
     logits = torch.randn(3, 3, dtype=torch.float64)
     by_row = torch.stack([nn.functional.cross_entropy(logits[k : k + 1], targets[k : k + 1]) for k in range(3)])
-    found = weighted_loss(nn.CrossEntropyLoss(), logits, targets, weights[:, None])
+    found = mean_loss(nn.CrossEntropyLoss(), logits, targets, weights[:, None])
     torch.testing.assert_close(found, (by_row * weights).mean())
     y = torch.randn(3, 3, dtype=torch.float64)
-    found = weighted_loss(nn.MSELoss(), logits, y, weights[:, None])
+    found = mean_loss(nn.MSELoss(), logits, y, weights[:, None])
     torch.testing.assert_close(found, ((logits - y).square().mean(1) * weights).mean())

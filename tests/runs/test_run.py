@@ -1,7 +1,9 @@
+import os
 import pickle
 import shutil
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,6 +62,47 @@ def test_last_is_the_newest_run_that_has_a_checkpoint(folder):
         find_checkpoint("last")
     for version in (0, 1):
         (folder / f"lightning_logs/version_{version}/checkpoints").mkdir(parents=True)
+        (folder / f"lightning_logs/version_{version}/metrics.json").touch()
     older = folder / "lightning_logs/version_0/checkpoints/best.ckpt"
     older.touch()
     assert find_checkpoint("last").samefile(older)
+
+
+def make_runs(folder, **finished):
+    """Make runs, each newer than the one before, that are finished or not."""
+    for time, (name, is_finished) in enumerate(finished.items(), start=1_000):
+        run = folder / "lightning_logs" / name
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "config.yaml").touch()
+        for file in ("best.ckpt", "last.ckpt"):
+            (run / "checkpoints" / file).touch()
+            os.utime(run / "checkpoints" / file, (time, time))
+        if is_finished:
+            (run / "metrics.json").touch()
+
+
+def test_last_passes_over_runs_whose_training_has_not_ended_and_says_so(folder, capsys):
+    make_runs(folder, version_0=True, version_1=True, version_2=False)
+    assert find_checkpoint("last") == Path("lightning_logs/version_1/checkpoints/best.ckpt")
+    told = "warning: passed over lightning_logs/version_2: its training has not ended; resume it with --ckpt_path\n"
+    assert capsys.readouterr().err == told
+
+
+def test_last_is_an_unfinished_run_where_a_run_is_resumed(folder, monkeypatch):
+    make_runs(folder, version_0=True, version_1=False)
+    monkeypatch.setattr("project.runs.folder.verify", lambda path: None)
+    assert find_checkpoint("last", "last.ckpt") == Path("lightning_logs/version_1/checkpoints/last.ckpt")
+
+
+def test_last_is_no_run_if_none_has_ended(folder):
+    make_runs(folder, version_0=False, version_1=False)
+    with pytest.raises(UserError, match="last: lightning_logs/version_1: its training has not ended; resume .* folder"):
+        find_checkpoint("last")
+
+
+@pytest.mark.parametrize("reference", ["version_0", "version_0/checkpoints/best.ckpt"])
+def test_an_unfinished_run_that_is_named_is_used_with_a_warning(folder, capsys, reference):
+    make_runs(folder, version_0=False)
+    for _ in range(2):
+        assert find_checkpoint(f"lightning_logs/{reference}").name == "best.ckpt"
+    assert capsys.readouterr().err.count("version_0: its training has not ended; resume it with --ckpt_path") <= 1

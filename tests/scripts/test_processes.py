@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
@@ -34,6 +35,29 @@ def test_metrics_on_several_processes_equal_those_on_one(folder, rows):
     ]
     assert found[2] == pytest.approx(found[1], rel=1e-6, abs=1e-6)
     assert found[3] == pytest.approx(found[1], rel=1e-6, abs=1e-6)
+
+
+DIGITS = ["--model", "Classification", "--data", "DigitsDataModule", "--data.classes", "[0, 1, 2]"]
+WEIGHTED = ["--model.loss", "CrossEntropyLoss", "--model.loss.weight", "[1.0, 5.0, 0.2]"]
+IGNORED = ["--model.loss", "CrossEntropyLoss", "--model.loss.ignore_index", "1"]
+PARTLY = ["--model", "DistilledClassification", "--model.teacher", "lightning_logs/version_0"]
+PARTLY += ["--sampling.labels", "40", "--sampling.unlabelled", "true"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [WEIGHTED, IGNORED, PARTLY], ids=["class weights", "an ignored class", "few labels"])
+def test_rows_with_unequal_weights_are_learned_on_two_processes_as_on_one(folder, args):
+    common = ["--optimizer.lr", "0.1", "--trainer.max_epochs", "2"]
+    train_on(folder, 1, *DIGITS, *common)
+    for processes in (1, 2):
+        done = train_on(folder, processes, *DIGITS, *args, *common, "--data.batch_size", 30 // processes)
+        assert [rank.returncode for rank in done] == [0] * processes, done[0].stderr
+    one, two = (folder / f"lightning_logs/version_{number}" for number in (1, 2))
+    weights = [read_checkpoint(run / "checkpoints/last.ckpt")["state_dict"] for run in (one, two)]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, two)]
+    for name in ("train/loss", "val/loss", "test/loss"):
+        assert metrics[1][name] == pytest.approx(metrics[0][name], rel=1e-5)
 
 
 def test_random_numbers_differ_between_processes(folder):
