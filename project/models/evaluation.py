@@ -1,5 +1,6 @@
 """Evaluate a model on batches, and log the metrics of an epoch."""
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -40,3 +41,43 @@ def log_metrics(module: LightningModule, split: Literal["train", "val", "test"],
     module.log_dict(loss, prog_bar=True, sync_dist=True)
     module.log_dict(values, sync_dist=True)
     metrics.reset()
+
+
+class Evaluated(LightningModule):
+    """Validation and test of a model: its metrics over all rows, logged once per epoch.
+
+    Attributes:
+        val_metrics: Metrics of outputs and targets, with the loss as `loss`.
+        test_metrics: The same for the test rows.
+    """
+
+    val_metrics: MetricCollection
+    test_metrics: MetricCollection
+
+    @abstractmethod
+    def check_targets(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise a UserError unless y can be compared with outputs (B, out_features)."""
+
+    def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
+        """Update the validation metrics with a batch."""
+        self._update_metrics(self.val_metrics, batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        log_metrics(self, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch | Batches, batch_idx: int) -> None:
+        """Update the test metrics with a batch."""
+        self._update_metrics(self.test_metrics, batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        log_metrics(self, "test", self.test_metrics)
+
+    def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
+        """Update metrics with a batch, and return its number of rows."""
+        outputs, targets = evaluate_batch(self, batch)
+        if batch_idx == 0:
+            self.check_targets(outputs, targets)
+        metrics.update(outputs, targets)
+        return len(targets)

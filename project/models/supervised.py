@@ -1,12 +1,10 @@
 """Base class of supervised models: standardisation, checked shapes, row-weighted metrics, training steps."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -15,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
 from project.data.statistics import Statistics
-from project.models.evaluation import evaluate_batch, log_metrics
+from project.models.evaluation import Evaluated, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
 from project.models.losses import mean_loss, of_target_units
@@ -44,7 +42,7 @@ from project.runtime.ranges import NonNegativeFloat
 SGD = partial(torch.optim.SGD, lr=0.01)
 
 
-class Supervised(LightningModule):
+class Supervised(Evaluated):
     """Base class of supervised models; a subclass chooses the loss and the metrics.
 
     Batches are `(x, y)` with x float32 (B, *in_shape). `train/loss`, `val/loss`, `test/loss` and the metrics of the
@@ -110,10 +108,6 @@ class Supervised(LightningModule):
         self._groups_steps = False
         self.loss_watch = LossWatch(self)
         self._resumed_metrics: list[dict[str, Any]] = []  # of each process
-
-    @abstractmethod
-    def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a UserError unless y can be compared with outputs (B, out_features)."""
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
@@ -251,30 +245,6 @@ class Supervised(LightningModule):
         """Check the losses of the steps so far: a validation would say less about where a training diverged."""
         self.loss_watch.flush()
 
-    def validation_step(self, batch: Batch | Batches, batch_idx: int) -> None:
-        """Update the validation metrics with a batch."""
-        self._update_metrics(self.val_metrics, batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        log_metrics(self, "val", self.val_metrics)
-
-    def test_step(self, batch: Batch | Batches, batch_idx: int) -> None:
-        """Update the test metrics with a batch."""
-        self._update_metrics(self.test_metrics, batch, batch_idx)
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        log_metrics(self, "test", self.test_metrics)
-
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return outputs (B, out_features) in target units for a batch `(x, y)`, or for x alone (B, *in_shape)."""
         return self(batch if isinstance(batch, Tensor) else batch[0])
-
-    def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
-        """Update metrics with a batch, and return its number of rows."""
-        outputs, targets = evaluate_batch(self, batch)
-        if batch_idx == 0:
-            self.check_targets(outputs, targets)
-        metrics.update(outputs, targets)
-        return len(targets)
