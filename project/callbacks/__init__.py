@@ -1,4 +1,4 @@
-"""What happens around the training loop: one small idea a file."""
+"""Callbacks of the training loop, one in each file."""
 
 from project.callbacks.best_checkpoint import BestCheckpoint
 from project.callbacks.epoch_line import EpochLine

@@ -109,7 +109,7 @@ class Finetuning(BaseFinetuning):
 
 
 def tracking_norms(net: Net) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
-    """Yield the norms that track statistics, each with its parameters, or those of the layer before if it has none."""
+    """Yield normalisation layers with running statistics, each with its parameters, or those of the layer before."""
     layer: list[nn.Parameter] = []
     for module in net.modules():
         layer = [*module.parameters(recurse=False)] or layer

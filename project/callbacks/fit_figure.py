@@ -1,4 +1,4 @@
-"""Draw the fit at the start, in the middle and at the end of training."""
+"""Log a figure of the fit at the start, in the middle and at the end of training."""
 
 from typing import TYPE_CHECKING
 

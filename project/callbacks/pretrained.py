@@ -140,8 +140,8 @@ class Pretrained(Callback):
             if source[name].ndim and source[name].shape != places[name].shape:
                 raise UserError(
                     f"--weights.path {self.path}: {name} has shape {tuple(source[name].shape)}, but the net needs "
-                    f'{tuple(places[name].shape)}; use --weights.reinitialize "[head]" or "[head, input]" if that part '
-                    "is to be trained from new weights"
+                    f'{tuple(places[name].shape)}; use --weights.reinitialize "[head]" or "[head, input]" to train '
+                    "that part from new weights"
                 )
             places[name].copy_(source[name])
 

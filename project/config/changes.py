@@ -1,4 +1,4 @@
-"""Which settings may not change when work that was stopped is resumed."""
+"""Refuse changed settings when a sweep, a pipeline or a cross-validation is resumed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from project.runtime.errors import UserError
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UserError that names the first setting that differs from the one that the work in a folder started with.
+    """Raise a UserError that names the first setting that differs from those a folder was started with.
 
     The settings are as from `project.config.yaml.flatten`.
     """

@@ -1,4 +1,4 @@
-"""The classes that flags take by name, and the nearest one to a name that does not exist."""
+"""Classes that flags accept by their short name, and suggestions for unknown names."""
 
 import pkgutil
 import sys
@@ -12,14 +12,14 @@ from project.config.trust import granted
 
 
 class Kind(NamedTuple):
-    """What a flag takes that names a class.
+    """The classes that a flag accepts.
 
     Attributes:
         flag: The flag.
-        module: Where the classes come from that need no `--trust`.
+        module: Module whose classes need no `--trust`.
         base: Import path of their base class.
-        noun: What they are, for messages.
-        ending: An end of their names that people leave out.
+        noun: What messages call one of them.
+        ending: Suffix of their names that users often leave out.
     """
 
     flag: str
@@ -76,7 +76,7 @@ def class_names(kind: str) -> list[str]:
 
 
 def nearest_class(kind: str, name: str) -> str | None:
-    """Return the class of a kind whose name resembles a name most, in any case and without its usual ending."""
+    """Return the class of a kind with the most similar name; upper and lower case and the suffix do not matter."""
     names = {known.lower(): known for known in known_classes(kind)}
     plain = name.rpartition(".")[2].lower().replace("_", "").replace("-", "")
     if plain in (aliases := ALIASES.get(kind, {})):

@@ -1,4 +1,4 @@
-"""A command line made ready for jsonargparse, which reads from left to right and takes a name for a file first."""
+"""Prepare a command line for jsonargparse, which reads it from left to right and looks for files before names."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The user's mistake behind an exception in parsing flags, or in building what they describe."""
+"""Turn exceptions from parsing flags, or from building what they describe, into user errors."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Flags and names that people know from other programs, each with what to type here."""
+"""Flags and names from other programs, and what to type instead."""
 
 import re
 from collections.abc import Iterable, Sequence

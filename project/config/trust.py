@@ -1,7 +1,7 @@
 """Which modules a configuration may import from.
 
-Configurations and checkpoints name classes by import path, and importing or building a class runs code. Only modules
-that are known to be harmless are allowed, and those that the command line trusts.
+Configurations and checkpoints name classes by import path, and importing or building a class runs code. Only known
+harmless modules, and those that the command line trusts, are allowed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is wrong with the value of a flag, from jsonargparse's explanation of every type that it tried."""
+"""Short reasons for an invalid value of a flag; jsonargparse explains every type that it has tried."""
 
 import re
 from difflib import get_close_matches

@@ -137,7 +137,9 @@ def merge_adapter(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str,
     """Return the weights of the base run with adapters merged into them."""
     state = dict(read_weights(facts[BASE]).state)
     if digest(state) != facts.get(DIGEST):
-        raise UserError(f"{path}: the weights of {facts[BASE]} are not those that it adapts; restore that run")
+        raise UserError(
+            f"{path}: the weights of {facts[BASE]} have changed since the adapters were trained; restore that run"
+        )
     for name, value in learned.items():
         weight, _, factor = name.rpartition(".")
         if factor == ADAPTED[0]:

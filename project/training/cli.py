@@ -35,7 +35,7 @@ from project.models.network import supervised
 from project.runs.weights import load_teacher
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE
-from project.training.plain_code import data_instantiator, purposes_of_net, use_optimizer
+from project.training.plain_code import data_instantiator, flags_for_net, use_optimizer
 from project.training.settings import Settings, resolve, validate
 from project.training.trainer import (
     build_trainer,
@@ -50,7 +50,7 @@ MISTAKES = (ArgumentError, ValueError, TypeError, RuntimeError, Misconfiguration
 
 
 class Experiment(NamedTuple):
-    """What settings describe.
+    """A training as its settings describe it.
 
     Attributes:
         model: The model, with its optimizer.
@@ -88,8 +88,8 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
         model.set_teacher(load_teacher(config.model.init_args.teacher, data))
     use_optimizer(model, built)
-    for purpose in purposes_of_net(config):
-        supervised(model, purpose)
+    for flag in flags_for_net(config):
+        supervised(model, flag)
     complete_trainer(trainer, resumed)
     pretrained: Pretrained = built.weights
     pretrained.choose_parts(data)

@@ -1,4 +1,4 @@
-"""What the training command does with models and data that were written without this project."""
+"""Train models and data modules that were written without this project."""
 
 import inspect
 import pkgutil
@@ -82,8 +82,8 @@ def use_optimizer(model: LightningModule, config: Namespace) -> None:
     model.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
 
 
-def purposes_of_net(config: Namespace) -> list[str]:
-    """Return the flags of a configuration that need the network of a model of this project."""
+def flags_for_net(config: Namespace) -> list[str]:
+    """Return the flags in use that act on the `net` of a model of this project."""
     flags = {
         "--weights.path": config.weights.path,
         "--finetuning": config.finetuning.freeze or config.finetuning.layer_decay != 1,

@@ -1,4 +1,4 @@
-"""What the columns of a table were taken for, shown before training."""
+"""Show the inferred kinds of the columns of a table before training."""
 
 from lightning.pytorch import LightningDataModule
 from rich.markup import escape
