@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from project.data.table import require_columns
+from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
-from project.schema.inference import UnknownKindError
+from project.schema import Schema
+from project.schema.inference import UnknownKindError, infer_kind
+from project.schema.schema import FieldError
 
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
 # How pandas names an index that it writes among the columns.
@@ -57,6 +60,29 @@ def choose_features(
     require_columns(path, chosen, present, "--data.features")
     require_columns(path, chosen + targets, present, "--data.features, --data.target")
     return chosen
+
+
+def task_of(first: pa.Table, targets: list[str], kinds: Mapping[str, str]) -> str:
+    """Return the task that a target's values in the first rows suggest: classification for text and booleans."""
+    if len(targets) > 1:
+        return "regression"
+    try:
+        kind = kinds.get(targets[0]) or infer_kind(first.column(targets[0]))
+    except CellError:  # no values, or none alike: named when the rows are read
+        return "regression"
+    return "classification" if kind in ("boolean", "category") else "regression"
+
+
+def parse_fields(schema: Schema, path: str, table: pa.Table, first_row: int = 1) -> list[Any]:
+    """Return the values of each field of a table; a UserError names the row, from `first_row`, of a wrong one."""
+    try:
+        return schema.parse(table)
+    except FieldError as error:
+        row = "" if error.row is None else f", row {first_row + error.row}:"
+        hint = (
+            f'correct it, set --data.kinds "{{{_in_yaml(error.field)}: category}}", or leave it out with --data.exclude'
+        )
+        raise UserError(f"{path}: column {error.field!r}{row} {error.problem}; {hint}") from None
 
 
 def unknown_kinds(path: str, error: UnknownKindError) -> UserError:

@@ -13,17 +13,15 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from project.data.inputs import NamedInputs
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.numbers import as_float32, check_float32
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty
 from project.data.statistics import BLOCK_ROWS, Statistics, check_resolution, one_hot_statistics, statistics
-from project.data.table import column_names, read_numbers, require_columns
 from project.least_squares import LeastSquares, LeastSquaresFit
-from project.nets.one_hot import one_hot
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeInt, PositiveInt
-from project.schema import Schema
 
 
 class Summary(NamedTuple):
@@ -42,7 +40,7 @@ class Splits(NamedTuple):
     test: Rows
 
 
-class RowsDataModule(LightningDataModule):
+class RowsDataModule(NamedInputs, LightningDataModule):
     """Rows of inputs and targets, in memory.
 
     To write your own data module, override `load` and set `feature_names` and `target_names`.
@@ -54,7 +52,7 @@ class RowsDataModule(LightningDataModule):
         seed: Seed of generated rows, of splits and of the order of batches.
 
     Attributes:
-        feature_names: One name for each column of x.
+        feature_names: One name for each column of x, or for each field of the schema.
         target_names: One name for each column of y.
         class_names: One name for each class if y is class numbers, else None.
         window: Number of time steps if a row is a window of a series, else 0.
@@ -65,12 +63,9 @@ class RowsDataModule(LightningDataModule):
         sampling: Which of the rows to use; set it before the first use of the rows.
     """
 
-    feature_names: list[str]
     target_names: list[str]
     class_names: list[str] | None = None
-    window: int = 0
     source: str = "--data"
-    schema: Schema | None = None
     summary: Summary | None = None
     sampling: Sampling = Sampling()
     memory_hint: str = "use fewer of them"
@@ -188,52 +183,10 @@ class RowsDataModule(LightningDataModule):
         for inputs, targets in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
             yield self.one_hot(inputs), targets
 
-    def one_hot(self, x: Tensor) -> Tensor:
-        """Replace the categories in x (n, *in_shape) by 0 and 1, as a network does before its first layer."""
-        module, _ = one_hot(self.in_shape, self.levels)
-        if module is None:
-            return x
-        module.unknown = self.feature_statistics.mean.to(x.dtype)
-        return module(x)
-
-    def read_inputs(self, path: str) -> Tensor:
-        """Read x of a table without targets, (rows, inputs)."""
-        require_columns(path, self.feature_names, column_names(path), "the features")
-        x = read_numbers(path, self.feature_names)
-        check_float32(path, x, self.feature_names, fix_missing="fill it or drop the row")
-        return x
-
     @property
     def groups_batches(self) -> bool:
         """Whether an item of a loader may be `Batches`: several batches, for several optimizer steps."""
         return self.num_workers == 0
-
-    @property
-    def input_names(self) -> list[str]:
-        """A name for each input of a linear model: `column_names`, but for a category each level except the first."""
-        _ = self.splits  # which may learn the schema
-        return self.column_names if self.schema is None else self.schema.one_hot_names
-
-    @property
-    def levels(self) -> list[int] | None:
-        """For each column of x, the number of levels if it is a category, else 0; None if there are no categories."""
-        _ = self.splits  # which may learn the schema
-        return self.schema.sizes if self.schema is not None and any(self.schema.sizes) else None
-
-    @property
-    def fields(self) -> list[dict[str, Any]] | None:
-        """The schema as plain data; None if there is none."""
-        _ = self.splits  # which may learn the schema
-        return None if self.schema is None else self.schema.to_list()
-
-    @property
-    def column_names(self) -> list[str]:
-        """A name for each number of a flattened row: features, or the features at each time step of a window."""
-        if self.schema is not None:
-            return self.schema.names
-        steps = range(self.window - 1, -1, -1)
-        lagged = [f"{name}[t-{step}]" if step else f"{name}[t]" for step in steps for name in self.feature_names]
-        return lagged or self.feature_names
 
     @property
     def in_shape(self) -> tuple[int, ...]:

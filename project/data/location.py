@@ -16,6 +16,7 @@ from project.runtime.address import is_remote, local_path, with_credentials
 from project.runtime.errors import UserError
 from project.runtime.waiting import in_thread
 
+PARQUET = b"PAR1"  # with which such a file begins
 SILENT_SECONDS = 30.0  # how long a machine that does not answer is waited for
 DOWNLOADS: list[IO[bytes]] = []  # temporary files, which are removed when the process ends
 
@@ -90,10 +91,29 @@ def check_readable(path: str | Path) -> None:
         raise UserError(f"{path}: {problem}")
 
 
+def csv_parts(path: str | Path) -> list[tuple[pa.fs.FileSystem, str]]:
+    """Return the file system of a CSV file and the path within it, or those of all CSV files in a folder, by name."""
+    system, inner = locate(path)
+    if system.get_file_info(inner).type != pa.fs.FileType.Directory:
+        return [(system, inner)]
+    files = system.get_file_info(pa.fs.FileSelector(inner))
+    return [(system, name) for name in sorted(file.path for file in files if file.is_file and _is_csv(file.path))]
+
+
+def _is_csv(path: str) -> bool:
+    return path.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".zst").endswith((".csv", ".tsv", ".txt"))
+
+
 def is_parquet(path: str | Path) -> bool:
-    """Whether a path is read as Parquet: by its suffix, or because it is a folder."""
+    """Whether a path is read as Parquet: by its suffix or content, or because it is a folder without CSV files."""
     address = str(path)
     if Path(urlsplit(address).path if is_remote(address) else address).suffix.lower() in (".parquet", ".pq"):
         return True
     system, inner = locate(path)
-    return system.get_file_info(inner).type == pa.fs.FileType.Directory
+    found = system.get_file_info(inner)
+    if found.type == pa.fs.FileType.Directory:
+        return not csv_parts(path)
+    if not found.is_file:
+        return False
+    with system.open_input_stream(inner, compression=None) as stream:
+        return stream.read(len(PARQUET)) == PARQUET

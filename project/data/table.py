@@ -1,25 +1,21 @@
 """Read tables, CSV and Parquet, as numbers and labels; errors name the file, column and row."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset
 import torch
 from torch import Tensor
 
+from project.data.csv_files import csv_blocks, csv_columns, csv_errors, read_csv
 from project.data.location import check_readable, is_parquet, locate
 from project.data.numbers import numbers
-from project.runtime.arrow import CellError, is_number
+from project.runtime.arrow import is_number
 from project.runtime.errors import UserError
-from project.schema.category import sorted_levels
-from project.schema.spelling import as_text
 
 BLOCK_ROWS = 16_384
 MAX_NAMES = 20
@@ -29,13 +25,9 @@ def column_names(path: str | Path) -> list[str]:
     """Return the names of a table's columns, without reading its rows; raise a UserError unless they are distinct."""
     check_readable(path)
     with _reading(path):
-        if is_parquet(path):
-            names = _dataset(path).schema.names
-        else:
-            with _open_csv(path) as reader:
-                names = reader.schema.names
+        names = _dataset(path).schema.names if is_parquet(path) else csv_columns(path)
     if not names:
-        problem = "no columns; a table needs a header, and a folder needs Parquet files"
+        problem = "no columns; a table needs a header, and a folder needs CSV or Parquet files"
     elif all(is_number(name) for name in names):
         problem = f"the first line holds numbers ({', '.join(names[:3])}, …); add a line of column names above it"
     elif (repeated := first_repeated(names)) is not None:
@@ -67,8 +59,6 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
     else:
         return
     hint = f"the columns are: {', '.join(present[:MAX_NAMES])}{', …' if len(present) > MAX_NAMES else ''}"
-    if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
-        hint = f"separate the columns by commas, not as in {present[0]!r}"
     raise UserError(f"{path}: {problem} ({flag}); {hint}")
 
 
@@ -79,9 +69,8 @@ def first_rows(path: str | Path) -> pa.Table:
             schema = _dataset(path).schema
             table = pa.Table.from_batches(islice(_blocks(path, dict.fromkeys(schema.names)), 1), schema)
         else:
-            with _open_csv(path) as reader:
-                table = pa.Table.from_batches(islice(reader, 1), reader.schema)
-    if not len(table):
+            table = next((pa.Table.from_batches([block]) for block in csv_blocks(path)), None)
+    if table is None or not len(table):
         raise UserError(f"{path}: no rows below the header")
     return table
 
@@ -91,10 +80,7 @@ def read_table(path: str | Path, columns: list[str], texts: Collection[str] = ()
     with _reading(path):
         if is_parquet(path):
             return _dataset(path).to_table(columns=columns)
-        system, inner = locate(path)
-        types = dict.fromkeys(texts, pa.string())
-        convert = pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types, strings_can_be_null=True)
-        return pyarrow.csv.read_csv(system.open_input_stream(inner), convert_options=convert)
+        return read_csv(path, columns, texts)
 
 
 def table_blocks(path: str | Path, columns: list[str], numeric: Collection[str]) -> Iterator[pa.Table]:
@@ -129,23 +115,6 @@ def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it")
     return torch.cat(blocks)
 
 
-def distinct_labels(path: str | Path, column: str) -> list[str]:
-    """Read the distinct labels of a column, in bounded memory, ordered by `sorted_levels`."""
-    found: set[str | None] = set()
-    with _reading(path):
-        for block in _blocks(path, {column: pa.string()}):
-            found.update(pc.unique(label_text(path, pa.chunked_array([block.column(0)]), column)).to_pylist())
-    return sorted_levels(found)
-
-
-def label_text(path: str | Path, values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
-    """Convert a column of labels to text, null where one is missing."""
-    try:
-        return as_text(values)
-    except CellError:
-        raise UserError(f"{path}: column {column!r} is {values.type}; classes must be text or integers") from None
-
-
 def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Return a table's schema, and its rows block by block, in order and in bounded memory.
 
@@ -169,9 +138,7 @@ def _blocks(path: str | Path, types: Mapping[str, pa.DataType | None], nulls: bo
             for group in file.split_by_row_group():  # a scan of the whole file reads ahead, far beyond bounded memory
                 yield from group.to_batches(columns=list(types), batch_size=BLOCK_ROWS, batch_readahead=0)
         return
-    options = {"include_columns": list(types), "column_types": dict(types), "strings_can_be_null": nulls}
-    with _open_csv(path, pyarrow.csv.ConvertOptions(**options)) as reader:
-        yield from reader
+    yield from csv_blocks(path, types, nulls)
 
 
 def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
@@ -179,25 +146,12 @@ def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(inner, filesystem=system, format="parquet")
 
 
-def _open_csv(path: str | Path, convert: pyarrow.csv.ConvertOptions | None = None) -> pyarrow.csv.CSVStreamingReader:
-    system, inner = locate(path)
-    return pyarrow.csv.open_csv(system.open_input_stream(inner), convert_options=convert)
-
-
 @contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
     """Turn pyarrow's errors into a UserError that names the file, and the row where pyarrow can find it."""
     try:
-        yield
-    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
-        located: Exception = error
-        try:
-            if not is_parquet(path):  # only a single thread counts rows
-                system, inner = locate(path)
-                options = pyarrow.csv.ReadOptions(use_threads=False)
-                pyarrow.csv.read_csv(system.open_input_stream(inner), read_options=options)
-        except (pa.ArrowInvalid, OSError) as other:
-            located = other
-        # Leave out what follows the counts of columns: it is the whole row.
-        line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(located).splitlines()[0])
-        raise UserError(f"{path}: {line}") from error
+        is_csv = not is_parquet(path)
+        with csv_errors(path) if is_csv else nullcontext():
+            yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error

@@ -1,35 +1,36 @@
 """Rows of a table, CSV or Parquet, whose columns are chosen by name."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from project.data.columns import Kind, check_kinds, choose_features, index_columns, unknown_kinds
+from project.data.columns import (
+    Kind,
+    check_kinds,
+    choose_features,
+    index_columns,
+    parse_fields,
+    task_of,
+    unknown_kinds,
+)
+from project.data.csv_files import tell_format
 from project.data.datamodule import RowsDataModule, Splits
+from project.data.labels import class_numbers, distinct_labels
 from project.data.loader import Rows
 from project.data.numbers import check_float32, numbers
-from project.data.split import check_fractions, check_not_empty, random_split
+from project.data.split import check_fractions, check_not_empty
 from project.data.streaming import StreamedSplits
-from project.data.table import (
-    column_names,
-    distinct_labels,
-    first_rows,
-    label_text,
-    read_table,
-    require_columns,
-    table_blocks,
-)
+from project.data.table import column_names, first_rows, read_table, require_columns, table_blocks
+from project.data.table_split import TableSplit
 from project.runtime.errors import UserError
 from project.runtime.ranges import RightOpenUnitInterval
 from project.schema import Schema
 from project.schema.field import Missing
-from project.schema.inference import UnknownKindError, infer_kind, infer_schema
+from project.schema.inference import UnknownKindError, infer_schema
 from project.schema.schema import FieldError
 
 MISSING_HINT = "set --data.missing fill, drop or mean"
@@ -54,6 +55,9 @@ class TabularDataModule(RowsDataModule):
         test_path: A table of test rows; by default they are split from `path`.
         val_fraction: Fraction of the rows of `path` to validate on; unused with `val_path`.
         test_fraction: Fraction of the rows of `path` to test on; unused with `test_path`.
+        group: Name of a column whose equal values keep rows together in one split, such as a patient; it is no feature
+            unless `features` names it.
+        time: Name of a column by which rows are split: the latest are tested on, those before them validated on.
         missing: What to do about missing values: replace them by the column's mean over the training rows and mark
             them in a column of their own (for a category, by a level of their own), replace them by the mean or the
             median alone, drop their rows, or stop with an error. Rows without a target are dropped in any case.
@@ -74,6 +78,8 @@ class TabularDataModule(RowsDataModule):
         test_path: str | None = None,
         val_fraction: RightOpenUnitInterval = 0.1,
         test_fraction: RightOpenUnitInterval = 0.2,
+        group: str | None = None,
+        time: str | None = None,
         missing: Missing = "fill",
         stream: bool = False,
         **kwargs: Any,
@@ -86,32 +92,38 @@ class TabularDataModule(RowsDataModule):
             raise UserError(
                 "--data.missing median: needs the rows in memory; use fill or mean, or remove --data.stream"
             )
+        if group and time:
+            raise UserError("--data.group, --data.time: rows are split by one of them; remove the other")
+        if stream and (group or time or missing == "median"):
+            flag = "--data.group" if group else "--data.time" if time else "--data.missing median"
+            raise UserError(f"{flag}: needs the rows in memory; remove it, or --data.stream")
         self.val_fraction = 0.0 if val_path else val_fraction
         self.test_fraction = 0.0 if test_path else test_fraction
         check_fractions(self.val_fraction, self.test_fraction)
+        self.split = TableSplit(self.val_fraction, self.test_fraction, self.seed, group, time)
         present = column_names(path)
+        for each in filter(None, (path, val_path, test_path)):
+            tell_format(each)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
         check_kinds(path, self.kinds, present)
         self._first = first_rows(path)
         self.rows_left_out: Counter[str] = Counter()
+        for name, flag in [(group, "--data.group"), (time, "--data.time")]:
+            if name is not None:
+                require_columns(path, [name], present, flag)
         self.left_out = index_columns(self._first) if features is None else []
-        self.feature_names = choose_features(path, present, self.target_names, features, self._ignored(exclude or []))
+        self.feature_names = choose_features(
+            path, present, self.target_names, features, self._ignored(exclude or [], features)
+        )
         self._columns = self.feature_names + self.target_names
-        if (task or self._task_of_target()) == "classification":
+        if (task or task_of(self._first, self.target_names, self.kinds)) == "classification":
             self._set_classes()
 
-    def _ignored(self, exclude: list[str]) -> list[str]:
-        return [*exclude, *(name for name, kind in self.kinds.items() if kind == "ignore"), *self.left_out]
-
-    def _task_of_target(self) -> str:
-        if len(self.target_names) > 1:
-            return "regression"
-        try:
-            kind = self.kinds.get(self.target_names[0]) or infer_kind(self._first.column(self.target_names[0]))
-        except ValueError:  # no values, or many: named when the rows are read
-            return "regression"
-        return "classification" if kind in ("boolean", "category") else "regression"
+    def _ignored(self, exclude: list[str], features: list[str] | None) -> list[str]:
+        grouped = [self.split.group] if self.split.group and features is None else []
+        ignored = [name for name, kind in self.kinds.items() if kind == "ignore"]
+        return [*exclude, *ignored, *self.left_out, *grouped]
 
     def _set_classes(self) -> None:
         name, *more = self.target_names
@@ -130,7 +142,8 @@ class TabularDataModule(RowsDataModule):
         learns = self.schema is None
         self.schema = self.schema or self._infer(table)
         parsed, y, kept = self._parse(self.path, table)
-        parts = [kept[part] for part in random_split(len(kept), self.val_fraction, self.test_fraction, self.seed)]
+        classes = None if self.class_names is None else y[kept, 0].long()
+        parts = self.split.rows(self.path, table, kept, classes, self.kinds)
         if learns:
             self.schema.partial_fit(parsed, parts[0].numpy())
             self._finish()
@@ -144,6 +157,8 @@ class TabularDataModule(RowsDataModule):
 
     def _table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         columns = self._columns if columns is None else columns
+        if path == self.path:
+            columns = list(dict.fromkeys([*columns, *filter(None, (self.split.group, self.split.time))]))
         require_columns(path, columns, column_names(path), "a column of --data.path")
         texts = [name for name, kind in self.kinds.items() if kind == "category" and name in columns]
         table = read_table(path, columns, texts)
@@ -172,12 +187,14 @@ class TabularDataModule(RowsDataModule):
     def read_inputs(self, path: str) -> Tensor:
         """Read x of a table without targets, (rows, inputs)."""
         table = self._table(path, self.feature_names)
-        return self._encode(path, self._parse_fields(path, table))
+        assert self.schema is not None
+        return self._encode(path, parse_fields(self.schema, path, table))
 
     def _parse(self, path: str, table: pa.Table, first_row: int = 1) -> tuple[list[Any], Tensor, Tensor]:
         """Return the values of each field, y (rows, targets) in float64, and the numbers of the rows to keep."""
         assert self.schema is not None
-        parsed, y = self._parse_fields(path, table, first_row), self._parse_targets(path, table, first_row)
+        parsed = parse_fields(self.schema, path, table, first_row)
+        y = self._parse_targets(path, table, first_row)
         gaps, labelled = torch.from_numpy(self.schema.missing(parsed)), ~y.isnan().any(1)
         self.rows_left_out["without a target"] += int((~labelled).sum())
         every = torch.cat([gaps, y.isnan()], dim=1)
@@ -192,26 +209,10 @@ class TabularDataModule(RowsDataModule):
             self.rows_left_out["with missing values"] += int((labelled & ~kept).sum())
         return parsed, y, kept.nonzero()[:, 0]
 
-    def _parse_fields(self, path: str, table: pa.Table, first_row: int = 1) -> list[Any]:
-        assert self.schema is not None
-        try:
-            return self.schema.parse(table)
-        except FieldError as error:
-            row = "" if error.row is None else f", row {first_row + error.row}:"
-            hint = f'correct it, set --data.kinds "{{{error.field}: category}}", or leave it out with --data.exclude'
-            raise UserError(f"{path}: column {error.field!r}{row} {error.problem}; {hint}") from None
-
     def _parse_targets(self, path: str, table: pa.Table, first_row: int) -> Tensor:
         if self.class_names is None:
             return numbers(path, table.select(self.target_names), first_row, TARGET_HINT)
-        labels = label_text(path, table.column(self.target_names[0]), self.target_names[0])
-        codes = pc.index_in(labels, pa.array(self.class_names))
-        unknown = pc.and_(pc.is_null(codes), pc.is_valid(labels))
-        if pc.any(unknown).as_py():
-            row = pc.index(unknown, True).as_py()
-            place = f"{path}: column {self.target_names[0]!r}, row {first_row + row}"
-            raise UserError(f"{place}: class {labels[row].as_py()!r} is not in {self.path}")
-        return torch.tensor(codes.cast(pa.float64()).fill_null(math.nan).to_numpy())[:, None]
+        return class_numbers(path, table, self.target_names[0], self.class_names, self.path, first_row)
 
     def _encode(self, path: str, parsed: list[Any], first_row: int = 1) -> Tensor:
         """Return x (rows, inputs) in float64."""

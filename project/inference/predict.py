@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
+from project.data.csv_files import with_decimal_points
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
@@ -55,10 +56,13 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     schema = _output_schema(source, schema, destination, predictor.names, metadata)
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
+    numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
-                x, complete = inputs.read(numbers(pa.Table.from_batches([block]), metadata))
+                x, complete = inputs.read(
+                    numbers(with_decimal_points(pa.Table.from_batches([block]), numeric, source), metadata)
+                )
             except RequestError as error:
                 row = "" if error.row is None else f", row {rows + error.row}:"
                 raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None

@@ -1,0 +1,49 @@
+"""Labels of classes, of any spelling, as class numbers."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from project.data.table import table_blocks
+from project.runtime.arrow import CellError
+from project.runtime.errors import UserError
+from project.schema.category import sorted_levels
+from project.schema.spelling import as_text
+
+
+def distinct_labels(path: str | Path, column: str) -> list[str]:
+    """Read the distinct labels of a column, in bounded memory: numbers in their order, or text in its own."""
+    found: set[str | None] = set()
+    for block in table_blocks(path, [column], ()):
+        found.update(pc.unique(_label_text(path, block, column)).to_pylist())
+    return sorted_levels(found)
+
+
+def class_numbers(
+    path: str | Path, table: pa.Table, column: str, classes: list[str], source: str, first_row: int = 1
+) -> Tensor:
+    """Convert a column of labels to class numbers, (rows, 1) in float64, NaN where a label is missing.
+
+    Raises:
+        UserError: With the row, counted from `first_row`, of a label that is not among the classes of `source`.
+    """
+    labels = _label_text(path, table, column)
+    codes = pc.index_in(labels, pa.array(classes))
+    unknown = pc.and_(pc.is_null(codes), pc.is_valid(labels))
+    if pc.any(unknown).as_py():
+        row = pc.index(unknown, True).as_py()
+        place = f"{path}: column {column!r}, row {first_row + row}"
+        raise UserError(f"{place}: class {labels[row].as_py()!r} is not in {source}")
+    return torch.tensor(codes.cast(pa.float64()).fill_null(math.nan).to_numpy())[:, None]
+
+
+def _label_text(path: str | Path, table: pa.Table, column: str) -> pa.ChunkedArray:
+    values = table.column(column)
+    try:
+        return as_text(values)
+    except CellError:
+        raise UserError(f"{path}: column {column!r} is {values.type}; classes must be text or integers") from None

@@ -1,0 +1,67 @@
+"""How the rows of a table are divided: at random, by class in proportion, by group, or by time."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from project.data.columns import parse_fields
+from project.data.split import group_split, random_split, stratified_split, time_split
+from project.runtime.errors import UserError
+from project.schema import Field, Schema
+from project.schema.category import Category
+from project.schema.inference import infer_kind
+from project.schema.schema import KINDS
+
+
+class TableSplit(NamedTuple):
+    """How to divide rows into training, validation and test rows.
+
+    Attributes:
+        val_fraction: Fraction of the rows to validate on.
+        test_fraction: Fraction of the rows to test on.
+        seed: Seed of the choice.
+        group: Name of a column whose equal values stay together; None for no groups.
+        time: Name of a column whose latest values are tested on; None for an order at random.
+    """
+
+    val_fraction: float
+    test_fraction: float
+    seed: int
+    group: str | None = None
+    time: str | None = None
+
+    def rows(
+        self, path: str, table: pa.Table, kept: Tensor, classes: Tensor | None, kinds: Mapping[str, str]
+    ) -> list[Tensor]:
+        """Return the row numbers of each split, of the rows `kept` of a table.
+
+        `classes` are the class numbers of these rows; None for targets that are numbers.
+        """
+        fractions = self.val_fraction, self.test_fraction
+        if self.group is not None:
+            codes = _numbers(Category(self.group), path, table, kept)
+            parts = group_split(codes.unique(return_inverse=True)[1], *fractions, self.seed)
+        elif self.time is not None:
+            kind = KINDS[kinds.get(self.time) or infer_kind(table.column(self.time))]
+            times = _numbers(kind(self.time, "drop"), path, table, kept)
+            if times.isnan().any():
+                row = int(kept[times.isnan()][0]) + 1
+                raise UserError(f"{path}: column {self.time!r}, row {row}: missing; --data.time needs it in every row")
+            parts = time_split(times, *fractions)
+        elif classes is not None:
+            parts = stratified_split(classes, *fractions, self.seed)
+        else:
+            parts = random_split(len(kept), *fractions, self.seed)
+        return [kept[part] for part in parts]
+
+
+def _numbers(field: Field, path: str, table: pa.Table, kept: Tensor) -> Tensor:
+    """Return the first number of a field, (rows,), for the rows `kept`."""
+    schema = Schema([field])
+    parsed = parse_fields(schema, path, table)
+    schema.partial_fit(parsed, kept.numpy())
+    schema.finish()
+    return torch.from_numpy(schema.encode(parsed))[kept, 0]
