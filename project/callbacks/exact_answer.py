@@ -1,16 +1,20 @@
 """Log the learned weights of a linear model together with the exact least squares solution."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from project.data.datamodule import RowsDataModule
 from project.data.plain import PlainDataModule
+from project.least_squares import LeastSquaresFit
+from project.models.linear_regression import LinearRegression
 from project.models.regression import Equation, Regression
 
 NamedData = RowsDataModule | PlainDataModule  # with names for inputs and targets
 MAX_CURVES = 20
-# Multiplications that computing the exact solution may take during training.
-MAX_WORK = 1e11
+MAX_SECONDS = 10
 
 
 class ExactAnswer(Callback):
@@ -19,12 +23,30 @@ class ExactAnswer(Callback):
     Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
     `gap/train_mse`: the training MSE of the current weights divided by the minimum of any linear model, minus 1. The
     gap is left out where the minimum is no larger than the rounding error of float32. The attributes `equation` and
-    `gap` keep the values of the last epoch.
+    `gap` keep the values of the last epoch, and `exact` the exact solution. A warning says that it is left out because
+    it would take longer than 10 seconds, or more than 1 GiB of memory.
     """
 
     def __init__(self) -> None:
         self.equation: Equation | None = None
         self.gap: float | None = None
+        self.exact: LeastSquaresFit | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute the exact solution of unweighted rows, while a signal still ends the process at once."""
+        data: Any = getattr(trainer, "datamodule", None)
+        if not isinstance(pl_module, Regression) or not isinstance(data, RowsDataModule):
+            return
+        if pl_module.equation is None or data.sampling.bootstrap is not None:
+            return
+        if isinstance(pl_module, LinearRegression):
+            self.exact = data.least_squares
+        elif trainer.is_global_zero:
+            self.exact = data.least_squares_within(MAX_SECONDS)
+            if self.exact is None:
+                size = f"{len(data.splits.train):,} rows x {len(data.input_names):,} features"
+                problem = f"least squares of {size} takes more than {MAX_SECONDS} s or 1 GiB"
+                rank_zero_warn(f"no exact answer beside the learned one: {problem}; get it by --model LinearRegression")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the curves."""
@@ -36,8 +58,7 @@ class ExactAnswer(Callback):
         self.equation = pl_module.equation
         names = coefficient_names(data)[:MAX_CURVES]
         curves = {f"equation/{name}": value for name, value in zip(names, coefficients(self.equation), strict=False)}
-        if is_affordable(data):
-            exact = data.least_squares
+        if (exact := self.exact) is not None:
             pairs = zip(names, coefficients(Equation(exact.weights, exact.bias)), strict=False)
             curves |= {f"equation/{name} (exact)": value for name, value in pairs}
             if exact.mse > (4 * torch.finfo(torch.float32).eps) ** 2 * exact.mean_square_target:
@@ -57,9 +78,3 @@ def coefficient_names(data: NamedData) -> list[str]:
 def coefficients(equation: Equation) -> list[float]:
     """Return weights and bias target by target, in the order of `coefficient_names`."""
     return torch.cat([equation.weights, equation.bias[None]]).T.flatten().tolist()
-
-
-def is_affordable(data: RowsDataModule) -> bool:
-    """Whether the exact solution is of the unweighted rows and takes no more than a second or two."""
-    train = data.splits.train
-    return data.sampling.bootstrap is None and len(train) * train.x[0].numel() ** 2 <= MAX_WORK

@@ -43,14 +43,16 @@ class LastCheckpoint(Callback):
         return self.max_steps == -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to listen for signals."""
+        """Reset the clock."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-        self.listener.start()
-        if trainer.received_sigterm:
-            self.listener.received = signal.SIGTERM
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state at the end of the previous epoch."""
+        """Listen for signals from the first epoch on; save the state at the end of the previous epoch."""
+        # Until then a signal ends the process at once: other hooks may solve or read for long, and no step is lost.
+        if not self.listener.is_active:
+            self.listener.start()
+            if trainer.received_sigterm:
+                self.listener.received = signal.SIGTERM
         self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

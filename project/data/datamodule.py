@@ -1,6 +1,7 @@
 """Base class of the data modules: sizes, statistics, the exact least squares fit, and loaders."""
 
 import hashlib
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,7 +20,7 @@ from project.data.numbers import as_float32, check_float32
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty
 from project.data.statistics import BLOCK_ROWS, Statistics, check_resolution, one_hot_statistics, statistics
-from project.least_squares import LeastSquares, LeastSquaresFit
+from project.least_squares import LeastSquaresFit, fit_within
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeInt, PositiveInt
 
@@ -162,15 +163,20 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     @cached_property
     def least_squares(self) -> LeastSquaresFit:
         """The exact least squares fit of the training split, on the numbers as they were read, before rounding."""
-        known, least_squares = self._loaded[1].fit, None
-        if known is not None:
-            return known
-        for x, y in self.exact_training_rows():
-            least_squares = least_squares or LeastSquares(x[0].numel(), y[0].numel())
-            least_squares.update(x, y)
-        self._exact = None
-        assert least_squares is not None, "no split is empty"
-        return least_squares.compute()
+        return cast(LeastSquaresFit, self._solve(math.inf))
+
+    def least_squares_within(self, seconds: float) -> LeastSquaresFit | None:
+        """Return `least_squares`, or None if it is not known and would take longer or more than 1 GiB of memory."""
+        if "least_squares" not in self.__dict__ and (fit := self._solve(seconds)) is not None:
+            self.least_squares = fit
+        return self.__dict__.get("least_squares")
+
+    def _solve(self, seconds: float) -> LeastSquaresFit | None:
+        fit = self._loaded[1].fit
+        if fit is None:
+            fit = fit_within(seconds, self.exact_training_rows(), len(self.splits.train))
+            self._exact = self._exact if fit is None else None
+        return fit
 
     def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the labelled training rows before rounding to float32, with 0 and 1 for categories.
@@ -202,7 +208,8 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         """Load the rows on the first call."""
         _ = self.splits
         model: Any = self.trainer and self.trainer.lightning_module
-        if model is not None and getattr(model, "equation", None) is None:  # it is compared with no exact answer
+        linear = model is None or getattr(model, "equation", None) is not None
+        if not linear and self.in_shape != (1,):  # it is compared with no exact answer, and no line is drawn
             self._exact = None
 
     def train_dataloader(self) -> DataLoader[Batch | Batches]:

@@ -150,7 +150,7 @@ class _Table:
         rows = factor.new_zeros(len(columns), len(self.rest))
         rows[:, kept], rows[:, ~kept] = factor.T, factor.T @ total(solution)
         self._append_factor(rows)
-        inverse, offsets = _inverse(factor), total(self.coefficients)[0, kept]
+        inverse, offsets = cholesky_inverse(factor), total(self.coefficients)[0, kept]
         self.inverse[columns[:, None], columns] = inverse
         self.inverse[0, columns] = self.inverse[columns, 0] = -inverse @ offsets
         self.inverse[0, 0] += torch.linalg.solve_triangular(factor, offsets[:, None], upper=False).square().sum()
@@ -200,7 +200,7 @@ def _minus_outer(matrix: Tensor, column: Tensor, row: Tensor) -> Tensor:
     return torch.cat([subtract(part, multiply(some[:, :, None], row[:, None])) for part, some in blocks], dim=1)
 
 
-def _inverse(factor: Tensor) -> Tensor:
+def cholesky_inverse(factor: Tensor) -> Tensor:
     """Invert a matrix with a lower Cholesky factor, block by block."""
     blocks = torch.eye(len(factor), dtype=factor.dtype).split(BLOCK_COLUMNS, dim=1)
     return torch.cat([torch.cholesky_solve(block, factor) for block in blocks], dim=1)

@@ -17,7 +17,7 @@ MAX_SLICES = 9  # of 16 bits or more
 QUICK = 2**17  # numbers at a time: enough to hide the cost of calls
 LARGEST = 2**23  # numbers at a time: copies of them take memory
 # Multiplications of one native call, well below a second: signals are handled between calls.
-CALL_WORK = 1e10
+CALL_WORK = 4e9
 
 
 def zeros(*shape: int) -> Tensor:
@@ -69,6 +69,11 @@ def reciprocal(parts: Tensor) -> Tensor:
         inverse.append(float(rest))
         rest -= Fraction(inverse[-1])
     return parts.new_tensor(inverse)
+
+
+def rounded_matmul(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply float64 matrices (m, n), (n, k) -> (m, k) with rounding errors, in short calls."""
+    return torch.cat([part @ right for part in left.split(max(1, int(CALL_WORK / max(right.numel(), 1))))])
 
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from project.least_squares import error_free
-from project.least_squares.elimination import MIN_LEFT, eliminate, independent
-from project.least_squares.error_free import CALL_WORK, add, add_gram, matmul, multiply, subtract, total
+from project.least_squares.elimination import MIN_LEFT, cholesky_inverse, eliminate, independent
+from project.least_squares.error_free import add, add_gram, matmul, multiply, rounded_matmul, subtract, total
 from project.least_squares.fit import LeastSquaresFit
 
 # Length that projection on the rows may take from a column's unit vector if they determine its coefficient.
@@ -36,7 +36,7 @@ class WideRows:
         if not alpha.all():
             raise ValueError(f"with more features than rows, alpha must be above 0 for all, got {alpha.tolist()}")
         fit = _Interpolation(self.x / alpha.sqrt(), self.y, noise=1.0)
-        variance = (fit.rows.T @ (fit.projection @ fit.projection) * fit.rows.T).sum(1) / alpha
+        variance = fit.squares(rounded_matmul(fit.projection, fit.projection)) / alpha
         return self._fit(
             fit.weights / alpha.sqrt()[:, None],
             fit.bias,
@@ -54,14 +54,14 @@ class WideRows:
         kept, combinations = _independent(self.x / units)
         all_rows = torch.cat([torch.eye(int(kept.sum()), dtype=self.x.dtype), combinations])
         y = torch.cat([self.y[kept], self.y[~kept]])
-        spread = torch.linalg.inv(all_rows.T @ all_rows)
+        spread = cholesky_inverse(torch.linalg.cholesky(all_rows.T @ all_rows)) if len(combinations) else all_rows
         wanted = y[: len(spread)] + spread @ (combinations.T @ (y[len(spread) :] - combinations @ y[: len(spread)]))
         fit = _Interpolation(self.x[kept], wanted)
         variance = torch.full((1 + len(units),), torch.nan, dtype=self.x.dtype)
         if len(spread) < len(self.x):
             scaled = _Interpolation(self.x[kept] / units, wanted)
-            lost = 1 - (scaled.rows.T @ scaled.projection * scaled.rows.T).sum(1)
-            of_weights = (scaled.rows.T @ (scaled.projection @ spread @ scaled.projection) * scaled.rows.T).sum(1)
+            lost = 1 - scaled.squares(scaled.projection)
+            of_weights = scaled.squares(rounded_matmul(rounded_matmul(scaled.projection, spread), scaled.projection))
             variance[1:] = torch.where(lost < MAX_LOST, of_weights / units.square(), torch.nan)
             variance[0] = torch.where(scaled.origin < MAX_LOST**0.5, scaled.mean @ spread @ scaled.mean, torch.nan)
         return self._fit(
@@ -123,11 +123,14 @@ class _Interpolation:
         self.projection = solved.inverse - torch.outer(self.mean, total(ones)[:, 0])
         self.origin = (self.mean @ rows).norm() / lengths.max().sqrt()
 
+    def squares(self, matrix: Tensor) -> Tensor:
+        """Return column.T @ matrix @ column for each column of `rows` and a matrix (rows, rows), (columns,)."""
+        return (rounded_matmul(self.rows.T, matrix) * self.rows.T).sum(1)
+
 
 def _independent(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return which rows (n, columns), with an intercept, are independent, (n,), and the rest by them, (rest, kept)."""
-    parts = rows.split(max(1, int(CALL_WORK / rows.numel())))
-    products = torch.cat([part @ rows.T for part in parts]) + 1
+    products = rounded_matmul(rows, rows.T) + 1
     lengths = products.diagonal().sqrt()
     if len(independent(products / lengths / lengths[:, None], MIN_LEFT)[0]) == len(rows):  # in float64 already
         return torch.ones(len(rows), dtype=torch.bool), products[:0]

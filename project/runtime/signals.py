@@ -93,6 +93,11 @@ class SignalListener:
         self.received = 0
         self._previous: dict[int, object] = {}
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the signal handlers are replaced."""
+        return bool(self._previous)
+
     def start(self) -> None:
         """Replace the current signal handlers."""
         if threading.current_thread() is threading.main_thread():  # the only one in which Python sets handlers

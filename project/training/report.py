@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 from rich.table import Table
 
-from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients, is_affordable
+from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients
 from project.callbacks.pretrained import Pretrained, WeightChange
 from project.callbacks.run_folder import RunFolder
 from project.data.datamodule import RowsDataModule
@@ -39,8 +39,8 @@ def report(
     if isinstance(model, LinearRegression) and isinstance(data, NamedData):
         print_coefficients(console, data, model)
     elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
-        print_equation(console, data, exact_answer.equation, best, exact_answer.gap)
-        exact = exact_metrics(data, data.least_squares) if is_affordable(data) else None
+        print_equation(console, data, exact_answer, best)
+        exact = exact_metrics(data, exact_answer.exact) if exact_answer.exact is not None else None
     if pretrained.weight_changes:
         print_weight_changes(console, pretrained.weight_changes)
     if tested := {name: value for name, value in metrics.items() if name.startswith("test/")}:
@@ -98,25 +98,23 @@ def _print_rest(console: Console, lines: int, fit: LeastSquaresFit | None) -> No
         )
 
 
-def print_equation(
-    console: Console, data: RowsDataModule, learned: Equation, best: Equation, gap: float | None
-) -> None:
+def print_equation(console: Console, data: RowsDataModule, exact_answer: ExactAnswer, best: Equation) -> None:
     """Print each coefficient in the units of the data: true (if known), exact, learned, and of the best checkpoint."""
     columns: dict[str, list[str]] = {"": coefficient_names(data)}
     if isinstance(data, SyntheticDataModule):
         columns["truth"] = _numbers(Equation(data.weight, data.bias))
-    exact = data.least_squares if is_affordable(data) else None
-    if exact is not None:
+    if (exact := exact_answer.exact) is not None:
         errors = _numbers(Equation(exact.standard_errors, exact.bias_standard_errors))
         columns["exact least squares"] = [
             f"{value} ± {error}" if error != "nan" else f"{value} (undetermined)"
             for value, error in zip(_numbers(Equation(exact.weights, exact.bias)), errors, strict=True)
         ]
-    columns["learned"] = _numbers(learned)
+    if exact_answer.equation is not None:
+        columns["learned"] = _numbers(exact_answer.equation)
     columns["best checkpoint"] = _numbers(best)
     rows = [*zip(*columns.values(), strict=True)]
     console.print(_table(list(columns), rows[:MAX_LINES], "Learned equation, in the data's own units"))
-    if gap is not None:
+    if (gap := exact_answer.gap) is not None:
         console.print(f"Training MSE: {gap:.1e} (relative) above the minimum for a linear model.")
     _print_rest(console, len(columns[""]), exact)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from project.callbacks import ExactAnswer
-from project.callbacks.exact_answer import coefficient_names, is_affordable
+from project.callbacks import ExactAnswer, exact_answer
+from project.callbacks.exact_answer import coefficient_names
 from project.data.sampling import Sampling
 from tests.callbacks.fitting import MemoryLogger, fit, small_data, small_mlp
 
@@ -35,7 +35,20 @@ def test_names_have_the_target_before_them_only_if_there_are_several():
 
 
 def test_rows_of_a_bootstrap_sample_have_no_exact_answer():
-    data = small_data()
-    assert is_affordable(data)
+    data, logger, answer = small_data(), MemoryLogger(), ExactAnswer()
     data.sampling = Sampling(bootstrap=0)
-    assert not is_affordable(data)
+    fit(answer, data=data, lr=0.02, logger=logger)
+    assert (answer.exact, answer.gap) == (None, None)
+    assert "equation/x1" in logger.metrics
+    assert "equation/x1 (exact)" not in logger.metrics
+
+
+def test_an_exact_answer_that_takes_too_long_is_left_out_with_a_warning_that_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(exact_answer, "MAX_SECONDS", 1e-9)
+    data, logger, answer = small_data(), MemoryLogger(), ExactAnswer()
+    expected = "no exact answer .* 60 rows x 2 features takes more .* get it by --model LinearRegression"
+    with pytest.warns(UserWarning, match=expected):
+        fit(answer, data=data, lr=0.02, logger=logger)
+    assert (answer.exact, answer.gap) == (None, None)
+    assert "equation/x1 (exact)" not in logger.metrics
+    assert data.least_squares.rows == 60

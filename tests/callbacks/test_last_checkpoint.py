@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch import Callback
 
 from project.callbacks import LastCheckpoint
+from project.models import Regression
 from project.runtime.signals import Stopped
 from tests.callbacks.fitting import fit
 
@@ -42,6 +43,21 @@ def test_a_signal_stops_training_between_two_steps(tmp_path):
     assert stop.value.signum == signal.SIGTERM
     assert saved_steps(tmp_path) == {"last.ckpt": 6 + 4, "previous.ckpt": 6}
     assert signal.getsignal(signal.SIGTERM) is handler
+
+
+class SolvesFirst(Regression):
+    """A model that takes long before the first step; keeps the handlers of signals meanwhile."""
+
+    def on_train_start(self):
+        super().on_train_start()
+        self.interrupt, self.hangup = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+
+
+def test_a_signal_before_the_first_epoch_is_not_delayed(tmp_path):
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    model = SolvesFirst((2,), 1)
+    fit(last_checkpoint(tmp_path), model=model)
+    assert (model.interrupt, model.hangup) == handlers
 
 
 def test_a_signal_waits_for_the_step_whose_gradients_are_accumulated(tmp_path):
