@@ -31,7 +31,7 @@ SHIFT_ROWS = 64
 class LeastSquares:
     """Exact least squares over all rows passed to `update`.
 
-    With p = 1 + in_features + out_features columns, `update` keeps 24 p^2 bytes, and `compute` needs about 100 p^2;
+    With p = 1 + in_features + out_features columns, `update` keeps 24 p^2 bytes, and `compute` needs up to 200 p^2;
     with more than 512 columns and fewer rows than columns, p stands for the number of rows instead. Both return to
     Python at least once a second, where signals are handled.
 

@@ -44,5 +44,5 @@ def cost(rows: int, features: int, targets: int) -> tuple[float, float]:
     size = 1 + features + targets
     if features > MAX_SQUARE_COLUMNS and rows <= features:
         seconds = SECONDS_PER_EXACT_PRODUCT * rows**2 * size + SECONDS_PER_STEP * rows**3
-        return seconds, 48 * rows * size + 130 * rows**2
-    return SECONDS_PER_PRODUCT * rows * size**2 + SECONDS_PER_STEP * size**3, 130 * size**2
+        return seconds, 48 * rows * size + 200 * rows**2
+    return SECONDS_PER_PRODUCT * rows * size**2 + SECONDS_PER_STEP * size**3, 200 * size**2

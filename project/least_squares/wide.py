@@ -14,7 +14,9 @@ from project.least_squares import error_free
 from project.least_squares.elimination import MIN_LEFT, cholesky_inverse, eliminate, independent
 from project.least_squares.error_free import add, add_gram, matmul, multiply, rounded_matmul, subtract, total
 from project.least_squares.fit import LeastSquaresFit
+from project.least_squares.normal import NormalEquations
 
+BLOCK_ROWS = 256
 # Length that projection on the rows may take from a column's unit vector if they determine its coefficient.
 MAX_LOST = 1e-8
 
@@ -26,15 +28,14 @@ class WideRows:
         self.x, self.y = x, y
 
     def solve(self, alpha: Tensor) -> LeastSquaresFit:
-        """Return the fit with a ridge penalty alpha (in_features,), above 0 for all features or for none.
-
-        Raises:
-            ValueError: If some features have a penalty and others have none.
-        """
+        """Return the fit with a ridge penalty alpha (in_features,)."""
         if not alpha.any():
             return self._solve()
-        if not alpha.all():
-            raise ValueError(f"with more features than rows, alpha must be above 0 for all, got {alpha.tolist()}")
+        if not alpha.all():  # the weights are not combinations of the rows alone
+            products = error_free.zeros(*[1 + self.x.shape[1] + self.y.shape[1]] * 2)
+            for x, y in zip(self.x.split(BLOCK_ROWS), self.y.split(BLOCK_ROWS), strict=True):
+                add_gram(products, torch.cat([torch.ones_like(y[:, :1]), x, y], dim=1))
+            return NormalEquations(products, self.x.shape[1], len(self.x)).solve(alpha)
         fit = _Interpolation(self.x / alpha.sqrt(), self.y, noise=1.0)
         variance = fit.squares(rounded_matmul(fit.projection, fit.projection)) / alpha
         return self._fit(

@@ -66,6 +66,17 @@ def test_ridge_is_that_of_scikit_learn_and_that_by_columns(monkeypatch):
     np.testing.assert_allclose(fit(x, y).ridge(3.0).weights.T.numpy(), peer.coef_, rtol=1e-7, atol=1e-12)
 
 
+def test_a_penalty_on_some_of_the_columns_equals_numpys_least_squares_with_more_rows():
+    x, y = draw(30, 600)
+    alpha = torch.linspace(1, 9, 600).double()
+    alpha[::100] = 0
+    found = fit(x, y).ridge(alpha)
+    centred = torch.cat([x - x.mean(0), alpha.sqrt().diag()]).numpy()
+    expected = np.linalg.lstsq(centred, torch.cat([y - y.mean(0), torch.zeros(600, 2)]).numpy(), rcond=1e-14)[0]
+    np.testing.assert_allclose(found.weights.numpy(), expected, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(found.bias.numpy(), (y - x @ torch.from_numpy(expected)).mean(0).numpy(), rtol=1e-7)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 2.0])
 def test_mse_of_other_weights_is_their_mse_on_the_rows(alpha):
     x, y = draw(30, 700)
