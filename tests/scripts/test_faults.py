@@ -147,18 +147,6 @@ def test_weight_averages_that_cannot_be_resumed_exactly_are_refused(folder, caps
         train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
 
 
-def test_a_resumed_run_keeps_the_learning_rate_that_the_finder_found(folder, capsys):
-    finder = ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"]
-    train([*SHORT, *finder, "--trainer.callbacks.num_training_steps", "20"])
-    [found] = {
-        group["lr"] for state in read_checkpoint(folder / LAST)["optimizer_states"] for group in state["param_groups"]
-    }
-    train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
-    kept = read_checkpoint(folder / LAST)
-    assert {group["lr"] for state in kept["optimizer_states"] for group in state["param_groups"]} == {found}
-    assert kept["global_step"] == 20
-
-
 def test_a_run_cannot_be_resumed_with_changed_targets(folder, table, capsys):
     table(rows=100)
     train(TABLE)
