@@ -148,6 +148,8 @@ def require_settings(value: str) -> dict[str, Any] | None:
 
 def _text_of(path: str) -> str:
     try:
+        if Path(path).is_fifo():  # which has nothing to read the second time
+            raise UserError(f"{path}: not a regular file; a configuration is read twice")
         return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path[:200]}: not a text file: {error}") from error

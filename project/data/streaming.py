@@ -1,6 +1,8 @@
 """Rows on disk, for tables larger than memory: written once as float32, then mapped into memory."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import IO
 
@@ -32,23 +34,30 @@ class MemmapWriter:
         """Write rows x (n, *in_shape) as float32, and y (n, out_features) as float32 or (n,) as int64."""
         self._parts = [x[:0].float(), y[:0].float() if y.is_floating_point() else y[:0]]
         self.count += len(x)
-        try:
+        with _writing():
             for file, values, part in zip(self._files, (x, y), self._parts, strict=True):
                 file.write(values.to(part.dtype).contiguous().numpy().data)
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            raise UserError(f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the table") from error
 
     def rows(self) -> Rows:
         """Return all rows, memory-mapped: the operating system keeps the most recently used ones in memory."""
         mapped: list[Tensor] = []
         for file, part in zip(self._files, self._parts, strict=True):
-            file.flush()
+            with _writing():
+                file.flush()
             shape = (self.count, *part.shape[1:])
             mapped.append(torch.from_file(file.name, shared=True, size=prod(shape), dtype=part.dtype).view(shape))
             file.close()
         x, y = mapped
         return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // (x[:1].nbytes + y[:1].nbytes)))
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise UserError(f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the table") from error
 
 
 class StreamedSplits:

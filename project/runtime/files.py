@@ -1,5 +1,6 @@
 """Output files and folders: checks, and atomic writing."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -63,7 +64,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename == str(temporary):  # a name that the user does not know
+        unnamed = error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG)
+        if unnamed or error.filename == str(temporary):  # a name that the user does not know
             error.filename = str(path)
         raise
     finally:

@@ -63,7 +63,7 @@ def stored_settings(folder: Path | None) -> Settings:
     """Return the settings that the sweep in a folder was started with; empty if there is no sweep."""
     if folder is None or not (folder / DATABASE).exists():
         return {}
-    with FileLock(folder / LOCK), contextlib.suppress(KeyError):  # its process died before it stored them
+    with _locked(folder), contextlib.suppress(KeyError):  # its process died before it stored them
         return open_study(folder).user_attrs["settings"]
     return {}
 
@@ -76,7 +76,7 @@ def create_study(folder: Path | None, settings: Settings, trials: int | None) ->
         folder = claim_version(Path(settings["config"]["trainer"]["default_root_dir"] or ".") / ROOT, "sweep")
     check_folder(folder, "a sweep", DATABASE)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
+    with _locked(folder):
         study = optuna.create_study(
             study_name=NAME, storage=open_storage(folder), direction=settings["direction"], load_if_exists=True
         )
@@ -97,7 +97,7 @@ def count_finished(study: "Study") -> int:
 @contextlib.contextmanager
 def claim_trial(study: "Study", folder: Path, total: int) -> Iterator["Trial | None"]:
     """Yield a trial to train: one whose process died, else a new one; None if other processes train the last ones."""
-    with FileLock(folder / LOCK):
+    with _locked(folder):
         trial, lock = _locked_trial(study, folder, total) or (None, None)
     try:
         yield trial
@@ -106,6 +106,20 @@ def claim_trial(study: "Study", folder: Path, total: int) -> Iterator["Trial | N
             lock.release()
     if lock is not None:
         Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a sweep; raise a UserError if another process, which needs a moment, does not unlock it."""
+    lock = FileLock(folder / LOCK, timeout=DATABASE_TIMEOUT)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: locked by another process for {DATABASE_TIMEOUT} seconds; stop that one") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _locked_trial(study: "Study", folder: Path, total: int) -> "tuple[Trial, FileLock] | None":

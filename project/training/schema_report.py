@@ -1,10 +1,10 @@
 """Show the inferred kinds of the columns of a table before training."""
 
 from lightning.pytorch import LightningDataModule
-from rich.markup import escape
 from rich.table import Table
 
 from project.data.tabular import TabularDataModule
+from project.runtime.address import without_credentials
 from project.runtime.console import open_console
 from project.schema import Field
 
@@ -17,11 +17,11 @@ def print_schema(data: LightningDataModule) -> None:
         return
     console, fields = open_console(), data.schema.fields
     if any(field.kind != "number" or field.gaps for field in fields):
-        table = Table(title=f"Features of {escape(data.path)}, in the training rows", title_justify="left")
+        table = Table(title=f"Features of {without_credentials(data.path)}, in the training rows", title_justify="left")
         for name in ("column", "kind", "levels", "missing", "values"):
             table.add_column(name, justify="right" if name in ("levels", "missing") else "left")
         for field in fields[:MAX_FIELDS]:
-            table.add_row(*map(escape, _cells(field)))
+            table.add_row(*_cells(field))
         console.print(table)
         if len(fields) > MAX_FIELDS:
             console.print(f"… and {len(fields) - MAX_FIELDS} more columns")

@@ -1,5 +1,7 @@
 """Configurations keep their values when they are written and read again."""
 
+import os
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -47,3 +49,10 @@ def test_an_empty_section_is_reported(folder, section):
 def test_optional_sections_may_be_null(folder):
     (folder / "config.yaml").write_text("ckpt_path: null\nlr_scheduler: null\nlifecycle: null\n")
     assert parse(["--config", "config.yaml"])["lr_scheduler"] is None
+
+
+@pytest.mark.parametrize("flag", ["--config", "--trainer", "--optimizer"])
+def test_a_configuration_that_can_be_read_only_once_is_refused(folder, flag):
+    os.mkfifo("pipe.yaml")
+    with pytest.raises(UserError, match="^pipe.yaml: not a regular file"):
+        parse([flag, "pipe.yaml"])

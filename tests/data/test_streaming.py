@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from sklearn.linear_model import LinearRegression
 
 from project.data import TabularDataModule
+from project.data.streaming import MemmapWriter
 from project.data.table import column_names
 from project.models import Regression
 from project.runtime.errors import UserError
@@ -186,3 +187,16 @@ def test_a_streamed_run_is_evaluated_as_it_was_trained(table, folder):
     evaluated = run_script(folder, "evaluate", "last")
     line = next(line for line in trained.stdout.splitlines() if "test/mse" in line).split("│")[2].strip()
     assert line in evaluated.stdout
+
+
+def test_a_full_disk_under_the_temporary_files_is_one_line(monkeypatch):
+    def full(**options):
+        return open("/dev/full", "wb", **options)  # noqa: PTH123
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    small, large = MemmapWriter(), MemmapWriter()
+    small.append(torch.ones(3, 2), torch.ones(3, 1))
+    with pytest.raises(UserError, match="No space left on device; set TMPDIR to a folder with room"):
+        small.rows()  # what was written is still in the buffer
+    with pytest.raises(UserError, match="No space left on device; set TMPDIR to a folder with room"):
+        large.append(torch.ones(1_000_000, 2), torch.ones(1_000_000, 1))

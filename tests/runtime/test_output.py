@@ -146,3 +146,11 @@ with exit_on_user_error():
     done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
     assert done.stdout == f"{kept}\n"
     assert done.stderr.startswith(f"warning: ignored {name}") is not kept
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EFBIG"])
+def test_an_error_while_writing_names_the_file(tmp_path, name):
+    with pytest.raises(OSError, match="problem") as raised, atomic_write(tmp_path / "out.csv"):
+        raise OSError(getattr(errno, name), "problem")  # as writing to an open file raises
+    assert raised.value.filename == str(tmp_path / "out.csv")
+    assert [*tmp_path.iterdir()] == []
