@@ -73,9 +73,13 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
     if unknown:
-        listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
-        warnings.warn(f"{source}: levels that training did not have, taken for an average row: {listed}", stacklevel=2)
+        _warn_of_levels(source, unknown, rows)
     return rows
+
+
+def _warn_of_levels(source: Path, unknown: Counter[str], rows: int) -> None:
+    listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
+    warnings.warn(f"{source}: levels that training did not have, taken for an average row: {listed}", stacklevel=3)
 
 
 def _output_schema(

@@ -14,8 +14,8 @@ from project.runtime.errors import UserError
 SMALLEST_RATE = 1e-8  # of counts that are all 0
 
 
-def standardize_by(net: Standardized, features: Statistics, targets: Statistics | None) -> None:
-    """Set the statistics of the training rows; `targets` is None for classes.
+def standardize_by(net: Standardized, features: Statistics, targets: Statistics | None, source: str = "--data") -> None:
+    """Set the statistics of the training rows; `targets` is None for classes, and `source` says where they are from.
 
     Raises:
         UserError: If the network standardises targets, and the data has classes.
@@ -23,7 +23,7 @@ def standardize_by(net: Standardized, features: Statistics, targets: Statistics 
     net.features.fill(features.mean, features.std)
     if net.targets.mean.ndim:
         if targets is None:
-            raise UserError("--model: the targets of the data are classes; use --model Classification")
+            raise UserError(f"{source}: the targets are classes; use --model Classification, or numbers as the target")
         if net.log_link:
             net.targets.fill(targets.mean.clamp(min=SMALLEST_RATE).log(), torch.ones_like(targets.std))
         else:

@@ -123,7 +123,7 @@ class Supervised(Evaluated):
             if self.net.one_hot is not None:
                 self.net.one_hot.unknown.copy_(statistics.mean)
             if self.standardize:
-                standardize_by(self.net, statistics, data.target_statistics)
+                standardize_by(self.net, statistics, data.target_statistics, getattr(data, "source", "--data"))
 
     @property
     def lr(self) -> float:
