@@ -77,7 +77,7 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     return rows
 
 
-def _warn_of_levels(source: Path, unknown: Counter[str], rows: int) -> None:
+def _warn_of_levels(source: str | Path, unknown: Counter[str], rows: int) -> None:
     listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
     warnings.warn(f"{source}: levels that training did not have, taken for an average row: {listed}", stacklevel=3)
 
