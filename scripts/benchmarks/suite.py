@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks import contestants
 from benchmarks.contestants import experiment, project_epochs, seconds
+from benchmarks.exactness import wrong_one_hot_designs
 from project.least_squares import LeastSquares
 from project.models.loss_watch import LossWatch
 from project.runs.checkpoint import read_checkpoint
@@ -57,6 +58,8 @@ def suite(quick: bool) -> Iterator[Measurement]:
     steps = 200 if quick else 1_000
     yield from epochs(f"epoch, {steps:,} steps of 1,024 x 32", steps * 1_024, 32, 1_024)
     yield from exact_answer(rows, 64)
+    yield from exact_answer(64, 6_829, torch.float64)  # which takes scikit-learn twice as long as float32
+    yield one_hot_designs(20 if quick else 1_000)
     yield from time_to_exact(rows, 64)
     yield from growth([10_000, 100_000, 1_000_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000])
     shapes = [(1, 1_024), (32, 32)] if quick else [(1, 1_024), (8, 1_024), (256, 1_024), (1_024, 1_024)]
@@ -109,21 +112,27 @@ def step(features: int, batch: int, numbers: int) -> Measurement:
     return Measurement(f"step, {features:,} features, batch {batch:,}", OURS, ours, ours / plain, PLAIN, "ms")
 
 
-def exact_answer(rows: int, features: int) -> Iterator[Measurement]:
+def exact_answer(rows: int, features: int, dtype: torch.dtype = torch.float32) -> Iterator[Measurement]:
     """Measure the exact least squares answer of rows in memory."""
     from sklearn.linear_model import LinearRegression
 
-    x, y = train_rows(experiment(rows, features, 1_024))
+    x, y = (part.to(dtype) for part in train_rows(experiment(rows, features, 1_024)))
 
     def solve() -> None:
         metric = LeastSquares(features, 1)
         metric.update(x, y)
         metric.compute()
 
-    peer = seconds(lambda: LinearRegression().fit(x.numpy(), y.numpy()))
+    peer = statistics.median(seconds(lambda: LinearRegression().fit(x.numpy(), y.numpy())) for _ in range(ROUNDS))
     ours = statistics.median(seconds(solve) for _ in range(ROUNDS))
     what, name = f"exact answer, {rows:,} x {features}", "scikit-learn LinearRegression"
     yield Measurement(what, OURS, ours, ours / peer, f"{name} ({peer:.2f} s)")
+
+
+def one_hot_designs(count: int) -> Measurement:
+    """Count random one-hot designs whose exact answer differs from NumPy's on scaled columns."""
+    wrong = wrong_one_hot_designs(count)
+    return Measurement("one-hot designs that differ from NumPy", OURS, wrong, wrong / count, f"{count:,} designs", "")
 
 
 def time_to_exact(rows: int, features: int) -> Iterator[Measurement]:
