@@ -88,10 +88,6 @@ class TabularDataModule(RowsDataModule):
         self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
         self.missing, self.stream, self.kinds = missing, stream, kinds or {}
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
-        if stream and missing == "median":
-            raise UserError(
-                "--data.missing median: needs the rows in memory; use fill or mean, or remove --data.stream"
-            )
         if group and time:
             raise UserError("--data.group, --data.time: rows are split by one of them; remove the other")
         if stream and (group or time or missing == "median"):
@@ -225,15 +221,13 @@ class TabularDataModule(RowsDataModule):
         return y if self.class_names is None else y[:, 0].long()
 
     def _stream(self) -> Splits:
-        """Read the tables into temporary files, computing the summary in the same pass."""
+        """Read the tables twice: to learn the schema, and into temporary files, with the summary in the same pass."""
         if self.schema is None:
             self.schema = self._infer(self._first)
-            if learns := self.missing in ("fill", "mean") or not self.schema.is_plain:
-                for _, _, parsed, _, parts in self._streamed_blocks():
-                    if "train" in parts:
-                        self.schema.partial_fit(parsed, parts["train"].numpy())
-            if learns:
-                self._finish()
+            for _, _, parsed, _, parts in self._streamed_blocks():
+                if "train" in parts:
+                    self.schema.partial_fit(parsed, parts["train"].numpy())
+            self._finish()
             self.rows_left_out.clear()
         targets = len(self.target_names) if self.class_names is None else 0
         streamed = StreamedSplits(self.path, len(self.schema.names), targets, solve=not any(self.schema.sizes))

@@ -16,6 +16,7 @@ from project.data.streaming import MemmapWriter
 from project.data.table import column_names
 from project.models import Regression
 from project.runtime.errors import UserError
+from project.schema import Schema
 from tests.command import MAX_LENGTH, REPOSITORY, run_script
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -87,6 +88,7 @@ def test_gaps_are_dropped_or_filled_with_the_training_mean(table):
     with pytest.raises(UserError, match=r"missing values \(b 1\), the first in row 8; set --data.missing fill"):
         _ = TabularDataModule(str(path), "y", stream=True, missing="error").splits
     dropped = TabularDataModule(str(path), "y", stream=True, missing="drop")
+    assert Schema.from_list(dropped.fields).names == ["a", "b"]
     assert sum(map(len, dropped.splits)) == 299
     filled = TabularDataModule(str(path), "y", stream=True, missing="mean")
     rows = torch.cat([torch.cat([rows.x, rows.y], dim=1) for rows in filled.splits])
@@ -129,6 +131,7 @@ def test_rows_sorted_by_their_target_are_learned(parquet):
 LIMITED = """
 import resource, sys, torch
 from lightning.pytorch import Trainer
+from project.schema import Schema
 from project.data import SyntheticDataModule, TabularDataModule
 from project.runtime.errors import exit_on_user_error
 from project.models import Regression
