@@ -73,7 +73,9 @@ def pretrained_fields(path: str | list[str] | None) -> list[dict[str, Any]] | No
     if path is None:
         return None
     first = path if isinstance(path, str) else path[0]
-    return (read_weights(first).data or {}).get("fields")
+    if first.endswith(".safetensors"):
+        return _read_safetensors(Path(first)).data.get("fields")
+    return read_checkpoint(find_checkpoint(first))[DATA_KEY].get("fields")
 
 
 def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) -> None:
