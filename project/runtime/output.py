@@ -40,7 +40,9 @@ def keep_output() -> None:
                 stream.flush()
         raw = _Lasting(number, "w", closefd=False)
         errors = "replace" if number == 1 else "backslashreplace"
-        encoding, lines = (stream.encoding, stream.line_buffering) if stream is not None else ("utf-8", True)
+        # Unbuffered streams, of `python -u` and PYTHONUNBUFFERED, have no buffering by lines either.
+        lines = stream is None or stream.line_buffering or stream.write_through
+        encoding = "utf-8" if stream is None else stream.encoding
         lasting = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors, line_buffering=lines)
         setattr(sys, name, lasting)
 

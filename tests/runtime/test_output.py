@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from project.runtime.files import atomic_write
+from tests.command import REPOSITORY
 
 WORK = """
 import sys
@@ -106,6 +107,7 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_one(tmp_path):
 import os, signal, sys
 from pathlib import Path
 from project.runtime.files import atomic_write
+from tests.command import REPOSITORY
 with atomic_write(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -154,3 +156,14 @@ def test_an_error_while_writing_names_the_file(tmp_path, name):
         raise OSError(getattr(errno, name), "problem")  # as writing to an open file raises
     assert raised.value.filename == str(tmp_path / "out.csv")
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_is_seen_at_once(unbuffered):
+    code = (
+        "import os, sys; from project.runtime.output import keep_output; keep_output(); "
+        "print('told', file=sys.stderr); os._exit(0)"
+    )
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stderr == "told\n"
