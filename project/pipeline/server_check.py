@@ -17,6 +17,8 @@ import numpy as np
 from project.inference.open_run import open_run
 from project.runtime.errors import UserError
 from project.serving.artifact import Array, Artifact
+from project.serving.json_rows import JSONRows
+from project.serving.metadata import schema_of
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "serve.py"
 TOLERANCE = 1e-5, 1e-6  # the server may use more threads, which changes the order of sums
@@ -33,8 +35,9 @@ def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Seque
     Raises:
         UserError: If the server does not start, answers differently, or does not exit with status 0.
     """
-    rows = open_run(str(reference), trust).datamodule.splits.test.x[:CHECKED_ROWS].numpy()
+    x = open_run(str(reference), trust).datamodule.splits.test.x[:CHECKED_ROWS].numpy()
     artifact = Artifact(path)
+    rows = _sent_rows(artifact, x)
     started = time.perf_counter()
     with _server(path, flags) as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STOP_SECONDS)
@@ -93,11 +96,17 @@ def _post(connection: http.client.HTTPConnection, body: bytes) -> bytes:
     return text
 
 
-def _body(rows: Array) -> bytes:
-    return json.dumps({"rows": rows.tolist()}).encode()
+def _sent_rows(artifact: Artifact, x: Array) -> list[Any]:
+    """Return test rows (rows, *in_shape) as a client sends them: values by field, for tables of several kinds."""
+    schema = schema_of(artifact.metadata)
+    return x.tolist() if schema is None else schema.decode(x.astype(np.float64))
 
 
-def _ask(connection: http.client.HTTPConnection, rows: Array) -> list[Any]:
+def _body(rows: list[Any]) -> bytes:
+    return json.dumps({"rows": rows}).encode()
+
+
+def _ask(connection: http.client.HTTPConnection, rows: list[Any]) -> list[Any]:
     return json.loads(_post(connection, _body(rows)))["predictions"]
 
 
@@ -108,11 +117,12 @@ def _numbers(predictions: list[Any], artifact: Artifact) -> Array:
     return np.array([list(prediction.values()) for prediction in predictions], np.float32)
 
 
-def _expected(artifact: Artifact, rows: Array) -> Array:
-    return artifact.predict(rows)["outputs" if artifact.metadata["class_names"] is None else "probabilities"]
+def _expected(artifact: Artifact, rows: list[Any]) -> Array:
+    x, _ = JSONRows(artifact.metadata, len(rows)).read(bytearray(_body(rows)))
+    return artifact.predict(x)["outputs" if artifact.metadata["class_names"] is None else "probabilities"]
 
 
-def _requests_per_second(post: Callable[[bytes], bytes], rows: Array) -> float:
+def _requests_per_second(post: Callable[[bytes], bytes], rows: list[Any]) -> float:
     bodies = [_body(rows[number : number + 1]) for number in range(len(rows))]
     count, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < REQUEST_SECONDS:

@@ -78,6 +78,19 @@ def pretrained_fields(path: str | list[str] | None) -> list[dict[str, Any]] | No
     return read_checkpoint(find_checkpoint(first))[DATA_KEY].get("fields")
 
 
+def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list[str]]] | None:
+    """Return name, kind and levels of each column of a table, from its schema as plain data; None without levels."""
+    schema = None if fields is None else _schema(fields)
+    return None if schema is None or schema.is_plain else schema.coding
+
+
+def _schema(fields: Sequence[dict[str, Any]]) -> Schema:
+    try:
+        return Schema.from_list(fields)
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"--data: the schema of the run is damaged ({error}); train it again") from error
+
+
 def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) -> None:
     """Encode the rows of a data module by the schema of another run, if they have the same columns.
 
@@ -88,10 +101,7 @@ def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) ->
     """
     if fields is None or data.schema is not None:
         return
-    try:
-        schema = Schema.from_list(fields)
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"--data: the schema of the run is damaged ({error}); train it again") from error
+    schema = _schema(fields)
     if schema.field_names == data.feature_names:
         data.schema = schema
 
@@ -102,6 +112,7 @@ def load_teacher(reference: str, data: Any) -> Standardized:
     sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
     net = network(load_model(checkpoint, trusted=None), *sizes)
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
+    facts["columns"] = coding(checkpoint[DATA_KEY].get("fields")), coding(getattr(data, "fields", None))
     if not net.accepts(data.in_shape):
         facts["in_shape"] = net.in_shape, data.in_shape
     for name, (teachers, students) in facts.items():

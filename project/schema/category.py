@@ -88,6 +88,14 @@ class Category(Field):
         numbers = pc.if_else(pc.is_valid(parsed), codes.cast(pa.float64()), pa.scalar(float(gap)))
         return numbers.combine_chunks().to_numpy(zero_copy_only=False)[:, None]
 
+    def decode(self, numbers: Numbers) -> list[Any]:
+        """Return the levels of codes (rows, 1); None for a gap, and a text that is no level for an unknown one."""
+        other = "(unknown)"
+        while other in self.levels:
+            other += "?"
+        values: list[Any] = [other, *self.levels, None]
+        return [None if math.isnan(code) else values[int(code)] for code in numbers[:, 0].tolist()]
+
     def settings(self) -> dict[str, Any]:
         """Return the levels."""
         return {"levels": self.levels, "gap_level": self.gap_level, "marks_gaps": self.marks_gaps}

@@ -1,6 +1,7 @@
 """Fields of dates and times, as the parts in which a calendar repeats itself."""
 
 import math
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from project.schema.quantities import Quantity
 from project.schema.spelling import as_text, is_text
 
 EPOCH_2000 = np.datetime64("2000-01-01", "us").astype(object)
-MICROSECONDS_A_DAY = 86_400_000_000.0
+SECONDS_A_DAY = 86_400
+MICROSECONDS_A_DAY = 1e6 * SECONDS_A_DAY
 ISO = "ISO 8601"
 # How dates are written as text; the empty format is not known yet.
 FORMATS = ("", ISO, "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%b %d %Y", "%d %b %Y", "%B %d, %Y", "%Y%m%d")
@@ -67,6 +69,10 @@ class Date(Quantity):
         """The mean of the training rows, to the day."""
         days = int((self.mean or [0.0])[0])
         return str(np.datetime64("2000-01-01") + np.timedelta64(days, "D"))
+
+    def value(self, parts: list[float]) -> Any:
+        """Return the date and time in ISO 8601, to the second; the other parts follow from the days."""
+        return (datetime(2000, 1, 1) + timedelta(seconds=round(parts[0] * SECONDS_A_DAY))).isoformat()
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:
         """Return the parts (rows, 5)."""

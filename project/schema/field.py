@@ -84,6 +84,10 @@ class Field(ABC):
         """Return the numbers (rows, names); NaN for a missing value that nothing replaces."""
 
     @abstractmethod
+    def decode(self, numbers: Numbers) -> list[Any]:
+        """Return values, as JSON has them, of which `encode` makes the numbers (rows, names); None for a gap."""
+
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return what was learned, as plain data, for `restore`."""
 

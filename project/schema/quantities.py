@@ -84,6 +84,15 @@ class Quantity(Field):
             parsed = np.where(missing, self.fill, parsed)
         return np.concatenate([parsed, missing], axis=1) if self.indicator else parsed
 
+    def decode(self, numbers: Numbers) -> list[Any]:
+        """Return values, as JSON has them, of which `encode` makes the numbers (rows, names); None for a gap."""
+        gaps = np.isnan(numbers[:, 0]) | ((numbers[:, -1] == 1) if self.indicator else False)
+        return [None if gap else self.value(row) for gap, row in zip(gaps, numbers.tolist(), strict=True)]
+
+    def value(self, parts: list[float]) -> Any:
+        """Return the value of a row, which is not missing, as JSON has it."""
+        return parts[0]
+
     def settings(self) -> dict[str, Any]:
         """Return the means, and what replaces a missing value."""
         return {"mean": self.mean, "fill": self.fill, "indicator": self.indicator}
@@ -140,6 +149,10 @@ class Boolean(Quantity):
     def summary(self) -> str:
         """How many are true."""
         return f"{100 * (self.mean or [0.0])[0]:.0f} % true"
+
+    def value(self, parts: list[float]) -> Any:
+        """Return true or false."""
+        return parts[0] >= 0.5
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:
         """Return 0, 1 or NaN (rows, 1)."""

@@ -101,6 +101,20 @@ class Schema:
             start = stop
         return x
 
+    def decode(self, x: Numbers) -> list[dict[str, Any]]:
+        """Return rows of values by field, as JSON has them, of which `encode` makes the numbers x (rows, names)."""
+        columns, start = [], 0
+        for field in self.fields:
+            stop = start + len(field.names)
+            columns.append(field.decode(x[:, start:stop]))
+            start = stop
+        return [dict(zip(self.field_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    @property
+    def coding(self) -> list[tuple[str, str, list[str]]]:
+        """What the numbers mean apart from how gaps are filled: name, kind and levels of each field."""
+        return [(field.name, field.kind, field.level_names or field.names) for field in self.fields]
+
     @property
     def fills(self) -> list[float]:
         """What replaces the missing values of a plain schema, NaN where nothing does: one number for each field."""

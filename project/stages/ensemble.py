@@ -6,6 +6,7 @@ from pathlib import Path
 from project.config.flag_errors import refuse_flags
 from project.runs.checkpoint import DATA_KEY, read_checkpoint
 from project.runs.folder import find_checkpoint
+from project.runs.weights import coding
 from project.runtime.errors import UserError
 from project.stages.base import (
     LINEAR,
@@ -55,6 +56,9 @@ def combine(references: Sequence[str], args: Sequence[str] = ()) -> dict[str, fl
             for name, label in COMMON.items()
             if facts[name] != first[name]
         ]
+        codings = [coding(each.get("fields")) for each in (facts, first)]
+        if codings[0] != codings[1]:
+            problems.append(f"its columns: {codings[0]}, of {references[0]}: {codings[1]}; train them with one split")
         if problems:
             raise UserError(f"{reference}: {problems[0]}")
     configs = [stage_config(reference) for reference in references]

@@ -17,6 +17,7 @@ from project.inference.evaluate import evaluate
 from project.inference.predict import predict
 from project.inference.run import load
 from project.nets.one_hot import OneHot
+from project.pipeline.server_check import check_server
 from project.runtime.errors import UserError
 from project.serving.artifact import Artifact
 from project.serving.json_rows import JSONRows
@@ -24,6 +25,7 @@ from project.serving.limits import LIMITS
 from project.serving.memory import MemoryBudget
 from project.serving.model import CSV, JSON, PARQUET, Model
 from project.serving.request_error import RequestError
+from project.stages.ensemble import combine
 from project.training.train import train
 
 SPECIES = {"Adelie": 0.0, "Chinstrap": -3.0, "Gentoo": 5.0}
@@ -227,3 +229,18 @@ def test_integers_are_categories_by_flag_with_their_spelling(folder):
     assert TabularDataModule("t.csv", "y").levels is None
     data = TabularDataModule("t.csv", "y", kinds={"zip": "category"})
     assert data.input_names == ["zip[00501]", "zip[00502]"]
+
+
+def test_a_server_is_checked_with_values_and_not_with_codes(run, folder):
+    found = check_server(export("last")[0], [], run.path, [])
+    assert found["rows_checked"] == 40
+
+
+def test_runs_whose_codes_mean_other_levels_are_not_combined(run, folder, capsys):
+    write_table(folder / "other.csv", species=("Emperor", "Gentoo", "Adelie"))
+    train([*table_args("other.csv"), "--model.net", "MLP", *QUICK])
+    runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
+    with pytest.raises(UserError, match="version_1: its columns: .*Emperor.*; train them with one split"):
+        combine(runs)
+    with pytest.raises(UserError, match="its columns is .*Emperor.*, but the student's is .*Chinstrap"):
+        train([*table_args("t.csv"), "--model", "DistilledRegression", "--model.teacher", runs[1], *QUICK])

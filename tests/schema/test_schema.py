@@ -170,3 +170,15 @@ def test_a_damaged_description_is_refused(damage):
     assert Schema.from_list([category]).sizes == [2]
     with pytest.raises((ValueError, KeyError)):
         Schema.from_list([category | damage])
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS)
+def test_decoded_rows_have_the_numbers_that_they_were_decoded_from(rows):
+    filler = {"number": 1.0, "boolean": True, "category": "red", "date": date(2000, 1, 1)}
+    schema = learned(as_table([filler, dict.fromkeys(filler), *rows]))
+    x = encoded(schema, as_table(rows))
+    decoded = schema.decode(x)
+    texts = [{name: None if value is None else str(value) for name, value in row.items()} for row in decoded]
+    again = pa.table({name: pa.array([row[name] for row in texts], pa.string()) for name in schema.field_names})
+    np.testing.assert_array_equal(encoded(schema, again), x)
