@@ -46,7 +46,7 @@ class ExactAnswer(Callback):
             if self.exact is None:
                 size = f"{len(data.splits.train):,} rows x {len(data.input_names):,} features"
                 problem = f"least squares of {size} takes more than {MAX_SECONDS} s or 1 GiB"
-                rank_zero_warn(f"no exact answer beside the learned one: {problem}; get it by --model LinearRegression")
+                rank_zero_warn(f"the exact answer is left out: {problem}; get it by --model LinearRegression")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the curves."""

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from lightning.pytorch.utilities import rank_zero_warn
 
 from project.data.table import require_columns
 from project.runtime.arrow import CellError
@@ -83,6 +85,13 @@ def parse_fields(schema: Schema, path: str, table: pa.Table, first_row: int = 1)
             f'correct it, set --data.kinds "{{{_in_yaml(error.field)}: category}}", or leave it out with --data.exclude'
         )
         raise UserError(f"{path}: column {error.field!r}{row} {error.problem}; {hint}") from None
+
+
+def warn_of_levels(path: str | Path, unknown: Mapping[str, int], rows: int) -> None:
+    """Warn of rows with levels that training did not have; `unknown` has their numbers by column."""
+    if unknown:
+        listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
+        rank_zero_warn(f"{path}: levels that training did not have, taken for an average row: {listed}")
 
 
 def unknown_kinds(path: str, error: UnknownKindError) -> UserError:

@@ -48,7 +48,7 @@ def csv_format(path: str | Path) -> CSVFormat:
     return CSVFormat(separator, decimal, encoding, None if names == raw else names)
 
 
-def tell_format(path: str | Path) -> None:
+def report_format(path: str | Path) -> None:
     """Warn of a CSV file that is not written as most are."""
     check_readable(path)
     if is_parquet(path):
@@ -137,10 +137,13 @@ def csv_blocks(
             yield from reader
 
 
-def with_decimal_points(table: pa.Table, columns: Collection[str], path: str | Path) -> pa.Table:
-    """Return a table of text with decimal points in some columns, if the file that it is from has decimal commas."""
-    if is_parquet(path) or csv_format(path).decimal == ".":
-        return table
+def has_decimal_commas(path: str | Path) -> bool:
+    """Whether a table is a CSV file whose numbers have decimal commas."""
+    return not is_parquet(path) and csv_format(path).decimal == ","
+
+
+def with_decimal_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
+    """Return a table of text with decimal points for the decimal commas in some columns."""
     for name in columns:
         place = table.column_names.index(name)
         table = table.set_column(place, name, pc.replace_substring(table.column(name), ",", "."))

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from project.data.columns import parse_fields
 from project.data.split import group_split, random_split, stratified_split, time_split
+from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
 from project.schema import Field, Schema
 from project.schema.category import Category
-from project.schema.inference import infer_kind
+from project.schema.inference import IGNORED, infer_kind
 from project.schema.schema import KINDS
 
 
@@ -45,8 +46,7 @@ class TableSplit(NamedTuple):
             codes = _numbers(Category(self.group), path, table, kept)
             parts = group_split(codes.unique(return_inverse=True)[1], *fractions, self.seed)
         elif self.time is not None:
-            kind = KINDS[kinds.get(self.time) or infer_kind(table.column(self.time))]
-            times = _numbers(kind(self.time, "drop"), path, table, kept)
+            times = _numbers(_kind(self.time, path, table, kinds)(self.time, "drop"), path, table, kept)
             if times.isnan().any():
                 row = int(kept[times.isnan()][0]) + 1
                 raise UserError(f"{path}: column {self.time!r}, row {row}: missing; --data.time needs it in every row")
@@ -58,10 +58,21 @@ class TableSplit(NamedTuple):
         return [kept[part] for part in parts]
 
 
+def _kind(name: str, path: str, table: pa.Table, kinds: Mapping[str, str]) -> type[Field]:
+    """Return the kind of the column of times, which may be ignored as a feature."""
+    chosen = kinds.get(name, IGNORED)
+    try:
+        return KINDS[infer_kind(table.column(name)) if chosen == IGNORED else chosen]
+    except CellError as error:
+        raise UserError(f"{path}: column {name!r} {error}; --data.time needs dates or numbers") from None
+
+
 def _numbers(field: Field, path: str, table: pa.Table, kept: Tensor) -> Tensor:
     """Return the first number of a field, (rows,), for the rows `kept`."""
     schema = Schema([field])
     parsed = parse_fields(schema, path, table)
     schema.partial_fit(parsed, kept.numpy())
+    if not field.count:
+        raise UserError(f"{path}: column {field.name!r} has no values, so rows cannot be split by it")
     schema.finish()
     return torch.from_numpy(schema.encode(parsed))[kept, 0]

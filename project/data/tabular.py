@@ -16,8 +16,9 @@ from project.data.columns import (
     parse_fields,
     task_of,
     unknown_kinds,
+    warn_of_levels,
 )
-from project.data.csv_files import tell_format
+from project.data.csv_files import report_format
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.labels import class_numbers, distinct_labels
 from project.data.loader import Rows
@@ -99,7 +100,7 @@ class TabularDataModule(RowsDataModule):
         self.split = TableSplit(self.val_fraction, self.test_fraction, self.seed, group, time)
         present = column_names(path)
         for each in filter(None, (path, val_path, test_path)):
-            tell_format(each)
+            report_format(each)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
         check_kinds(path, self.kinds, present)
@@ -178,7 +179,10 @@ class TabularDataModule(RowsDataModule):
     def _rows(self, path: str) -> Rows:
         """Read all rows of another table."""
         parsed, y, kept = self._parse(path, self._table(path))
-        return Rows(self._encode(path, parsed)[kept], self._targets(y[kept]))
+        x = self._encode(path, parsed)[kept]
+        assert self.schema is not None
+        warn_of_levels(path, self.schema.unknown(x.numpy()), len(x))
+        return Rows(x, self._targets(y[kept]))
 
     def read_inputs(self, path: str) -> Tensor:
         """Read x of a table without targets, (rows, inputs)."""

@@ -1,6 +1,5 @@
 """Predictions for a file of any length, in bounded memory."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from project.data.csv_files import with_decimal_points
+from project.data.columns import warn_of_levels
+from project.data.csv_files import has_decimal_commas, with_decimal_points
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
@@ -57,11 +57,12 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
     numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
+    numeric = numeric if has_decimal_commas(source) else []
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
                 x, complete = inputs.read(
-                    numbers(with_decimal_points(pa.Table.from_batches([block]), numeric, source), metadata)
+                    numbers(with_decimal_points(pa.Table.from_batches([block]), numeric), metadata)
                 )
             except RequestError as error:
                 row = "" if error.row is None else f", row {rows + error.row}:"
@@ -72,14 +73,8 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
             columns = predictions.columns(metadata).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
-    if unknown:
-        _warn_of_levels(source, unknown, rows)
+    warn_of_levels(source, unknown, rows)
     return rows
-
-
-def _warn_of_levels(source: str | Path, unknown: Counter[str], rows: int) -> None:
-    listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
-    warnings.warn(f"{source}: levels that training did not have, taken for an average row: {listed}", stacklevel=3)
 
 
 def _output_schema(

@@ -72,3 +72,12 @@ def test_a_row_without_a_time_is_named(folder):
     )
     with pytest.raises(UserError, match="column 'day', row 4: missing; --data.time needs it in every row"):
         _ = TabularDataModule("t.csv", "y", time="day", features=["a"]).splits
+
+
+def test_a_column_of_times_may_be_ignored_as_a_feature_and_must_be_times(folder):
+    write(folder)
+    data = TabularDataModule("t.csv", "y", time="day", kinds={"day": "ignore"}, features=["a"])
+    assert data.row_counts == [140, 20, 40]
+    (folder / "n.csv").write_text("a,note,y\n" + "".join(f"{n},text {n},{n}\n" for n in range(40)))
+    with pytest.raises(UserError, match="column 'note' is free text: .*; --data.time needs dates or numbers"):
+        _ = TabularDataModule("n.csv", "y", time="note", features=["a"]).splits
