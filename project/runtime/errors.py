@@ -55,13 +55,12 @@ def exit_on_user_error() -> Iterator[None]:
     unless training handles it. Any other exception is a defect of the program and keeps its traceback. Output that
     nobody can read ends nothing.
     """
-    exit_on_signals()
     keep_output()
     forget_stray_ranks()
     hook = threading.excepthook  # the thread that writes event files leaves its error to the next call
     threading.excepthook = lambda args: None if is_outside(args.exc_value) else hook(args)
     try:
-        with _exit_on_pending_signal():
+        with exit_on_signals(), _exit_on_pending_signal():
             yield
     except (UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as mistake:
         line = str(mistake)

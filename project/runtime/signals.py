@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -15,13 +17,16 @@ AGAIN_SECONDS = 0.1
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
-def exit_on_signals() -> None:
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
     """Let signals end the process after its clean-up, without a traceback; ignored ones, as by nohup, stay ignored.
 
-    Python ignores exceptions in finalizers, so a signal that arrives in one is raised again after it.
+    Python ignores exceptions in finalizers, so a signal that arrives in one is raised again after it, at the latest
+    when the block ends. From then on the process has nothing left to do, and a signal ends it at once.
     """
     received: list[int] = []
     hook = sys.unraisablehook
+    timers: list[threading.Timer] = []
 
     def exit_process(signum: int, frame: FrameType | None) -> None:
         silence_other_threads()
@@ -32,13 +37,25 @@ def exit_on_signals() -> None:
 
     def raise_again(ignored: "sys.UnraisableHookArgs") -> None:
         if isinstance(ignored.exc_value, SystemExit) and received:
-            threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, received[0]]).start()
+            main = threading.main_thread().ident
+            timers.append(threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [main, received[0]]))
+            timers[-1].start()
         else:
             hook(ignored)
 
     sys.unraisablehook = raise_again
     for number in _heard():
         signal.signal(number, exit_process)
+    try:
+        yield
+        if received:
+            sys.exit(128 + received[0])
+    finally:
+        for timer in timers:
+            timer.cancel()
+        sys.unraisablehook = hook
+        for number in _heard():
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _heard() -> list[int]:

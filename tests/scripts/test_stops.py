@@ -83,19 +83,18 @@ def test_a_signal_to_the_process_group_stops_training_with_workers(folder):
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] > 0
 
 
-def test_signals_that_are_ignored_stay_ignored(monkeypatch):
-    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+def test_signals_that_are_ignored_stay_ignored():
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for a command in the background
-        exit_on_signals()
-        listener = SignalListener()
-        listener.start()
-        ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
-        assert ignored == {signal.SIGHUP, signal.SIGINT}
-        listener.stop()
-        assert {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN} == ignored
+        with exit_on_signals():
+            listener = SignalListener()
+            listener.start()
+            ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
+            assert ignored == {signal.SIGHUP, signal.SIGINT}
+            listener.stop()
+            assert {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN} == ignored
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -215,6 +214,17 @@ def test_a_timeout_set_by_the_user_is_kept(folder):
         assert ExperimentCLI([*args, "--trainer.logger", "false"]).trainer.strategy._timeout == timeout
 
 
+SLOW_TEST = """
+import time
+from lightning import Callback
+
+class SlowTest(Callback):
+    def on_test_batch_end(self, *_):
+        print("is testing", flush=True)
+        time.sleep(600)
+"""
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_before_or_after_training_stops_the_command_without_a_traceback(folder, name):
     before = Command(folder, "train", "--data.rows", "2000000", "--data.features", "10", "--trainer.max_epochs", "1")
@@ -223,10 +233,10 @@ def test_a_signal_before_or_after_training_stops_the_command_without_a_traceback
     done = before.finish()
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", f"stopped by {name}\n")
     assert list(folder.glob("lightning_logs/*")) == []
-    tests = ["--data.test_rows", "10000000", "--data.features", "2", "--trainer.max_epochs", "1"]
-    after = Command(folder, "train", *tests, "--data.num_workers", "1")
-    wait_for(lambda: (folder / "lightning_logs/version_0/checkpoints/last.ckpt").exists())
-    time.sleep(0.3)
+    (folder / "slow_test.py").write_text(SLOW_TEST)
+    own = ["--trust", "slow_test", "--trainer.callbacks", "slow_test.SlowTest"]
+    after = Command(folder, "train", "--trainer.max_epochs", "1", "--data.num_workers", "1", *own)
+    wait_for(lambda: "is testing" in after.stdout)
     os.kill(after.pid, signal.Signals[name])
     done = after.finish()
     assert (done.returncode, done.stderr) == (128 + signal.Signals[name], f"stopped by {name}\n")
@@ -267,8 +277,9 @@ with exit_on_user_error():
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
 
 
+@pytest.mark.parametrize("seconds", ["60", "0"])
 @pytest.mark.parametrize("ignores", ["object.__del__", "weakref.ref"])
-def test_a_signal_in_a_finalizer_ends_the_process(folder, ignores):
+def test_a_signal_in_a_finalizer_ends_the_process(folder, ignores, seconds):
     code = """
 import os, signal, sys, time, weakref
 from project.runtime.errors import exit_on_user_error
@@ -280,8 +291,9 @@ with exit_on_user_error():
     thing = Object()
     watch = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM)) if "weak" in sys.argv[1] else None
     del thing
-    time.sleep(60)
-    print("not stopped")
+    if sys.argv[2] != "0":
+        time.sleep(float(sys.argv[2]))
+        print("not stopped")
 """
-    done = subprocess.run([sys.executable, "-c", code, ignores], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, ignores, seconds], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "stopped by SIGTERM\n")
