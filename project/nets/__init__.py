@@ -2,6 +2,7 @@
 
 from project.nets.cnn import CNN
 from project.nets.ensemble import Ensemble
+from project.nets.gpt import GPT
 from project.nets.linear import Linear
 from project.nets.lora import LoRA
 from project.nets.mlp import MLP
@@ -12,6 +13,7 @@ from project.nets.transformer import EncoderDecoder, Transformer
 
 __all__ = [
     "CNN",
+    "GPT",
     "MLP",
     "RNN",
     "EncoderDecoder",

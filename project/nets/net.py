@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import nn
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 class Module(ABC):  # noqa: B024 (a type)
@@ -32,9 +32,14 @@ class Net(nn.Module, Module):
         in_shape: Shape of one row of x: (features,), (time, channels) or (channels, height, width).
         out_features: Number of outputs.
 
+    Attributes:
+        takes_tokens: Whether rows are tokens, int64, which are not standardised.
+
     Raises:
         ValueError: From subclasses, if they cannot be built for the shape, or with their other arguments.
     """
+
+    takes_tokens = False
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ class Standardized(nn.Module):
     """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
 
     With `one_hot`, x has codes of categories, which are replaced before the standardisation.
+    Tokens, which are integers, are not standardised; `feature_shape` is `()` then.
     With `log_link`, outputs are the exponential of what the net computes, and the target statistics are those of the
     logarithm.
 
@@ -117,6 +118,10 @@ class Standardized(nn.Module):
             raise ValueError(
                 f"{type(self.net).__name__}: rows must have shape {self.in_shape}, got {tuple(x.shape[1:])}"
             )
+        if self.net.takes_tokens:
+            if x.is_floating_point():
+                raise ValueError(f"{type(self.net).__name__}: rows must be tokens, int64; use --data TextDataModule")
+            return x
         if self.one_hot is not None:
             x = self.one_hot(x)
         return self.features(x, overwrite)
