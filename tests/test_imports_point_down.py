@@ -10,11 +10,17 @@ from tests.command import REPOSITORY
 PROJECT = REPOSITORY / "project"
 # The packages from the bottom up. A file imports from its own package and from those before it.
 ORDER = (
-    *("runtime", "schema", "nets", "least_squares", "config", "data", "models", "runs", "callbacks", "training"),
-    *("serving", "inference", "stages", "exporting", "sweep", "pipeline"),
+    *("runtime", "schema", "text", "nets", "least_squares", "config", "data", "models", "runs", "callbacks"),
+    *("training", "serving", "inference", "stages", "exporting", "sweep", "pipeline"),
 )
 # Packages that stay usable on their own, and the packages that they may import.
-ALONE = {"nets": set(), "least_squares": {"runtime"}, "schema": {"runtime"}, "serving": {"runtime", "schema"}}
+ALONE = {
+    "nets": set(),
+    "least_squares": {"runtime"},
+    "schema": {"runtime"},
+    "text": {"runtime"},
+    "serving": {"runtime", "schema"},
+}
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -1,0 +1,1 @@
+"""Text as numbers, without torch: tokenizers, corpora and n-gram models."""
