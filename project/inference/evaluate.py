@@ -7,6 +7,7 @@ from project.inference.open_run import open_run
 from project.runtime.console import open_console
 from project.runtime.errors import UserError
 from project.training.cli import ExperimentCLI
+from project.training.constant_prediction import constant_metrics
 from project.training.plain_code import test_metrics
 from project.training.report import print_metrics
 
@@ -21,8 +22,13 @@ def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float]
     Returns:
         Metrics by name, and the number of test rows.
     """
+    metrics, rows, _ = _evaluate(reference, args)
+    return metrics, rows
+
+
+def _evaluate(reference: str, args: Sequence[str]) -> tuple[dict[str, float], int, dict[str, float]]:
     run = open_run(reference, args)
-    return measure(run), len(run.datamodule.splits.test)
+    return measure(run), len(run.datamodule.splits.test), constant_metrics(run.model, run.datamodule)
 
 
 def measure(run: ExperimentCLI) -> dict[str, float]:
@@ -37,9 +43,9 @@ def measure(run: ExperimentCLI) -> dict[str, float]:
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:
     """Print the test metrics of a model, and the number of test rows, as a table or as one JSON object."""
-    metrics, rows = evaluate(reference, args)
+    metrics, rows, constant = _evaluate(reference, args)
     if as_json:
         print(json.dumps(metrics | {"rows": rows}))
     else:
-        print_metrics(open_console(), metrics)
+        print_metrics(open_console(), metrics, {"constant prediction": constant})
         print(f"on {rows} test rows")

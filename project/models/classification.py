@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from project.data.loader import Batch
+from project.models.class_scores import ClassScores
 from project.models.hyperparameters import factory
 from project.models.losses import class_loss
 from project.models.supervised import Supervised
@@ -23,7 +24,8 @@ from project.runtime.errors import UserError
 class Classification(Supervised):
     """Train a classifier. With the linear net it is logistic regression.
 
-    Targets are class numbers, int64 (B,). Besides the loss, `accuracy` and `f1` (averaged over classes) are logged.
+    Targets are class numbers, int64 (B,). Besides the loss, `accuracy` and `f1` (averaged over classes) are logged, and
+    for the test rows the scores of probabilities in `ClassScores`.
 
     Args:
         in_shape: Shape of one row of x; set by the data.
@@ -58,7 +60,8 @@ class Classification(Supervised):
         built = build(factory(net), shape, out_features)
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
-        super().__init__(built, criterion, metrics, (), one_hot=before, **kwargs)
+        scores: dict[str, Metric] = {"scores": ClassScores(out_features)}
+        super().__init__(built, criterion, metrics, (), test_only=scores, one_hot=before, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are class numbers, one per row."""

@@ -31,7 +31,7 @@ class MeanLoss(Metric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add a batch: outputs (B, out_features), and targets of the shape that the criterion takes."""
-        dtype = _sum_dtype(outputs)
+        dtype = sum_dtype(outputs)
         target = target.to(dtype) if target.is_floating_point() else target
         total = total_weight(self.criterion.to(dtype), target)
         rows = len(target) if total is None else total
@@ -68,7 +68,7 @@ class RegressionMetrics(Metric):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: predictions and targets, both (B, out_features) in target units."""
-        dtype = _sum_dtype(target)
+        dtype = sum_dtype(target)
         prediction, target = prediction.to(dtype), target.to(dtype)
         rows = len(target)
         error = prediction - target
@@ -95,7 +95,7 @@ class RegressionMetrics(Metric):
         return {"mse": mse, "rmse": mse.sqrt(), "mae": absolute.sum(0).mean() / rows, "r2": r2}
 
 
-def _sum_dtype(values: Tensor) -> torch.dtype:
+def sum_dtype(values: Tensor) -> torch.dtype:
     """Return the precision of sums: float64 if the device supports it."""
     return torch.float32 if values.device.type == "mps" else torch.float64
 

@@ -53,6 +53,7 @@ class Supervised(Evaluated):
         criterion: The loss, which must average over rows.
         metrics: Metrics of outputs and targets, by name.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
+        test_only: Metrics of the test rows alone, because they would cost too much in each epoch.
         one_hot: Replaces the categories of x before the network gets it; None if x has none.
         log_link: Whether the network computes the logarithm of a rate.
         l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
@@ -75,6 +76,7 @@ class Supervised(Evaluated):
         criterion: nn.Module,
         metrics: Mapping[str, Metric],
         target_shape: tuple[int, ...],
+        test_only: Mapping[str, Metric] | None = None,
         one_hot: OneHot | None = None,
         log_link: bool = False,
         l1: NonNegativeFloat = 0.0,
@@ -87,7 +89,7 @@ class Supervised(Evaluated):
         lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
-        ignored = ["network", "criterion", "metrics", "target_shape", "one_hot", "log_link"]
+        ignored = ["network", "criterion", "metrics", "target_shape", "test_only", "one_hot", "log_link"]
         self.save_hyperparameters(ignore=ignored, logger=False)
         hyperparameters = plain({**self.hparams, "optimizer": optimizer, "lr_scheduler": lr_scheduler})
         self.remove_ignored_hparams(list(self.hparams))
@@ -103,6 +105,7 @@ class Supervised(Evaluated):
         self.step_graph: StepGraph | None = None
         collection = MetricCollection({"loss": MeanLoss(of_target_units(criterion)), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
+        self.test_metrics.add_metrics(dict(test_only or {}))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
         self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
         self._groups_steps = False

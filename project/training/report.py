@@ -19,6 +19,7 @@ from project.models.linear_regression import LinearRegression
 from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 from project.runtime.console import open_console
+from project.training.constant_prediction import constant_metrics
 
 MAX_LINES = 20
 BLOCK_ROWS = 65_536
@@ -44,7 +45,8 @@ def report(
     if pretrained.weight_changes:
         print_weight_changes(console, pretrained.weight_changes)
     if tested := {name: value for name, value in metrics.items() if name.startswith("test/")}:
-        print_metrics(console, tested, exact)
+        others = {"constant prediction": constant_metrics(model, data)}
+        print_metrics(console, tested, others if exact is None else others | {"exact least squares": exact})
     else:
         console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
     if run_folder.path is not None:
@@ -130,13 +132,16 @@ def print_weight_changes(console: Console, weight_changes: Mapping[str, WeightCh
     console.print(_table(header, rows, "Trained from pretrained weights"))
 
 
-def print_metrics(console: Console, metrics: Mapping[str, float], exact: Mapping[str, float] | None = None) -> None:
-    """Print a table of metrics, with those of exact least squares on the same rows if there are any."""
+def print_metrics(
+    console: Console, metrics: Mapping[str, float], others: Mapping[str, Mapping[str, float]] | None = None
+) -> None:
+    """Print a table of metrics, with those of other predictions of the same rows by name."""
+    columns = {name: values for name, values in (others or {}).items() if values}
     rows = [
-        [name, f"{value:#.6g}", *([f"{exact[name]:#.6g}"] if exact and name in exact else [])]
+        [name, f"{value:#.6g}", *(f"{values[name]:#.6g}" if name in values else "" for values in columns.values())]
         for name, value in metrics.items()
     ]
-    console.print(_table(["metric", "value", *(["exact least squares"] if exact else [])], rows))
+    console.print(_table(["metric", "value", *columns], rows))
 
 
 def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
