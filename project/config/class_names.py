@@ -20,6 +20,7 @@ class Kind(NamedTuple):
         base: Import path of their base class.
         noun: What messages call one of them.
         ending: Suffix of their names that users often leave out.
+        own: Module of this project that has more of them.
     """
 
     flag: str
@@ -27,15 +28,17 @@ class Kind(NamedTuple):
     base: str
     noun: str
     ending: str = ""
+    own: str = ""
 
 
 KINDS = {  # by the last part of the flag
     "net": Kind("--model.net", "project.nets", "torch.nn.Module", "a network"),
     "model": Kind("--model", "project.models", "lightning.pytorch.LightningModule", "a model"),
     "data": Kind("--data", "project.data", "lightning.pytorch.LightningDataModule", "a data module", "DataModule"),
-    "optimizer": Kind("--optimizer", "torch.optim", "torch.optim.Optimizer", "an optimizer"),
+    "optimizer": Kind("--optimizer", "torch.optim", "torch.optim.Optimizer", "an optimizer", own="project.models"),
     "lr_scheduler": Kind(
-        "--lr_scheduler", "torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler", "a scheduler", "LR"
+        *("--lr_scheduler", "torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler", "a scheduler", "LR"),
+        own="project.models",
     ),
     "loss": Kind("--model.loss", "torch.nn", "torch.nn.modules.loss._Loss", "a loss", "Loss"),
     "callbacks": Kind(
@@ -49,7 +52,7 @@ ALIASES = {
     "loss": {"mae": "L1Loss", "ce": "CrossEntropyLoss", "smoothl1": "SmoothL1Loss"},
     "lr_scheduler": {"cosine": "CosineAnnealingLR", "plateau": "ReduceLROnPlateau", "onecycle": "OneCycleLR"},
 }
-FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels")  # not by the user
+FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels", "token_bytes")  # not by the user
 
 
 def kind_of(flag: str) -> str:
@@ -63,7 +66,7 @@ def known_classes(kind: str) -> dict[str, type]:
     base = pkgutil.resolve_name(KINDS[kind].base)
     return {
         name: value
-        for module in (KINDS[kind].module, *granted())
+        for module in (KINDS[kind].module, KINDS[kind].own, *granted())
         for name, value in vars(sys.modules.get(module, object)).items()
         if isinstance(value, type) and issubclass(value, base) and value is not base and not isabstract(value)
     }

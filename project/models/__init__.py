@@ -1,8 +1,21 @@
-"""LightningModules, each a net with its loss, metrics and training step."""
+"""LightningModules, each a net with its loss, metrics and training step; optimizers and schedules of large models."""
 
 from project.models.classification import Classification
 from project.models.distillation import DistilledClassification, DistilledRegression
+from project.models.language_model import LanguageModel
 from project.models.linear_regression import LinearRegression
+from project.models.muon import MuonAdamW
 from project.models.regression import Regression
+from project.models.schedules import WarmupCosine, WarmupStable
 
-__all__ = ["Classification", "DistilledClassification", "DistilledRegression", "LinearRegression", "Regression"]
+__all__ = [
+    "Classification",
+    "DistilledClassification",
+    "DistilledRegression",
+    "LanguageModel",
+    "LinearRegression",
+    "MuonAdamW",
+    "Regression",
+    "WarmupCosine",
+    "WarmupStable",
+]

@@ -98,9 +98,16 @@ def mean_loss(
         losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
         losses = losses.reshape(len(losses), -1).mean(1) * (1 if weights is None else weights.flatten())
         loss = losses.mean() if total is None else losses.sum() / total.clamp(min=SMALLEST)
-    if not (is_partial or total is not None) or not (dist.is_available() and dist.is_initialized()):
+    if not (is_partial or total is not None):
         return loss
-    own = torch.as_tensor(len(targets) if total is None else total, dtype=torch.float64, device=outputs.device)
+    return over_processes(loss, len(targets) if total is None else total)
+
+
+def over_processes(loss: Tensor, rows: Tensor | int) -> Tensor:
+    """Return the mean loss of this process's rows, scaled so that its mean over processes is that of all their rows."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return loss
+    own = torch.as_tensor(rows, dtype=torch.float64, device=loss.device)
     everyones = own.clone()
     dist.all_reduce(everyones)
     return loss * (own / everyones.clamp(min=SMALLEST) * dist.get_world_size()).to(loss.dtype)

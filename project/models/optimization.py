@@ -40,6 +40,33 @@ def optimizer_and_scheduler(
     return {"optimizer": built, "lr_scheduler": schedule}
 
 
+def parameter_groups(net: Net, layer_decay: float) -> list[dict[str, Any]] | None:
+    """Return the parameter groups that a network is trained with; None for a single one."""
+    if layer_decay != 1:
+        return groups_by_layer(net, layer_decay)
+    return groups_by_kind(net) if net.takes_tokens else None
+
+
+def groups_by_kind(net: Net) -> list[dict[str, Any]]:
+    """Return parameter groups of a language model: hidden matrices; embeddings and the head; and vectors.
+
+    Vectors, such as norms and biases, have no weight decay. `"muon"` is for the optimizer `MuonAdamW`.
+    """
+    tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
+    hidden: list[nn.Parameter] = []
+    outer: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        is_outer = id(parameter) in tables or within(name, net.head_names())
+        (vectors if parameter.ndim < 2 else outer if is_outer else hidden).append(parameter)
+    groups = [
+        {"params": hidden, "muon": True},
+        {"params": outer, "muon": False},
+        {"params": vectors, "muon": False, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def groups_by_layer(net: Net, decay: float) -> list[dict[str, Any]]:
     """Return parameter groups, one per layer: `lr_factor` is 1 for the head, and decays from each layer to the next."""
     parameters = dict(net.named_parameters())

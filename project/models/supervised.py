@@ -21,13 +21,14 @@ from project.models.metrics import MeanLoss, RunningMetrics
 from project.models.objective import each_member, penalty, require_different_members
 from project.models.optimization import (
     Interval,
-    groups_by_layer,
     learning_rates,
     optimizer_and_scheduler,
+    parameter_groups,
     set_learning_rate,
     step_scheduler,
 )
 from project.models.prepared import PreparedBatch
+from project.models.schedules import plan_schedules
 from project.models.standardization import loader_statistics, standardize_by
 from project.models.step_graph import StepGraph, step_graph
 from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
@@ -144,6 +145,7 @@ class Supervised(Evaluated):
         known = hasattr(data, "feature_statistics") or self.trainer.global_step  # from a checkpoint
         if self.standardize and not known and loader is not None:
             standardize_by(self.net, *loader_statistics(loader))
+        plan_schedules(self.trainer)
         self.running.reset()
         self.loss_watch.reset()
         self._pending = None
@@ -162,7 +164,7 @@ class Supervised(Evaluated):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the scheduler that the arguments describe."""
-        groups = groups_by_layer(self.net.net, self.layer_decay) if self.layer_decay != 1 else None
+        groups = parameter_groups(self.net.net, self.layer_decay)
         return optimizer_and_scheduler(self, self.optimizer, self.lr_scheduler, self.lr_interval, groups)
 
     @property

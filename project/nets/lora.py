@@ -37,6 +37,7 @@ class LoRA(Net):
         if rank < 1:
             raise ValueError(f"LoRA: rank must be 1 or more, got {rank}")
         self.net, self.scale = build(net, in_shape, out_features), alpha / rank
+        self.takes_tokens = self.net.takes_tokens
         self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
         if not self.adapted:
             raise ValueError(

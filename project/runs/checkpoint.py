@@ -44,8 +44,8 @@ DATA_ATTRIBUTES = (
 
 
 # Facts that checkpoints of earlier versions lack.
-SCHEMA_ATTRIBUTES = ("levels", "fields")
-SIZES = ("in_shape", "out_features", "levels")  # arguments of models
+SCHEMA_ATTRIBUTES = ("levels", "fields", "token_bytes")
+SIZES = ("in_shape", "out_features", "levels", "token_bytes")  # arguments of models
 
 
 def data_facts(data: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from project.config.trust import with_trust
 from project.data.sampling import Sampling
 from project.models.distillation import Distillation
 from project.models.network import supervised
+from project.runs.checkpoint import SIZES
 from project.runs.weights import load_teacher
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE
@@ -182,7 +183,7 @@ class ExperimentCLI(LightningCLI):
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         for name in ("optimizer", "lr_scheduler"):
             parser.link_arguments(name, f"model.init_args.{name}")
-        for size in ("in_shape", "out_features", "levels"):
+        for size in SIZES:
             parser.link_arguments(f"data.{size}", f"model.init_args.{size}", apply_on="instantiate")
 
     def parse_arguments(self, parser: ArgumentParser, args: Any) -> None:

@@ -10,6 +10,7 @@ NETWORKS = {
     "RNN": "a recurrent layer, for sequences; --model.net.cell rnn, lstm or gru",
     "Transformer": "self-attention, for sequences",
     "EncoderDecoder": "a Transformer for forecasts of several steps",
+    "GPT": "a decoder-only Transformer, for language models",
 }
 DATA = {
     "SyntheticDataModule": "y = xW + b + noise (the default)",
@@ -21,6 +22,7 @@ DATA = {
 MODELS = {
     "Regression": "targets are numbers (the default)",
     "Classification": "targets are classes",
+    "LanguageModel": "targets are the next tokens of a text",
     "LinearRegression": "the exact least-squares solution, without training",
 }
 FLAGS = {  # each with its default

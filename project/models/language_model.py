@@ -1,0 +1,90 @@
+"""Language modelling: the outputs of the net are logits of each next token."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from project.data.loader import Batch, Batches
+from project.models.hyperparameters import factory
+from project.models.losses import over_processes
+from project.models.objective import penalty
+from project.models.optimization import Interval
+from project.models.prepared import PreparedBatch
+from project.models.supervised import Supervised
+from project.models.token_metrics import IGNORED, TokenMetrics, token_losses
+from project.nets.gpt import GPT
+from project.nets.net import NetFactory
+from project.nets.plain import PlainNet, build
+from project.runtime.errors import UserError
+
+ADAMW = partial(torch.optim.AdamW, lr=1e-3)
+
+
+class LanguageModel(Supervised):
+    """Train a language model to predict the next token.
+
+    Batches are `(x, y)`, both int64 (B, T); y holds the token after each token of x, or -100 where it is not counted.
+    `loss` (nats per token), `perplexity` and `bits_per_byte` are logged.
+
+    Args:
+        in_shape: (context,), the largest number of tokens; set by the data.
+        out_features: Number of tokens in the vocabulary; set by the data.
+        net: The network, or what builds it from the sizes of the data, from tokens (B, T) to logits (B, T, vocabulary).
+        token_bytes: Number of bytes of text that each token stands for; set by the data.
+        optimizer: Builds the optimizer from parameter groups: the matrices of hidden layers; embeddings and the head,
+            marked `"muon": False`; and vectors such as norms and biases, without weight decay.
+        lr_interval: Whether the scheduler steps after each epoch, or after each optimizer step.
+        **kwargs: Arguments of `Supervised`: `l1`, `l2`, `compile`, `lr_scheduler`.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        net: NetFactory = GPT,  # type: ignore[assignment]
+        token_bytes: Sequence[int] | None = None,
+        optimizer: OptimizerCallable = ADAMW,
+        lr_interval: Interval = "step",
+        **kwargs: Any,
+    ) -> None:
+        built = build(factory(net), in_shape, out_features)
+        if isinstance(built, PlainNet):
+            built.takes_tokens = True
+        if not built.takes_tokens:
+            raise UserError(f"--model.net {type(built).__name__}: does not take tokens; use GPT")
+        metrics = {"loss": TokenMetrics(token_bytes)}
+        kwargs |= {"optimizer": optimizer, "lr_interval": lr_interval, "standardize": False}
+        super().__init__(built, nn.CrossEntropyLoss(), metrics, (), **kwargs)
+
+    def check_targets(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise a UserError unless targets are tokens, one for each token of x."""
+        if y.shape != outputs.shape[:2] or y.is_floating_point() or outputs.ndim != 3:
+            raise UserError(
+                f"targets have shape {tuple(y.shape)} and type {y.dtype}, logits {tuple(outputs.shape)}; the data must "
+                "have tokens (rows, context) int64 as inputs and targets, as with --data TextDataModule"
+            )
+
+    def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
+        """Return the loss with penalties, a mean over tokens, and the loss of each token (B, T) for the metrics."""
+        logits = self.net.net(batch.inputs)  # (B, T, vocabulary)
+        self.check_targets(logits, batch.targets)
+        losses = token_losses(logits, batch.targets)
+        counted = (batch.targets != IGNORED).sum()
+        loss = over_processes(losses.sum() / counted.clamp(min=1), counted)
+        return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, losses.detach()
+
+    def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
+        """Update metrics with a batch, and return its number of rows; only the logits of one batch are in memory."""
+        rows = 0
+        for x, y, *_ in batch if isinstance(batch, Batches) else [batch]:
+            logits = self(x)
+            if batch_idx == rows == 0:
+                self.check_targets(logits, y)
+            metrics.update(token_losses(logits, y), y)
+            rows += len(x)
+        return rows

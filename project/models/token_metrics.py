@@ -1,0 +1,63 @@
+"""Loss of next tokens, as sums over tokens: equal for batches of any size and any number of processes."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
+
+from project.models.metrics import sum_dtype
+
+IGNORED = -100  # a target that is not counted
+
+
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each target in nats, 0 where it is -100.
+
+    Logits (B, T, vocabulary), targets (B, T) -> (B, T), float32 or higher.
+    """
+    return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(
+        targets
+    )
+
+
+class TokenMetrics(Metric):
+    """`loss` in nats per token, `perplexity`, and `bits_per_byte` of the text that the tokens stand for.
+
+    Bits per byte compares models with different tokenizers, and with compressors.
+
+    Args:
+        token_bytes: Number of bytes of text that each token stands for; None if it is not known.
+    """
+
+    full_state_update = False
+    nats: Tensor
+    tokens: Tensor
+    bytes: Tensor
+    token_bytes: Tensor | None
+
+    def __init__(self, token_bytes: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.names = ("loss", "perplexity", *(["bits_per_byte"] if token_bytes else []))
+        known = torch.tensor(token_bytes, dtype=torch.int64) if token_bytes else None
+        self.register_buffer("token_bytes", known, persistent=False)
+        for state in ("nats", "tokens", "bytes"):
+            self.add_state(state, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor, targets: Tensor) -> None:
+        """Add a batch: the loss of each token as `token_losses` returns it, and the targets, both (B, T)."""
+        dtype, counted = sum_dtype(losses), targets != IGNORED
+        self.nats = self.nats + losses.to(dtype).sum()
+        self.tokens = self.tokens + counted.sum().to(dtype)
+        if self.token_bytes is not None:
+            self.bytes = self.bytes + (self.token_bytes[targets.clamp(min=0)] * counted).sum().to(dtype)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the metrics of all tokens of all processes."""
+        loss = self.nats / self.tokens
+        metrics = {"loss": loss, "perplexity": loss.exp()}
+        if self.token_bytes is not None:
+            metrics["bits_per_byte"] = self.nats / math.log(2) / self.bytes
+        return metrics
