@@ -19,7 +19,7 @@ ALONE = {
     "least_squares": {"runtime"},
     "schema": {"runtime"},
     "text": {"runtime"},
-    "serving": {"runtime", "schema"},
+    "serving": {"runtime", "schema", "text"},
 }
 
 

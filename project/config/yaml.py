@@ -15,6 +15,7 @@ from jsonargparse.typing import register_type
 from project.config.class_names import KINDS, class_path
 from project.runtime.address import credentials_removed, expanded, full_address
 from project.runtime.errors import UserError
+from project.text.corpus import CORPORA
 
 MAX_DEPTH, MAX_VALUES = 50, 100_000
 Value = bool | int | float | str
@@ -180,7 +181,7 @@ def with_full_paths(config: Namespace) -> Namespace:
     for section, name in places:
         if isinstance(paths := section.get(name), list):
             section[name] = [full_address(path) for path in paths]
-        elif paths:
+        elif paths and paths not in CORPORA:
             section[name] = full_address(paths)
     return config
 

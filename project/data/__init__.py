@@ -5,6 +5,7 @@ from project.data.digits import DigitsDataModule
 from project.data.series import SeriesDataModule
 from project.data.synthetic import FriedmanDataModule, SyntheticDataModule
 from project.data.tabular import TabularDataModule
+from project.data.text import TextDataModule
 
 __all__ = [
     "DigitsDataModule",
@@ -13,4 +14,5 @@ __all__ = [
     "SeriesDataModule",
     "SyntheticDataModule",
     "TabularDataModule",
+    "TextDataModule",
 ]

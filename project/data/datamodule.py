@@ -261,7 +261,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         if steps is None:
             steps = getattr(model, "steps_per_execution", 1) if self.groups_batches else 1
         if steps > 1:
-            rows = Rows(rows.x, rows.y, size, rows.block_rows, rows.weights)
+            rows = rows.grouped(size)
         return row_loader(
             rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers, device=self._device
         )
@@ -282,10 +282,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         if device.type != "cuda" or self.num_workers > 0:
             return rows
         if split not in self._on_gpu:
-            if rows.x.nbytes + rows.y.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+            if rows.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
                 return rows
-            weights = None if rows.weights is None else rows.weights.to(device)
-            self._on_gpu[split] = Rows(
-                rows.x.to(device), rows.y.to(device), block_rows=rows.block_rows, weights=weights
-            )
+            self._on_gpu[split] = rows.to(device)
         return self._on_gpu[split]

@@ -6,6 +6,7 @@ batch, so that a batch is one `index_select`. Worker processes, pinned memory an
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import Any
 
 import torch
@@ -53,6 +54,26 @@ class Rows(Dataset["Batch | Batches"]):
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the rows in memory."""
+        return self.x.nbytes + self.y.nbytes
+
+    def to(self, device: torch.device) -> "Rows":
+        """Return the same rows on another device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Rows(self.x.to(device), self.y.to(device), self.batch_size, self.block_rows, weights)
+
+    def grouped(self, batch_size: int) -> "Rows":
+        """Return the same rows, whose items are `Batches`."""
+        rows = copy(self)
+        rows.batch_size = batch_size
+        return rows
+
+    def sampler(self, batch_size: int, shuffle: bool, **options: Any) -> "BatchSampler":
+        """Return what chooses the rows of each batch."""
+        return BatchSampler(len(self), batch_size, shuffle=shuffle, block_rows=self.block_rows, **options)
 
     def __getitem__(self, index: Tensor | slice) -> "Batch | Batches":
         if isinstance(index, int):  # with overfit_batches Lightning replaces the sampler by one of single rows
@@ -234,7 +255,7 @@ def row_loader(
     `device` is that of the model; the rows may be there or on the CPU.
     """
     on_gpu = device is not None and device.type == "cuda"
-    order = BatchSampler(len(rows), batch_size, shuffle=shuffle, seed=seed, block_rows=rows.block_rows, ahead=on_gpu)
+    order = rows.sampler(batch_size, shuffle, seed=seed, ahead=on_gpu)
     return DataLoader(
         rows,
         batch_size=None,

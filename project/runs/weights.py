@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from project.data.datamodule import RowsDataModule
+from project.data.text import TextDataModule
 from project.models.network import network, supervised
 from project.nets.net import Net
 from project.nets.pruned import narrow
@@ -79,9 +80,19 @@ def pretrained_fields(path: str | list[str] | None) -> list[dict[str, Any]] | No
 
 
 def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list[str]]] | None:
-    """Return name, kind and levels of each column of a table, from its schema as plain data; None without levels."""
+    """Return name, kind and levels of each column of a table, from its schema as plain data; None without levels.
+
+    A tokenizer stands in the place of the levels.
+    """
+    if fields is not None and is_text(fields):
+        return [(field["name"], field["kind"], [json.dumps(field["tokenizer"])]) for field in fields]
     schema = None if fields is None else _schema(fields)
     return None if schema is None or schema.is_plain else schema.coding
+
+
+def is_text(fields: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a schema as plain data is that of text."""
+    return any(field.get("kind") == "text" for field in fields)
 
 
 def _schema(fields: Sequence[dict[str, Any]]) -> Schema:
@@ -94,12 +105,15 @@ def _schema(fields: Sequence[dict[str, Any]]) -> Schema:
 def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) -> None:
     """Encode the rows of a data module by the schema of another run, if they have the same columns.
 
-    Levels and means are those that the other run has learned, so that its network understands the rows.
+    Levels, means and tokenizers are those that the other run has learned, so that its network understands the rows.
 
     Raises:
         UserError: If the schema is damaged.
     """
-    if fields is None or data.schema is not None:
+    if fields is None or data.schema is not None or isinstance(data, TextDataModule) != is_text(fields):
+        return
+    if isinstance(data, TextDataModule):
+        data.known = fields[0]["tokenizer"]
         return
     schema = _schema(fields)
     if schema.field_names == data.feature_names:

@@ -1,0 +1,178 @@
+"""Text: windows of tokens, with the tokenizer that makes them."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from project.data.datamodule import RowsDataModule, Splits
+from project.data.documents import Documents
+from project.data.split import check_fractions
+from project.data.text_split import SPLITS, By, TextSplit
+from project.data.token_files import TokenFiles, cache_folder, locked, read_tokens, write_tokens
+from project.data.windows import Windows
+from project.runtime.errors import UserError
+from project.runtime.ranges import OpenUnitInterval, PositiveInt
+from project.text import ByteTokenizer, Tokenizer, tokenizer_from_dict
+
+FORMAT = 1  # of token files; another number makes new ones
+
+
+class TextDataModule(RowsDataModule):
+    """Language modelling: x is a window of tokens (context,), y the token after each of them; both are int64.
+
+    The text is read piece by piece and tokenized once, into files that are mapped into memory: it may be larger than
+    memory. The tokenizer is learned from the training split alone, and is part of the run. Each split starts with the
+    end-of-text token, and so does each document.
+
+    An epoch of training visits windows side by side, in random order, from an offset that differs between epochs. In
+    validation and test, each token is a target exactly once; targets that repeat are -100.
+
+    Args:
+        path: A file of text or of any bytes, JSON lines (`.jsonl`), Parquet, a folder of such files, an address, or the
+            name of a bundled corpus: `kjv`.
+        tokenizer: `bytes`.
+        vocab_size: Number of tokens that a tokenizer learns, the end-of-text token included.
+        context: Tokens of a window.
+        column: Name of the text in JSON lines and Parquet.
+        split: Whether the last bytes are tested on and those before them validated on, or whole documents at random; by
+            default documents if there are 100 or more.
+        val_fraction: Fraction of the bytes to validate on.
+        test_fraction: Fraction of the bytes to test on.
+        cache: Folder for the tokens; by default ~/.cache/hello-lightning/tokens.
+        batch_size: Windows per batch and process.
+        **kwargs: Arguments of `RowsDataModule`.
+    """
+
+    # Token ids have neither means nor deviations.
+    feature_statistics: Any = None
+    target_statistics: Any = None
+    feature_means: Any = None
+
+    def __init__(
+        self,
+        path: str = "kjv",
+        tokenizer: str = "bytes",
+        vocab_size: PositiveInt = 1_024,
+        context: PositiveInt = 256,
+        column: str = "text",
+        split: By | None = None,
+        val_fraction: OpenUnitInterval = 0.05,
+        test_fraction: OpenUnitInterval = 0.1,
+        cache: str | None = None,
+        batch_size: PositiveInt = 16,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(batch_size, **kwargs)
+        self.feature_names, self.target_names = ["tokens"], ["next tokens"]
+        check_fractions(val_fraction, test_fraction)
+        self.source, self.path, self.column, self.context = path, path, column, context
+        self.tokenizer_name, self.trained_size = tokenizer, vocab_size
+        self.split, self.val_fraction, self.test_fraction = split, val_fraction, test_fraction
+        self.cache = Path(cache) if cache else cache_folder()
+        self.known: Mapping[str, Any] | None = None  # the tokenizer of another run, as plain data
+        self._documents = Documents(path, column)
+
+    @cached_property
+    def files(self) -> TokenFiles:
+        """The tokens on the disk, which are written on the first use."""
+        settings = [FORMAT, self.content, self.split, self.val_fraction, self.test_fraction, self.seed]
+        settings += [self.known or [self.tokenizer_name, self.trained_size]]
+        folder = self.cache / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+        if (found := read_tokens(folder)) is not None:
+            return found
+        with locked(folder):
+            return read_tokens(folder) or self._write(folder)
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of the files."""
+        return self._documents.fingerprint()
+
+    def _write(self, folder: Path) -> TokenFiles:
+        lengths = [0]
+        for document, data in self._documents:
+            lengths += [0] * (document + 1 - len(lengths))
+            lengths[document] += len(data)
+        if not any(lengths):
+            raise UserError(f"{self.path}: no text")
+        by = self.split or ("documents" if len(lengths) >= 100 else "position")
+        split = TextSplit(np.array(lengths), self.val_fraction, self.test_fraction, by, self.seed)
+        tokenizer = tokenizer_from_dict(self.known) if self.known else self._new_tokenizer(split)
+        return write_tokens(folder, split.divide(self._documents), tokenizer)
+
+    def _new_tokenizer(self, split: TextSplit) -> Tokenizer:
+        return ByteTokenizer()
+
+    def load(self) -> Splits:
+        """Return the windows of each split."""
+        return Splits(*(self._windows(split) for split in SPLITS))
+
+    def _windows(self, split: str) -> Windows:
+        tokens = self.files.tokens(split)
+        if len(tokens) <= self.context:
+            problem = f"the {split} split has {len(tokens):,} tokens, fewer than a window of {self.context:,}"
+            raise UserError(f"{self.path}: {problem}; add text, or lower --data.context")
+        return Windows(tokens, self.context)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The windows of each split."""
+        if self.sampling.is_active or self.sampling.bootstrap is not None:
+            raise UserError("--sampling: chooses among labelled rows, and text has none; remove it")
+        return self.load()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, learned from the training split or that of another run."""
+        return tokenizer_from_dict(self.files.facts["tokenizer"])
+
+    @property
+    def token_bytes(self) -> list[int]:
+        """Number of bytes that each token stands for."""
+        return self.tokenizer.token_bytes
+
+    @property
+    def split_bytes(self) -> dict[str, int]:
+        """Bytes of the text of each split, all of which its tokens stand for."""
+        return dict(self.files.facts["bytes"])
+
+    @property
+    def documents(self) -> dict[str, int]:
+        """Number of documents of each split, or parts of one."""
+        return dict(self.files.facts["documents"])
+
+    def text(self, split: str) -> bytes:
+        """Return the text of a split, its documents one after another; it must fit into memory."""
+        return b"".join(self.texts(split))
+
+    def texts(self, split: str) -> Iterator[bytes]:
+        """Yield the documents of a split."""
+        ids = self.files.tokens(split).numpy()
+        ids = ids.view(np.uint16) if ids.dtype == np.int16 else ids
+        for document in np.split(ids, np.flatnonzero(ids == self.tokenizer.end))[1:]:
+            yield self.tokenizer.decode(document)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one window, (context,)."""
+        return (self.context,)
+
+    @property
+    def out_features(self) -> int:
+        """Number of tokens in the vocabulary."""
+        return self.tokenizer.vocab_size
+
+    @property
+    def fields(self) -> list[dict[str, Any]]:
+        """What a row is, as plain data: text, with the tokenizer."""
+        return [{"name": "text", "kind": "text", "tokenizer": self.tokenizer.to_dict()}]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the files and of the tokenizer."""
+        return hashlib.sha256(json.dumps([self.content, self.fields]).encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""What a tokenizer is: bytes of text as numbers, and back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+Ids = np.ndarray[Any, np.dtype[np.int32]]
+
+
+class Tokenizer(ABC):
+    """Turns any bytes into token ids, and ids back into the same bytes.
+
+    Args:
+        pieces: The bytes that each id stands for; b"" for special tokens.
+        end: Id of the end-of-text token, which comes before each document.
+
+    Attributes:
+        kind: Name of the class in plain data.
+        pieces: The bytes that each id stands for.
+        end: Id of the end-of-text token.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, pieces: Sequence[bytes], end: int) -> None:
+        self.pieces, self.end = pieces, end
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.pieces)
+
+    @cached_property
+    def token_bytes(self) -> list[int]:
+        """Number of bytes that each id stands for; 0 for special tokens."""
+        return [len(piece) for piece in self.pieces]
+
+    @abstractmethod
+    def encode(self, data: bytes) -> Ids:
+        """Return the ids (tokens,) int32 of some bytes, without special tokens."""
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes that ids stand for; special tokens stand for none."""
+        return b"".join(map(self.pieces.__getitem__, np.asarray(ids).tolist()))
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tokenizer as plain data, which `tokenizer_from_dict` reads."""
+
+
+def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
+    """Return the tokenizer that `to_dict` has described.
+
+    Raises:
+        ValueError, LookupError, TypeError: If the description is damaged.
+    """
+    arguments = dict(data)
+    kinds = {kind.kind: kind for kind in Tokenizer.__subclasses__()}
+    return kinds[arguments.pop("kind")](**arguments)
