@@ -14,7 +14,8 @@ from project.data.table import require_columns
 from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
 from project.schema import Schema
-from project.schema.inference import UnknownKindError, infer_kind
+from project.schema.field import Missing
+from project.schema.inference import UnknownKindError, infer_kind, infer_schema
 from project.schema.schema import FieldError
 
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
@@ -82,7 +83,8 @@ def parse_fields(schema: Schema, path: str, table: pa.Table, first_row: int = 1)
     except FieldError as error:
         row = "" if error.row is None else f", row {first_row + error.row}:"
         hint = (
-            f'correct it, set --data.kinds "{{{_in_yaml(error.field)}: category}}", or leave it out with --data.exclude'
+            f'correct it, set --data.kinds "{{{_in_yaml(error.field)}: category}}", leave the column out with '
+            "--data.exclude, or name what means a missing value in --data.missing_values"
         )
         raise UserError(f"{path}: column {error.field!r}{row} {error.problem}; {hint}") from None
 
@@ -94,7 +96,30 @@ def warn_of_levels(path: str | Path, unknown: Mapping[str, int], rows: int) -> N
         rank_zero_warn(f"{path}: levels that training did not have, taken for an average row: {listed}")
 
 
-def unknown_kinds(path: str, error: UnknownKindError) -> UserError:
+def inferred(
+    path: str,
+    table: pa.Table,
+    names: list[str],
+    kinds: Mapping[str, str],
+    missing: Missing,
+    missing_values: Sequence[str] | None,
+) -> Schema:
+    """Return the schema of the columns `names`; a warning says what was taken for missing values.
+
+    Raises:
+        UserError: With all columns that have no kind.
+    """
+    try:
+        schema = infer_schema(table, names, kinds, missing, missing_values)
+    except UnknownKindError as error:
+        raise _unknown_kinds(path, error) from None
+    marks = [f"{field.missing_values[0]} in {field.name}" for field in schema.fields if field.missing_values]
+    if missing_values is None and marks:
+        rank_zero_warn(f"{path}: taken for missing values: {', '.join(marks)}")
+    return schema
+
+
+def _unknown_kinds(path: str, error: UnknownKindError) -> UserError:
     """Return a UserError that names all columns without a kind, and the flag that leaves them out."""
     names = list(error.problems)
     listed = "; ".join(f"column {name!r} {problem}" for name, problem in error.problems.items())

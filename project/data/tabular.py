@@ -13,9 +13,9 @@ from project.data.columns import (
     check_kinds,
     choose_features,
     index_columns,
+    inferred,
     parse_fields,
     task_of,
-    unknown_kinds,
     warn_of_levels,
 )
 from project.data.csv_files import report_format
@@ -31,8 +31,8 @@ from project.runtime.errors import UserError
 from project.runtime.ranges import RightOpenUnitInterval
 from project.schema import Schema
 from project.schema.field import Missing
-from project.schema.inference import UnknownKindError, infer_schema
 from project.schema.schema import FieldError
+from project.schema.spelling import spellings, without_values
 
 MISSING_HINT = "set --data.missing fill, drop or mean"
 TARGET_HINT = "correct it, or set --data.task classification"
@@ -62,6 +62,8 @@ class TabularDataModule(RowsDataModule):
         missing: What to do about missing values: replace them by the column's mean over the training rows and mark
             them in a column of their own (for a category, by a level of their own), replace them by the mean or the
             median alone, drop their rows, or stop with an error. Rows without a target are dropped in any case.
+        missing_values: Values that mean a missing one, in any column, such as `[-999, unknown]`. By default they are a
+            mark such as `?` in a column of numbers; empty cells, `NA`, `NaN` and `null` are missing in any case.
         stream: Whether to keep the rows on disk, for tables larger than memory: they are read block by block, and
             written to temporary files of float32 under $TMPDIR. Each row is assigned to a split independently.
         **kwargs: Arguments of `RowsDataModule`.
@@ -82,12 +84,14 @@ class TabularDataModule(RowsDataModule):
         group: str | None = None,
         time: str | None = None,
         missing: Missing = "fill",
+        missing_values: list[str | int | float] | None = None,
         stream: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
         self.missing, self.stream, self.kinds = missing, stream, kinds or {}
+        self.missing_values = None if missing_values is None else spellings(missing_values)
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
         if group and time:
             raise UserError("--data.group, --data.time: rows are split by one of them; remove the other")
@@ -126,7 +130,8 @@ class TabularDataModule(RowsDataModule):
         name, *more = self.target_names
         if more:
             raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
-        self.class_names = distinct_labels(self.path, name)
+        missing = self.missing_values or []
+        self.class_names = [label for label in distinct_labels(self.path, name) if label not in missing]
         if len(self.class_names) < 2:
             raise UserError(f"{self.path}: column {name!r} has fewer than two classes: {self.class_names}")
 
@@ -137,7 +142,7 @@ class TabularDataModule(RowsDataModule):
     def _in_memory(self) -> Splits:
         table = self._table(self.path)
         learns = self.schema is None
-        self.schema = self.schema or self._infer(table)
+        self.schema = self.schema or self._inferred(table)
         parsed, y, kept = self._parse(self.path, table)
         classes = None if self.class_names is None else y[kept, 0].long()
         parts = self.split.rows(self.path, table, kept, classes, self.kinds)
@@ -163,11 +168,8 @@ class TabularDataModule(RowsDataModule):
             raise UserError(f"{path}: no rows below the header")
         return table
 
-    def _infer(self, table: pa.Table) -> Schema:
-        try:
-            return infer_schema(table, self.feature_names, self.kinds, self.missing)
-        except UnknownKindError as error:
-            raise unknown_kinds(self.path, error) from None
+    def _inferred(self, table: pa.Table) -> Schema:
+        return inferred(self.path, table, self.feature_names, self.kinds, self.missing, self.missing_values)
 
     def _finish(self) -> None:
         assert self.schema is not None
@@ -210,8 +212,12 @@ class TabularDataModule(RowsDataModule):
         return parsed, y, kept.nonzero()[:, 0]
 
     def _parse_targets(self, path: str, table: pa.Table, first_row: int) -> Tensor:
+        table = table.select(self.target_names)
+        if self.missing_values:
+            columns = [without_values(column, self.missing_values) for column in table.columns]
+            table = pa.table(columns, self.target_names)
         if self.class_names is None:
-            return numbers(path, table.select(self.target_names), first_row, TARGET_HINT)
+            return numbers(path, table, first_row, TARGET_HINT)
         return class_numbers(path, table, self.target_names[0], self.class_names, self.path, first_row)
 
     def _encode(self, path: str, parsed: list[Any], first_row: int = 1) -> Tensor:
@@ -227,7 +233,7 @@ class TabularDataModule(RowsDataModule):
     def _stream(self) -> Splits:
         """Read the tables twice: to learn the schema, and into temporary files, with the summary in the same pass."""
         if self.schema is None:
-            self.schema = self._infer(self._first)
+            self.schema = self._inferred(self._first)
             for _, _, parsed, _, parts in self._streamed_blocks():
                 if "train" in parts:
                     self.schema.partial_fit(parsed, parts["train"].numpy())

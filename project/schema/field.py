@@ -26,6 +26,7 @@ class Field(ABC):
         gaps: Number of missing values that `partial_fit` has seen.
         count: Number of other values that it has seen.
         fill: What replaces the numbers of a missing value; None if nothing does.
+        missing_values: Spellings of values that count as missing, besides those that do in any table.
     """
 
     kind: ClassVar[str]
@@ -33,6 +34,7 @@ class Field(ABC):
     def __init__(self, name: str, missing: Missing = "fill") -> None:
         self.name, self.missing, self.gaps, self.count = name, missing, 0, 0
         self.fill: list[float] | None = None
+        self.missing_values: list[str] = []
 
     @property
     @abstractmethod

@@ -1,6 +1,6 @@
 """Infer of what kind each column of a table is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,12 +9,14 @@ from project.runtime.arrow import CellError, is_number
 from project.schema.dates import find_format, parse_dates
 from project.schema.field import Missing
 from project.schema.schema import KINDS, Schema
-from project.schema.spelling import TRUE_AND_FALSE, as_text, is_text
+from project.schema.spelling import TRUE_AND_FALSE, as_text, is_text, without_values
 
 FEW_LEVELS = 20  # a text column with no more levels is a category even in a short table
 MAX_LEVELS = 10_000
 SAMPLE = 1_000  # distinct values from which numbers and dates are recognised
 IGNORED = "ignore"
+# What people write into a column of numbers where one is missing, besides what pyarrow takes for missing.
+GAP_MARKS = ("?", "-", "--", "*", ".")
 
 
 class UnknownKindError(ValueError):
@@ -25,8 +27,16 @@ class UnknownKindError(ValueError):
         super().__init__("; ".join(f"{name} {problem}" for name, problem in problems.items()))
 
 
-def infer_schema(table: pa.Table, names: Iterable[str], kinds: Mapping[str, str], missing: Missing) -> Schema:
+def infer_schema(
+    table: pa.Table,
+    names: Iterable[str],
+    kinds: Mapping[str, str],
+    missing: Missing,
+    missing_values: Sequence[str] | None = None,
+) -> Schema:
     """Return a schema that has learned nothing yet, for the columns `names`, of which `kinds` fixes some.
+
+    `missing_values` are the spellings of missing values; by default they are marks such as `?` in columns of numbers.
 
     Raises:
         UnknownKindError: For all columns that are free text, have no values, or are of a type without a kind.
@@ -34,13 +44,23 @@ def infer_schema(table: pa.Table, names: Iterable[str], kinds: Mapping[str, str]
     fields, problems = [], dict[str, str]()
     for name in names:
         try:
-            kind = kinds.get(name) or infer_kind(table.column(name))
-            fields.append(KINDS[kind](name, missing))
+            column = without_values(table.column(name), missing_values or [])
+            field = KINDS[kinds.get(name) or infer_kind(column)](name, missing)
+            field.missing_values = _gap_marks(field.kind, column) if missing_values is None else [*missing_values]
+            fields.append(field)
         except CellError as error:
             problems[name] = str(error)
     if problems:
         raise UnknownKindError(problems)
     return Schema(fields)
+
+
+def _gap_marks(kind: str, column: pa.ChunkedArray) -> list[str]:
+    """Return the mark of a missing value in a column of numbers, if it is the only text that is no number."""
+    if kind != "number" or not is_text(column.type):
+        return []
+    others = [text for text in pc.unique(as_text(column)).to_pylist() if text is not None and not is_number(text)]
+    return others if len(others) == 1 and others[0] in GAP_MARKS else []
 
 
 def infer_kind(column: pa.ChunkedArray) -> str:

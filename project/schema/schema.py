@@ -13,6 +13,7 @@ from project.schema.category import Category, unknown_levels
 from project.schema.dates import Date
 from project.schema.field import Field, Mask, Numbers
 from project.schema.quantities import Boolean, Number
+from project.schema.spelling import without_values
 
 # Every kind of field. A new one is added here.
 KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date)}
@@ -58,8 +59,8 @@ class Schema:
 
     @property
     def is_plain(self) -> bool:
-        """Whether x is the columns themselves: numbers, none of which has an indicator of gaps."""
-        return all(type(field) is Number and not field.indicator for field in self.fields)
+        """Whether x is the columns themselves: numbers, none of which has an indicator or spellings of gaps."""
+        return all(type(each) is Number and not each.indicator and not each.missing_values for each in self.fields)
 
     def parse(self, table: pa.Table) -> list[Any]:
         """Return the values of each field in one form; the table has the fields' columns, and perhaps others.
@@ -70,7 +71,7 @@ class Schema:
         parsed = []
         for field in self.fields:
             try:
-                parsed.append(field.parse(table.column(field.name)))
+                parsed.append(field.parse(without_values(table.column(field.name), field.missing_values)))
             except CellError as error:
                 raise FieldError(field.name, str(error), error.row) from None
         return parsed
@@ -136,7 +137,11 @@ class Schema:
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the fields as plain data."""
-        return [{"name": field.name, "kind": field.kind, **field.settings()} for field in self.fields]
+        described = []
+        for field in self.fields:
+            gaps = {"missing_values": field.missing_values} if field.missing_values else {}
+            described.append({"name": field.name, "kind": field.kind, **gaps, **field.settings()})
+        return described
 
     @classmethod
     def from_list(cls, fields: Sequence[dict[str, Any]]) -> "Schema":
@@ -149,5 +154,8 @@ class Schema:
         for settings in fields:
             field = KINDS[settings["kind"]](str(settings["name"]))
             field.restore(settings)
+            field.missing_values = settings.get("missing_values", [])
+            if type(field.missing_values) is not list or not all(type(text) is str for text in field.missing_values):
+                raise ValueError(f"field {field.name!r}: invalid missing values {field.missing_values!r:.80}")
             built.append(field)
         return cls(built)

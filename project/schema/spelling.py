@@ -1,5 +1,7 @@
 """One spelling for equal values, from whatever file they come: CSV, Parquet or JSON."""
 
+from collections.abc import Iterable, Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +35,22 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.if_else(pc.match_substring_regex(text, "^(?i:true|false)$"), pc.utf8_lower(text), text)
     text = pc.if_else(pc.is_in(text, MISSING), pa.scalar(None, pa.string()), text)
     return pa.chunked_array([text.take(coded.indices)])
+
+
+def spellings(values: Iterable[str | float]) -> list[str]:
+    """Return the distinct spellings that `as_text` gives to values, without those that are missing in any table."""
+    text = as_text(pa.chunked_array([[str(value) for value in values]], pa.string()))
+    return sorted(set(text.drop_null().to_pylist()))
+
+
+def without_values(column: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:
+    """Replace values with some spellings by null; raises a CellError if the values have no spelling."""
+    if not missing:
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    is_missing = pc.is_in(as_text(column), pa.array(missing, pa.string()))
+    return pc.if_else(is_missing, pa.scalar(None, column.type), column)
 
 
 def as_booleans(column: pa.ChunkedArray) -> pa.ChunkedArray:
