@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pyarrow as pa
 import pyarrow.fs
 
+from project.data.excel import first_sheet, is_excel
 from project.runtime.address import is_remote, local_path, with_credentials
 from project.runtime.errors import UserError
 from project.runtime.waiting import in_thread
@@ -22,7 +23,14 @@ DOWNLOADS: list[IO[bytes]] = []  # temporary files, which are removed when the p
 
 
 def locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:
-    """Return the file system of an address, and the path within it."""
+    """Return the file system of an address, and the path within it; for a workbook, of its first sheet as Parquet."""
+    system, inner = _locate(path)
+    if is_excel(inner) and (found := system.get_file_info(inner)).is_file:
+        return pa.fs.LocalFileSystem(), first_sheet(system, found)
+    return system, inner
+
+
+def _locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:
     address = str(path)
     if not is_remote(address):
         return pa.fs.LocalFileSystem(), str(local_path(address))
@@ -80,6 +88,8 @@ def check_readable(path: str | Path) -> None:
             found = in_thread(lambda: system.get_file_info(inner), SILENT_SECONDS)
         else:
             found = system.get_file_info(inner)
+    except UserError:
+        raise
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     problems = {

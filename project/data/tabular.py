@@ -45,7 +45,7 @@ class TabularDataModule(RowsDataModule):
     and 1 for each level but the first, and a date as its parts.
 
     Args:
-        path: A CSV file, a Parquet file or a folder of Parquet files.
+        path: A CSV file, a Parquet file, a folder of such files, or a workbook, of which the first sheet is read.
         target: Name of the target column, or a list of names.
         features: Names of the feature columns; all columns that are not targets by default.
         exclude: Names of columns to leave out of the features.

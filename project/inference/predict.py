@@ -18,6 +18,7 @@ from project.inference.predictor import open_predictor
 from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
+from project.runtime.logging import quiet_lightning
 from project.serving.inputs import TableInputs
 from project.serving.metadata import Metadata, schema_of
 from project.serving.predictions import Predictions
@@ -48,6 +49,7 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     Raises:
         UserError: If a column is missing, or a value is not a number; the message names file, column and row.
     """
+    quiet_lightning()
     check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
