@@ -57,7 +57,7 @@ class Classification(Supervised):
             "f1": MulticlassF1Score(out_features, average="macro"),
         }
         before, shape = one_hot(in_shape, levels)
-        built = build(factory(net), shape, out_features)
+        built = build(factory(net), shape, out_features, levels)
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
         scores: dict[str, Metric] = {"scores": ClassScores(out_features)}

@@ -52,7 +52,7 @@ class Regression(Supervised):
     ) -> None:
         criterion, metrics = number_loss(loss), {"regression": RegressionMetrics(out_features)}
         before, shape = one_hot(in_shape, levels)
-        built, log_link = build(factory(net), shape, out_features), isinstance(criterion, nn.PoissonNLLLoss)
+        built, log_link = build(factory(net), shape, out_features, levels), isinstance(criterion, nn.PoissonNLLLoss)
         super().__init__(built, criterion, metrics, (out_features,), one_hot=before, log_link=log_link, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:

@@ -9,6 +9,7 @@ from project.nets.mlp import MLP
 from project.nets.net import Net, SequenceNet
 from project.nets.pruned import Pruned
 from project.nets.rnn import RNN
+from project.nets.table_net import TableNet
 from project.nets.transformer import EncoderDecoder, Transformer
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Net",
     "Pruned",
     "SequenceNet",
+    "TableNet",
     "Transformer",
 ]

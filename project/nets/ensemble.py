@@ -32,6 +32,7 @@ class Ensemble(Net):
         copies: Number of copies of each.
         standardized: Whether each member has its own standardisation, as members from separate runs do.
         vectorize: Whether to compute copies of `Linear` or of a small `MLP` together, with `torch.vmap`.
+        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
 
     Attributes:
         count: Number of members.
@@ -46,6 +47,7 @@ class Ensemble(Net):
         copies: int = 1,
         standardized: bool = False,
         vectorize: bool = True,
+        levels: list[int] | None = None,
     ) -> None:
         super().__init__(in_shape, out_features)
         self.count = len(nets) * copies
@@ -56,7 +58,7 @@ class Ensemble(Net):
         for net in nets * copies:
             with torch.random.fork_rng():
                 torch.manual_seed(torch.initial_seed() + len(members))
-                member = build(net, in_shape, out_features)
+                member = build(net, in_shape, out_features, levels)
             shapes = column_shape(self.in_shape), (out_features,)
             members.append(Standardized(member, *shapes) if standardized else member)
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()

@@ -21,6 +21,7 @@ class LoRA(Net):
 
     Args:
         net: The net to adapt.
+        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
         rank: Rows of A and columns of B.
         alpha: Scale of the adapters, relative to rank.
     """
@@ -30,13 +31,14 @@ class LoRA(Net):
         in_shape: tuple[int, ...],
         out_features: int,
         net: NetFactory,
+        levels: list[int] | None = None,
         rank: int = 4,
         alpha: float = 32.0,
     ) -> None:
         super().__init__(in_shape, out_features)
         if rank < 1:
             raise ValueError(f"LoRA: rank must be 1 or more, got {rank}")
-        self.net, self.scale = build(net, in_shape, out_features), alpha / rank
+        self.net, self.scale = build(net, in_shape, out_features, levels), alpha / rank
         self.takes_tokens = self.net.takes_tokens
         self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
         if not self.adapted:

@@ -19,7 +19,9 @@ class Module(ABC):  # noqa: B024 (a type)
 class NetFactory(Protocol):
     """What builds a network: a class, or a class with some of its arguments; see `project.nets.plain.build`."""
 
-    def __call__(self, *, in_shape: tuple[int, ...], in_features: int, out_features: int) -> Module:
+    def __call__(
+        self, *, in_shape: tuple[int, ...], in_features: int, out_features: int, levels: list[int] | None
+    ) -> Module:
         """Build the network. Each of the arguments is optional."""
 
 

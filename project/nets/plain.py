@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -35,24 +35,30 @@ class PlainNet(Net):
         return [f"module.{head}" if head else "module"]
 
 
-def build(net: NetFactory | nn.Module, in_shape: tuple[int, ...], out_features: int) -> Net:
+def build(
+    net: NetFactory | nn.Module, in_shape: tuple[int, ...], out_features: int, levels: Sequence[int] | None = None
+) -> Net:
     """Return a network for rows of a shape.
 
     Args:
         net: A module, or what returns one: a class, a `functools.partial` of one, or a function. It is called with
-            those of `in_shape`, `in_features` (the number of values in a row) and `out_features` that are in its
-            signature; a function with other names gets the shape and the number of outputs, in this order.
+            those of `in_shape`, `in_features` (the number of values in a row), `out_features` and, for a table with
+            categories, `levels` that are in its signature; a function with other names gets the shape and the number of
+            outputs, in this order.
         in_shape: Shape of one row of x.
         out_features: Number of outputs.
+        levels: For each column of a table, the number of levels if it is a category, else 0. A category of K levels is
+            K - 1 values of the row; see `OneHot`.
     """
-    module = net if isinstance(net, nn.Module) else _call(cast(Callable[..., Any], net), in_shape, out_features)
+    module = net if isinstance(net, nn.Module) else _call(cast(Callable[..., Any], net), in_shape, out_features, levels)
     if not isinstance(module, nn.Module):
         raise TypeError(f"the net must be a torch.nn.Module, got {type(module).__name__}")
     return module if isinstance(module, Net) else PlainNet(module, tuple(in_shape), out_features)
 
 
-def _call(net: Callable[..., Any], in_shape: tuple[int, ...], out_features: int) -> Any:
-    sizes = {"in_shape": tuple(in_shape), "in_features": math.prod(in_shape), "out_features": out_features}
+def _call(net: Callable[..., Any], in_shape: tuple[int, ...], out_features: int, levels: Sequence[int] | None) -> Any:
+    sizes: dict[str, Any] = {"in_shape": tuple(in_shape), "in_features": math.prod(in_shape)}
+    sizes |= {"out_features": out_features} | ({"levels": list(levels)} if levels else {})
     called, given = net, {}
     if isinstance(net, partial):  # of a class, or of a parser's function that takes the class first
         called, given = next((arg for arg in net.args if isinstance(arg, type)), net.func), net.keywords

@@ -18,6 +18,7 @@ class Pruned(Net):
     Args:
         net: The net with all units.
         units: Number of units to keep, by name of the layer that computes them.
+        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
     """
 
     def __new__(  # type: ignore[misc]
@@ -26,9 +27,10 @@ class Pruned(Net):
         out_features: int,
         net: NetFactory,
         units: dict[str, int],
+        levels: list[int] | None = None,
     ) -> Net:
         """Return the net itself, so that its class and the names of its weights stay the same."""
-        built = build(net, in_shape, out_features)
+        built = build(net, in_shape, out_features, levels)
         narrow(built, units)
         return built
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 NETWORKS = {
     "Linear": "one linear layer (the default)",
     "MLP": 'fully connected layers; --model.net.hidden "[64, 64]"',
+    "TableNet": "embeddings of columns, then residual blocks, for tables",
     "CNN": "convolutions, for images",
     "RNN": "a recurrent layer, for sequences; --model.net.cell rnn, lstm or gru",
     "Transformer": "self-attention, for sequences",

@@ -50,9 +50,9 @@ def table_args(path, *others):
 
 
 @pytest.fixture
-def run(folder, capsys):
+def run(request, folder, capsys):
     write_table(folder / "t.csv")
-    train([*table_args("t.csv"), "--model.net", "MLP", *QUICK])
+    train([*table_args("t.csv"), "--model.net", getattr(request, "param", "MLP"), *QUICK])
     return load("last")
 
 
@@ -138,6 +138,7 @@ NEW_ROWS = [
 ]
 
 
+@pytest.mark.parametrize("run", ["MLP", "TableNet"], indirect=True)
 def test_run_file_and_server_see_the_same_numbers_in_unknown_levels_gaps_and_any_order(run, folder):
     artifact = Artifact(export("last")[0])
     for rows in (NEW_ROWS, [dict(reversed(row.items())) for row in NEW_ROWS]):

@@ -16,7 +16,7 @@ from torch import nn
 from project.exporting import formats
 from project.exporting.export import export
 from project.models import Classification, Regression
-from project.nets import CNN, MLP, RNN, EncoderDecoder, Ensemble, Linear, Transformer
+from project.nets import CNN, MLP, RNN, EncoderDecoder, Ensemble, Linear, TableNet, Transformer
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runs.weights import read_weights
@@ -29,6 +29,7 @@ SERIES, IMAGE, TABLE = (16, 2), (1, 8, 8), (5,)
 NETS = {
     "Linear": (Linear, TABLE),
     "MLP": (MLP, TABLE),
+    "TableNet": (partial(TableNet, levels=[0, 3, 2, 0]), TABLE),
     "CNN": (CNN, IMAGE),
     "rnn, bidirectional, 2 layers": (partial(RNN, cell="rnn", bidirectional=True, layers=2), SERIES),
     "lstm": (partial(RNN, cell="lstm"), SERIES),

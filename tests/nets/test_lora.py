@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from project.nets import CNN, MLP, RNN, EncoderDecoder, Linear, LoRA, Transformer
+from project.nets import CNN, MLP, RNN, EncoderDecoder, Linear, LoRA, TableNet, Transformer
 
 SEQUENCE = (6, 3)
 NETS = {
     "mlp": (MLP, (5,)),
+    "table net": (partial(TableNet, levels=[0, 3, 2, 0]), (5,)),
     "cnn": (CNN, (1, 8, 8)),
     "rnn": (partial(RNN, cell="rnn"), SEQUENCE),
     "lstm": (partial(RNN, cell="lstm", layers=2, bidirectional=True), SEQUENCE),

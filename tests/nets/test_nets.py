@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from project.nets import CNN, MLP, RNN, EncoderDecoder, Linear, Transformer
+from project.nets import CNN, MLP, RNN, EncoderDecoder, Linear, TableNet, Transformer
 from project.nets.scaling import Standardized
 from project.nets.transformer import Attention, positions
 
@@ -12,6 +12,8 @@ NETS = {
     "linear": (lambda: Linear((6,), 3), (6,)),
     "mlp": (lambda: MLP((6,), 3, hidden=[8, 4], activation="Tanh"), (6,)),
     "mlp without hidden layers": (lambda: MLP((6,), 3, hidden=[]), (6,)),
+    "table net": (lambda: TableNet((6,), 3, levels=[0, 4, 0, 2, 1]), (6,)),
+    "table net of categories": (lambda: TableNet((6,), 3, levels=[5, 3]), (6,)),
     "cnn": (lambda: CNN((2, 7, 5), 3, channels=[4, 8], hidden=16), (2, 7, 5)),
     "rnn": (lambda: RNN((9, 2), 3, cell="rnn"), (9, 2)),
     "lstm, two layers": (lambda: RNN((9, 2), 3, cell="lstm", layers=2), (9, 2)),
@@ -29,8 +31,8 @@ def test_every_parameter_takes_part_and_rows_do_not_mix(name):
     build, shape = NETS[name]
     net = build()
     x = torch.randn(5, *shape)
-    if name == "linear":
-        nn.init.normal_(net.linear.weight)
+    for layer in [layer for name, layer in net.named_modules() if name in ("linear", "head")]:
+        nn.init.normal_(layer.weight)  # of which some start at zero
     net(x).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.parameters())
     net.eval()
@@ -115,6 +117,7 @@ def test_order_matters_to_a_transformer():
     [
         lambda: MLP((3,), 1, hidden=[0]),
         lambda: MLP((3,), 1, dropout=1.0),
+        lambda: TableNet((3,), 1, blocks=0),
         lambda: CNN((1, 4, 4), 1, channels=[0]),
         lambda: RNN((4, 1), 1, hidden=0),
         lambda: Transformer((4, 1), 1, width=6, heads=4),
