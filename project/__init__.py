@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from project.exporting.quantize import quantize as quantize
     from project.inference.compare import compare as compare
     from project.inference.evaluate import evaluate as evaluate
+    from project.inference.generate import generate as generate
     from project.inference.predict import predict as predict
     from project.inference.run import Run as Run
     from project.inference.run import load as load
@@ -36,6 +37,7 @@ _PLACES = {
     "evaluate": "project.inference.evaluate.evaluate",
     "export": "project.exporting.export.export",
     "finetune": "project.stages.finetune.finetune",
+    "generate": "project.inference.generate.generate",
     "load": "project.inference.run.load",
     "predict": "project.inference.predict.predict",
     "prune": "project.stages.prune.prune",

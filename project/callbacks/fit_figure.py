@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.data.datamodule import RowsDataModule
 from project.models.classification import Classification
+from project.models.language_model import LanguageModel
 from project.models.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ class FitFigure(Callback):
     """Log a figure of the fit to TensorBoard, as `fit`.
 
     For one feature and one target: the training rows with the learned and the exact line. For series: forecasts and
-    actual values. For classes: the confusion matrix. Otherwise: predicted against actual values. All but the first
-    show validation rows.
+    actual values. For classes: the confusion matrix. For text: none. Otherwise: predicted against actual values. All
+    but the first show validation rows.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,6 +47,8 @@ class FitFigure(Callback):
             return
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(pl_module, LanguageModel):  # predicts neither numbers nor a few classes
+            return
         if loggers and isinstance(pl_module, Supervised) and isinstance(data, RowsDataModule):
             was_training = pl_module.training
             figure = fit_figure(pl_module.eval(), data, title=f"after {trainer.global_step} steps")

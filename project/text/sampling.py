@@ -1,0 +1,94 @@
+"""The next token from its logits, and the text of tokens as they come."""
+
+import codecs
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Numbers = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+class Sampling(NamedTuple):
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: Divides the logits; 0 takes the most likely token.
+        top_k: Number of most likely tokens to choose among; 0 for all.
+        top_p: Choose among the fewest tokens that are together at least this likely; 1 for all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the settings; None if nothing is."""
+        problems = {
+            f"temperature: must be 0 or more, got {self.temperature}": not 0 <= self.temperature < np.inf,
+            f"top_k: must be 0 or more, got {self.top_k}": self.top_k < 0,
+            f"top_p: must be above 0 and at most 1, got {self.top_p}": not 0 < self.top_p <= 1,
+        }
+        return next((problem for problem, occurs in problems.items() if occurs), None)
+
+    def probabilities(self, logits: Numbers) -> Numbers:
+        """Return the probability with which each token is chosen: logits (vocabulary,) -> (vocabulary,) float64.
+
+        The temperature is applied first, then `top_k`, then `top_p`. Of equally likely tokens the first ones are kept.
+
+        Source: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), for `top_p`.
+        """
+        logits = np.asarray(logits, np.float64)
+        order = np.argsort(-logits, kind="stable")  # most likely first
+        kept = 1 if self.temperature == 0 else self.top_k or len(order)
+        order = order[:kept]
+        scaled = (logits[order] - logits[order[0]]) / (self.temperature or 1.0)
+        likely = np.exp(scaled) / np.exp(scaled).sum()
+        kept = 1 + int(np.searchsorted(np.cumsum(likely), self.top_p * (1 - 1e-12)))
+        chosen = np.zeros(len(logits))
+        chosen[order[:kept]] = likely[:kept] / likely[:kept].sum()
+        return chosen
+
+    def choose(self, logits: Numbers, generator: np.random.Generator) -> int:
+        """Return a token, chosen at random with one number of a generator."""
+        cumulated = np.cumsum(self.probabilities(logits))
+        return int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
+
+
+def log_probability(logits: Numbers, token: int) -> float:
+    """Return the log-probability of a token under the model itself, from logits (vocabulary,)."""
+    logits = np.asarray(logits, np.float64)
+    return float(logits[token] - logits.max() - np.log(np.exp(logits - logits.max()).sum()))
+
+
+class TextStream:
+    """Text from bytes as they come: no part of a character, and none of a stop text, is given out.
+
+    Args:
+        stops: Texts that end the stream; they are left out.
+
+    Attributes:
+        stopped: Whether a stop text has come.
+    """
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self.stops, self.stopped = [stop for stop in stops if stop], False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # may be the beginning of a stop text
+
+    def add(self, data: bytes, final: bool = False) -> str:
+        """Add bytes, the last ones if `final`; return the text that is certain now."""
+        if self.stopped:
+            return ""
+        text = self._held + self._decoder.decode(data, final)
+        if found := [place for stop in self.stops if (place := text.find(stop)) >= 0]:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        longest = 0 if final else max((_overlap(text, stop) for stop in self.stops), default=0)
+        self._held = text[len(text) - longest :]
+        return text[: len(text) - longest]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest beginning of a stop text with which a text ends."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

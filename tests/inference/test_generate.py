@@ -1,0 +1,150 @@
+"""Text from a language model: cached as uncached, any prompt, stop texts, several texts at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from project import generate
+from project.inference.generate import NextLogits, open_language_model
+from project.nets import GPT
+from project.runtime.errors import UserError
+from project.text.sampling import log_probability
+from tests.command import run_script
+from tests.trained import trained
+
+CONTEXT = 16
+SONG = "".join(f"{number} green bottles, sitting on the wall … and {number - 1} left.\n" for number in range(99, 9, -1))
+ARGS = ["--data", "TextDataModule", "--data.context", str(CONTEXT), "--data.cache", "cache", "--model", "LanguageModel"]
+ARGS += ["--model.net.width", "32", "--model.net.layers", "2", "--optimizer", "MuonAdamW", "--trainer.max_epochs", "6"]
+ARGS += ["--data.tokenizer", "bytes", "--epoch_line.every_n_epochs", "0"]
+
+
+@pytest.fixture
+def run(folder, tmp_path_factory):
+    """A model that has learned the song more or less by heart."""
+    path = tmp_path_factory.getbasetemp() / "song.txt"
+    path.write_text(SONG, encoding="utf-8")
+    return trained([*ARGS, "--data.path", str(path)])
+
+
+class Uncached(nn.Module):
+    """The same network without its cache."""
+
+    def __init__(self, net: GPT) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+@pytest.mark.parametrize("prompt", [1, 5, CONTEXT, CONTEXT + 1, 3 * CONTEXT])
+def test_logits_with_a_cache_are_those_of_the_window_also_when_it_is_full(prompt):
+    torch.manual_seed(0)
+    net = GPT((CONTEXT,), 50, width=16, layers=2, heads=2, zero_init=False).double().eval()
+    cached, uncached = NextLogits(net, CONTEXT), NextLogits(Uncached(net), CONTEXT)
+    new = torch.randint(50, (3, prompt))
+    for _ in range(3 * CONTEXT):
+        logits = cached(new)
+        torch.testing.assert_close(logits, uncached(new), rtol=0, atol=1e-12)
+        new = logits.argmax(1, keepdim=True)
+
+
+def test_a_full_context_is_continued_from_its_later_half():
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            seen.append(x[0].tolist())
+            return torch.zeros(*x.shape, 9)
+
+    predictions = NextLogits(Watched(), 4)
+    for piece in ([[1, 2, 3, 4, 5, 6]], [[7]], [[8]], [[9]], [[10]]):
+        predictions(torch.tensor(piece))
+    assert seen == [[3, 4, 5, 6], [6, 7], [6, 7, 8], [6, 7, 8, 9], [9, 10]]
+
+
+def test_the_learned_text_is_continued(run):
+    [written] = generate(run, SONG[:200], temperature=0, max_tokens=60)
+    assert "green bottles, sitting on the wall … and" in written.text
+
+
+def test_greedy_tokens_are_those_of_a_loop_over_whole_windows(run):
+    net, context, tokenizer = open_language_model(run)
+    [written] = generate(run, "7", temperature=0, max_tokens=CONTEXT - 2)
+    tokens = [tokenizer.end, ord("7")]
+    for token, known in zip(written.tokens, written.log_probabilities, strict=True):
+        logits = net(torch.tensor([tokens]))[0, -1].detach().numpy()
+        assert token == logits.argmax()
+        assert known == pytest.approx(log_probability(logits, token), abs=1e-4)
+        tokens.append(token)
+    assert context == CONTEXT
+    assert written.text.encode() == bytes(written.tokens)
+
+
+def test_a_seed_gives_the_same_texts_and_another_one_others(run):
+    same = [[written.text for written in generate(run, "9", seed=1, max_tokens=40, count=3)] for _ in range(2)]
+    assert same[0] == same[1]
+    assert len({*same[0], *(written.text for written in generate(run, "9", seed=2, max_tokens=40))}) == 4
+
+
+def test_texts_that_are_computed_together_are_those_computed_alone(run):
+    alone, together = generate(run, "9", max_tokens=40)[0], generate(run, "9", max_tokens=40, count=3)[0]
+    assert alone.tokens == together.tokens
+    assert alone.log_probabilities == pytest.approx(together.log_probabilities, abs=1e-4)
+
+
+def test_pieces_are_shown_as_they_come_and_are_the_text(run):
+    pieces: list[str] = []
+    [written] = generate(run, SONG[:200], temperature=0, max_tokens=120, show=pieces.append)
+    assert "".join(pieces) == written.text
+    assert len([piece for piece in pieces if piece]) > 50
+    assert "…" in written.text  # three bytes, each a token
+    assert "\ufffd" not in written.text
+
+
+def test_a_text_ends_before_a_stop_text_across_tokens(run):
+    whole = generate(run, SONG[:200], temperature=0, max_tokens=80)[0].text
+    stopped = generate(run, SONG[:200], temperature=0, max_tokens=80, stop=["wall", "sitting"])[0]
+    assert stopped.text == whole[: whole.index("sitting")]
+    assert len(stopped.tokens) < 80
+
+
+@pytest.mark.parametrize("prompt", ["", "…", "\udcff\udc80", "9" * 100], ids=["empty", "dash", "no UTF-8", "long"])
+def test_any_prompt_is_continued(run, prompt):
+    for count in (1, 2):
+        assert all(len(written.tokens) == 20 for written in generate(run, prompt, max_tokens=20, count=count))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"temperature": -1.0}, "--temperature: must be 0 or more, got -1.0"),
+        ({"top_k": -1}, "--top_k: must be 0 or more, got -1"),
+        ({"top_p": 0.0}, "--top_p: must be above 0"),
+        ({"max_tokens": 0}, "--max_tokens: must be 1 or more"),
+        ({"count": 0}, "--count: must be 1 or more"),
+        ({"seed": -1}, "--seed: must be 0 or more"),
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range_are_one_line(run, options, problem):
+    with pytest.raises(UserError, match=re.escape(problem)):
+        generate(run, "9", **options)
+
+
+def test_the_command_prints_the_prompt_and_the_text(run):
+    written = generate(run, "99 green", max_tokens=30, count=2)
+    done = run_script(Path(), "generate", run, "99 green", "--max_tokens", "30", "--count", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n---\n".join("99 green" + one.text for one in written) + "\n"
+
+
+def test_a_model_that_writes_no_text_is_one_line(folder):
+    run = trained(["--trainer.max_epochs", "1", "--data.rows", "20"])
+    done = run_script(folder, "generate", run, "text")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \S+: Regression writes no text; train a language model with [^\n]*\n", done.stderr)
