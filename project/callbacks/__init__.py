@@ -14,6 +14,7 @@ from project.callbacks.pretrained import Pretrained
 from project.callbacks.pruning import Pruning
 from project.callbacks.run_folder import RunFolder
 from project.callbacks.schedule_checks import ScheduleChecks
+from project.callbacks.text_answer import TextAnswer
 
 __all__ = [
     "BestCheckpoint",
@@ -30,4 +31,5 @@ __all__ = [
     "Pruning",
     "RunFolder",
     "ScheduleChecks",
+    "TextAnswer",
 ]

@@ -2,6 +2,7 @@
 
 from project.data.datamodule import RowsDataModule
 from project.data.digits import DigitsDataModule
+from project.data.markov import MarkovDataModule
 from project.data.series import SeriesDataModule
 from project.data.synthetic import FriedmanDataModule, SyntheticDataModule
 from project.data.tabular import TabularDataModule
@@ -10,6 +11,7 @@ from project.data.text import TextDataModule
 __all__ = [
     "DigitsDataModule",
     "FriedmanDataModule",
+    "MarkovDataModule",
     "RowsDataModule",
     "SeriesDataModule",
     "SyntheticDataModule",

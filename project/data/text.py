@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from project.data.datamodule import RowsDataModule, Splits
-from project.data.documents import Documents
+from project.data.documents import Documents, Piece
 from project.data.split import check_fractions
 from project.data.text_split import SPLITS, By, TextSplit
 from project.data.token_files import TokenFiles, cache_folder, locked, read_tokens, write_tokens
@@ -75,7 +75,6 @@ class TextDataModule(RowsDataModule):
         self.split, self.val_fraction, self.test_fraction = split, val_fraction, test_fraction
         self.cache = Path(cache) if cache else cache_folder()
         self.known: Mapping[str, Any] | None = None  # the tokenizer of another run, as plain data
-        self._documents = Documents(path, column)
 
     @cached_property
     def files(self) -> TokenFiles:
@@ -91,11 +90,15 @@ class TextDataModule(RowsDataModule):
     @cached_property
     def content(self) -> str:
         """SHA-256 of the files."""
-        return self._documents.fingerprint()
+        return Documents(self.path, self.column).fingerprint()
+
+    def read(self) -> Iterable[Piece]:
+        """Return the text, piece by piece."""
+        return Documents(self.path, self.column)
 
     def _write(self, folder: Path) -> TokenFiles:
         lengths = [0]
-        for document, data in self._documents:
+        for document, data in self.read():
             lengths += [0] * (document + 1 - len(lengths))
             lengths[document] += len(data)
         if not any(lengths):
@@ -103,7 +106,7 @@ class TextDataModule(RowsDataModule):
         by = self.split or ("documents" if len(lengths) >= 100 else "position")
         split = TextSplit(np.array(lengths), self.val_fraction, self.test_fraction, by, self.seed)
         tokenizer = tokenizer_from_dict(self.known) if self.known else self._new_tokenizer(split)
-        return write_tokens(folder, split.divide(self._documents), tokenizer)
+        return write_tokens(folder, split.divide(self.read()), tokenizer)
 
     def _new_tokenizer(self, split: TextSplit) -> Tokenizer:
         return ByteTokenizer()

@@ -24,6 +24,7 @@ from project.callbacks import (
     Pretrained,
     Pruning,
     RunFolder,
+    TextAnswer,
 )
 from project.config.command_line import prepare_arguments
 from project.config.flag_errors import CONSTRUCTING, ConstructorError, flag_error, flag_names, raised_in
@@ -59,6 +60,7 @@ class Experiment(NamedTuple):
         trainer: The Trainer, with the callbacks below among others.
         run_folder: Callback that writes the run's folder.
         exact_answer: Callback that compares what was learned with exact least squares.
+        text_answer: Callback that compares a language model with other methods.
         pretrained: Callback that loads pretrained weights.
         best: Callback that keeps the best checkpoint; None if the run has no checkpoints.
         claimed: The new folder that was made for the run; None if there is none.
@@ -69,6 +71,7 @@ class Experiment(NamedTuple):
     trainer: Trainer
     run_folder: RunFolder
     exact_answer: ExactAnswer
+    text_answer: TextAnswer
     pretrained: Pretrained
     best: BestCheckpoint | None
     claimed: Path | None
@@ -96,16 +99,16 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     pretrained.choose_parts(data)
     config.weights.reinitialize = pretrained.reinitialize  # a part of the saved configuration, too
     built.finetuning.reinitialized = pretrained.reinitialize or []
-    run_folder, exact_answer = RunFolder(settings.yaml(), settings.allowed), ExactAnswer()
+    run_folder, answers = RunFolder(settings.yaml(), settings.allowed), (ExactAnswer(), TextAnswer())
     recorders = recording_callbacks(trainer, run_folder, config.as_dict())
     sections = [built.epoch_line, pretrained, built.finetuning, built.pruning]
     seed = EpochSeed(int(config.seed_everything or 0))
     found = FoundSettings(config, settings.yaml)
-    callbacks = [*loop_callbacks(trainer, model, resumed), found, *extra, exact_answer, seed, *recorders, *sections]
+    callbacks = [*loop_callbacks(trainer, model, resumed), found, *extra, *answers, seed, *recorders, *sections]
     claimed = use_run_logger(trainer, folder, resumed)
     best = next((callback for callback in recorders if isinstance(callback, BestCheckpoint)), None)
     return Experiment(
-        model, data, build_trainer(trainer, callbacks, claimed), run_folder, exact_answer, pretrained, best, claimed
+        model, data, build_trainer(trainer, callbacks, claimed), run_folder, *answers, pretrained, best, claimed
     )
 
 

@@ -12,7 +12,9 @@ from rich.table import Table
 from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients
 from project.callbacks.pretrained import Pretrained, WeightChange
 from project.callbacks.run_folder import RunFolder
+from project.callbacks.text_answer import TextAnswer
 from project.data.datamodule import RowsDataModule
+from project.data.markov import MarkovDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.least_squares import LeastSquaresFit
 from project.models.linear_regression import LinearRegression
@@ -30,6 +32,7 @@ def report(
     data: LightningDataModule,
     run_folder: RunFolder,
     exact_answer: ExactAnswer,
+    text_answer: TextAnswer,
     pretrained: Pretrained,
     metrics: Mapping[str, float],
 ) -> None:
@@ -49,6 +52,8 @@ def report(
         print_metrics(console, tested, others if exact is None else others | {"exact least squares": exact})
     else:
         console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
+    if text_answer.bits_per_byte:
+        print_text_answer(console, data, text_answer, metrics)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
 
@@ -142,6 +147,18 @@ def print_metrics(
         for name, value in metrics.items()
     ]
     console.print(_table(["metric", "value", *columns], rows))
+
+
+def print_text_answer(
+    console: Console, data: LightningDataModule, answer: TextAnswer, metrics: Mapping[str, float]
+) -> None:
+    """Print a table of the bits per byte of the test split: of the model, and of methods that are no networks."""
+    names = {"kneser_ney": f"n-grams (Kneser-Ney, order {answer.order})", "zstd": "zstd -22", "xz": "xz -9e"}
+    if isinstance(data, MarkovDataModule):
+        names["source"] = f"the source itself (entropy {data.entropy:#.6g})"
+    learned = {"learned": metrics["test/bits_per_byte"]} if "test/bits_per_byte" in metrics else {}
+    rows = [[names.get(name, name), f"{bits:#.5g}"] for name, bits in (learned | answer.bits_per_byte).items()]
+    console.print(_table(["", "bits per byte"], rows, "Test split, predicted from the training split"))
 
 
 def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:

@@ -80,7 +80,7 @@ def train(
 
 def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     """Test the best checkpoint, write the metrics and coefficients, and print the report."""
-    model, data, trainer, run, exact, pretrained, best, _ = cli.experiment
+    model, data, trainer, run, exact, text, pretrained, best, _ = cli.experiment
     logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name != "step"}
     if isinstance(model, Supervised):
         logged = {name: value for name, value in logged.items() if name.startswith(("train/", "val/"))}
@@ -90,6 +90,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     metrics = logged | test_metrics(trainer, model, data) | pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
+    metrics |= {f"bits_per_byte/{name}": value for name, value in text.bits_per_byte.items()}
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()  # threads that still run at exit sometimes abort the process
     if not trainer.is_global_zero:
@@ -103,7 +104,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         write_metrics(run.path, metrics)
         if isinstance(model, LinearRegression) and model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, model.fit))
-    report(model, data, run, exact, pretrained, metrics)
+    report(model, data, run, exact, text, pretrained, metrics)
     return metrics
 
 
