@@ -3,7 +3,7 @@
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import compress
 from typing import Any, NamedTuple, cast
@@ -77,6 +77,11 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         self._exact: Rows | None = None  # training rows in float64, until they are not needed any more
         self._on_gpu: dict[str, Rows] = {}
         self._position = {"epoch": 0, "rows": 0}
+
+    @classmethod
+    def default_model(cls, arguments: Mapping[str, Any]) -> str:
+        """Return the class path of the model that suits the targets, from the arguments of the data module."""
+        return "project.models.Regression"
 
     @abstractmethod
     def load(self) -> Splits:

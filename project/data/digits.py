@@ -1,5 +1,6 @@
 """Handwritten digits, a data set of real images that ships with scikit-learn."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class DigitsDataModule(RowsDataModule):
         self.class_names = [str(digit) for digit in self.classes]
         self.feature_names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
         self.target_names = ["digit"]
+
+    @classmethod
+    def default_model(cls, arguments: Mapping[str, Any]) -> str:
+        """Return the class path of the model that suits classes."""
+        return "project.models.Classification"
 
     def load(self) -> Splits:
         """Read the images."""

@@ -1,7 +1,8 @@
 """Rows of a table, CSV or Parquet, whose columns are chosen by name."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -120,6 +121,15 @@ class TabularDataModule(RowsDataModule):
         self._columns = self.feature_names + self.target_names
         if (task or task_of(self._first, self.target_names, self.kinds)) == "classification":
             self._set_classes()
+
+    @classmethod
+    def default_model(cls, arguments: Mapping[str, Any]) -> str:
+        """Return the class path of the model that suits the target: of numbers, or of classes."""
+        target, task = arguments["target"], arguments.get("task")
+        names = [target] if isinstance(target, str) else target
+        with suppress(UserError, KeyError):  # which the constructor describes
+            task = task or task_of(first_rows(arguments["path"]), names, arguments.get("kinds") or {})
+        return "project.models.Classification" if task == "classification" else super().default_model(arguments)
 
     def _ignored(self, exclude: list[str], features: list[str] | None) -> list[str]:
         grouped = [self.split.group] if self.split.group and features is None else []

@@ -21,8 +21,8 @@ DATA = {
     "SeriesDataModule": "windows of a time series, yours or generated",
 }
 MODELS = {
-    "Regression": "targets are numbers (the default)",
-    "Classification": "targets are classes",
+    "Regression": "targets are numbers (the default for numbers)",
+    "Classification": "targets are classes (the default for classes)",
     "LanguageModel": "targets are the next tokens of a text",
     "LinearRegression": "the exact least-squares solution, without training",
 }

@@ -1,6 +1,7 @@
 """The settings of a training, from flags and YAML: resolved, and validated before anything is built."""
 
 import argparse
+import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from project.callbacks.user_callbacks import stop_timers_after_epochs
 from project.config.trust import require_known
 from project.config.yaml import with_full_paths, with_plain_values, yaml_of
+from project.data.datamodule import RowsDataModule
 from project.runs.checkpoint import DATA_KEY, read_checkpoint, saved_config
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
@@ -65,7 +67,11 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
     if reference := scanned.ckpt_path or given.get("ckpt_path"):
         settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
     else:
-        settings = Settings(parser, argv, _parse(parser, argv, *configs), ResumePoint(), [])
+        config = _parse(parser, argv, *configs)
+        if "model" in defaults and (model := _default_model(config.data)) != config.model.class_path:
+            parser.set_defaults({"model": {"class_path": model}})
+            config = _parse(parser, argv, *configs)
+        settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
         settings.config.config = None  # as in the saved configuration, with which it is compared
         if (restarted := restarted_run(root, settings.yaml)) is not None:
@@ -85,6 +91,12 @@ def validate(settings: Settings) -> None:
     """Raise a UserError if settings contradict each other, or name what a configuration may not import."""
     check_flags(settings.config, settings.argv, settings.allowed, resumed=settings.resumed.checkpoint is not None)
     require_known(settings.config)
+
+
+def _default_model(data: Namespace) -> str:
+    """Return the class path of the model for the targets of a data module; `Regression` for one from elsewhere."""
+    choose = getattr(pkgutil.resolve_name(data.class_path), "default_model", RowsDataModule.default_model)
+    return choose(data.init_args.as_dict())
 
 
 def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, Any]) -> Namespace:

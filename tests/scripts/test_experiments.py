@@ -112,7 +112,7 @@ def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, 
     [
         ("--model.net CNN", "CNN: rows must be images"),
         ("--model.net RNN", "RNN: rows must be sequences"),
-        ("--data DigitsDataModule", "use --model Classification"),
+        ("--model Regression --data DigitsDataModule", "use --model Classification"),
         ("--trainer.precision bf16-true", "use bf16-mixed"),
         ("--model Classification", "--data.task classification"),
         ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "width a multiple of heads"),
