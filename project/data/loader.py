@@ -56,6 +56,11 @@ class Rows(Dataset["Batch | Batches"]):
         return len(self.x)
 
     @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.x.device
+
+    @property
     def nbytes(self) -> int:
         """Size of the rows in memory."""
         return self.x.nbytes + self.y.nbytes
@@ -112,9 +117,9 @@ class Batches:
         """Yield the same rows in larger pieces, each a whole number of batches."""
         pieces: Iterable[Tensor | slice] = [self.index]
         if not isinstance(self.index, slice):  # a gather per batch has overhead, and one of all overflows the cache
-            batch_bytes = (self.rows.x[:1].nbytes + self.rows.y[:1].nbytes) * self.batch_size
-            size = PIECE_BYTES if self.rows.x.device.type == "cpu" else GPU_PIECE_BYTES
-            index = to_device(self.index, self.rows.x.device)
+            batch_bytes = self.rows.nbytes // len(self.rows) * self.batch_size
+            size = PIECE_BYTES if self.rows.device.type == "cpu" else GPU_PIECE_BYTES
+            index = to_device(self.index, self.rows.device)
             pieces = index.split(max(1, size // batch_bytes) * self.batch_size)
         for piece in pieces:
             batch = self.rows.gather(piece)
@@ -262,7 +267,7 @@ def row_loader(
         sampler=order,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        pin_memory=on_gpu and rows.x.device.type == "cpu",
+        pin_memory=on_gpu and rows.device.type == "cpu",
         collate_fn=shared,
         worker_init_fn=start_worker,
         timeout=WORKER_SECONDS if num_workers else 0,

@@ -15,11 +15,13 @@ from project.data.split import check_fractions
 from project.data.text_split import SPLITS, By, TextSplit
 from project.data.token_files import TokenFiles, cache_folder, locked, read_tokens, write_tokens
 from project.data.windows import Windows
+from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.ranges import OpenUnitInterval, PositiveInt
-from project.text import ByteTokenizer, Tokenizer, tokenizer_from_dict
+from project.text import BPETokenizer, ByteTokenizer, JsonTokenizer, Tokenizer, tokenizer_from_dict
 
 FORMAT = 1  # of token files; another number makes new ones
+LEARNED_BYTES = 2**26  # of which a tokenizer is learned, at most
 
 
 class TextDataModule(RowsDataModule):
@@ -35,7 +37,8 @@ class TextDataModule(RowsDataModule):
     Args:
         path: A file of text or of any bytes, JSON lines (`.jsonl`), Parquet, a folder of such files, an address, or the
             name of a bundled corpus: `kjv`.
-        tokenizer: `bytes`.
+        tokenizer: `bytes`; `bpe`, which learns the most frequent pieces of words; or the path of a `tokenizer.json`.
+            A run that starts from another one keeps the tokenizer of that run.
         vocab_size: Number of tokens that a tokenizer learns, the end-of-text token included.
         context: Tokens of a window.
         column: Name of the text in JSON lines and Parquet.
@@ -56,7 +59,7 @@ class TextDataModule(RowsDataModule):
     def __init__(
         self,
         path: str = "kjv",
-        tokenizer: str = "bytes",
+        tokenizer: str = "bpe",
         vocab_size: PositiveInt = 1_024,
         context: PositiveInt = 256,
         column: str = "text",
@@ -71,16 +74,17 @@ class TextDataModule(RowsDataModule):
         self.feature_names, self.target_names = ["tokens"], ["next tokens"]
         check_fractions(val_fraction, test_fraction)
         self.source, self.path, self.column, self.context = path, path, column, context
-        self.tokenizer_name, self.trained_size = tokenizer, vocab_size
+        self.learned_size = vocab_size
         self.split, self.val_fraction, self.test_fraction = split, val_fraction, test_fraction
         self.cache = Path(cache) if cache else cache_folder()
-        self.known: Mapping[str, Any] | None = None  # the tokenizer of another run, as plain data
+        # The tokenizer as plain data, which may be replaced by that of another run; None if it is learned.
+        self.known: Mapping[str, Any] | None = _read_tokenizer(tokenizer)
 
     @cached_property
     def files(self) -> TokenFiles:
         """The tokens on the disk, which are written on the first use."""
         settings = [FORMAT, self.content, self.split, self.val_fraction, self.test_fraction, self.seed]
-        settings += [self.known or [self.tokenizer_name, self.trained_size]]
+        settings += [self.known or self.learned_size]
         folder = self.cache / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
         if (found := read_tokens(folder)) is not None:
             return found
@@ -105,11 +109,13 @@ class TextDataModule(RowsDataModule):
             raise UserError(f"{self.path}: no text")
         by = self.split or ("documents" if len(lengths) >= 100 else "position")
         split = TextSplit(np.array(lengths), self.val_fraction, self.test_fraction, by, self.seed)
-        tokenizer = tokenizer_from_dict(self.known) if self.known else self._new_tokenizer(split)
-        return write_tokens(folder, split.divide(self.read()), tokenizer)
+        return write_tokens(folder, split.divide(self.read()), self._new_tokenizer(split))
 
     def _new_tokenizer(self, split: TextSplit) -> Tokenizer:
-        return ByteTokenizer()
+        if self.known:
+            return tokenizer_from_dict(self.known)
+        parts = (part.data for part in split.divide(self.read()) if part.split == "train")
+        return BPETokenizer.train(_first(parts, LEARNED_BYTES), self.learned_size)
 
     def load(self) -> Splits:
         """Return the windows of each split."""
@@ -179,3 +185,28 @@ class TextDataModule(RowsDataModule):
     def fingerprint(self) -> str:
         """SHA-256 of the files and of the tokenizer."""
         return hashlib.sha256(json.dumps([self.content, self.fields]).encode()).hexdigest()
+
+
+def _read_tokenizer(name: str) -> Mapping[str, Any] | None:
+    """Return a tokenizer that needs no training, as plain data; None for one that is learned."""
+    if name == "bpe":
+        return None
+    if name == "bytes":
+        return ByteTokenizer().to_dict()
+    if not name.lower().endswith(".json"):
+        raise UserError(f"--data.tokenizer: must be bytes, bpe or the path of a tokenizer.json, got {name}")
+    try:
+        return JsonTokenizer(local_path(name).read_text(encoding="utf-8")).to_dict()
+    except UserError:
+        raise
+    except ValueError as error:  # also if it is not UTF-8
+        raise UserError(f"{name}: {error}") from error
+
+
+def _first(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield parts until they have some size."""
+    for part in parts:
+        yield part
+        size -= len(part)
+        if size <= 0:
+            return

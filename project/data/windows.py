@@ -1,13 +1,14 @@
 """Windows of tokens as rows: an epoch of training visits each token once, at an offset of its own."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.loader import Batch, BatchSampler, Rows, to_device
+from project.data.loader import BLOCK_ROWS, Batch, BatchSampler, Rows, to_device
 
 UNCOUNTED = -100  # a target that no loss and no metric counts, as `torch.nn.functional.cross_entropy` has it
 
@@ -25,13 +26,30 @@ class Windows(Rows):
         batch_size: If set, an item is `Batches` of at most this many windows each.
 
     Attributes:
-        x: All windows, at every position, shape (tokens - T, T): a view of the tokens.
+        x: The windows in order, shape (windows, T) int64, which is four times the memory of the tokens.
         y: The tokens after each token of x.
     """
 
     def __init__(self, tokens: Tensor, context: int, batch_size: int | None = None) -> None:
-        super().__init__(tokens[:-1].unfold(0, context, 1), tokens[1:].unfold(0, context, 1), batch_size)
         self.tokens, self.context = tokens, context
+        self.batch_size, self.weights, self.block_rows = batch_size, None, BLOCK_ROWS
+        # Views of the tokens, with a window at every position.
+        self._inputs, self._targets = (part.unfold(0, context, 1) for part in (tokens[:-1], tokens[1:]))
+
+    @cached_property
+    def x(self) -> Tensor:  # type: ignore[override]
+        """The windows in order, (windows, T) int64."""
+        return self.gather(slice(0, len(self)))[0]
+
+    @cached_property
+    def y(self) -> Tensor:  # type: ignore[override]
+        """The tokens after each token of x, (windows, T) int64."""
+        return self.gather(slice(0, len(self)))[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens are."""
+        return self.tokens.device
 
     @property
     def targets(self) -> int:
@@ -67,7 +85,7 @@ class Windows(Rows):
         return x, y
 
     def _at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = (part.index_select(0, positions).long() for part in (self.x, self.y))
+        x, y = (part.index_select(0, positions).long() for part in (self._inputs, self._targets))
         return (x & 0xFFFF, y & 0xFFFF) if self.tokens.dtype == torch.int16 else (x, y)
 
 

@@ -20,6 +20,7 @@ from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import LATEST, find_checkpoint
 from project.runtime.errors import UserError
 from project.schema import Schema
+from project.text import tokenizer_from_dict
 
 # Metadata of a file of adapters, and the names of the two factors of a change of weights.
 BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
@@ -108,12 +109,17 @@ def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) ->
     Levels, means and tokenizers are those that the other run has learned, so that its network understands the rows.
 
     Raises:
-        UserError: If the schema is damaged.
+        UserError: If the schema or the tokenizer is damaged.
     """
     if fields is None or data.schema is not None or isinstance(data, TextDataModule) != is_text(fields):
         return
     if isinstance(data, TextDataModule):
-        data.known = fields[0]["tokenizer"]
+        try:
+            data.known = tokenizer_from_dict(fields[0]["tokenizer"]).to_dict()
+        except UserError:
+            raise
+        except (ValueError, LookupError, TypeError) as error:
+            raise UserError(f"--data: the tokenizer of the run is damaged ({error}); train it again") from error
         return
     schema = _schema(fields)
     if schema.field_names == data.feature_names:

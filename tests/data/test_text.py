@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from project.data.documents import PIECE_BYTES, Documents
 from project.data.text_split import SPLITS, TextSplit
 from project.data.windows import Windows
 from project.runtime.errors import UserError
+from project.text import BPETokenizer
 
 TEXT = b"".join(b"%d bottles of beer on the wall, \xe2\x80\x9ccheers\xe2\x80\x9d.\n" % number for number in range(200))
 
@@ -61,7 +64,7 @@ def test_each_token_is_a_target_once_in_evaluation(tokens, context, batch_size, 
 
 
 @settings(deadline=None)
-@given(tokens=st.integers(9, 300), context=st.integers(1, 8), batch_size=st.integers(1, 9), epoch=st.integers(0, 5))
+@given(tokens=st.integers(9, 280), context=st.integers(1, 8), batch_size=st.integers(1, 9), epoch=st.integers(0, 5))
 def test_an_epoch_of_training_takes_windows_side_by_side(tokens, context, batch_size, epoch):
     found = batches(Windows(torch.arange(tokens, dtype=torch.int32), context), batch_size, shuffle=True, epoch=epoch)
     x, y = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -121,7 +124,7 @@ def test_workers_load_the_same_training_batches(text):
 
 def test_the_last_tenth_of_the_bytes_is_tested_on(folder):
     (folder / "numbers.txt").write_bytes(bytes(range(32, 127)) * 100)
-    data = TextDataModule("numbers.txt", cache="cache", context=16, val_fraction=0.05, test_fraction=0.1)
+    data = TextDataModule("numbers.txt", tokenizer="bytes", cache="cache", context=16)
     assert data.split_bytes == {"train": 8_075, "val": 475, "test": 950}
     assert data.text("test") == (bytes(range(32, 127)) * 100)[-950:]
 
@@ -153,6 +156,63 @@ def test_a_split_is_a_partition_that_cuts_no_character(texts, by, val, test):
     total = sum(counts.values())
     assert abs(counts["test"] - total * test) <= longest + 1
     assert abs(counts["val"] - total * val) <= longest + 1
+
+
+def test_a_tokenizer_is_learned_from_the_training_split_alone(text):
+    data = text(tokenizer="bpe", vocab_size=280)
+    alone = BPETokenizer.train([data.text("train")], 280)
+    assert data.tokenizer.to_dict() == alone.to_dict()
+    assert data.out_features == 280
+    assert b"".join(map(data.text, SPLITS)) == TEXT
+
+
+def test_tokens_are_written_once_and_again_for_another_text_or_tokenizer(text, folder, monkeypatch):
+    def never(*_):
+        raise AssertionError("tokenized again")
+
+    first = text(tokenizer="bpe", vocab_size=280)
+    assert first.row_counts
+    with monkeypatch.context() as patch:
+        patch.setattr(BPETokenizer, "encode", never)
+        assert text(tokenizer="bpe", vocab_size=280).row_counts == first.row_counts
+        for arguments in ({"vocab_size": 281}, {"vocab_size": 280, "val_fraction": 0.2}):
+            with pytest.raises(AssertionError, match="tokenized again"):
+                _ = text(tokenizer="bpe", **arguments).row_counts
+    (folder / "beer.txt").write_bytes(TEXT[1:])
+    assert text(tokenizer="bpe", vocab_size=280).fingerprint != first.fingerprint
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_to_be_read(text, folder):
+    script = """
+import os
+from project.data import TextDataModule
+from project.text import ByteTokenizer
+encode, calls = ByteTokenizer.encode, []
+def killed(self, data):
+    calls.append(data)
+    if len(calls) == 2:
+        os.kill(os.getpid(), 9)
+    return encode(self, data)
+ByteTokenizer.encode = killed
+TextDataModule("beer.txt", tokenizer="bytes", cache="cache", context=16).splits
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert list((folder / "cache").glob("*.partial"))
+    data = text()
+    assert b"".join(map(data.text, SPLITS)) == TEXT
+    assert not list((folder / "cache").glob("*.partial"))
+
+
+def test_processes_that_need_the_same_tokens_at_once_all_read_them(text, folder):
+    script = """
+from project.data import TextDataModule
+data = TextDataModule("beer.txt", tokenizer="bpe", vocab_size=280, cache="cache", context=16)
+print(data.row_counts, data.fingerprint)
+"""
+    both = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    data = text(tokenizer="bpe", vocab_size=280)
+    assert [process.communicate()[0] for process in both] == [f"{data.row_counts} {data.fingerprint}\n"] * 2
+    assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 1
 
 
 def test_many_documents_are_split_whole_and_each_begins_with_the_end_token(text, folder):
@@ -204,6 +264,9 @@ def test_pieces_of_a_long_file_are_the_file_and_end_at_lines(folder):
         ({"a.jsonl": '{"body": "x"}\n'}, {"path": "a.jsonl"}, "line 1: not a JSON object with the field 'text'"),
         ({"a.jsonl": '{"text": 3}\n'}, {"path": "a.jsonl"}, "line 1: the text is int"),
         ({"a.jsonl": "text\n"}, {"path": "a.jsonl"}, "line 1: not a JSON object"),
+        ({}, {"tokenizer": "words"}, "--data.tokenizer: must be bytes, bpe or the path of a tokenizer.json, got words"),
+        ({"t.json": "{}"}, {"tokenizer": "t.json"}, "t.json: not a tokenizer.json"),
+        ({}, {"tokenizer": "bpe", "vocab_size": 50_000}, "--data.vocab_size: the training text yields at most"),
         ({}, {"context": 2_000}, "beer.txt: the val split has .* tokens, fewer than a window of 2,000"),
         ({}, {"val_fraction": 0.5, "test_fraction": 0.5}, "leave no training rows"),
     ],

@@ -1,0 +1,88 @@
+"""Somebody else's tokenizer: a `tokenizer.json`, computed by the library `tokenizers`."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from project.runtime.errors import UserError
+from project.text.tokenizer import Ids, Tokenizer
+
+ENDS = ("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<eos>", "</s>")  # names of the end of text in public models
+SUPPORTED = "tokenizers of bytes are read, as GPT-2, Llama 3, Qwen and SmolLM have them"
+
+
+class JsonTokenizer(Tokenizer):
+    """A byte-level tokenizer as Hugging Face writes it.
+
+    Texts in which its special tokens are spelled out hold their letters, not the tokens.
+
+    Args:
+        text: Content of the file.
+
+    Raises:
+        UserError: If the library is not installed, or the tokens do not stand for bytes.
+        ValueError: If the file is damaged.
+    """
+
+    kind = "json"
+
+    def __init__(self, text: str) -> None:
+        try:
+            from tokenizers import Tokenizer as Library
+        except ImportError as error:
+            raise UserError('--data.tokenizer: needs tokenizers; run pip install -e ".[text]"') from error
+        try:
+            self._library, description = Library.from_str(text), json.loads(text)
+        except Exception as error:  # the library raises no other class
+            raise ValueError(f"not a tokenizer.json: {error}") from error
+        self._library.no_truncation()
+        self._library.no_padding()
+        self._library.encode_special_tokens = True
+        if "ByteLevel" not in json.dumps(description.get("decoder")):
+            raise UserError(f"--data.tokenizer: its tokens are not bytes; {SUPPORTED}")
+        try:
+            pieces, end = _pieces(self._library.get_vocab(), description.get("added_tokens") or [])
+        except LookupError as error:
+            raise ValueError(f"the letter {error} of its tokens stands for no byte") from error
+        super().__init__(pieces, end)
+        self._text = text
+
+    def encode(self, data: bytes) -> Ids:
+        """Return the ids (tokens,) int32 of some text in UTF-8.
+
+        Raises:
+            UserError: If the bytes are not UTF-8, or the tokens would stand for another text.
+        """
+        try:
+            ids = np.array(self._library.encode(data.decode(), add_special_tokens=False).ids, np.int32)
+        except UnicodeDecodeError as error:
+            raise UserError(f"--data.tokenizer: the text is not UTF-8 ({error.reason}); use bytes or bpe") from error
+        if self.decode(ids) != data:
+            raise UserError("--data.tokenizer: it changes the text (by a normalizer or a space in front); use another")
+        return ids
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tokenizer as plain data."""
+        return {"kind": self.kind, "text": self._text}
+
+
+def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]]) -> tuple[list[bytes], int]:
+    """Return the bytes of each id, b"" for special tokens and unused ids, and the id of the end of text."""
+    pieces = [b""] * (max(vocabulary.values()) + 1)
+    others = {token["content"]: token for token in added}
+    letters = _letters()
+    for token, number in vocabulary.items():
+        if token not in others:
+            pieces[number] = bytes(letters[letter] for letter in token)
+        elif not others[token]["special"]:
+            pieces[number] = token.encode()
+    end = next((vocabulary[name] for name in ENDS if name in others and name in vocabulary), None)
+    return (pieces, end) if end is not None else ([*pieces, b""], len(pieces))
+
+
+def _letters() -> dict[str, int]:
+    """Return the byte for which each letter stands in GPT-2's vocabulary, where no token has spaces or controls."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
