@@ -12,10 +12,13 @@ if __name__ == "__main__":
         "input", help="a CSV file, a Parquet file or a folder of Parquet files; also its address, as s3://"
     )
     parser.add_argument("output", type=path, help="a .csv or .parquet file: the input's rows and `<target>_predicted`")
+    parser.add_argument(
+        "--interval", type=float, metavar="LEVEL", help="also write intervals, such as 0.9 for 90 %% of new rows"
+    )
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="let the run use its classes")
     options = parser.parse_args()
     with exit_on_user_error():
         from project.inference.predict import predict
 
-        rows = predict(options.run, options.input, options.output, options.trust)
+        rows = predict(options.run, options.input, options.output, options.trust, options.interval)
         print(f"{rows} rows written to {options.output}")

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from project.models.network import network
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
+from project.runs.intervals import read_intervals
 from project.runtime.errors import UserError
 from project.serving.metadata import FORMAT, Metadata
 
@@ -46,6 +47,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "window": data["window"],
         "feature_means": means.tolist(),
         "fields": fields,
+        "intervals": read_intervals(run_folder(path)),
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
         "precision": "float32",
         "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),

@@ -15,6 +15,7 @@ from project.data.csv_files import has_decimal_commas, with_decimal_points
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
+from project.runs.intervals import half_width
 from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
@@ -26,7 +27,13 @@ from project.serving.request_error import RequestError
 from project.serving.table_rows import csv_writer, numbers
 
 
-def predict(reference: str, source: str | Path, destination: Path, trusted: Sequence[str] = ()) -> int:
+def predict(
+    reference: str,
+    source: str | Path,
+    destination: Path,
+    trusted: Sequence[str] = (),
+    interval: float | None = None,
+) -> int:
     """Write a table's rows, in order and unchanged, with a column `<target>_predicted` for each target.
 
     For classes, it holds the most likely one, and `<target>_probability_<class>` the probability of each. An ensemble
@@ -42,6 +49,7 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
         source: A CSV file, a Parquet file or a folder of Parquet files, or the address of one.
         destination: A `.csv` or `.parquet` file; written as a whole or not at all.
         trusted: Modules whose classes the run may name, in addition to the known ones.
+        interval: Level of an interval around each target, such as 0.9: `<target>_lower` and `<target>_upper` are added.
 
     Returns:
         Number of rows.
@@ -53,9 +61,10 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
     check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
+    widths = _half_widths(reference, metadata, interval)
     schema, blocks = stream(source)
     require_columns(source, features, schema.names, "the model's features")
-    schema = _output_schema(source, schema, destination, predictor.names, metadata)
+    schema = _output_schema(source, schema, destination, predictor.names, metadata, widths)
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
     numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
@@ -72,19 +81,33 @@ def predict(reference: str, source: str | Path, destination: Path, trusted: Sequ
             if known is not None:
                 unknown.update(known.unknown(x))
             predictions = Predictions.from_outputs(predictor.predict(x), complete)
-            columns = predictions.columns(metadata).values()
+            columns = predictions.columns(metadata, widths).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
     warn_of_levels(source, unknown, rows)
     return rows
 
 
+def _half_widths(reference: str, metadata: Metadata, level: float | None) -> list[float]:
+    if level is None:
+        return []
+    widths = metadata.get("intervals")
+    if widths is None:
+        raise UserError(f"--interval: {reference} has none; it is for runs that predict numbers, trained by train.py")
+    return half_width(widths, level)
+
+
 def _output_schema(
-    source: str | Path, schema: pa.Schema, destination: Path, outputs: Sequence[str], metadata: Metadata
+    source: str | Path,
+    schema: pa.Schema,
+    destination: Path,
+    outputs: Sequence[str],
+    metadata: Metadata,
+    half_widths: Sequence[float],
 ) -> pa.Schema:
     """Append the predictions' columns to a schema; raise a UserError if a column exists, or does not fit into CSV."""
     nothing = np.empty((0, len(metadata["class_names"] or metadata["target_names"])), np.float32)
-    columns = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None).columns(metadata)
+    columns = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None).columns(metadata, half_widths)
     problems = [
         f"column {field.name!r} is {field.type}; write to a .parquet file instead"
         for field in schema

@@ -33,7 +33,8 @@ class Metadata(TypedDict):
 
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
     time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
-    as `project.schema.Schema` describes it, and then the names are those of the fields.
+    as `project.schema.Schema` describes it, and then the names are those of the fields. `intervals` has half the widths
+    of prediction intervals: for each target, those of the levels 0.001, 0.002, …, as far as they are known.
     """
 
     format: int
@@ -49,6 +50,7 @@ class Metadata(TypedDict):
     window: int
     feature_means: list[float]
     fields: list[dict[str, Any]] | None
+    intervals: list[list[float]] | None
     missing: str
     precision: str
     run: str
@@ -100,7 +102,7 @@ def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
-        if name == "fields" and name not in metadata:  # of an earlier version
+        if name in ("fields", "intervals") and name not in metadata:  # of an earlier version
             continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"

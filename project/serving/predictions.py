@@ -1,6 +1,7 @@
 """Predictions for rows, some of which may have missing values."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,11 +46,12 @@ class Predictions(NamedTuple):
             valid &= np.logical_and.reduce(np.isfinite(self.spread), axis=1)
         return valid if self.complete is None else np.logical_and(valid, self.complete)
 
-    def columns(self, metadata: Metadata) -> dict[str, Any]:
+    def columns(self, metadata: Metadata, half_widths: Sequence[float] = ()) -> dict[str, Any]:
         """Return the columns to append to a pyarrow table, by name; null where there is no prediction.
 
         `<target>_predicted` is a target, or the most likely class; for each class, `<target>_probability_<class>`
         follows. `<target>_spread` of an ensemble belongs to the target, or to the probability of the most likely class.
+        With half the width of an interval for each target, `<target>_lower` and `<target>_upper` are its ends.
         """
         import pyarrow as pa  # a server that answers only JSON does not need it
 
@@ -64,4 +66,6 @@ class Predictions(NamedTuple):
         numbers = dict(zip(names, self.values.T, strict=True))
         if spread is not None:
             numbers |= {f"{target}_spread": column for target, column in zip(targets, spread.T, strict=True)}
+        for target, values, width in zip(targets, self.values.T, half_widths, strict=False):
+            numbers |= {f"{target}_lower": values - width, f"{target}_upper": values + width}
         return columns | {name: pa.array(column, mask=missing) for name, column in numbers.items()}

@@ -22,8 +22,9 @@ from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 from project.runtime.console import open_console
 from project.training.constant_prediction import constant_metrics
+from project.training.residuals import Intervals
 
-MAX_LINES = 20
+MAX_LINES, MAX_TARGETS = 20, 3
 BLOCK_ROWS = 65_536
 
 
@@ -35,8 +36,9 @@ def report(
     text_answer: TextAnswer,
     pretrained: Pretrained,
     metrics: Mapping[str, float],
+    intervals: Intervals | None = None,
 ) -> None:
-    """Print the learned equation against the exact one, the test metrics, and the folder of the run."""
+    """Print the learned equation against the exact one, test metrics, intervals, and the folder of the run."""
     console, exact = open_console(), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None
@@ -54,6 +56,8 @@ def report(
         console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
     if text_answer.bits_per_byte:
         print_text_answer(console, data, text_answer, metrics)
+    if intervals is not None:
+        print_intervals(console, intervals)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
 
@@ -173,6 +177,19 @@ def print_spread(metrics: Mapping[str, float]) -> None:
     means = {name: value for name, value in metrics.items() if f"{name}/std" in metrics}
     rows = [[name, f"{mean:#.6g}", f"{metrics[f'{name}/std']:#.3g}"] for name, mean in means.items()]
     open_console().print(_table(["metric", "mean", "standard deviation"], rows))
+
+
+def print_intervals(console: Console, intervals: Intervals) -> None:
+    """Print the width of intervals, and for how many test rows they hold."""
+    names, level = intervals.target_names, f"{100 * intervals.level:g} %"
+    widths = [f"{name} ± {width:#.4g}" for name, width in zip(names, intervals.shown, strict=True)]
+    more = f", and {len(widths) - MAX_TARGETS} more" if len(widths) > MAX_TARGETS else ""
+    console.print(
+        f"Intervals of {level}, from {intervals.rows:,} validation rows: {', '.join(widths[:MAX_TARGETS])}{more}; "
+        f"{100 * intervals.coverage:.1f} % of the test targets lie in theirs.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_run(console: Console, run: Path, seconds: float) -> None:

@@ -19,12 +19,14 @@ from project.models.supervised import Supervised
 from project.nets.sizes import sizes
 from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
+from project.runs.intervals import write_intervals
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
 from project.training.cli import ExperimentCLI
 from project.training.plain_code import test_metrics
 from project.training.report import coefficient_table, report
+from project.training.residuals import intervals
 from project.training.schema_report import print_schema
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
@@ -95,6 +97,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         dist.destroy_process_group()  # threads that still run at exit sometimes abort the process
     if not trainer.is_global_zero:
         return metrics
+    found = intervals(model, data)
     if run.path is not None and (run.seconds or trainer.max_epochs == 0):
         if run.seconds:
             metrics |= {"seconds/fit": run.seconds, "rows_per_second": run.rows * trainer.world_size / run.seconds}
@@ -104,7 +107,9 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         write_metrics(run.path, metrics)
         if isinstance(model, LinearRegression) and model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, model.fit))
-    report(model, data, run, exact, text, pretrained, metrics)
+        if found is not None:
+            write_intervals(run.path, found.half_widths)
+    report(model, data, run, exact, text, pretrained, metrics, found)
     return metrics
 
 

@@ -1,0 +1,58 @@
+"""Prediction intervals of a run, from its residuals on the validation rows.
+
+Source: split conformal prediction, Lei et al., "Distribution-Free Predictive Inference for Regression" (2018). An
+interval of level p holds for a share of at least p of new rows, if these are drawn as the validation rows were; with n
+of them, the share of a single run varies by about sqrt(p (1 - p) / n).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from project.runtime.errors import UserError
+from project.runtime.files import atomic_write
+
+INTERVALS = "intervals.json"
+STEPS = 1_000  # levels are 0.001, 0.002, …, as far as there are rows enough
+
+
+def half_widths(residuals: Tensor) -> list[list[float]]:
+    """Return half the widths of intervals, one list for each target with an item for each level.
+
+    Args:
+        residuals: Absolute residuals of rows that the model was not fitted on, (rows, out_features).
+    """
+    rows, ordered = len(residuals), residuals.double().sort(dim=0).values
+    ranks = [-(-(rows + 1) * step // STEPS) for step in range(1, STEPS)]
+    return ordered[[rank - 1 for rank in ranks if rank <= rows]].T.tolist()
+
+
+def half_width(widths: Sequence[Sequence[float]], level: float) -> list[float]:
+    """Return half the width of the interval of a level for each target, rounding the level up to a multiple of 0.001.
+
+    Raises:
+        UserError: If the level is not between 0 and 1, or there were too few rows for it.
+    """
+    if not 0 < level < 1:
+        raise UserError(f"--interval: must be between 0 and 1, such as 0.9, got {level:g}")
+    step = math.ceil(round(level * STEPS, 6))
+    if any(step > len(each) for each in widths):
+        highest = min(map(len, widths)) / STEPS
+        fix = f"use at most {highest:g}" if highest else "train with more rows"
+        raise UserError(f"--interval {level:g}: the run had too few validation rows for it; {fix}")
+    return [each[step - 1] for each in widths]
+
+
+def write_intervals(folder: Path, widths: list[list[float]]) -> None:
+    """Write what `half_widths` returned to a run."""
+    with atomic_write(folder / INTERVALS) as temporary:
+        temporary.write_text(json.dumps(widths) + "\n")
+
+
+def read_intervals(folder: Path) -> list[list[float]] | None:
+    """Return what `half_widths` returned for a run; None if it has no intervals, as one of classes."""
+    path = folder / INTERVALS
+    return json.loads(path.read_text()) if path.is_file() else None
