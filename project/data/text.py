@@ -17,10 +17,12 @@ from project.data.token_files import TokenFiles, cache_folder, locked, read_toke
 from project.data.windows import Windows
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
+from project.runtime.files import atomic_write
 from project.runtime.ranges import OpenUnitInterval, PositiveInt
 from project.text import BPETokenizer, ByteTokenizer, JsonTokenizer, Tokenizer, tokenizer_from_dict
 
 FORMAT = 1  # of token files; another number makes new ones
+MANY_DOCUMENTS = 100  # which are split whole by default
 LEARNED_BYTES = 2**26  # of which a tokenizer is learned, at most
 
 
@@ -77,19 +79,42 @@ class TextDataModule(RowsDataModule):
         self.learned_size = vocab_size
         self.split, self.val_fraction, self.test_fraction = split, val_fraction, test_fraction
         self.cache = Path(cache) if cache else cache_folder()
-        # The tokenizer as plain data, which may be replaced by that of another run; None if it is learned.
-        self.known: Mapping[str, Any] | None = _read_tokenizer(tokenizer)
+        self.tokenizer_name = tokenizer
+        if tokenizer not in ("bytes", "bpe") and not tokenizer.lower().endswith(".json"):
+            raise UserError(f"--data.tokenizer: must be bytes, bpe or the path of a tokenizer.json, got {tokenizer}")
+        self.known: Mapping[str, Any] | None = None  # the tokenizer of another run, as plain data
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, learned from the training split or that of another run."""
+        if self.known:
+            return tokenizer_from_dict(self.known)
+        if self.tokenizer_name != "bpe":
+            return ByteTokenizer() if self.tokenizer_name == "bytes" else _read_tokenizer(self.tokenizer_name)
+        path = self._place(self.learned_size).with_suffix(".json")
+        with locked(path):
+            if not path.exists():
+                parts = (part.data for part in self._division.divide(self.read()) if part.split == "train")
+                learned = BPETokenizer.train(_first(parts, LEARNED_BYTES), self.learned_size)
+                with atomic_write(path) as temporary:
+                    temporary.write_text(json.dumps(learned.to_dict()), encoding="utf-8")
+        return tokenizer_from_dict(json.loads(path.read_text(encoding="utf-8")))
 
     @cached_property
     def files(self) -> TokenFiles:
         """The tokens on the disk, which are written on the first use."""
-        settings = [FORMAT, self.content, self.split, self.val_fraction, self.test_fraction, self.seed]
-        settings += [self.known or self.learned_size]
-        folder = self.cache / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+        folder = self._place(self.tokenizer.to_dict())
         if (found := read_tokens(folder)) is not None:
             return found
         with locked(folder):
-            return read_tokens(folder) or self._write(folder)
+            parts = self._division.divide(self.read())
+            return read_tokens(folder) or write_tokens(folder, parts, self.tokenizer)
+
+    def _place(self, tokenizer: Any) -> Path:
+        """Return where what follows from this text, its split and a tokenizer lies."""
+        seed = None if self.split == "position" else self.seed
+        settings = [FORMAT, self.content, self.split, self.val_fraction, self.test_fraction, seed, tokenizer]
+        return self.cache / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
 
     @cached_property
     def content(self) -> str:
@@ -100,22 +125,16 @@ class TextDataModule(RowsDataModule):
         """Return the text, piece by piece."""
         return Documents(self.path, self.column)
 
-    def _write(self, folder: Path) -> TokenFiles:
+    @cached_property
+    def _division(self) -> TextSplit:
         lengths = [0]
         for document, data in self.read():
             lengths += [0] * (document + 1 - len(lengths))
             lengths[document] += len(data)
         if not any(lengths):
             raise UserError(f"{self.path}: no text")
-        by = self.split or ("documents" if len(lengths) >= 100 else "position")
-        split = TextSplit(np.array(lengths), self.val_fraction, self.test_fraction, by, self.seed)
-        return write_tokens(folder, split.divide(self.read()), self._new_tokenizer(split))
-
-    def _new_tokenizer(self, split: TextSplit) -> Tokenizer:
-        if self.known:
-            return tokenizer_from_dict(self.known)
-        parts = (part.data for part in split.divide(self.read()) if part.split == "train")
-        return BPETokenizer.train(_first(parts, LEARNED_BYTES), self.learned_size)
+        by = self.split or ("documents" if len(lengths) >= MANY_DOCUMENTS else "position")
+        return TextSplit(np.array(lengths), self.val_fraction, self.test_fraction, by, self.seed)
 
     def load(self) -> Splits:
         """Return the windows of each split."""
@@ -134,11 +153,6 @@ class TextDataModule(RowsDataModule):
         if self.sampling.is_active or self.sampling.bootstrap is not None:
             raise UserError("--sampling: chooses among labelled rows, and text has none; remove it")
         return self.load()
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, learned from the training split or that of another run."""
-        return tokenizer_from_dict(self.files.facts["tokenizer"])
 
     @property
     def token_bytes(self) -> list[int]:
@@ -187,20 +201,13 @@ class TextDataModule(RowsDataModule):
         return hashlib.sha256(json.dumps([self.content, self.fields]).encode()).hexdigest()
 
 
-def _read_tokenizer(name: str) -> Mapping[str, Any] | None:
-    """Return a tokenizer that needs no training, as plain data; None for one that is learned."""
-    if name == "bpe":
-        return None
-    if name == "bytes":
-        return ByteTokenizer().to_dict()
-    if not name.lower().endswith(".json"):
-        raise UserError(f"--data.tokenizer: must be bytes, bpe or the path of a tokenizer.json, got {name}")
+def _read_tokenizer(path: str) -> Tokenizer:
     try:
-        return JsonTokenizer(local_path(name).read_text(encoding="utf-8")).to_dict()
+        return JsonTokenizer(local_path(path).read_text(encoding="utf-8"))
     except UserError:
         raise
     except ValueError as error:  # also if it is not UTF-8
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def _first(parts: Iterable[bytes], size: int) -> Iterator[bytes]:

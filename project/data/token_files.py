@@ -23,7 +23,7 @@ class TokenFiles(NamedTuple):
 
     Attributes:
         folder: Where the files lie.
-        facts: What `write_tokens` has written about them: tokenizer, and tokens, bytes and documents by split.
+        facts: What `write_tokens` has written about them: tokens, bytes and documents by split.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ def _write(folder: Path, parts: Iterable[Part], tokenizer: Tokenizer) -> dict[st
             file.flush()
             os.fsync(file.fileno())
             file.close()
-    facts = {"tokenizer": tokenizer.to_dict(), "item_bytes": dtype.itemsize, **counts}
+    facts = {"item_bytes": dtype.itemsize, **counts}
     with (folder / FACTS).open("wb") as written:
         written.write(json.dumps(facts).encode())
         written.flush()

@@ -1,9 +1,10 @@
-"""Show the inferred kinds of the columns of a table before training."""
+"""Show the inferred kinds of the columns of a table, or the size of a text, before training."""
 
 from lightning.pytorch import LightningDataModule
 from rich.table import Table
 
 from project.data.tabular import TabularDataModule
+from project.data.text import TextDataModule
 from project.runtime.address import without_credentials
 from project.runtime.console import open_console
 from project.schema import Field
@@ -12,7 +13,12 @@ MAX_FIELDS = 40
 
 
 def print_schema(data: LightningDataModule) -> None:
-    """Print the kind of each column of a table, and what was left out; nothing if all are numbers without gaps."""
+    """Print the kind of each column of a table, and what was left out; nothing if all are numbers without gaps.
+
+    Of text, print the number of tokens.
+    """
+    if isinstance(data, TextDataModule):
+        open_console().print(_text_line(data), markup=False, highlight=False)
     if not isinstance(data, TabularDataModule) or data.schema is None:
         return
     console, fields = open_console(), data.schema.fields
@@ -33,6 +39,15 @@ def print_schema(data: LightningDataModule) -> None:
     lines += [f"{count:,} rows {reason}" for reason, count in data.rows_left_out.items() if count]
     if lines:
         console.print(f"Left out: {'; '.join(lines)}", markup=False, highlight=False)
+
+
+def _text_line(data: TextDataModule) -> str:
+    counts, sizes = data.files.facts["tokens"], data.split_bytes
+    shares = [f"{split} {count:,}" for split, count in counts.items()]
+    mean = sum(sizes.values()) / sum(counts.values())
+    source = without_credentials(data.path)
+    kind, size = data.tokenizer.kind, data.tokenizer.vocab_size
+    return f"Text of {source}: tokens {', '.join(shares)}, of {mean:.2f} bytes each; {kind} vocabulary of {size:,}"
 
 
 def _cells(field: Field) -> tuple[str, str, str, str, str]:

@@ -175,6 +175,10 @@ def test_tokens_are_written_once_and_again_for_another_text_or_tokenizer(text, f
     with monkeypatch.context() as patch:
         patch.setattr(BPETokenizer, "encode", never)
         assert text(tokenizer="bpe", vocab_size=280).row_counts == first.row_counts
+        known = text(tokenizer="bytes")
+        known.known = first.fields[0]["tokenizer"]  # as a run is opened
+        assert known.fingerprint == first.fingerprint
+        assert known.row_counts == first.row_counts
         for arguments in ({"vocab_size": 281}, {"vocab_size": 280, "val_fraction": 0.2}):
             with pytest.raises(AssertionError, match="tokenized again"):
                 _ = text(tokenizer="bpe", **arguments).row_counts
