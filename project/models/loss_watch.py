@@ -1,5 +1,6 @@
 """Stop a training that diverges, before its weights are saved."""
 
+import statistics
 import sys
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from project.runtime.errors import UserError
 MAX_PENDING = 64
 # A loss that is this many times the loss of the first step (or 1, if that is larger) does not recover.
 MAX_GROWTH = 1e8
+# Nor does one that keeps growing, from each window of steps to the next, and is this many times that of the first step.
+WINDOW, WINDOWS, MAX_DRIFT = 8, 3, 10.0
 
 
 class LossWatch:
@@ -24,15 +27,18 @@ class LossWatch:
     def __init__(self, module: LightningModule) -> None:
         self.module = module
         self._pending: list[tuple[Tensor, int]] = []
-        self._limit: float | None = None
+        self._baseline: float | None = None
+        self._window: list[float] = []  # losses of the last steps
+        self._medians: list[float] = []  # of the windows before
 
     def reset(self) -> None:
         """Reset the baseline loss."""
-        self._pending.clear()
-        self._limit = None
+        for losses in (self._pending, self._window, self._medians):
+            losses.clear()
+        self._baseline = None
 
     def check(self, loss: Tensor, batch: int) -> None:
-        """Raise a UserError if the loss of a batch is not finite, or has grown by more than `MAX_GROWTH`.
+        """Raise a UserError if the loss of a batch is not finite, has grown by `MAX_GROWTH`, or grows steadily.
 
         `batch` is counted from 1 within the epoch. On a GPU, the error may come up to `MAX_PENDING` steps later.
         """
@@ -52,10 +58,20 @@ class LossWatch:
                 self._require_bounded(value, batch)
 
     def _require_bounded(self, value: float, batch: int) -> None:
-        if self._limit is None:
-            self._limit = min(MAX_GROWTH * max(1.0, abs(value)), sys.float_info.max)  # infinity is above it
-        if not value <= self._limit:  # true for NaN
+        if self._baseline is None:
+            self._baseline = max(1.0, abs(value))
+        limit = min(MAX_GROWTH * self._baseline, sys.float_info.max)  # infinity is above it
+        if not value <= limit:  # true for NaN
             raise _divergence_error(self.module, "the loss", value, f", batch {batch}")
+        self._window.append(value)
+        if len(self._window) < WINDOW:
+            return
+        # Medians, because a single batch may have an outlier.
+        self._medians = [*self._medians[1 - WINDOWS :], median := statistics.median(self._window)]
+        self._window.clear()
+        rises = len(self._medians) == WINDOWS and self._medians == sorted(set(self._medians))
+        if rises and median > MAX_DRIFT * self._baseline:
+            raise _divergence_error(self.module, "the loss of most steps", median, f", batch {batch}")
 
 
 def require_finite(module: LightningModule, values: Mapping[str, Tensor]) -> None:
