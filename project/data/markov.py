@@ -34,14 +34,14 @@ class MarkovDataModule(TextDataModule):
 
     def __init__(
         self,
-        letters: IntFromTwo = 8,
+        letters: IntFromTwo = 4,
         order: NonNegativeInt = 2,
         concentration: PositiveFloat = 0.3,
         length: PositiveInt = 1_000_000,
-        context: PositiveInt = 64,
+        context: PositiveInt = 512,
         val_fraction: OpenUnitInterval = 0.02,
         test_fraction: OpenUnitInterval = 0.2,
-        batch_size: PositiveInt = 64,
+        batch_size: PositiveInt = 8,
         **kwargs: Any,
     ) -> None:
         super().__init__(
