@@ -209,6 +209,8 @@ def _unchosen(flag: str, arguments: Iterable[Argument]) -> str:
     section = flag.rpartition(".")[0]
     if flag not in NEED_CLASS or granted():  # a class of the user's own may have other defaults
         return ""
+    if section == "--model.net" and _chosen("--model", arguments) == "LanguageModel":
+        return ""  # its net is a GPT
     chosen = any(argument.flag == section for argument in arguments) or _chosen(section, arguments)
     return "" if chosen else section
 

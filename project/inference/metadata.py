@@ -11,6 +11,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningModule
 
+from project.models.language_model import LanguageModel
 from project.models.network import network
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
@@ -24,6 +25,8 @@ CHECKPOINTS = "checkpoints"
 def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) -> Metadata:
     """Collect what is needed to predict with the model of a checkpoint, to evaluate it and to serve it."""
     data = checkpoint[DATA_KEY]
+    if isinstance(model, LanguageModel):
+        raise UserError(f"{path}: a language model predicts no rows; continue texts with scripts/generate.py")
     if data["in_shape"] is None:
         raise UserError(f"{path}: its data has no rows of one shape, which predictions and export need")
     in_shape = tuple(data["in_shape"])

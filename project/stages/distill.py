@@ -35,7 +35,7 @@ def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Con
     arguments, path = model["init_args"], DISTILLED.get(model["class_path"], model["class_path"])
     if path == SOLVER:  # the student is trained like a linear net
         arguments, path = {}, DISTILLED["project.models.Regression"]
-    if not path.startswith("project.models."):
+    if not path.startswith("project.models.Distilled"):
         name = path.rpartition(".")[2]
         raise UserError(f"--model: {name} cannot learn from a teacher; only Regression and Classification can")
     model = {"class_path": path, "init_args": arguments | {"teacher": teacher}}

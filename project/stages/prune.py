@@ -143,7 +143,8 @@ def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
     functions = [predict_fn(net.eval(), ["outputs"]) for net in nets.values()]
     for rows in LATENCY_ROWS:
-        x = torch.randn(rows, *before.in_shape).numpy()
+        shape = (rows, *before.in_shape)
+        x = (torch.zeros(shape, dtype=torch.int64) if before.net.takes_tokens else torch.randn(shape)).numpy()
         times = latencies(functions, [x] * len(nets))
         found |= {f"{name}/milliseconds_{rows}": time for name, time in zip(nets, times, strict=True)}
     return found

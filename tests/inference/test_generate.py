@@ -1,12 +1,15 @@
 """Text from a language model: cached as uncached, any prompt, stop texts, several texts at once."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import project
 from project import generate
 from project.inference.generate import NextLogits, open_language_model
 from project.nets import GPT
@@ -148,3 +151,53 @@ def test_a_model_that_writes_no_text_is_one_line(folder):
     done = run_script(folder, "generate", run, "text")
     assert done.returncode == 2
     assert re.fullmatch(r"error: \S+: Regression writes no text; train a language model with [^\n]*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda run: project.predict(run, "rows.csv", Path("out.csv")),
+        project.export,
+        project.quantize,
+        project.load,
+    ],
+    ids=["predict", "export", "quantize", "load"],
+)
+def test_what_predicts_rows_points_to_generate(run, verb):
+    Path("rows.csv").write_text("a\n1\n")
+    with pytest.raises(
+        UserError, match=re.escape("a language model predicts no rows; continue texts with scripts/generate.py")
+    ):
+        verb(run)
+
+
+def test_a_run_is_evaluated_tuned_and_pruned_and_keeps_its_tokenizer(run, capsys):
+    metrics = json.loads(Path(run, "metrics.json").read_text())
+    found, rows = project.evaluate(run)
+    assert found == pytest.approx({name: metrics[name] for name in found})
+    assert found["test/bits_per_byte"] < 4
+    assert rows > 0
+    Path("other.txt").write_text(SONG.replace("green", "brown"), encoding="utf-8")
+    tuned = project.finetune(run, args=["--data.path", "other.txt", "--trainer.max_epochs", "2"])
+    assert tuned["test/bits_per_byte"] < project.evaluate(run, ["--data.path", "other.txt"])[0]["test/bits_per_byte"]
+    assert "brown" in "".join(
+        written.text for written in generate("last", SONG[:100].replace("green", "brown"), count=3)
+    )
+    assert project.prune(run, sparsity=0.5, args=["--trainer.max_epochs", "1"])["test/bits_per_byte"] < 5
+
+
+@pytest.mark.parametrize(
+    ("verb", "problem"),
+    [
+        (lambda run: project.distill(run), "--model: LanguageModel cannot learn from a teacher"),
+        (
+            lambda run: project.ensemble([run, shutil.copytree(run, "other")], []),
+            "--model.net Ensemble: does not take tokens",
+        ),
+        (lambda run: project.prune(run, structured=0.5), "GPT has no layer whose units can be removed"),
+    ],
+    ids=["distill", "ensemble", "prune"],
+)
+def test_stages_that_need_other_models_are_one_line(run, verb, problem):
+    with pytest.raises(UserError, match=re.escape(problem)):
+        verb(run)

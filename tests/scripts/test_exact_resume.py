@@ -150,6 +150,32 @@ def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, ca
         assert_same(whole, resumed)
 
 
+@EVERY
+def test_a_language_model_stopped_at_any_step_and_resumed_equals_an_uninterrupted_one(
+    folder, monkeypatch, capsys, every
+):
+    (folder / "text.txt").write_text(
+        "".join(f"{number} sheep jump over {number % 7} fences.\n" for number in range(30))
+    )
+    args = ["--data", "TextDataModule", "--data.path", "text.txt", "--data.cache", "cache", "--data.context", "8"]
+    args += ["--data.tokenizer", "bytes", "--model", "LanguageModel", "--model.net.width", "16"]
+    args += ["--model.net.dropout", "0.2", "--model.net.layers", "1"]
+    args += ["--optimizer", "MuonAdamW", "--lr_scheduler", "WarmupStable", "--lr_scheduler.warmup_steps", "2"]
+    args += ["--trainer.accumulate_grad_batches", "2", "--trainer.gradient_clip_val", "1", "--trainer.max_epochs", "3"]
+    args += ["--epoch_line.every_n_epochs", "0"]
+    train(args)
+    whole = state(folder / "lightning_logs/version_0")
+    assert whole["step"] >= STEPS
+    for number, step in enumerate(range(1, whole["step"])[::every], start=1):
+        run = folder / f"lightning_logs/version_{number}"
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(SystemExit):
+                train(args)
+        train(["--ckpt_path", str(run)])
+        assert_same(whole, state(run))
+
+
 def test_no_row_is_lost_when_workers_have_prefetched_batches(folder, monkeypatch, capsys):
     args = [*BASE, *MLP, "--data.num_workers", "2"]
     train(args)
