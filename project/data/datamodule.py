@@ -62,6 +62,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
         memory_hint: What to do if the rows do not fit into memory.
         sampling: Which of the rows to use; set it before the first use of the rows.
+        default_epochs: Number of epochs of a training that names no other.
     """
 
     target_names: list[str]
@@ -69,6 +70,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     source: str = "--data"
     summary: Summary | None = None
     sampling: Sampling = Sampling()
+    default_epochs: int = 100
     memory_hint: str = "use fewer of them"
 
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:

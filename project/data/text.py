@@ -57,6 +57,7 @@ class TextDataModule(RowsDataModule):
     feature_statistics: Any = None
     target_statistics: Any = None
     feature_means: Any = None
+    default_epochs = 3
 
     def __init__(
         self,
@@ -99,6 +100,11 @@ class TextDataModule(RowsDataModule):
                 with atomic_write(path) as temporary:
                     temporary.write_text(json.dumps(learned.to_dict()), encoding="utf-8")
         return tokenizer_from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def default_model(cls, arguments: Mapping[str, Any]) -> str:
+        """Return the class path of a language model."""
+        return "project.models.LanguageModel"
 
     @cached_property
     def files(self) -> TokenFiles:

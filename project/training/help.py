@@ -19,18 +19,20 @@ DATA = {
     "TabularDataModule": "your table; --data.path FILE --data.target COLUMN",
     "DigitsDataModule": "scikit-learn's images of handwritten digits",
     "SeriesDataModule": "windows of a time series, yours or generated",
+    "TextDataModule": "tokens of your text, or of a bundled one; --data.path FILE",
+    "MarkovDataModule": "text whose entropy is known",
 }
 MODELS = {
     "Regression": "targets are numbers (the default for numbers)",
     "Classification": "targets are classes (the default for classes)",
-    "LanguageModel": "targets are the next tokens of a text",
+    "LanguageModel": "targets are the next tokens of a text (the default for text)",
     "LinearRegression": "the exact least-squares solution, without training",
 }
 FLAGS = {  # each with its default
-    "--trainer.max_epochs N": ("passes over the training rows", "100"),
+    "--trainer.max_epochs N": ("passes over the training rows", "100; 3 for text"),
     "--data.batch_size ROWS": ("rows in one step", "20; 32 for other data"),
-    "--optimizer NAME": ("a class of torch.optim, such as Adam", "SGD"),
-    "--optimizer.lr RATE": ("learning rate", "0.01"),
+    "--optimizer NAME": ("a class of torch.optim, such as Adam", "SGD; AdamW for text"),
+    "--optimizer.lr RATE": ("learning rate", "0.01; 0.001 for text"),
     "--lr_scheduler NAME": ("a class of torch.optim.lr_scheduler", "none"),
     "--model.loss NAME": ("a loss of torch.nn", "MSELoss; CrossEntropyLoss for classes"),
     "--seed_everything N": ("seed of weights, splits and batches", "0"),

@@ -14,6 +14,7 @@ from project.config.flag_errors import construct
 from project.data.datamodule import RowsDataModule
 from project.data.plain import PlainDataModule
 from project.data.sampling import Sampling
+from project.models.hyperparameters import plain
 from project.models.optimization import optimizer_and_scheduler
 from project.models.supervised import Supervised
 from project.runs.weights import use_fields
@@ -54,6 +55,12 @@ def data_instantiator(
         return plain
 
     return build, LightningDataModule, True
+
+
+def default_optimizer(class_path: str) -> dict[str, Any] | None:
+    """Return the optimizer that the class of a model names as its own default; None for that of the command line."""
+    parameter = inspect.signature(pkgutil.resolve_name(class_path)).parameters.get("optimizer")
+    return plain({"optimizer": parameter.default})["optimizer"] if parameter is not None else None
 
 
 def use_optimizer(model: LightningModule, config: Namespace) -> None:

@@ -19,7 +19,7 @@ from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import pretrained_fields, resolve_last
 from project.runtime.address import is_remote, local_path
 from project.training.flags import check_flags, remaining_defaults
-from project.training.plain_code import has_own_optimizer
+from project.training.plain_code import default_optimizer, has_own_optimizer
 
 
 class Settings(NamedTuple):
@@ -67,9 +67,13 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
     if reference := scanned.ckpt_path or given.get("ckpt_path"):
         settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
     else:
-        config = _parse(parser, argv, *configs)
-        if "model" in defaults and (model := _default_model(config.data)) != config.model.class_path:
-            parser.set_defaults({"model": {"class_path": model}})
+        silent = [
+            arg for arg in argv if not arg.startswith("--print_config")
+        ]  # which ends the process when it is parsed
+        config = _parse(parser, silent, *configs)
+        suited = _suited_defaults(config, defaults)
+        parser.set_defaults(suited)
+        if suited or silent != list(argv):
             config = _parse(parser, argv, *configs)
         settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
@@ -93,10 +97,22 @@ def validate(settings: Settings) -> None:
     require_known(settings.config)
 
 
-def _default_model(data: Namespace) -> str:
-    """Return the class path of the model for the targets of a data module; `Regression` for one from elsewhere."""
-    choose = getattr(pkgutil.resolve_name(data.class_path), "default_model", RowsDataModule.default_model)
-    return choose(data.init_args.as_dict())
+def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the data suggests in place of defaults: the model, its optimizer and the number of epochs."""
+    data, suited = pkgutil.resolve_name(config.data.class_path), dict[str, Any]()
+    if not issubclass(data, RowsDataModule):
+        data = RowsDataModule
+    model = data.default_model(config.data.init_args.as_dict()) if "model" in defaults else config.model.class_path
+    if model != config.model.class_path:
+        suited["model"] = {"class_path": model}
+    if "optimizer" in defaults and (optimizer := default_optimizer(model)) is not None:
+        suited["optimizer"] = optimizer
+    if (
+        defaults.get("trainer.max_epochs", data.default_epochs) != data.default_epochs
+        and config.trainer.max_steps == -1
+    ):
+        suited["trainer.max_epochs"] = data.default_epochs
+    return suited
 
 
 def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, Any]) -> Namespace:

@@ -28,7 +28,7 @@ def test_help_fits_two_screens():
     [
         (NETWORKS, project.nets, {"Net", "SequenceNet", "Ensemble", "LoRA", "Pruned"}),
         (DATA, project.data, {"RowsDataModule"}),
-        (MODELS, project.models, {"DistilledClassification", "DistilledRegression"}),
+        (MODELS, project.models, {"DistilledClassification", "DistilledRegression", "MuonAdamW", "WarmupCosine", "WarmupStable"}),
     ],
 )
 def test_help_names_the_classes_that_a_user_chooses(shown, module, not_shown):
