@@ -23,12 +23,19 @@ def test_help_fits_two_screens():
     assert max(map(len, lines)) <= 100
 
 
+OPTIMIZING = {"MuonAdamW", "WarmupCosine", "WarmupStable"}
+
+
 @pytest.mark.parametrize(
     ("shown", "module", "not_shown"),
     [
         (NETWORKS, project.nets, {"Net", "SequenceNet", "Ensemble", "LoRA", "Pruned"}),
         (DATA, project.data, {"RowsDataModule"}),
-        (MODELS, project.models, {"DistilledClassification", "DistilledRegression", "MuonAdamW", "WarmupCosine", "WarmupStable"}),
+        (
+            MODELS,
+            project.models,
+            {"DistilledClassification", "DistilledRegression", "MuonAdamW", "WarmupCosine", "WarmupStable"},
+        ),
     ],
 )
 def test_help_names_the_classes_that_a_user_chooses(shown, module, not_shown):
@@ -38,12 +45,14 @@ def test_help_names_the_classes_that_a_user_chooses(shown, module, not_shown):
 
 def test_help_shows_the_real_defaults(folder):
     config = parse([])
-    shown = {flag.split()[0]: default for flag, (_, default) in FLAGS.items()}
-    assert shown["--trainer.max_epochs"] == str(config["trainer"]["max_epochs"])
+    shown = {flag.split()[0]: default.removesuffix(" for text") for flag, (_, default) in FLAGS.items()}
+    epochs = project.data.TextDataModule.default_epochs
+    assert shown["--trainer.max_epochs"] == f"{config['trainer']['max_epochs']}; {epochs}"
     other = inspect.signature(project.data.RowsDataModule).parameters["batch_size"].default
     assert shown["--data.batch_size"] == f"{config['data']['init_args']['batch_size']}; {other} for other data"
-    assert shown["--optimizer"] == config["optimizer"]["class_path"].rpartition(".")[2]
-    assert shown["--optimizer.lr"] == str(config["optimizer"]["init_args"]["lr"])
+    other = inspect.signature(project.models.LanguageModel).parameters["optimizer"].default
+    assert shown["--optimizer"] == f"{config['optimizer']['class_path'].rpartition('.')[2]}; {other.func.__name__}"
+    assert shown["--optimizer.lr"] == f"{config['optimizer']['init_args']['lr']}; {other.keywords['lr']}"
     assert shown["--lr_scheduler"] == "none"
     assert config["lr_scheduler"] is None
     assert shown["--model.loss"].split(";")[0] == config["model"]["init_args"]["loss"]["class_path"].rpartition(".")[2]
