@@ -16,6 +16,7 @@ from project.text.kneser_ney import MAX_TRAINING_SYMBOLS, SYMBOLS, KneserNey, Sy
 
 ANSWERS = "answers.json"
 MAX_BYTES = 2**22  # of the validation and of the test split: about 10 s for the n-gram model
+SLOW_BYTES = 2**20
 END = SYMBOLS - 1
 
 
@@ -51,8 +52,12 @@ class TextAnswer(Callback):
                 rank_zero_warn(f"the n-gram model and the compressors are left out: {problem}; {fix}")
                 return
         file = data.files.folder / ANSWERS
-        answers = json.loads(file.read_text()) if file.is_file() else compute_answers(data)
-        if not file.is_file():
+        if file.is_file():
+            answers = json.loads(file.read_text())
+        else:
+            if sum(data.split_bytes.values()) > SLOW_BYTES:
+                trainer.print("Comparing with n-grams and compressors, once for this text: up to half a minute")
+            answers = compute_answers(data)
             with suppress(OSError), atomic_write(file) as temporary:  # later runs compute them again
                 temporary.write_text(json.dumps(answers))
         self.order, self._validation, self.bits_per_byte = answers["order"], answers["validation"], answers["test"]

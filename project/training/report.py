@@ -16,11 +16,14 @@ from project.callbacks.text_answer import TextAnswer
 from project.data.datamodule import RowsDataModule
 from project.data.markov import MarkovDataModule
 from project.data.synthetic import SyntheticDataModule
+from project.data.text import TextDataModule
 from project.least_squares import LeastSquaresFit
 from project.models.linear_regression import LinearRegression
 from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
 from project.runtime.console import open_console
+from project.text.compressors import MAX_BYTES as MAX_COMPRESSED
+from project.text.kneser_ney import MAX_TRAINING_SYMBOLS
 from project.training.constant_prediction import constant_metrics
 from project.training.residuals import Intervals
 
@@ -163,6 +166,9 @@ def print_text_answer(
     learned = {"learned": metrics["test/bits_per_byte"]} if "test/bits_per_byte" in metrics else {}
     rows = [[names.get(name, name), f"{bits:#.5g}"] for name, bits in (learned | answer.bits_per_byte).items()]
     console.print(_table(["", "bits per byte"], rows, "Test split, predicted from the training split"))
+    if isinstance(data, TextDataModule) and data.split_bytes["train"] > MAX_COMPRESSED:
+        seen = f"{MAX_TRAINING_SYMBOLS:,} bytes (n-grams), and the last {MAX_COMPRESSED:,} (compressors)"
+        console.print(f"The learned model has seen the whole training split; the others the last {seen}.")
 
 
 def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
