@@ -1,4 +1,4 @@
-"""Compare speed with plain PyTorch loops, stock Lightning and scikit-learn, on a GPU, or with other servers."""
+"""Compare speed with plain PyTorch loops, stock Lightning, other servers; and scores on tables with scikit-learn."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["training", "gpu", "serving"],
+        choices=["training", "gpu", "serving", "tables"],
         default="training",
         help="what to measure (default: training)",
     )
@@ -32,6 +32,8 @@ if __name__ == "__main__":
             from benchmarks.gpu import gpu
 
             measure = partial(gpu, device=options.device)
+        elif options.what == "tables":
+            from benchmarks.tables import tables as measure
         else:
             from benchmarks.serving import serving as measure
         measurements = show(measure(options.quick))
