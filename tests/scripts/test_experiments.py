@@ -18,7 +18,7 @@ from tests.command import REPOSITORY, train_on
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
 QUIET = ["--epoch_line.every_n_epochs", "0"]
-SIMILAR = ("digits_linear", "digits_lstm", "series_gru", "series_rnn")  # to others, which the quick suite trains
+SIMILAR = ("digits_linear", "digits_lstm", "gpt_kjv", "series_gru", "series_rnn")  # to others
 EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 
 
