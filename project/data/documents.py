@@ -16,6 +16,7 @@ from project.runtime.errors import UserError
 from project.text.corpus import CORPORA, corpus, corpus_file
 
 PIECE_BYTES = 2**20
+SEARCHED_BYTES = 2**15  # of a piece, for a place to cut it
 LINES = (".jsonl", ".ndjson")
 COMPRESSED = (".gz", ".bz2", ".zst")
 # Tokenizers join nothing across a line's end between two characters other than spaces (of Latin or Chinese texts), so
@@ -166,8 +167,8 @@ def _pieces(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _cut(data: bytes) -> int:
-    """Return the last position of a safe cut in the first `PIECE_BYTES`, or else of the start of a character."""
-    window = data[: PIECE_BYTES + 1]
-    start = PIECE_BYTES // 2
-    cut = max((match.end() for match in SAFE_CUT.finditer(window, start)), default=PIECE_BYTES)
+    """Return the last position of a safe cut in the end of a piece, or else of the start of a character."""
+    window = data[PIECE_BYTES - SEARCHED_BYTES : PIECE_BYTES + 1]
+    ends = (match.end() for match in SAFE_CUT.finditer(window))
+    cut = max(ends, default=SEARCHED_BYTES) + PIECE_BYTES - SEARCHED_BYTES
     return next((position for position in range(cut, cut - 4, -1) if data[position] & 0xC0 != 0x80), cut)
