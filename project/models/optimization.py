@@ -1,5 +1,6 @@
 """Optimizers and schedulers of a training: by layer, by epoch or by step."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -42,29 +43,26 @@ def optimizer_and_scheduler(
 
 def parameter_groups(net: Net, layer_decay: float) -> list[dict[str, Any]] | None:
     """Return the parameter groups that a network is trained with; None for a single one."""
-    if layer_decay != 1:
-        return groups_by_layer(net, layer_decay)
-    return groups_by_kind(net) if net.takes_tokens else None
+    if layer_decay == 1 and not net.takes_tokens:
+        return None
+    groups = [{"params": [*net.parameters()]}] if layer_decay == 1 else groups_by_layer(net, layer_decay)
+    return [part for group in groups for part in groups_by_kind(net, group)] if net.takes_tokens else groups
 
 
-def groups_by_kind(net: Net) -> list[dict[str, Any]]:
-    """Return parameter groups of a language model: hidden matrices; embeddings and the head; and vectors.
+def groups_by_kind(net: Net, group: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Divide a group of a language model's parameters: hidden matrices; embeddings and the head; and vectors.
 
     Vectors, such as norms and biases, have no weight decay. `"muon"` is for the optimizer `MuonAdamW`.
     """
-    tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
-    hidden: list[nn.Parameter] = []
-    outer: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for name, parameter in net.named_parameters():
-        is_outer = id(parameter) in tables or within(name, net.head_names())
-        (vectors if parameter.ndim < 2 else outer if is_outer else hidden).append(parameter)
-    groups = [
-        {"params": hidden, "muon": True},
-        {"params": outer, "muon": False},
-        {"params": vectors, "muon": False, "weight_decay": 0.0},
+    outer = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
+    outer |= {id(each) for name, each in net.named_parameters() if within(name, net.head_names())}
+    matrices = [each for each in group["params"] if each.ndim > 1]
+    parts = [
+        {"params": [each for each in matrices if id(each) not in outer], "muon": True},
+        {"params": [each for each in matrices if id(each) in outer], "muon": False},
+        {"params": [each for each in group["params"] if each.ndim < 2], "muon": False, "weight_decay": 0.0},
     ]
-    return [group for group in groups if group["params"]]
+    return [{**group, **part} for part in parts if part["params"]]
 
 
 def groups_by_layer(net: Net, decay: float) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 import argparse
 import pkgutil
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,13 +68,13 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
     if reference := scanned.ckpt_path or given.get("ckpt_path"):
         settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
     else:
-        silent = [
-            arg for arg in argv if not arg.startswith("--print_config")
-        ]  # which ends the process when it is parsed
-        config = _parse(parser, silent, *configs)
+        # Arguments of what the data suggests are not those of a default; and to print a configuration ends the process.
+        sections = [section for section in ("model", "optimizer") if section in defaults]
+        others = [*_without([*sections, "print_config"], argv)]
+        config = _parse(parser, others, *configs)
         suited = _suited_defaults(config, defaults)
         parser.set_defaults(suited)
-        if suited or silent != list(argv):
+        if suited or others != list(argv):
             config = _parse(parser, argv, *configs)
         settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
@@ -107,12 +108,20 @@ def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str
         suited["model"] = {"class_path": model}
     if "optimizer" in defaults and (optimizer := default_optimizer(model)) is not None:
         suited["optimizer"] = optimizer
-    if (
-        defaults.get("trainer.max_epochs", data.default_epochs) != data.default_epochs
-        and config.trainer.max_steps == -1
-    ):
+    epochs = defaults.get("trainer.max_epochs", data.default_epochs)
+    if epochs != data.default_epochs and config.trainer.max_steps == -1:
         suited["trainer.max_epochs"] = data.default_epochs
     return suited
+
+
+def _without(sections: Sequence[str], argv: Sequence[str]) -> Iterator[str]:
+    """Yield the flags outside of some sections, with their values."""
+    kept = True
+    for arg in argv:
+        if arg.startswith("--"):
+            kept = re.split(r"[.=+]", arg[2:])[0] not in sections
+        if kept:
+            yield arg
 
 
 def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, Any]) -> Namespace:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from project.models.language_model import LanguageModel
 from project.models.muon import MuonAdamW
+from project.models.optimization import parameter_groups
 from project.models.schedules import WarmupCosine, WarmupStable
 from project.nets import GPT, MLP
 from project.runtime.errors import UserError
@@ -175,3 +176,14 @@ def test_a_training_without_an_end_needs_total_steps(tmp_path):
     model = language_model(lr_scheduler=WarmupCosine)
     with pytest.raises(UserError, match="--lr_scheduler WarmupCosine: .*set --lr_scheduler.total_steps"):
         trained(model, tmp_path, epochs=-1, max_time={"seconds": 60})
+
+
+def test_groups_by_layer_keep_what_muon_must_not_train():
+    net = GPT((8,), 11, width=8, layers=2, heads=2)
+    groups = parameter_groups(net, 0.5)
+    muon = {id(each) for group in groups if group["muon"] for each in group["params"]}
+    outer = {id(net.embedding.weight), id(net.head.weight)}
+    vectors = {id(each) for each in net.parameters() if each.ndim < 2}
+    assert muon == {id(each) for each in net.parameters()} - outer - vectors
+    assert {group["lr_factor"] for group in groups} >= {1.0, 0.5}
+    assert sum(len(group["params"]) for group in groups) == len([*net.parameters()])

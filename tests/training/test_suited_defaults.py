@@ -30,6 +30,13 @@ def test_what_is_given_stays(text):
     assert config([*text, "--optimizer.lr", "0.5"])[1:3] == ("torch.optim.AdamW", 0.5)
 
 
+def test_arguments_are_those_of_what_the_data_suggests(text):
+    args = [*text, "--model.net.width", "32", "--optimizer.betas", "[0.9, 0.95]"]
+    found = ExperimentCLI(args).settings.config
+    assert found.model.init_args.net.init_args.width == 32
+    assert found.optimizer.init_args.betas == (0.9, 0.95)
+
+
 def test_a_number_of_steps_is_not_cut_short_by_epochs(text):
     assert config([*text, "--trainer.max_steps", "5000"])[3] == 100
 
