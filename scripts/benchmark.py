@@ -16,7 +16,9 @@ if __name__ == "__main__":
         default="training",
         help="what to measure (default: training)",
     )
-    parser.add_argument("--quick", action="store_true", help="use fewer rows; takes less than a minute on two cores")
+    parser.add_argument(
+        "--quick", action="store_true", help="use fewer rows; takes less than a minute on two cores, for tables several"
+    )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where `gpu` trains (default: cuda)")
     parser.add_argument("--json", type=path, help="file to write every measurement to")
     parser.add_argument("--plot", type=path, help=".png or .svg file for a figure of the first comparison of training")
