@@ -16,7 +16,8 @@ from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
 
 INTERVALS = "intervals.json"
-STEPS = 1_000  # levels are 0.001, 0.002, …, as far as there are rows enough
+STEPS = 100  # levels are 0.01, 0.02, …, as far as there are rows enough
+DIGITS = 7  # of a width, as many as the network's numbers have
 
 
 def half_widths(residuals: Tensor) -> list[list[float]]:
@@ -27,11 +28,12 @@ def half_widths(residuals: Tensor) -> list[list[float]]:
     """
     rows, ordered = len(residuals), residuals.double().sort(dim=0).values
     ranks = [-(-(rows + 1) * step // STEPS) for step in range(1, STEPS)]
-    return ordered[[rank - 1 for rank in ranks if rank <= rows]].T.tolist()
+    widths = ordered[[rank - 1 for rank in ranks if rank <= rows]].T.tolist()
+    return [[float(f"{width:.{DIGITS}g}") for width in each] for each in widths]
 
 
 def half_width(widths: Sequence[Sequence[float]], level: float) -> list[float]:
-    """Return half the width of the interval of a level for each target, rounding the level up to a multiple of 0.001.
+    """Return half the width of the interval of a level for each target, rounding the level up to a multiple of 0.01.
 
     Raises:
         UserError: If the level is not between 0 and 1, or there were too few rows for it.

@@ -34,7 +34,7 @@ class Metadata(TypedDict):
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
     time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
     as `project.schema.Schema` describes it, and then the names are those of the fields. `intervals` has half the widths
-    of prediction intervals: for each target, those of the levels 0.001, 0.002, …, as far as they are known.
+    of prediction intervals: for each target, those of the levels 0.01, 0.02, …, as far as they are known.
     """
 
     format: int

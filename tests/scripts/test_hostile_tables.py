@@ -21,7 +21,7 @@ HEADERS = {
     "NUL": "\0" * 1_000,
     "a NUL value": "a,y\n\0,1\n",
     "a value of megabytes": 'a,y\n"' + "x" * 3_000_000 + '",1\n',
-    "an open quote": 'a,y\n"1,1\n' * 10_000,
+    "an open quote": 'a,y\n"1,1\n' + "2,1\n" * 10_000,
     "a formula": "a,y\n=cmd|' /C touch marker'!A0,1\n",
     "a secret in a row": "root:x:0\na,b,secret,1\n",
 }
