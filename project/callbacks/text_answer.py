@@ -25,7 +25,7 @@ class TextAnswer(Callback):
 
     These are an interpolated Kneser-Ney model of the training split, whose order is the best one on the validation
     split; the compressors xz, bz2 and zstd, given the training split; and the source itself, where it is known. The
-    results are kept beside the tokens for later runs. A warning says that they are left out because a split is larger
+    results are kept with the tokens for later runs. A warning says that they are left out because a split is larger
     than 4 MiB.
 
     Logs `val/bits_per_byte (Kneser-Ney)` at each validation.
@@ -63,7 +63,7 @@ class TextAnswer(Callback):
         self.order, self._validation, self.bits_per_byte = answers["order"], answers["validation"], answers["test"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the line of the n-gram model beside the curve."""
+        """Log the line of the n-gram model next to the curve."""
         if self._validation is None or trainer.sanity_checking:
             return
         for logger in trainer.loggers:

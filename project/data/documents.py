@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 
 class Documents:
-    """The documents at an address, which are read anew in each iteration.
+    """The documents at an address, which are read again in each iteration.
 
     A file of bytes is one document; so is each file of a folder, each line of JSON lines, and each row of Parquet.
 

@@ -22,13 +22,8 @@ def evaluate(reference: str, args: Sequence[str] = ()) -> tuple[dict[str, float]
     Returns:
         Metrics by name, and the number of test rows.
     """
-    metrics, rows, _ = _evaluate(reference, args)
-    return metrics, rows
-
-
-def _evaluate(reference: str, args: Sequence[str]) -> tuple[dict[str, float], int, dict[str, float]]:
     run = open_run(reference, args)
-    return measure(run), len(run.datamodule.splits.test), constant_metrics(run.model, run.datamodule)
+    return measure(run), len(run.datamodule.splits.test)
 
 
 def measure(run: ExperimentCLI) -> dict[str, float]:
@@ -43,9 +38,11 @@ def measure(run: ExperimentCLI) -> dict[str, float]:
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:
     """Print the test metrics of a model, and the number of test rows, as a table or as one JSON object."""
-    metrics, rows, constant = _evaluate(reference, args)
+    run = open_run(reference, args)
+    metrics, rows = measure(run), len(run.datamodule.splits.test)
     if as_json:
         print(json.dumps(metrics | {"rows": rows}))
     else:
+        constant = constant_metrics(run.model, run.datamodule)
         print_metrics(open_console(), metrics, {"constant prediction": constant})
         print(f"on {rows} test rows")

@@ -21,7 +21,7 @@ class NumberEmbedding(nn.Module):
     A network of smooth layers learns steps and peaks of single columns slowly; waves of learned lengths have them.
 
     Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning" (2022), with
-    the number itself beside them as in Holzmüller, Grinsztajn & Steinwart, "Better by Default" (2024).
+    the number itself next to them as in Holzmüller, Grinsztajn & Steinwart, "Better by Default" (2024).
 
     Args:
         count: How many numbers.

@@ -57,4 +57,9 @@ def write_intervals(folder: Path, widths: list[list[float]]) -> None:
 def read_intervals(folder: Path) -> list[list[float]] | None:
     """Return what `half_widths` returned for a run; None if it has no intervals, as one of classes."""
     path = folder / INTERVALS
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return [[float(width) for width in each] for each in json.loads(path.read_text())]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); train the run again, or delete the file") from error

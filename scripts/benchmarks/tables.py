@@ -1,4 +1,4 @@
-"""How well real tables are learned, beside scikit-learn with its defaults, on the same rows.
+"""How well real tables are learned, compared with scikit-learn with its defaults, on the same rows.
 
 The tables are those that installed packages contain; those whose package is missing are left out.
 """

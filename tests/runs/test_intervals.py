@@ -73,3 +73,10 @@ def test_classes_have_no_intervals(folder):
     with pytest.raises(UserError, match="--interval: last has none"):
         predict("last", Path("rows.csv"), Path("out.csv"), interval=0.9)
     assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["{bad", '[[1, "a"]]', "7"])
+def test_a_damaged_file_is_one_line(folder, text):
+    (folder / "intervals.json").write_text(text)
+    with pytest.raises(UserError, match=r"intervals.json: damaged"):
+        read_intervals(folder)

@@ -1,4 +1,4 @@
-"""The report of a language model has its bits per byte beside those of other methods."""
+"""The report of a language model has its bits per byte next to those of other methods."""
 
 import pytest
 
