@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, si
 from torch.utils.checkpoint import checkpoint
 
 from project.nets.net import Net
+from project.nets.rotary import rotate, rotations
 
 FeedForwardKind = Literal["relu2", "swiglu", "gelu"]
 
@@ -54,15 +55,28 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Causal self-attention: `heads` queries share `kv_heads` keys and values."""
+    """Causal self-attention: `heads` queries share `kv_heads` keys and values, of the last `window` tokens."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        bias: bool,
+        qkv_bias: bool,
+        qk_eps: float | None,
+        window: int | None,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_width, self.dropout = heads, kv_heads, width // heads, dropout
-        self.query = nn.Linear(width, width, bias)
-        self.key, self.value = (nn.Linear(width, kv_heads * self.head_width, bias) for _ in range(2))
-        self.query_norm, self.key_norm = (RMSNorm(self.head_width) if qk_norm else nn.Identity() for _ in range(2))
-        self.out = nn.Linear(width, width, bias)
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
+        self.window, self.dropout = window, dropout
+        self.query = nn.Linear(width, heads * head_width, qkv_bias)
+        self.key, self.value = (nn.Linear(width, kv_heads * head_width, qkv_bias) for _ in range(2))
+        norms = (nn.Identity() if qk_eps is None else RMSNorm(head_width, qk_eps) for _ in range(2))
+        self.query_norm, self.key_norm = norms
+        self.out = nn.Linear(heads * head_width, width, bias)
 
     def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
         """x (B, T, width), rotation (2, T, head_width / 2) -> (B, T, width); tokens of the cache come before x."""
@@ -74,27 +88,13 @@ class Attention(nn.Module):
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
         k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
         new, total = q.shape[2], k.shape[2]
-        mask = None
-        if 1 < new < total:  # `is_causal` would align the first new token with the first token of the cache
+        mask, ends = None, self.window is not None and total > self.window
+        if 1 < new < total or ends:  # `is_causal` would align the first new token with the first token of the cache
             mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
+            mask = mask.triu(total - new - self.window + 1) if self.window is not None else mask
         dropout = self.dropout if self.training else 0.0
-        mixed = scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=new == total)
+        mixed = scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and new == total)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (B, heads, T, head_width) -> (B, T, width)
-
-
-def rotations(length: int, head_width: int, base: float) -> Tensor:
-    """Return cosine and sine of the angle of each position and pair of channels, (2, length, head_width / 2)."""
-    # In float64: at far positions, the last bit of a float32 power, which depends on the library, would matter.
-    speed = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)  # (head_width / 2,)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * speed
-    return torch.stack([angle.cos(), angle.sin()]).float()
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate channels i and i + head_width / 2 of x (B, heads, T, head_width) together, as Hugging Face pairs them."""
-    cos, sin = rotation.to(x.dtype)  # (T, head_width / 2) each
-    first, second = x.chunk(2, dim=3)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3)
 
 
 class FeedForward(nn.Module):
@@ -140,19 +140,24 @@ class GPT(Net):
         out_features: Number of tokens in the vocabulary.
         width: Width of a token.
         layers: Number of blocks.
-        heads: Attention heads; divides width.
+        heads: Attention heads; divides width, unless head_width is set.
         kv_heads: Heads of keys and values; divides heads, by default equal to heads.
         feed_forward: ReLU² or GELU between two layers, or SwiGLU.
         hidden: Width of the feed-forward layer; by default 4 widths, for SwiGLU 8/3 rounded up to a multiple of 16.
         positions: Rotary, or learned.
         norm: RMSNorm, or LayerNorm.
         bias: Whether linear layers and LayerNorm have biases.
-        qk_norm: Whether queries and keys are normalised.
+        qkv_bias: Whether the layers of queries, keys and values have biases; by default as `bias`.
+        qk_norm: Whether queries and keys are normalised, by an RMSNorm with weights.
         tied: Whether the head has the weights of the embedding.
         dropout: Dropout probability.
         zero_init: Whether each block and the head start at zero: a block as the identity, the head as no opinion.
         rotary_base: Base of the rotary angles.
+        rotary_scaling: How rotary angles are stretched; see `project.nets.rotary.rotations`.
         norm_eps: Added to the variance in norms.
+        head_width: Width of a head; by default width / heads.
+        window: Number of tokens that attention reaches back to, the present one included; by default all.
+        max_positions: Number of learned positions, at least the context; by default the context.
         checkpoint_activations: Whether to compute activations again in the backward pass, which saves memory.
     """
 
@@ -172,42 +177,56 @@ class GPT(Net):
         positions: Literal["rotary", "learned"] = "rotary",
         norm: Literal["rms", "layer"] = "rms",
         bias: bool = False,
+        qkv_bias: bool | None = None,
         qk_norm: bool = True,
         tied: bool = False,
         dropout: float = 0.0,
         zero_init: bool = True,
         rotary_base: float = 10_000.0,
+        rotary_scaling: dict[str, Any] | None = None,
         norm_eps: float = 1e-5,
+        head_width: int | None = None,
+        window: int | None = None,
+        max_positions: int | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
-        kv_heads = heads if kv_heads is None else kv_heads
         if len(in_shape) != 1:
             raise ValueError(f"GPT: rows must be tokens, got shape {tuple(in_shape)}; use --data TextDataModule")
-        if min(*in_shape, width, layers, heads, kv_heads) < 1 or width % heads or heads % kv_heads:
-            raise ValueError(
-                f"GPT: width {width}, layers {layers}, heads {heads} and kv_heads {kv_heads} must be 1 or more, width "
-                "a multiple of heads, and heads of kv_heads"
-            )
-        if not 0 <= dropout < 1 or (positions == "rotary" and width // heads % 2):
+        kv_heads = heads if kv_heads is None else kv_heads
+        sizes = {"width": width, "layers": layers, "heads": heads, "kv_heads": kv_heads, "hidden": hidden}
+        sizes |= {"context": in_shape[0], "head_width": head_width, "window": window}
+        if min(size for size in sizes.values() if size is not None) < 1 or heads % kv_heads:
+            raise ValueError(f"GPT: {sizes}: all must be 1 or more, and heads a multiple of kv_heads")
+        if head_width is None and width % heads:
+            raise ValueError(f"GPT: width {width} must be a multiple of heads {heads}")
+        head_width = head_width or width // heads
+        if not 0 <= dropout < 1 or (positions == "rotary" and head_width % 2):
             raise ValueError(f"GPT: dropout {dropout} must be in [0, 1), and width / heads even for rotary positions")
+        max_positions = in_shape[0] if max_positions is None else max_positions
+        if positions == "learned" and max_positions < in_shape[0]:
+            raise ValueError(f"GPT: it has {max_positions} positions; lower --data.context, {in_shape[0]}")
         super().__init__(in_shape, out_features)
+        qkv_bias = bias if qkv_bias is None else qkv_bias
         hidden = hidden or (4 * width if feed_forward != "swiglu" else -(-8 * width // 48) * 16)
         new_norm: Any = partial(RMSNorm, width, norm_eps)
         if norm == "layer":
             new_norm = partial(nn.LayerNorm, width, norm_eps, bias=bias)
         self.checkpoint_activations = checkpoint_activations
         self.embedding = nn.Embedding(out_features, width)
-        self.positions = nn.Embedding(in_shape[0], width) if positions == "learned" else None
+        self.positions = nn.Embedding(max_positions, width) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
         for _ in range(layers):
-            attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout)
+            attention = Attention(
+                width, heads, kv_heads, head_width, bias, qkv_bias, norm_eps if qk_norm else None, window, dropout
+            )
             feeding = FeedForward(width, hidden, feed_forward, bias)
             self.blocks.append(Block([new_norm(), new_norm()], attention, feeding, dropout))
         self.norm = new_norm()
         self.head = nn.Linear(width, out_features, bias=False)
-        table = rotations(in_shape[0], width // heads, rotary_base) if positions == "rotary" else None
-        self.register_buffer("rotation", table, persistent=False)  # (2, context, head_width / 2)
+        self.register_buffer("rotation", None, persistent=False)
+        if positions == "rotary":
+            self.rotation = rotations(in_shape[0], head_width, rotary_base, rotary_scaling)  # (2, context, …)
         self._initialise(zero_init)
         if tied:
             self.head.weight = self.embedding.weight

@@ -7,13 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from project.nets.gpt import GPT, Cache, rotate, rotations
+from project.nets.gpt import GPT, Cache
+from project.nets.rotary import rotate, rotations
 from project.nets.scaling import Standardized
 
 CONTEXT, VOCABULARY = 12, 17
 GPT2 = {"positions": "learned", "norm": "layer", "bias": True, "qk_norm": False, "feed_forward": "gelu", "tied": True}
 LLAMA = {"feed_forward": "swiglu", "qk_norm": False, "kv_heads": 2}
 FAMILIES = {"default": {}, "gpt2": GPT2, "llama": LLAMA, "one kv head": {"kv_heads": 1, "tied": True}}
+FAMILIES |= {"window": {"window": 8}, "wide heads": {"head_width": 6, "qkv_bias": True}}
 FAMILY = pytest.mark.parametrize("options", FAMILIES.values(), ids=FAMILIES.keys())
 
 
@@ -147,6 +149,14 @@ def test_rotated_products_depend_on_the_distance_alone():
     torch.testing.assert_close(product[1:], product[:1] * 2, rtol=1e-5, atol=1e-5)
 
 
+def test_a_window_hides_what_lies_before_it():
+    net, x = network(window=4, layers=1), tokens()
+    changed = x.clone()
+    changed[:, 2] = (changed[:, 2] + 1) % VOCABULARY
+    same = net(x).isclose(net(changed), rtol=0, atol=1e-12).all(2)
+    assert same.tolist() == [[place < 2 or place > 5 for place in range(CONTEXT)]] * 3
+
+
 def test_a_new_network_gives_every_token_the_same_probability():
     net = GPT((CONTEXT,), VOCABULARY, width=16, heads=2)
     assert net(tokens()).eq(0).all()
@@ -192,7 +202,13 @@ def test_it_accepts_up_to_context_tokens():
 
 
 @pytest.mark.parametrize(
-    "options", [{"heads": 3}, {"kv_heads": 3}, {"layers": 0}, {"dropout": 1.0}, {"width": 12}], ids=str
+    "options",
+    [
+        *({"heads": 3}, {"kv_heads": 3}, {"layers": 0}, {"dropout": 1.0}, {"width": 12}, {"window": 0}),
+        *({"positions": "learned", "max_positions": 5}, {"head_width": 3}, {"rotary_scaling": {"rope_type": "none"}}),
+        {"rotary_scaling": {"rope_type": "llama3", "factor": 2.0}},
+    ],
+    ids=str,
 )
 def test_impossible_sizes_are_errors(options):
     with pytest.raises(ValueError, match="GPT: "):

@@ -1,0 +1,77 @@
+"""Rotary positions: angles by position and channel, and their stretching for contexts longer than those learned."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def rotations(length: int, head_width: int, base: float, scaling: Mapping[str, Any] | None = None) -> Tensor:
+    """Return cosine and sine of the angle of each position and pair of channels, (2, length, head_width / 2).
+
+    Args:
+        length: Number of positions.
+        head_width: Number of channels, an even number.
+        base: Base of the angles.
+        scaling: How the angles are stretched, as in a `config.json` of Hugging Face: `rope_type` `linear`, `llama3` or
+            `yarn` with its numbers; None leaves them as they are.
+
+    Raises:
+        ValueError: If the scaling is of another type, or a number is missing or out of its range.
+
+    Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021).
+    """
+    # In float64: at far positions, the last bit of a float32 power, which depends on the library, would matter.
+    speed = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)  # (head_width / 2,)
+    kind, magnitude = (scaling or {}).get("rope_type", "default"), 1.0
+    try:
+        if scaling is not None and kind != "default":
+            share, magnitude = SCALINGS[kind](speed, base, scaling)
+            speed = speed * (share + (1 - share) / scaling["factor"])
+    except (LookupError, TypeError, ArithmeticError, ValueError) as error:
+        problem = f"GPT: rotary_scaling {dict(scaling or {})}: {error!r}"
+        raise ValueError(f"{problem}; use one of {', '.join(SCALINGS)} with its numbers") from error
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * speed
+    return magnitude * torch.stack([angle.cos(), angle.sin()]).float()
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotate channels i and i + head_width / 2 of x (B, heads, T, head_width) together, as Hugging Face pairs them."""
+    cos, sin = rotation.to(x.dtype)  # (T, head_width / 2) each
+    first, second = x.chunk(2, dim=3)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3)
+
+
+def _linear(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """All channels are slowed down. Source: Chen et al., "Extending Context Window …" (2023)."""
+    return torch.zeros_like(speed), 1.0
+
+
+def _llama3(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """Channels that turn often within the learned context keep their speed. Source: Llama 3.1's reference code."""
+    turns = scaling["original_max_position_embeddings"] * speed / (2 * math.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    return ((turns - low) / (high - low)).clamp(0, 1), 1.0
+
+
+def _yarn(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """As Llama 3, with a ramp over channels, and larger logits. Source: Peng et al., "YaRN" (2023)."""
+    channels = 2 * len(speed)
+
+    def channel(turns: float) -> float:  # which turns so often within the learned context
+        length = scaling["original_max_position_embeddings"]
+        return channels * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = channel(scaling.get("beta_fast") or 32), channel(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, channels - 1)
+    ramp = (torch.arange(len(speed)) - low) / (high - low if high != low else 0.001)
+    magnitude = scaling.get("attention_factor") or 0.1 * math.log(max(scaling["factor"], 1)) + 1
+    return 1 - ramp.clamp(0, 1).double(), magnitude
+
+
+# Which share of each channel's speed stays, (head_width / 2,), and the factor of cosine and sine.
+SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
