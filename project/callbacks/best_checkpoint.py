@@ -1,14 +1,17 @@
 """Keep the best checkpoint of a run, also after its folder has been moved."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from project.models.supervised import Supervised
 from project.runs.checkpoint import read_checkpoint
+from project.runs.folder import BEST, EPOCH_BEST
 from project.runtime.errors import UserError
 
 
@@ -17,6 +20,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning drops the best score when a run is resumed at another path, and then overwrites the best checkpoint with
     any other. This callback keeps the score as long as the file is in the run's folder.
+
+    A limit may end training within an epoch, after steps that `keep_last_steps` judges. If they become the best, the
+    best epoch stays as `best-epoch.ckpt`, because a resumed run goes on as if it had never been interrupted.
 
     Args:
         monitor: The metric of this project's models, for which lower is better. A model from outside is judged by its
@@ -45,6 +51,27 @@ class BestCheckpoint(ModelCheckpoint):
             self.monitor = next(iter(sorted(losses, key=lambda name: "val" not in name)), None)
         super().on_train_epoch_end(trainer, pl_module)
 
+    def keep_last_steps(self, trainer: Trainer, metrics: Mapping[str, Tensor]) -> bool:
+        """Write `best.ckpt` with the weights at the end of training if their metrics are better than the best epoch's.
+
+        Args:
+            trainer: The trainer, after training.
+            metrics: The metrics of a validation with its weights.
+
+        Returns:
+            Whether they could be judged: whether the monitored metric is one of validation.
+        """
+        score = metrics.get(self.monitor or "")
+        if score is None or self.dirpath is None:
+            return False
+        if self.best_model_score is None or score < self.best_model_score:
+            best = Path(self.dirpath) / BEST
+            if trainer.is_global_zero and best.exists():
+                best.replace(best.with_name(EPOCH_BEST))
+            trainer.save_checkpoint(best)
+            self.best_model_path, self.best_model_score = str(best), score
+        return True
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the step from which the run is resumed."""
         self._resumed_step = checkpoint["global_step"]
@@ -52,6 +79,9 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score if its file is in this run's folder."""
         self.monitor = state_dict["monitor"]
+        epoch_best = Path(str(self.dirpath)) / EPOCH_BEST
+        if epoch_best.is_file():
+            epoch_best.replace(epoch_best.with_name(BEST))
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if not best.is_file():
             return

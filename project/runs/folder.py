@@ -16,6 +16,7 @@ from project.runtime.files import atomic_write
 
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+EPOCH_BEST = "best-epoch.ckpt"  # the best epoch of a run whose best.ckpt is of later steps
 CHECKPOINTS, USERS = "checkpoints", "user"  # folders, the second one in the first
 LATEST = "last"  # as a reference: the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")

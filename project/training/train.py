@@ -127,6 +127,7 @@ def fit(cli: ExperimentCLI) -> None:
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
+        judge_last_steps(cli)
     except (MisconfigurationException, RuntimeError, ValueError, UserWarning, ConstructorError) as error:
         if (kill := getattr(trainer.strategy.launcher, "kill", None)) is not None:
             kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
@@ -140,6 +141,22 @@ def fit(cli: ExperimentCLI) -> None:
         raise UserError(
             "no step was trained; raise --trainer.max_steps, --trainer.max_time or --trainer.limit_train_batches"
         )
+
+
+def judge_last_steps(cli: ExperimentCLI) -> None:
+    """Validate the weights of a run that a limit ended within an epoch, and keep them if they are the best."""
+    trainer, best = cli.trainer, cli.experiment.best
+    if best is None:
+        return
+    logged = dict(trainer.callback_metrics)
+    validated = {}
+    trained = cli.settings.resumed.is_finished or trainer.global_step != cli.settings.resumed.steps
+    if trained and trainer.limit_val_batches:
+        trainer.validate(cli.model, cli.datamodule, verbose=False)
+        validated = dict(trainer.callback_metrics)
+    trainer.callback_metrics.update(logged | validated)
+    if not best.keep_last_steps(trainer, validated) and best.best_model_path and trainer.is_global_zero:
+        print("tested: the best epoch; the steps after the last epoch have no validation that could compare them")
 
 
 def keep_untrained(cli: ExperimentCLI) -> None:

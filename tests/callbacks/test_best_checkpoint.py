@@ -71,3 +71,13 @@ def test_epochs_without_validation_are_not_judged_by_another_metric(tmp_path):
     fit(best, enable_checkpointing=True, max_epochs=4, check_val_every_n_epoch=2)
     assert best.monitor == "val/loss"
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] in (2 * 6, 4 * 6)
+
+
+@pytest.mark.parametrize(("score", "step"), [(0.5, 18), (2.0, 12)])
+def test_steps_after_the_last_epoch_are_kept_if_they_are_better(tmp_path, score, step):
+    best = BestCheckpoint("score")
+    best.dirpath = str(tmp_path)
+    trainer = fit(Scores(3.0, 1.0, 2.0), best, enable_checkpointing=True)
+    assert best.keep_last_steps(trainer, {"score": torch.tensor(score)})
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == step
+    assert not best.keep_last_steps(trainer, {"another": torch.tensor(score)})

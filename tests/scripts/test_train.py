@@ -239,6 +239,22 @@ def test_a_run_of_a_few_steps_is_complete(folder, capsys):
         train(["--ckpt_path", "last"])
 
 
+def test_steps_after_the_last_epoch_are_tested_if_validation_finds_them_better(folder, capsys):
+    limit = ["--trainer.max_steps", "6", "--data.batch_size", "25"]  # of 4 steps an epoch
+    metrics = train(limit)
+    run = folder / "lightning_logs/version_0"
+    assert read_checkpoint(run / "checkpoints/best.ckpt")["global_step"] == 6
+    assert read_checkpoint(run / "checkpoints/best-epoch.ckpt")["global_step"] == 4
+    assert evaluate(str(run))[0]["test/mse"] == pytest.approx(metrics["test/mse"])
+    train(["--ckpt_path", "last", "--trainer.max_steps", "8"])
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_a_run_without_validation_says_that_its_last_steps_are_not_tested(folder, capsys):
+    train(["--trainer.max_steps", "6", "--data.batch_size", "25", "--trainer.limit_val_batches", "0"])
+    assert "tested: the best epoch; the steps after" in capsys.readouterr().out
+
+
 def test_a_feature_can_be_named_bias(folder, capsys):
     (folder / "t.csv").write_text("bias,y\n" + "".join(f"{i},{2 * i}\n" for i in range(40)))
     train(["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y", "--trainer.max_epochs", "2"])
