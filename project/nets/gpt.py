@@ -37,7 +37,10 @@ class Cache:
 
     Attributes:
         length: Number of tokens so far; at most the context of the network.
+        is_traced: Whether numbers of tokens are variables of a graph, on which no branch may depend.
     """
+
+    is_traced = False
 
     def __init__(self, net: "GPT", batch: int = 1) -> None:
         attention: Any = net.blocks[0].get_submodule("attention")
@@ -87,11 +90,12 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
         k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
-        new, total = q.shape[2], k.shape[2]
-        mask, ends = None, self.window is not None and total > self.window
-        if 1 < new < total or ends:  # `is_causal` would align the first new token with the first token of the cache
+        new, total, window, mask = q.shape[2], k.shape[2], self.window, None
+        is_traced = cache is not None and cache.is_traced
+        # `is_causal` would align the first new token with the first token of the cache.
+        if is_traced or 1 < new < total or (window is not None and total > window):
             mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
-            mask = mask.triu(total - new - self.window + 1) if self.window is not None else mask
+            mask = mask.triu(total - new - window + 1) if window is not None else mask
         dropout = self.dropout if self.training else 0.0
         mixed = scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and new == total)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (B, heads, T, head_width) -> (B, T, width)
