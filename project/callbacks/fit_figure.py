@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 1_000
 MAX_STEPS = 200
+CONFUSION_ROWS = 1_024  # at a time
 
 
 class FitFigure(Callback):
@@ -88,7 +89,7 @@ def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
 
 
 def _draw_agreement(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
-    x, y = (part[:MAX_POINTS] for part in (data.splits.val.x, data.splits.val.y))
+    x, y = data.splits.val.first(MAX_POINTS), data.splits.val.y[:MAX_POINTS]
     outputs = model(x.to(model.device)).cpu()
     for column, name in enumerate(data.target_names[:8]):
         axes.scatter(y[:, column], outputs[:, column], s=12, alpha=0.6, label=name)
@@ -112,7 +113,10 @@ def _draw_forecast(axes: "Axes", model: Supervised, data: RowsDataModule) -> Non
 
 
 def _draw_confusion(axes: "Axes", model: Classification, data: RowsDataModule) -> None:
-    counts = model.confusion_matrix(data.splits.val.x, data.splits.val.y)
+    val = data.splits.val
+    starts = range(0, len(val), CONFUSION_ROWS)
+    parts = [model.confusion_matrix(*val.gather(slice(at, min(at + CONFUSION_ROWS, len(val))))[:2]) for at in starts]
+    counts = torch.stack(parts).sum(0)
     names = data.class_names or []
     axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:

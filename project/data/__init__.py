@@ -2,6 +2,7 @@
 
 from project.data.datamodule import RowsDataModule
 from project.data.digits import DigitsDataModule
+from project.data.images import ImageDataModule
 from project.data.markov import MarkovDataModule
 from project.data.series import SeriesDataModule
 from project.data.synthetic import FriedmanDataModule, SyntheticDataModule
@@ -11,6 +12,7 @@ from project.data.text import TextDataModule
 __all__ = [
     "DigitsDataModule",
     "FriedmanDataModule",
+    "ImageDataModule",
     "MarkovDataModule",
     "RowsDataModule",
     "SeriesDataModule",

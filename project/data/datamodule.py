@@ -63,6 +63,8 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         memory_hint: What to do if the rows do not fit into memory.
         sampling: Which of the rows to use; set it before the first use of the rows.
         default_epochs: Number of epochs of a training that names no other.
+        default_net: Class path of the network of a training that names none; None for that of the model.
+        default_optimizer: The same for the optimizer: class path and arguments.
     """
 
     target_names: list[str]
@@ -71,6 +73,8 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     summary: Summary | None = None
     sampling: Sampling = Sampling()
     default_epochs: int = 100
+    default_net: str | None = None
+    default_optimizer: Mapping[str, Any] | None = None
     memory_hint: str = "use fewer of them"
 
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:

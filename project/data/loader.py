@@ -65,6 +65,10 @@ class Rows(Dataset["Batch | Batches"]):
         """Size of the rows in memory."""
         return self.x.nbytes + self.y.nbytes
 
+    def first(self, count: int) -> Tensor:
+        """Return x of the first rows, (count, *in_shape)."""
+        return self.x[:count]
+
     def to(self, device: torch.device) -> "Rows":
         """Return the same rows on another device."""
         weights = None if self.weights is None else self.weights.to(device)

@@ -63,7 +63,7 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
                 _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
         run = open_rows(reference, args, "to compare outputs on")
-        rows = run.datamodule.splits.test.x[: max(BATCHES)].contiguous()
+        rows = run.datamodule.splits.test.first(max(BATCHES)).contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(found, checkpoint, model)
         network = export_module(model, metadata)

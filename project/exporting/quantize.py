@@ -136,9 +136,9 @@ def _write(
     model, kept = onnx.load(source), list[str]()
     if metadata["precision"] == "int8":
         method = method or ("static" if operators(model)["Conv"] else "dynamic")
-        train = run.datamodule.splits.train.x
+        train = run.datamodule.splits.train
         spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
-        changed = write_integers(source, target, method, train[spaced].numpy())
+        changed = write_integers(source, target, method, train.gather(spaced)[0].numpy())
         kept = [name for name in FLOAT_ONLY if operators(model)[name]]
     else:
         method, changed = "rounded", write_halves(source, target, metadata["precision"])
@@ -154,7 +154,7 @@ def _write(
 
 
 def _times(paths: Sequence[Path], run: ExperimentCLI) -> list[dict[tuple[int, int], float]]:
-    x = run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy()
+    x = run.datamodule.splits.test.first(max(LATENCY_ROWS)).numpy()
     found: list[dict[tuple[int, int], float]] = [{} for _ in paths]
     for threads in THREADS:
         functions = [Artifact(path, threads).predict for path in paths]

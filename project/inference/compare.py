@@ -67,7 +67,7 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
                 "for example with --data.test_path"
             )
     metrics = [measure(run) for run in runs]
-    inputs = [run.datamodule.splits.test.x[: max(LATENCY_ROWS)].numpy() for run in runs]
+    inputs = [run.datamodule.splits.test.first(max(LATENCY_ROWS)).numpy() for run in runs]
     functions = [open_predictor(reference, trusted=None).predict for reference in references]
     times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in LATENCY_ROWS]
     starts = _medians([[_start(reference) for reference in references] for _ in range(COLD_STARTS)])

@@ -35,7 +35,7 @@ def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Seque
     Raises:
         UserError: If the server does not start, answers differently, or does not exit with status 0.
     """
-    x = open_run(str(reference), trust).datamodule.splits.test.x[:CHECKED_ROWS].numpy()
+    x = open_run(str(reference), trust).datamodule.splits.test.first(CHECKED_ROWS).numpy()
     artifact = Artifact(path)
     rows = _sent_rows(artifact, x)
     started = time.perf_counter()

@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from project.data.datamodule import RowsDataModule
+from project.data.images import ImageDataModule
 from project.data.text import TextDataModule
 from project.models.network import network, supervised
 from project.nets.net import Net
@@ -122,7 +123,8 @@ def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) ->
             raise UserError(f"--data: the tokenizer of the run is damaged ({error}); train it again") from error
         return
     schema = _schema(fields)
-    if schema.field_names == data.feature_names:
+    has_images = any(field.kind == "image" for field in schema.fields)
+    if schema.field_names == data.feature_names and has_images == isinstance(data, ImageDataModule):
         data.schema = schema
 
 

@@ -42,6 +42,11 @@ class Field(ABC):
         """A name for each number that a network gets."""
 
     @property
+    def width(self) -> int:
+        """How many numbers a network gets; more than `names` for an image."""
+        return len(self.names)
+
+    @property
     def sizes(self) -> list[int]:
         """For each number, how many levels it may have: 0 for a quantity, otherwise it is a code from 0 to the size."""
         return [0] * len(self.names)

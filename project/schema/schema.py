@@ -1,7 +1,9 @@
 """The fields of a row, in order."""
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,12 @@ from project.runtime.arrow import CellError
 from project.schema.category import Category, unknown_levels
 from project.schema.dates import Date
 from project.schema.field import Field, Mask, Numbers
+from project.schema.image import Image
 from project.schema.quantities import Boolean, Number
 from project.schema.spelling import without_values
 
 # Every kind of field. A new one is added here.
-KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date)}
+KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date, Image)}
 
 
 class FieldError(ValueError):
@@ -45,7 +48,13 @@ class Schema:
 
     def field_of(self, number: int) -> str:
         """Return the name of the field to which a number of x belongs."""
-        return [field.name for field in self.fields for _ in field.names][number]
+        ends = accumulate(field.width for field in self.fields)
+        return self.fields[bisect([*ends], number)].name
+
+    @property
+    def width(self) -> int:
+        """How many numbers x has."""
+        return sum(field.width for field in self.fields)
 
     @property
     def sizes(self) -> list[int]:
@@ -94,10 +103,10 @@ class Schema:
 
     def encode(self, parsed: list[Any]) -> Numbers:
         """Return x (rows, names)."""
-        x = np.empty((len(self.names), len(parsed[0]))).T  # one column after the other
+        x = np.empty((self.width, len(parsed[0]))).T  # one column after the other
         start = 0
         for field, part in zip(self.fields, parsed, strict=True):
-            stop = start + len(field.names)
+            stop = start + field.width
             x[:, start:stop] = field.encode(part)
             start = stop
         return x
@@ -106,7 +115,7 @@ class Schema:
         """Return rows of values by field, as JSON has them, of which `encode` makes the numbers x (rows, names)."""
         columns, start = [], 0
         for field in self.fields:
-            stop = start + len(field.names)
+            stop = start + field.width
             columns.append(field.decode(x[:, start:stop]))
             start = stop
         return [dict(zip(self.field_names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -109,7 +109,7 @@ def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     shape = metadata["in_shape"]
     numbers = shape[-1] if metadata["window"] else math.prod(shape)
     if (schema := schema_of(metadata)) is not None:
-        if len(schema.names) != numbers or schema.field_names != metadata["feature_names"] or metadata["window"]:
+        if schema.width != numbers or schema.field_names != metadata["feature_names"] or metadata["window"]:
             yield "the fields do not fit the features"
         numbers = len(schema.fields)
     outputs = "class_names" if metadata["task"] == "classification" else "target_names"

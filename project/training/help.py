@@ -19,6 +19,7 @@ DATA = {
     "TabularDataModule": "your table; --data.path FILE --data.target COLUMN",
     "DigitsDataModule": "scikit-learn's images of handwritten digits",
     "SeriesDataModule": "windows of a time series, yours or generated",
+    "ImageDataModule": "your images; --data.path FOLDER, with a folder for each class",
     "TextDataModule": "tokens of your text, or of a bundled one; --data.path FILE",
     "MarkovDataModule": "text whose entropy is known",
 }
@@ -29,10 +30,10 @@ MODELS = {
     "LinearRegression": "the exact least-squares solution, without training",
 }
 FLAGS = {  # each with its default
-    "--trainer.max_epochs N": ("passes over the training rows", "100; 3 for text"),
+    "--trainer.max_epochs N": ("passes over the training rows", "100; 20 for images, 3 for text"),
     "--data.batch_size ROWS": ("rows in one step", "20; 32 for other data"),
-    "--optimizer NAME": ("a class of torch.optim, such as Adam", "SGD; AdamW for text"),
-    "--optimizer.lr RATE": ("learning rate", "0.01; 0.001 for text"),
+    "--optimizer NAME": ("a class of torch.optim, such as Adam", "SGD; AdamW for images and text"),
+    "--optimizer.lr RATE": ("learning rate", "0.01; 0.001 for images and text"),
     "--lr_scheduler NAME": ("a class of torch.optim.lr_scheduler", "none"),
     "--model.loss NAME": ("a loss of torch.nn", "MSELoss; CrossEntropyLoss for classes"),
     "--seed_everything N": ("seed of weights, splits and batches", "0"),

@@ -1,8 +1,9 @@
-"""Show the inferred kinds of the columns of a table, or the size of a text, before training."""
+"""Show the inferred kinds of the columns of a table, or the size of a text or of images, before training."""
 
 from lightning.pytorch import LightningDataModule
 from rich.table import Table
 
+from project.data.images import ImageDataModule
 from project.data.tabular import TabularDataModule
 from project.data.text import TextDataModule
 from project.runtime.address import without_credentials
@@ -15,10 +16,12 @@ MAX_FIELDS = 40
 def print_schema(data: LightningDataModule) -> None:
     """Print the kind of each column of a table, and what was left out; nothing if all are numbers without gaps.
 
-    Of text, print the number of tokens.
+    Of text, print the number of tokens; of images, their size and number.
     """
     if isinstance(data, TextDataModule):
         open_console().print(_text_line(data), markup=False, highlight=False)
+    if isinstance(data, ImageDataModule):
+        open_console().print(_image_lines(data), markup=False, highlight=False)
     if not isinstance(data, TabularDataModule) or data.schema is None:
         return
     console, fields = open_console(), data.schema.fields
@@ -48,6 +51,16 @@ def _text_line(data: TextDataModule) -> str:
     source = without_credentials(data.path)
     kind, size = data.tokenizer.kind, data.tokenizer.vocab_size
     return f"Text of {source}: tokens {', '.join(shares)}, of {mean:.2f} bytes each; {kind} vocabulary of {size:,}"
+
+
+def _image_lines(data: ImageDataModule) -> str:
+    counts = [f"{split} {count:,}" for split, count in zip(("train", "val", "test"), data.row_counts, strict=True)]
+    [field] = data.schema.fields if data.schema is not None else []
+    lines = [f"Images of {data.path}: {', '.join(counts)}; {field.summary}"]
+    if data.class_names is not None:
+        lines.append(f"Classes of {data.target_names[0]}: {', '.join(data.class_names)}")
+    left_out = [f"{count:,} {reason}" for reason, count in data.left_out.items() if count]
+    return "\n".join([*lines, *([f"Left out: {'; '.join(left_out)}"] if left_out else [])])
 
 
 def _cells(field: Field) -> tuple[str, str, str, str, str]:

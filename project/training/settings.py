@@ -106,8 +106,10 @@ def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str
     model = data.default_model(config.data.init_args.as_dict()) if "model" in defaults else config.model.class_path
     if model != config.model.class_path:
         suited["model"] = {"class_path": model}
-    if "optimizer" in defaults and (optimizer := default_optimizer(model)) is not None:
-        suited["optimizer"] = optimizer
+    if "model" in defaults and data.default_net is not None:
+        suited["model"] = {"class_path": model, "init_args": {"net": {"class_path": data.default_net}}}
+    if "optimizer" in defaults and (optimizer := data.default_optimizer or default_optimizer(model)) is not None:
+        suited["optimizer"] = dict(optimizer)
     epochs = defaults.get("trainer.max_epochs", data.default_epochs)
     if epochs != data.default_epochs and config.trainer.max_steps == -1:
         suited["trainer.max_epochs"] = data.default_epochs

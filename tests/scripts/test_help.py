@@ -45,12 +45,18 @@ def test_help_names_the_classes_that_a_user_chooses(shown, module, not_shown):
 
 def test_help_shows_the_real_defaults(folder):
     config = parse([])
-    shown = {flag.split()[0]: default.removesuffix(" for text") for flag, (_, default) in FLAGS.items()}
-    epochs = project.data.TextDataModule.default_epochs
-    assert shown["--trainer.max_epochs"] == f"{config['trainer']['max_epochs']}; {epochs}"
+    shown = {
+        flag.split()[0]: default.removesuffix(" for images and text").removesuffix(" for text")
+        for flag, (_, default) in FLAGS.items()
+    }
+    images, text = (data.default_epochs for data in (project.data.ImageDataModule, project.data.TextDataModule))
+    expected = f"{config['trainer']['max_epochs']}; {images} for images, {text} for text"
+    assert shown["--trainer.max_epochs"] == expected.removesuffix(" for text")
     other = inspect.signature(project.data.RowsDataModule).parameters["batch_size"].default
     assert shown["--data.batch_size"] == f"{config['data']['init_args']['batch_size']}; {other} for other data"
     other = inspect.signature(project.models.LanguageModel).parameters["optimizer"].default
+    suited = {"class_path": "torch.optim.AdamW", "init_args": other.keywords}
+    assert project.data.ImageDataModule.default_optimizer == suited
     assert shown["--optimizer"] == f"{config['optimizer']['class_path'].rpartition('.')[2]}; {other.func.__name__}"
     assert shown["--optimizer.lr"] == f"{config['optimizer']['init_args']['lr']}; {other.keywords['lr']}"
     assert shown["--lr_scheduler"] == "none"

@@ -1,0 +1,239 @@
+"""Images: a folder for each class, or a table with a column of paths."""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from project.data.augmentation import NONE, Augmentation
+from project.data.columns import task_of
+from project.data.datamodule import RowsDataModule, Splits, Summary
+from project.data.image_cache import Decoded, Wanted, decoded
+from project.data.image_files import (
+    Labelled,
+    classes_of,
+    from_folder,
+    from_table,
+    is_folder,
+    path_column,
+    split_folders,
+)
+from project.data.image_rows import ImageRows
+from project.data.labels import distinct_labels
+from project.data.loader import Rows
+from project.data.sampling import is_labelled
+from project.data.split import check_fractions, check_not_empty, random_split, stratified_split
+from project.data.statistics import Statistics, statistics
+from project.data.table import column_names as names_of_columns
+from project.data.table import first_rows, require_columns
+from project.runtime.address import local_path
+from project.runtime.errors import UserError
+from project.runtime.ranges import NonNegativeFloat, PositiveInt, RightOpenUnitInterval
+from project.schema import Schema
+from project.schema.category import sorted_levels
+from project.schema.image import Image
+from project.schema.pixels import Fit
+
+MAX_NAMES = 3
+
+
+class ImageDataModule(RowsDataModule):
+    """Images as pixels from 0 to 255, (channels, height, width), with classes or numbers as targets.
+
+    JPEG, PNG, WebP, GIF, BMP and TIFF files are decoded once, into a file that is mapped into memory: they may be
+    larger than memory. EXIF turns are followed, 16 bits become 8, and what is transparent becomes white.
+
+    Args:
+        path: A folder with a folder of images for each class, or a folder `train` with those and perhaps `val` and
+            `test`; or a table, CSV or Parquet, with a column of paths, which start in its folder.
+        target: Name of the target column of a table, or a list of names; of a folder, what its folders are called.
+        image: Name of the column of paths; by default one that is called `image`, `path` or `file`, or the only other
+            column of text.
+        task: Whether the target of a table is numbers, or classes; by default a target of text is classes.
+        size: Side of the images, or height and width; by default that of the files, if they have the same.
+        channels: 1 for grey or 3 for colours; by default 1 if all files are grey.
+        fit: What becomes of images with another ratio of height and width: the middle is cut out, they are distorted,
+            or black is added.
+        val_path: Images to validate on, in the form of `path`; by default they are split from `path`.
+        test_path: Images to test on, in the form of `path`; by default they are split from `path`.
+        val_fraction: Fraction of the images of `path` to validate on; unused with images for validation.
+        test_fraction: Fraction of the images of `path` to test on; unused with images for testing.
+        skip_broken: Whether to leave out files that cannot be decoded, instead of an error.
+        flip: Whether half of the training images are mirrored, others in each epoch.
+        shift: Largest shift of training images in both directions, as a fraction of the side.
+        rotate: Largest turn of training images in both directions, in degrees.
+        zoom: Largest change of the size of what training images show, as a fraction.
+        contrast: Largest change of brightness and contrast of training images, as a fraction.
+        cache: Folder for the pixels; by default ~/.cache/hello-lightning/images.
+        **kwargs: Arguments of `RowsDataModule`.
+    """
+
+    default_epochs = 20
+    default_net = "project.nets.CNN"
+    default_optimizer: Mapping[str, Any] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}}
+    memory_hint = "set a smaller --data.size"
+
+    def __init__(
+        self,
+        path: str,
+        target: str | list[str] | None = None,
+        image: str | None = None,
+        task: Literal["regression", "classification"] | None = None,
+        size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None,
+        channels: Literal[1, 3] | None = None,
+        fit: Fit = "crop",
+        val_path: str | None = None,
+        test_path: str | None = None,
+        val_fraction: RightOpenUnitInterval = 0.1,
+        test_fraction: RightOpenUnitInterval = 0.2,
+        skip_broken: bool = False,
+        flip: bool = False,
+        shift: RightOpenUnitInterval = 0.0,
+        rotate: NonNegativeFloat = 0.0,
+        zoom: RightOpenUnitInterval = 0.0,
+        contrast: RightOpenUnitInterval = 0.0,
+        cache: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source, self.path, self.skip_broken = path, path, skip_broken
+        self.wanted = Wanted(channels, (size, size) if isinstance(size, int) else size and (size[0], size[1]), fit)
+        self.cache, self.augmentation = (
+            Path(cache) if cache else None,
+            Augmentation(flip, shift, rotate, zoom, contrast),
+        )
+        self.sources = split_folders(path) if is_folder(path) else {"train": path}
+        self.sources |= {name: each for name, each in (("val", val_path), ("test", test_path)) if each}
+        self.val_fraction = 0.0 if "val" in self.sources else val_fraction
+        self.test_fraction = 0.0 if "test" in self.sources else test_fraction
+        check_fractions(self.val_fraction, self.test_fraction)
+        self.target_names = [target] if isinstance(target, str) else target or ["class"]
+        self.left_out: Counter[str] = Counter()
+        train = self.sources["train"]
+        if is_folder(train):
+            self.column = image or "image"
+            self.class_names = sorted_levels({*classes_of(train)})
+        else:
+            if target is None:
+                raise UserError("--data.target: name the column of the table that the model learns")
+            require_columns(train, self.target_names, names_of_columns(train), "--data.target")
+            self.column = path_column(train, image, self.target_names)
+            if (task or task_of(first_rows(train), self.target_names, {})) == "classification":
+                self.class_names = distinct_labels(train, self.target_names[0])
+        self.feature_names = [self.column]
+        if self.class_names is not None and len(self.class_names) < 2:
+            raise UserError(f"{train}: fewer than two classes: {', '.join(self.class_names)}")
+
+    @classmethod
+    def default_model(cls, arguments: Mapping[str, Any]) -> str:
+        """Return the class path of the model that suits the target: of classes, or of numbers."""
+        path, target, task = arguments["path"], arguments.get("target"), arguments.get("task")
+        with suppress(UserError, OSError):  # which the constructor describes
+            if not is_folder(path):
+                names = [target] if isinstance(target, str) else target or []
+                task = task or task_of(first_rows(path), names, {})
+        return "project.models.Regression" if task == "regression" else "project.models.Classification"
+
+    @cached_property
+    def labelled(self) -> dict[str, Labelled]:
+        """The files of each source."""
+        found = {}
+        for split, path in self.sources.items():
+            if is_folder(path):
+                found[split] = from_folder(path, self.class_names or [], self.sources["train"])
+            else:
+                names, classes = self.target_names, self.class_names
+                found[split], left_out = from_table(path, self.column, names, classes, self.sources["train"])
+                self.left_out["rows without a target or path"] += left_out
+        return found
+
+    @cached_property
+    def decoded(self) -> Decoded:
+        """The pixels of all files, which are decoded on the first use."""
+        paths = self._paths
+        if not paths:
+            raise UserError(f"{self.path}: no images")
+        wanted, folder = self.wanted, local_path(self.path)
+        if self.schema is not None:  # of a run, for what no flag says
+            channels, height, width, _ = self._image.size
+            wanted = Wanted(wanted.channels or channels, wanted.side or (height, width), wanted.fit)
+        found = decoded(paths, wanted, str(folder if folder.is_dir() else folder.parent), self.cache)
+        if found.broken:
+            listed = "; ".join(f"{paths[number]} {problem}" for number, problem in [*found.broken.items()][:MAX_NAMES])
+            more = f"; and {len(found.broken) - MAX_NAMES:,} more" if len(found.broken) > MAX_NAMES else ""
+            problem = f"{len(found.broken):,} of {len(paths):,} files cannot be used: {listed}{more}"
+            if not self.skip_broken:
+                raise UserError(f"{self.path}: {problem}; remove them, or set --data.skip_broken true")
+            rank_zero_warn(f"{self.path}: left out: {problem}")
+        self.schema = Schema([Image(self.column, size=found.size)])
+        return found
+
+    @property
+    def _paths(self) -> list[str]:
+        """All files, each once."""
+        return [*dict.fromkeys(itertools.chain.from_iterable(each.paths for each in self.labelled.values()))]
+
+    @property
+    def _image(self) -> Image:
+        assert self.schema is not None
+        [field] = self.schema.fields
+        assert isinstance(field, Image)
+        return field
+
+    def load(self) -> Splits:
+        """Decode the images and split them."""
+        number = {path: number for number, path in enumerate(self._paths)}
+        broken = torch.tensor([*self.decoded.broken], dtype=torch.long)
+        splits: dict[str, Rows] = {}
+        for split, (paths, y) in self.labelled.items():
+            rows = torch.tensor([number[path] for path in paths])
+            kept = ~torch.isin(rows, broken)
+            splits[split] = Rows(rows[kept], y[kept])
+        train = splits["train"]
+        divide = stratified_split if self.class_names is not None else lambda y, *args: random_split(len(y), *args)
+        parts = divide(train.y, self.val_fraction, self.test_fraction, self.seed)
+        for split, part in zip(("train", "val", "test"), parts, strict=True):
+            if split == "train" or split not in splits:
+                splits[split] = Rows(train.x[part], train.y[part])
+        found = Splits(**splits)
+        check_not_empty(self.path, [*map(len, found)])
+        return found
+
+    def _load(self) -> tuple[Splits, Summary]:
+        numbered = self.load()  # x is the numbers of images
+        if self.sampling.is_active:
+            if self.sampling.unlabelled_path:
+                raise UserError("--sampling.unlabelled_path: is for rows of tables; use --sampling.unlabelled")
+            numbered = Splits(*self.sampling.apply(numbered, self.read_inputs, 0))
+        y = numbered.train.y
+        labelled = y[is_labelled(y)] if self.sampling.has_unlabelled else y
+        summary = Summary(
+            self._statistics(numbered.train.x), statistics(labelled) if self.class_names is None else None
+        )
+        settings = [(self.augmentation, self.seed), (NONE, 0), (NONE, 0)]
+        pixels = self.decoded.pixels
+        rows = (
+            ImageRows(pixels, part.x, part.y if self.class_names is not None else part.y.float(), *setting)
+            for part, setting in zip(numbered, settings, strict=True)
+        )
+        return Splits(*rows), summary
+
+    def _statistics(self, images: Tensor) -> Statistics:
+        """Return the statistics of each channel, exact as the sums are integers."""
+        found = self.decoded
+        count = found.pixels[0, 0].numel() * len(images)
+        totals = found.sums[images.numpy()].astype(object).sum(0)  # Python's integers do not overflow
+        mean = np.array([total / count for total, _ in totals])
+        squares = np.array([(squares * count - total * total) / count**2 for total, squares in totals], float)
+        constant = torch.from_numpy(squares == 0)
+        std = torch.from_numpy(np.where(squares == 0, 1.0, np.sqrt(squares)))
+        shape = (len(totals), 1, 1)
+        return Statistics(torch.from_numpy(mean).view(shape), std.view(shape), constant.view(shape))
