@@ -5,6 +5,7 @@ comment of the zip archive that `torch.save` writes holds the SHA-256 of everyth
 archive cover neither its headers nor its padding.
 """
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -36,11 +37,12 @@ class VerifiedCheckpointIO(CheckpointIO):
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent).free / 2**20
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            # Torch's writer reports what the system refused as a RuntimeError.
+            refused = error if isinstance(error, OSError) else OSError(errno.ENOSPC, str(error).splitlines()[0])
             raise UserError(
-                f"{path}: could not be written, with {free:.0f} MiB free on its disk ({reason}); "
+                f"{path}: could not be written, with {free:.0f} MiB free on its disk ({refused.strerror}); "
                 "earlier checkpoints are intact: free some space, then resume"
-            ) from error
+            ) from refused
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
