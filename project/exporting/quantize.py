@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from project.exporting.export import export
 from project.exporting.formats import require_onnx, save_onnx
@@ -20,7 +19,7 @@ from project.inference.open_run import open_rows, use_artifact
 from project.inference.parity import require_parity
 from project.inference.predictor import is_artifact
 from project.runs.folder import find_checkpoint
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.artifact import Artifact

@@ -5,10 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from project.inference.compare import LATENCY_ROWS, Figures, compare
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.files import atomic_write, check_output
 
 SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from project.config.trust import with_trust
 from project.pipeline.pipeline import Pipeline, StageResult
@@ -21,7 +20,7 @@ from project.pipeline.report.report import PAGE, read_report
 from project.pipeline.report.table import cell, format_metric, headings, summary_line
 from project.pipeline.stages import STAGES
 from project.runs.folder import ROOT, claim_version
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 from project.stages.base import StageSkipped
 

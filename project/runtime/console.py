@@ -3,7 +3,26 @@
 import sys
 from importlib.util import find_spec
 
-from rich.console import Console
+import rich.table
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+
+
+class Table(rich.table.Table):
+    """A table of rich, written as lines `column: cell` where the terminal is too narrow for its numbers."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render the table, or its rows one by one."""
+        if Measurement.get(console, options.update(width=1_000), self).minimum <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        if self.title:
+            yield self.title
+        for row in zip(*(column.cells for column in self.columns), strict=True):
+            for column, cell in zip(self.columns, row, strict=True):
+                if cell:
+                    yield f"{column.header}: {cell}" if column.header else cell
+            yield ""
 
 
 def open_console() -> Console:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from rich.table import Table
 
 from project.callbacks.pruning import require_prunable
 from project.callbacks.run_folder import RunFolder
@@ -21,7 +20,7 @@ from project.nets.scaling import Standardized
 from project.nets.sizes import sizes
 from project.runs.checkpoint import load_run
 from project.runs.folder import find_checkpoint, write_metrics
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 from project.stages.base import LINEAR, NO_WEIGHTS, require_weights, stage_config
 from project.stages.narrow import narrowed, remaining_units

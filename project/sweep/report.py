@@ -6,9 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 from project.sweep.experiment import write_experiment
 from project.sweep.settings import Settings

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
-from rich.table import Table
 
 from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients
 from project.callbacks.pretrained import Pretrained, WeightChange
@@ -21,7 +20,7 @@ from project.least_squares import LeastSquaresFit
 from project.models.linear_regression import LinearRegression
 from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.text.compressors import MAX_BYTES as MAX_COMPRESSED
 from project.text.kneser_ney import MAX_TRAINING_SYMBOLS
 from project.training.constant_prediction import constant_metrics

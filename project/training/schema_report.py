@@ -1,13 +1,12 @@
 """Show the inferred kinds of the columns of a table, or the size of a text or of images, before training."""
 
 from lightning.pytorch import LightningDataModule
-from rich.table import Table
 
 from project.data.images import ImageDataModule
 from project.data.tabular import TabularDataModule
 from project.data.text import TextDataModule
 from project.runtime.address import without_credentials
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.schema import Field
 
 MAX_FIELDS = 40

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
 from benchmarks.suite import OURS, Measurement
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 
 
 def machine() -> str:
