@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from project.data.csv_format import GUESSED, CSVFormat
 from project.data.table import table_blocks
 from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
@@ -15,10 +16,10 @@ from project.schema.category import sorted_levels
 from project.schema.spelling import as_text
 
 
-def distinct_labels(path: str | Path, column: str) -> list[str]:
+def distinct_labels(path: str | Path, column: str, given: CSVFormat = GUESSED) -> list[str]:
     """Read the distinct labels of a column, in bounded memory: numbers in their order, or text in its own."""
     found: set[str | None] = set()
-    for block in table_blocks(path, [column], ()):
+    for block in table_blocks(path, [column], (), given):
         found.update(pc.unique(_label_text(path, block, column)).to_pylist())
     return sorted_levels(found)
 

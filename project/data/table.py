@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from project.data.csv_files import csv_blocks, csv_columns, csv_errors, read_csv
+from project.data.csv_format import GUESSED, CSVFormat, find_format
+from project.data.csv_numbers import with_plain_numbers, written_numbers
 from project.data.location import check_readable, is_parquet, locate
 from project.data.numbers import numbers
 from project.runtime.arrow import is_number
@@ -21,11 +23,11 @@ BLOCK_ROWS = 16_384
 MAX_NAMES = 20
 
 
-def column_names(path: str | Path) -> list[str]:
+def column_names(path: str | Path, given: CSVFormat = GUESSED) -> list[str]:
     """Return the names of a table's columns, without reading its rows; raise a UserError unless they are distinct."""
     check_readable(path)
-    with _reading(path):
-        names = _dataset(path).schema.names if is_parquet(path) else csv_columns(path)
+    with _reading(path, given):
+        names = _dataset(path).schema.names if is_parquet(path) else csv_columns(path, given)
     if not names:
         problem = "no columns; a table needs a header, and a folder needs CSV or Parquet files"
     elif all(is_number(name) for name in names):
@@ -62,83 +64,93 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
     raise UserError(f"{path}: {problem} ({flag}); {hint}")
 
 
-def first_rows(path: str | Path) -> pa.Table:
+def first_rows(path: str | Path, given: CSVFormat = GUESSED) -> pa.Table:
     """Read the first block of a table; the types of a CSV file's columns are those of its first rows."""
-    with _reading(path):
+    with _reading(path, given):
         if is_parquet(path):
             schema = _dataset(path).schema
-            table = pa.Table.from_batches(islice(_blocks(path, dict.fromkeys(schema.names)), 1), schema)
+            table = pa.Table.from_batches(islice(_blocks(path, given, dict.fromkeys(schema.names)), 1), schema)
         else:
-            table = next((pa.Table.from_batches([block]) for block in csv_blocks(path)), None)
+            table = next((pa.Table.from_batches([block]) for block in csv_blocks(path, given)), None)
     if table is None or not len(table):
         raise UserError(f"{path}: no rows below the header")
-    return table
+    if is_parquet(path):
+        return table
+    decimal = find_format(path, given).decimal
+    return with_plain_numbers(table, decimal, written_numbers(table, decimal))
 
 
-def read_table(path: str | Path, columns: list[str], texts: Collection[str] = ()) -> pa.Table:
+def read_table(
+    path: str | Path, columns: list[str], texts: Collection[str] = (), given: CSVFormat = GUESSED
+) -> pa.Table:
     """Read columns of a table; the types of a CSV file's columns fit all of its rows, and `texts` stay text."""
-    with _reading(path):
+    with _reading(path, given):
         if is_parquet(path):
             return _dataset(path).to_table(columns=columns)
-        return read_csv(path, columns, texts)
+        return read_csv(path, given, columns, texts)
 
 
-def table_blocks(path: str | Path, columns: list[str], numeric: Collection[str]) -> Iterator[pa.Table]:
+def table_blocks(
+    path: str | Path, columns: list[str], numeric: Collection[str], given: CSVFormat = GUESSED
+) -> Iterator[pa.Table]:
     """Read columns of a table block by block, in bounded memory; those of a CSV file as numbers or as text."""
     done = 0
-    with _reading(path):
+    with _reading(path, given):
         types = {name: pa.float64() if name in numeric else pa.string() for name in columns}
         try:
-            for block in _blocks(path, types):
+            for block in _blocks(path, given, types):
                 yield pa.Table.from_batches([block])
                 done += len(block)
             return
         except (pa.ArrowInvalid, OSError) as error:  # OSError: of Parquet
             if "conversion error" not in str(error):
                 raise
+        decimal = "." if is_parquet(path) else find_format(path, given).decimal
         row = 0  # pyarrow could not convert a value: read on as text, which accepts more spellings
-        for block in _blocks(path, dict.fromkeys(columns, pa.string())):
+        for block in _blocks(path, given, dict.fromkeys(columns, pa.string())):
             if row >= done:
-                yield pa.Table.from_batches([block])
+                yield with_plain_numbers(pa.Table.from_batches([block]), decimal, numeric)
             row += len(block)
 
 
-def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it") -> Tensor:
+def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it", given: CSVFormat = GUESSED) -> Tensor:
     """Read columns of a table as numbers (rows, columns) in float64, with NaN for missing values.
 
     A UserError names the first value that is not a number, or not a finite float32; row 1 is below the header.
     """
     blocks, done = [torch.empty(0, len(columns), dtype=torch.float64)], 0
-    for block in table_blocks(path, columns, columns):
+    for block in table_blocks(path, columns, columns, given):
         blocks.append(numbers(path, block.select(columns), first_row=done + 1, hint=hint))
         done += len(block)
     return torch.cat(blocks)
 
 
-def stream(path: str | Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def stream(path: str | Path, given: CSVFormat = GUESSED) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Return a table's schema, and its rows block by block, in order and in bounded memory.
 
     The values of a CSV file are text, as in the file: a type guessed from the first rows may not fit later rows.
     """
-    names = column_names(path)
+    names = column_names(path, given)
     if is_parquet(path):
-        return _dataset(path).schema, _blocks(path, dict.fromkeys(names))
+        return _dataset(path).schema, _blocks(path, given, dict.fromkeys(names))
 
     def blocks() -> Iterator[pa.RecordBatch]:
-        with _reading(path):
-            yield from _blocks(path, dict.fromkeys(names, pa.string()), nulls=False)
+        with _reading(path, given):
+            yield from _blocks(path, given, dict.fromkeys(names, pa.string()), nulls=False)
 
     return pa.schema([(name, pa.string()) for name in names]), blocks()
 
 
-def _blocks(path: str | Path, types: Mapping[str, pa.DataType | None], nulls: bool = True) -> Iterator[pa.RecordBatch]:
+def _blocks(
+    path: str | Path, given: CSVFormat, types: Mapping[str, pa.DataType | None], nulls: bool = True
+) -> Iterator[pa.RecordBatch]:
     """Read columns by name; those of a CSV file are converted to the given types."""
     if is_parquet(path):
         for file in _dataset(path).get_fragments():
             for group in file.split_by_row_group():  # a scan of the whole file reads ahead, far beyond bounded memory
                 yield from group.to_batches(columns=list(types), batch_size=BLOCK_ROWS, batch_readahead=0)
         return
-    yield from csv_blocks(path, types, nulls)
+    yield from csv_blocks(path, given, types, nulls)
 
 
 def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
@@ -147,11 +159,11 @@ def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
+def _reading(path: str | Path, given: CSVFormat) -> Iterator[None]:
     """Turn pyarrow's errors into a UserError that names the file, and the row where pyarrow can find it."""
     try:
         is_csv = not is_parquet(path)
-        with csv_errors(path) if is_csv else nullcontext():
+        with csv_errors(path, given) if is_csv else nullcontext():
             yield
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error

@@ -20,6 +20,7 @@ from project.data.columns import (
     warn_of_levels,
 )
 from project.data.csv_files import report_format
+from project.data.csv_format import GUESSED, CSVFormat
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.labels import class_numbers, distinct_labels
 from project.data.loader import Rows
@@ -65,6 +66,7 @@ class TabularDataModule(RowsDataModule):
             median alone, drop their rows, or stop with an error. Rows without a target are dropped in any case.
         missing_values: Values that mean a missing one, in any column, such as `[-999, unknown]`. By default they are a
             mark such as `?` in a column of numbers; empty cells, `NA`, `NaN` and `null` are missing in any case.
+        csv: How CSV files are written; what is not given is read off their first lines.
         stream: Whether to keep the rows on disk, for tables larger than memory: they are read block by block, and
             written to temporary files of float32 under $TMPDIR. Each row is assigned to a split independently.
         **kwargs: Arguments of `RowsDataModule`.
@@ -86,12 +88,13 @@ class TabularDataModule(RowsDataModule):
         time: str | None = None,
         missing: Missing = "fill",
         missing_values: list[str | int | float] | None = None,
+        csv: CSVFormat = GUESSED,
         stream: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
-        self.missing, self.stream, self.kinds = missing, stream, kinds or {}
+        self.missing, self.stream, self.kinds, self.csv = missing, stream, kinds or {}, csv
         self.missing_values = None if missing_values is None else spellings(missing_values)
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
         if group and time:
@@ -103,13 +106,13 @@ class TabularDataModule(RowsDataModule):
         self.test_fraction = 0.0 if test_path else test_fraction
         check_fractions(self.val_fraction, self.test_fraction)
         self.split = TableSplit(self.val_fraction, self.test_fraction, self.seed, group, time)
-        present = column_names(path)
+        present = column_names(path, csv)
         for each in filter(None, (path, val_path, test_path)):
-            report_format(each)
+            report_format(each, csv)
         self.target_names = [target] if isinstance(target, str) else target
         require_columns(path, self.target_names, present, "--data.target")
         check_kinds(path, self.kinds, present)
-        self._first = first_rows(path)
+        self._first = first_rows(path, csv)
         self.rows_left_out: Counter[str] = Counter()
         for name, flag in [(group, "--data.group"), (time, "--data.time")]:
             if name is not None:
@@ -128,7 +131,8 @@ class TabularDataModule(RowsDataModule):
         target, task = arguments["target"], arguments.get("task")
         names = [target] if isinstance(target, str) else target
         with suppress(UserError, KeyError):  # which the constructor describes
-            task = task or task_of(first_rows(arguments["path"]), names, arguments.get("kinds") or {})
+            first = first_rows(arguments["path"], CSVFormat(**arguments.get("csv", {})))
+            task = task or task_of(first, names, arguments.get("kinds") or {})
         return "project.models.Classification" if task == "classification" else super().default_model(arguments)
 
     def _ignored(self, exclude: list[str], features: list[str] | None) -> list[str]:
@@ -141,7 +145,7 @@ class TabularDataModule(RowsDataModule):
         if more:
             raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
         missing = self.missing_values or []
-        self.class_names = [label for label in distinct_labels(self.path, name) if label not in missing]
+        self.class_names = [label for label in distinct_labels(self.path, name, self.csv) if label not in missing]
         if len(self.class_names) < 2:
             raise UserError(f"{self.path}: column {name!r} has fewer than two classes: {self.class_names}")
 
@@ -171,9 +175,10 @@ class TabularDataModule(RowsDataModule):
         columns = self._columns if columns is None else columns
         if path == self.path:
             columns = list(dict.fromkeys([*columns, *filter(None, (self.split.group, self.split.time))]))
-        require_columns(path, columns, column_names(path), "a column of --data.path")
-        texts = [name for name, kind in self.kinds.items() if kind == "category" and name in columns]
-        table = read_table(path, columns, texts)
+        require_columns(path, columns, column_names(path, self.csv), "a column of --data.path")
+        texts = [name for name, kind in self.kinds.items() if kind == "category"]
+        texts += self.target_names if self.class_names is not None else []
+        table = read_table(path, columns, [name for name in texts if name in columns], self.csv)
         if not len(table):
             raise UserError(f"{path}: no rows below the header")
         return table
@@ -274,7 +279,7 @@ class TabularDataModule(RowsDataModule):
             if not path:
                 continue
             row = 1
-            for table in table_blocks(path, self._columns, numeric):
+            for table in table_blocks(path, self._columns, numeric, self.csv):
                 parsed, y, kept = self._parse(path, table, row)
                 yield path, row, parsed, y, {split: kept} if split else self._divide(kept, len(table), generator)
                 row += len(table)

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import torch
+import yaml
 
 from project.data.columns import warn_of_levels
-from project.data.csv_files import has_decimal_commas, with_decimal_points
+from project.data.csv_format import GUESSED, CSVFormat, find_format
+from project.data.csv_numbers import with_plain_numbers
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.predictor import open_predictor
@@ -20,7 +22,7 @@ from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.runtime.logging import quiet_lightning
-from project.serving.inputs import TableInputs
+from project.serving.inputs import Numbers, TableInputs
 from project.serving.metadata import Metadata, schema_of
 from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
@@ -62,19 +64,18 @@ def predict(
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     widths = _half_widths(reference, metadata, interval)
-    schema, blocks = stream(source)
+    given = _given(metadata)
+    schema, blocks = stream(source, given)
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata, widths)
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
     numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
-    numeric = numeric if has_decimal_commas(source) else []
+    decimal = "." if is_parquet(source) else find_format(source, given).decimal
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
-                x, complete = inputs.read(
-                    numbers(with_decimal_points(pa.Table.from_batches([block]), numeric), metadata)
-                )
+                x, complete = inputs.read(_numbers(pa.Table.from_batches([block]), decimal, numeric, metadata))
             except RequestError as error:
                 row = "" if error.row is None else f", row {rows + error.row}:"
                 raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None
@@ -86,6 +87,20 @@ def predict(
             rows += len(block)
     warn_of_levels(source, unknown, rows)
     return rows
+
+
+def _given(metadata: Metadata) -> CSVFormat:
+    """Return the flags that say how the files of the run are written."""
+    data = yaml.safe_load(metadata["config"])["data"]
+    is_table = data.get("class_path") == "project.data.TabularDataModule"
+    return CSVFormat(**data["init_args"].get("csv", {})) if is_table else GUESSED
+
+
+def _numbers(table: pa.Table, decimal: str, numeric: Sequence[str], metadata: Metadata) -> Numbers:
+    if decimal == ".":  # most tables need no more
+        with suppress(RequestError):
+            return numbers(table, metadata)
+    return numbers(with_plain_numbers(table, decimal, numeric), metadata)
 
 
 def _half_widths(reference: str, metadata: Metadata, level: float | None) -> list[float]:

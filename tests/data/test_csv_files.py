@@ -6,8 +6,10 @@ import random
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+import torch
 
 from project.data import TabularDataModule
+from project.data.csv_format import CSVFormat
 from project.inference.predict import predict
 from project.runtime.errors import UserError
 from project.training.train import train
@@ -37,6 +39,9 @@ WRITTEN = {
     "utf16.csv": text("\t").encode("utf-16"),
     "spaces.csv": text(space=" ").encode(),
     "packed.csv.gz": gzip.compress(text().encode()),
+    "commented.csv": ("# by a device\n# at noon\n" + text()).encode(),
+    "excel.csv": ("sep=;\n" + text(";", ",")).encode("utf-8-sig"),
+    "commas.csv": text('","', ",").replace("\n", '"\n').replace("größe", '"größe').replace("\n", '\n"')[:-1].encode(),
     "quoted.csv": ",".join(f'"{name}"' for name in HEADER).encode() + text().encode()[text().encode().index(b"\n") :],
 }
 
@@ -83,6 +88,42 @@ def test_what_was_guessed_is_told(plain, folder):
         UserWarning, match="its values are separated by semicolons, its numbers have a decimal comma, its text"
     ):
         TabularDataModule("windows.csv", "y")
+
+
+GROUPED = {
+    "us.csv": ("n,size,y\n", '"{:,}",{:.1f},"$ {:,.2f}"\n', {}),
+    "eu.csv": ("n;size;y\n", "{:,};{:.1f};{:,.2f} €\n", {}),
+    "eu_integers.csv": ("n;size;y\n", "{:,};{:.0f};{:,.0f}\n", {"decimal": ","}),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_of_digits_and_units_are_read(folder, name, stream):
+    header, line, given = GROUPED[name]
+    rows = [(n * 7_001, n, 12_345_678.25 - n * 10_007) for n in range(1, 300)]
+    written = [line.format(*row) for row in rows]
+    if name != "us.csv":
+        written = [row.translate(str.maketrans(",.", ".,")) for row in written]
+    (folder / name).write_text(header + "".join(written), encoding="utf-8")
+    data = TabularDataModule(name, "y", stream=stream, csv=CSVFormat(**given))
+    x, y = (torch.cat([getattr(rows, part) for rows in data.splits]) for part in "xy")
+    order = x[:, 1].argsort()
+    ends = 0 if given else 2
+    assert x[order].tolist() == [[n, size] for n, size, _ in rows]
+    assert y[order, 0].tolist() == pytest.approx([round(value, ends) for *_, value in rows], rel=1e-7)
+
+
+def test_flags_say_what_cannot_be_guessed(folder):
+    (folder / "polish.csv").write_bytes(("miasto~y\n" + "Łódź~1\nKraków~2\n" * 9).encode("iso8859-2"))
+    data = TabularDataModule("polish.csv", "y", csv=CSVFormat(separator="~", encoding="iso8859-2"))
+    _ = data.splits
+    assert data.schema.fields[0].level_names == ["miasto[Kraków]", "miasto[Łódź]"]
+    (folder / "chinese.csv").write_bytes(("城市,y\n" + "北京,1\n上海,2\n" * 9).encode("gbk"))
+    assert TabularDataModule("chinese.csv", "y").feature_names == ["城市"]
+    for flags, message in [({"separator": ";;"}, "must be one character"), ({"encoding": "x"}, "unknown encoding: x")]:
+        with pytest.raises(UserError, match=message):
+            CSVFormat(**flags)
 
 
 def test_predictions_read_decimal_commas_and_keep_them(plain, folder, capsys):

@@ -1,0 +1,57 @@
+"""Numbers in tables of text, as people and spreadsheets write them: `1,234.50`, `1.234,50`, `$ 99`, `12.5 %`."""
+
+import re
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from project.runtime.arrow import is_number
+from project.schema.spelling import is_text
+
+SIGN, UNIT = "[-+\u2212]?", "[$€£¥%]?"
+SPACES = " '\u2019\u00a0\u202f"  # between groups of three digits, besides a point or a comma
+SAMPLE_ROWS = 1_000
+
+
+def with_plain_numbers(table: pa.Table, decimal: str, columns: Collection[str]) -> pa.Table:
+    """Return a table whose columns of numbers have no groups of digits and no units, and have decimal points.
+
+    Values that are no numbers stay as they are. `decimal` is the decimal point or comma of the table.
+    """
+    for name in columns:
+        if is_text((column := table.column(name)).type):
+            table = table.set_column(table.column_names.index(name), name, _plain(column, decimal))
+    return table
+
+
+def written_numbers(table: pa.Table, decimal: str) -> dict[str, str]:
+    """Return an example for each text column of which most of the first values are numbers."""
+    found = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if not is_text(column.type):
+            continue
+        column = column.drop_null().slice(0, SAMPLE_ROWS)
+        numbers = column.filter(pc.match_substring_regex(column, _pattern(decimal)))
+        if 2 * len(numbers) > len(column):
+            texts = numbers.to_pylist()
+            found[name] = next((text for text in texts if not is_number(text)), texts[0])
+    return found
+
+
+def _pattern(decimal: str) -> str:
+    point, group = re.escape(decimal), f"[{SPACES}{_other(decimal)}]"
+    digits = rf"(\d{{1,3}}({group}\d{{3}})+({point}\d+)?|\d+({point}\d*)?|{point}\d+)"
+    return rf"^\s*{UNIT}\s*{SIGN}\s*{UNIT}\s*{digits}([eE][-+]?\d+)?\s*{UNIT}\s*$"
+
+
+def _other(decimal: str) -> str:
+    return "," if decimal == "." else "."
+
+
+def _plain(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    bare = pc.replace_substring(column, "\u2212", "-")
+    bare = pc.replace_substring_regex(bare, rf"[$€£¥%\s{SPACES}{_other(decimal)}]", "")
+    bare = pc.replace_substring(bare, decimal, ".")
+    return pc.if_else(pc.match_substring_regex(column, _pattern(decimal)), bare, column)
