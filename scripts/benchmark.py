@@ -1,4 +1,4 @@
-"""Compare speed with plain PyTorch loops, stock Lightning, other servers; and scores on tables with scikit-learn."""
+"""Compare speed with plain PyTorch loops, stock Lightning and other servers, and scores on tables with scikit-learn."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["training", "gpu", "serving", "tables"],
+        choices=["training", "gpu", "serving", "tables", "text"],
         default="training",
         help="what to measure (default: training)",
     )
@@ -36,6 +36,8 @@ if __name__ == "__main__":
             measure = partial(gpu, device=options.device)
         elif options.what == "tables":
             from benchmarks.tables import tables as measure
+        elif options.what == "text":
+            from benchmarks.text import text as measure
         else:
             from benchmarks.serving import serving as measure
         measurements = show(measure(options.quick))

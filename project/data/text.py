@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from project.text import BPETokenizer, ByteTokenizer, JsonTokenizer, Tokenizer, 
 FORMAT = 1  # of token files; another number makes new ones
 MANY_DOCUMENTS = 100  # which are split whole by default
 LEARNED_BYTES = 2**26  # of which a tokenizer is learned, at most
+SEARCHED_TOKENS = 2**20  # at once, for the starts of documents
 
 
 class TextDataModule(RowsDataModule):
@@ -183,8 +185,10 @@ class TextDataModule(RowsDataModule):
         """Yield the documents of a split."""
         ids = self.files.tokens(split).numpy()
         ids = ids.view(np.uint16) if ids.dtype == np.int16 else ids
-        for document in np.split(ids, np.flatnonzero(ids == self.tokenizer.end))[1:]:
-            yield self.tokenizer.decode(document)
+        blocks, end_token = range(0, len(ids), SEARCHED_TOKENS), self.tokenizer.end
+        starts = (np.flatnonzero(ids[block : block + SEARCHED_TOKENS] == end_token) + block for block in blocks)
+        for start, end in pairwise(chain(chain.from_iterable(starts), [len(ids)])):
+            yield self.tokenizer.decode(ids[start:end])
 
     @property
     def in_shape(self) -> tuple[int, ...]:

@@ -82,14 +82,15 @@ class Attention(nn.Module):
         self.out = nn.Linear(heads * head_width, width, bias)
 
     def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
-        """x (B, T, width), rotation (2, T, head_width / 2) -> (B, T, width); tokens of the cache come before x."""
+        """x (B, T, width), rotation (2, T, head_width) -> (B, T, width); tokens of the cache come before x."""
         projected = self.query(x), self.key(x), self.value(x)
         q, k, v = (part.unflatten(2, (-1, self.head_width)).transpose(1, 2) for part in projected)
         q, k = self.query_norm(q), self.key_norm(k)  # (B, heads or kv_heads, T, head_width)
         q, k = (part if rotation is None else rotate(part, rotation) for part in (q, k))
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
-        k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
+        if self.kv_heads < self.heads:
+            k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
         new, total, window, mask = q.shape[2], k.shape[2], self.window, None
         is_traced = cache is not None and cache.is_traced
         # `is_causal` would align the first new token with the first token of the cache.
@@ -243,7 +244,7 @@ class GPT(Net):
         if self.positions is not None:
             x = x + self.positions.weight[place]
         x = self.dropout(x)
-        rotation = None if self.rotation is None else self.rotation[:, place]  # (2, T, head_width / 2)
+        rotation = None if self.rotation is None else self.rotation[:, place]  # (2, T, head_width)
         for layer, block in enumerate(self.blocks):
             if self.checkpoint_activations and self.training:
                 x = checkpoint(block, x, rotation, layer, cache, use_reentrant=False)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 
 def rotations(length: int, head_width: int, base: float, scaling: Mapping[str, Any] | None = None) -> Tensor:
-    """Return cosine and sine of the angle of each position and pair of channels, (2, length, head_width / 2).
+    """Return cosine and sine of the angle of each position and channel, (2, length, head_width).
+
+    Channels i and i + head_width / 2 have the same angle; the sine of the first is negative, as `rotate` needs it.
 
     Args:
         length: Number of positions.
@@ -34,14 +36,14 @@ def rotations(length: int, head_width: int, base: float, scaling: Mapping[str, A
         problem = f"GPT: rotary_scaling {dict(scaling or {})}: {error!r}"
         raise ValueError(f"{problem}; use one of {', '.join(SCALINGS)} with its numbers") from error
     angle = torch.arange(length, dtype=torch.float64)[:, None] * speed
-    return magnitude * torch.stack([angle.cos(), angle.sin()]).float()
+    cos, sin = angle.cos(), angle.sin()
+    return magnitude * torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)]).float()
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate channels i and i + head_width / 2 of x (B, heads, T, head_width) together, as Hugging Face pairs them."""
-    cos, sin = rotation.to(x.dtype)  # (T, head_width / 2) each
-    first, second = x.chunk(2, dim=3)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3)
+    cos, sin = rotation.to(x.dtype)  # (T, head_width) each
+    return torch.addcmul(x * cos, x.roll(x.shape[3] // 2, dims=3), sin)
 
 
 def _linear(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:

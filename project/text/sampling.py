@@ -39,9 +39,9 @@ class Sampling(NamedTuple):
         Source: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), for `top_p`.
         """
         logits = np.asarray(logits, np.float64)
-        order = np.argsort(-logits, kind="stable")  # most likely first
-        kept = 1 if self.temperature == 0 else self.top_k or len(order)
-        order = order[:kept]
+        kept = min(1 if self.temperature == 0 else self.top_k or len(logits), len(logits))
+        candidates = np.flatnonzero(logits >= np.partition(logits, -kept)[-kept])  # sorting all of them is slow
+        order = candidates[np.argsort(-logits[candidates], kind="stable")][:kept]  # most likely first
         scaled = (logits[order] - logits[order[0]]) / (self.temperature or 1.0)
         likely = np.exp(scaled) / np.exp(scaled).sum()
         kept = 1 + int(np.searchsorted(np.cumsum(likely), self.top_p * (1 - 1e-12)))
