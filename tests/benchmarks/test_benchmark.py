@@ -49,6 +49,7 @@ def test_a_training_that_misses_the_exact_mse_has_no_time(monkeypatch):
     assert all(math.isnan(measurement.value) for measurement in suite.time_to_exact(2_000, 2))
 
 
+@pytest.mark.slow
 def test_peak_memory_counts_the_rows():
     assert 0.5 < suite.peak_memory(400_000, 64).ratio < 4
 

@@ -38,6 +38,7 @@ def test_a_table_is_read_from_a_package_or_an_archive_in_it_and_never_downloaded
     assert tables.read(Source("t", "no_such_package", "t.csv", "price")) is None
 
 
+@pytest.mark.slow
 def test_every_contestant_is_scored_on_each_table_that_is_installed(package, monkeypatch):
     sources = (
         Source("prices", package, "t.csv", "price", ("", "large")),

@@ -3,6 +3,9 @@
 import csv
 import json
 import random
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +30,7 @@ from project.serving.model import CSV, JSON, PARQUET, Model
 from project.serving.request_error import RequestError
 from project.stages.ensemble import combine
 from project.training.train import train
+from tests.trained import FOLDERS, trained
 
 SPECIES = {"Adelie": 0.0, "Chinstrap": -3.0, "Gentoo": 5.0}
 QUICK = ["--trainer.max_epochs", "1", "--epoch_line.every_n_epochs", "0"]
@@ -49,10 +53,21 @@ def table_args(path, *others):
     return ["--data", "TabularDataModule", f"--data.path={path}", "--data.target", "y", *others]
 
 
+@cache
+def common_table():
+    return write_table(Path(tempfile.mkdtemp(dir=FOLDERS.name)) / "t.csv")
+
+
+@cache
+def exported(net="MLP"):
+    """The file of the run with a net, which is the same in every test."""
+    return export("last", common_table().with_name(f"{net}.onnx"))[0]
+
+
 @pytest.fixture
 def run(request, folder, capsys):
     write_table(folder / "t.csv")
-    train([*table_args("t.csv"), "--model.net", getattr(request, "param", "MLP"), *QUICK])
+    trained([*table_args(common_table()), "--model.net", getattr(request, "param", "MLP"), *QUICK])
     return load("last")
 
 
@@ -140,7 +155,7 @@ NEW_ROWS = [
 
 @pytest.mark.parametrize("run", ["MLP", "TableNet"], indirect=True)
 def test_run_file_and_server_see_the_same_numbers_in_unknown_levels_gaps_and_any_order(run, folder):
-    artifact = Artifact(export("last")[0])
+    artifact = Artifact(exported(type(run.model.net.net).__name__))
     for rows in (NEW_ROWS, [dict(reversed(row.items())) for row in NEW_ROWS]):
         pa_rows = pa.Table.from_pylist(rows)
         pyarrow.csv.write_csv(pa_rows, folder / "new.csv")
@@ -169,7 +184,7 @@ def test_run_file_and_server_see_the_same_numbers_in_unknown_levels_gaps_and_any
     ],
 )
 def test_a_server_names_row_and_field_of_a_wrong_value(run, row, field, problem):
-    rows = JSONRows(Artifact(export("last")[0]).metadata, 10)
+    rows = JSONRows(Artifact(exported()).metadata, 10)
     body = json.dumps({"rows": [{"species": "Gentoo"}, row]}).encode()
     with pytest.raises(RequestError, match=problem) as caught:
         rows.read(bytearray(body))
@@ -236,7 +251,7 @@ def test_integers_are_categories_by_flag_with_their_spelling(folder):
 
 
 def test_a_server_is_checked_with_values_and_not_with_codes(run, folder):
-    found = check_server(export("last")[0], [], run.path, [])
+    found = check_server(exported(), [], run.path, [])
     assert found["rows_checked"] == 40
 
 

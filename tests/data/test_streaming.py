@@ -152,6 +152,7 @@ with exit_on_user_error():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit works on Linux only")
 def test_rows_beyond_the_memory_limit_stream_and_do_not_fit(folder):
     (folder / "rows").mkdir()

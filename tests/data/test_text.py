@@ -1,6 +1,6 @@
 import json
-import subprocess
-import sys
+import os
+import signal
 from collections import Counter
 
 import pyarrow as pa
@@ -15,7 +15,8 @@ from project.data.documents import PIECE_BYTES, Documents
 from project.data.text_split import SPLITS, TextSplit
 from project.data.windows import Windows
 from project.runtime.errors import UserError
-from project.text import BPETokenizer
+from project.text import BPETokenizer, ByteTokenizer
+from tests.command import forks
 
 TEXT = b"".join(b"%d bottles of beer on the wall, \xe2\x80\x9ccheers\xe2\x80\x9d.\n" % number for number in range(200))
 
@@ -186,36 +187,44 @@ def test_tokens_are_written_once_and_again_for_another_text_or_tokenizer(text, f
     assert text(tokenizer="bpe", vocab_size=280).fingerprint != first.fingerprint
 
 
+def write_tokens_and_be_killed(folder):
+    os.chdir(folder)
+    encode, calls = ByteTokenizer.encode, []
+
+    def killed(self, data):
+        calls.append(data)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(self, data)
+
+    ByteTokenizer.encode = killed
+    _ = TextDataModule("beer.txt", tokenizer="bytes", cache="cache", context=16).splits
+
+
 def test_a_process_that_is_killed_while_it_writes_leaves_nothing_to_be_read(text, folder):
-    script = """
-import os
-from project.data import TextDataModule
-from project.text import ByteTokenizer
-encode, calls = ByteTokenizer.encode, []
-def killed(self, data):
-    calls.append(data)
-    if len(calls) == 2:
-        os.kill(os.getpid(), 9)
-    return encode(self, data)
-ByteTokenizer.encode = killed
-TextDataModule("beer.txt", tokenizer="bytes", cache="cache", context=16).splits
-"""
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    writer = forks().Process(target=write_tokens_and_be_killed, args=(str(folder),))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == -signal.SIGKILL
     assert list((folder / "cache").glob("*.partial"))
     data = text()
     assert b"".join(map(data.text, SPLITS)) == TEXT
     assert not list((folder / "cache").glob("*.partial"))
 
 
+def facts_of_tokens(folder, facts):
+    os.chdir(folder)
+    data = TextDataModule("beer.txt", tokenizer="bpe", vocab_size=280, cache="cache", context=16)
+    facts.put((data.row_counts, data.fingerprint))
+
+
 def test_processes_that_need_the_same_tokens_at_once_all_read_them(text, folder):
-    script = """
-from project.data import TextDataModule
-data = TextDataModule("beer.txt", tokenizer="bpe", vocab_size=280, cache="cache", context=16)
-print(data.row_counts, data.fingerprint)
-"""
-    both = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    facts = forks().SimpleQueue()
+    both = [forks().Process(target=facts_of_tokens, args=(str(folder), facts)) for _ in range(2)]
+    for process in both:
+        process.start()
     data = text(tokenizer="bpe", vocab_size=280)
-    assert [process.communicate()[0] for process in both] == [f"{data.row_counts} {data.fingerprint}\n"] * 2
+    assert [facts.get() for _ in both] == [(data.row_counts, data.fingerprint)] * 2
     assert len([path for path in (folder / "cache").iterdir() if path.is_dir()]) == 1
 
 

@@ -131,6 +131,7 @@ def test_other_settings_than_before_are_named(folder):
     check(before, before._replace(flags={"train": [["--data.rows", "4"]]}), 0)  # the stage has not run yet
 
 
+@pytest.mark.slow
 def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
     with pytest.raises(UserError, match="2_distill: .*continue with python scripts/lifecycle.py --folder"):
         run_pipeline(Path("chain"), "train,distill", [*QUIET, "--distill.model.net", "RNN"])

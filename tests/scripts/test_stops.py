@@ -150,6 +150,7 @@ def test_a_run_cannot_be_trained_by_two_processes_at_once(folder):
     assert read_checkpoint(folder / "lightning_logs/version_0/checkpoints/last.ckpt")["global_step"] > 0
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(folder):
     args = [*BASE, "--data.batch_size", "5", "--trainer.max_epochs", "25"]
     args += ["--model.net", "MLP", "--model.net.hidden", "[4]", "--model.net.dropout", "0.3"]
@@ -195,6 +196,7 @@ class Impatient(Callback):
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_respond_ends_the_job_after_the_timeout(folder):
     (folder / "impatient.py").write_text(IMPATIENT)
     own = ["--trust", "impatient", "--trainer.callbacks", "impatient.Impatient"]

@@ -68,6 +68,7 @@ def test_the_default_run_reaches_the_exact_training_mse_for_20_seeds(folder, cap
         assert 0 <= metrics["gap/train_mse"] < 1e-3
 
 
+@pytest.mark.slow
 def test_config_yaml_reproduces_the_run_with_any_number_of_threads(default_run, folder):
     run, _ = default_run
     other = "2" if os.environ["OMP_NUM_THREADS"] == "1" else "1"
