@@ -125,7 +125,26 @@ def paths_of(path: str | Path, table: pa.Table, column: str) -> list[str | None]
     folder = local_path(path)
     folder = folder if folder.is_dir() else folder.parent
     names = as_text(table.column(column)).to_pylist()
-    return [None if name is None else os.path.join(folder, local_path(name)) for name in names]  # noqa: PTH118
+    return [None if name is None else str(folder / local_path(name)) for name in names]
+
+
+def image_table(path: str, column: str) -> pa.Table:
+    """Return a table with the paths of all images in a folder, or of one image."""
+    place = local_path(path)
+    files = [*images_in(place)] if place.is_dir() else [str(place)]
+    if not files:
+        raise UserError(f"{path}: no images")
+    return pa.table({column: files})
+
+
+def with_contents(path: str | Path, table: pa.Table, column: str) -> pa.Table:
+    """Replace the paths in a column of a table's rows by the contents of the files; null where there is no path."""
+    try:
+        contents = [None if file is None else Path(file).read_bytes() for file in paths_of(path, table, column)]
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from None
+    place = table.column_names.index(column)
+    return table.set_column(place, column, pa.chunked_array([contents], pa.binary()))
 
 
 def identities(paths: Sequence[str]) -> Mapping[str, tuple[int, int]]:

@@ -16,6 +16,7 @@ from project.data.csv_format import GUESSED, CSVFormat, find_format
 from project.data.csv_numbers import with_plain_numbers
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
+from project.inference.image_blocks import image_numbers, image_stream
 from project.inference.predictor import open_predictor
 from project.runs.intervals import half_width
 from project.runtime.address import is_remote, local_path
@@ -23,7 +24,7 @@ from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.runtime.logging import quiet_lightning
 from project.serving.inputs import Numbers, TableInputs
-from project.serving.metadata import Metadata, schema_of
+from project.serving.metadata import Metadata, image_of, schema_of
 from project.serving.predictions import Predictions
 from project.serving.request_error import RequestError
 from project.serving.table_rows import csv_writer, numbers
@@ -48,7 +49,8 @@ def predict(
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
-        source: A CSV file, a Parquet file or a folder of Parquet files, or the address of one.
+        source: A CSV file, a Parquet file or a folder of Parquet files, or the address of one. For a model of images, a
+            table with a column of paths, an image, or a folder of images.
         destination: A `.csv` or `.parquet` file; written as a whole or not at all.
         trusted: Modules whose classes the run may name, in addition to the known ones.
         interval: Level of an interval around each target, such as 0.9: `<target>_lower` and `<target>_upper` are added.
@@ -65,17 +67,22 @@ def predict(
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     widths = _half_widths(reference, metadata, interval)
     given = _given(metadata)
-    schema, blocks = stream(source, given)
+    image = image_of(metadata)
+    schema, blocks = stream(source, given) if image is None else image_stream(source, image.name)
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata, widths)
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
     numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
-    decimal = "." if is_parquet(source) else find_format(source, given).decimal
+    decimal = "." if image is not None or is_parquet(source) else find_format(source, given).decimal
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
-                x, complete = inputs.read(_numbers(pa.Table.from_batches([block]), decimal, numeric, metadata))
+                table = pa.Table.from_batches([block])
+                if image is None:
+                    x, complete = inputs.read(_numbers(table, decimal, numeric, metadata))
+                else:
+                    x, complete = inputs.read(image_numbers(source, image.name, table, metadata))
             except RequestError as error:
                 row = "" if error.row is None else f", row {rows + error.row}:"
                 raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None

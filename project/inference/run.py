@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from lightning.pytorch import LightningDataModule, LightningModule
 
+from project.data.image_files import with_contents
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_run
 from project.inference.predictor import export_module, predict_fn
@@ -18,8 +19,10 @@ from project.models.regression import Equation, Regression
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
+from project.schema.spelling import is_text
 from project.serving.artifact import Array
 from project.serving.inputs import fill
+from project.serving.metadata import image_of
 from project.serving.request_error import RequestError
 from project.serving.table_rows import numbers as table_numbers
 
@@ -65,7 +68,7 @@ class Run:
 
         Args:
             rows: Numbers of shape (n, *in_shape), in the order of the run's features; or columns by name, in any order:
-                a dict of lists or arrays, or a data frame.
+                a dict of lists or arrays, or a data frame. Images are paths, or the bytes of files.
 
         Returns:
             Numbers (n, targets) in target units, or the names of the most likely classes (n,).
@@ -112,7 +115,11 @@ class Run:
         arrays = [column if isinstance(column, list) else np.asarray(column) for column in columns.values()]
         try:
             table = pa.table([pa.array(array, from_pandas=True) for array in arrays], list(columns))
+            image = image_of(self.metadata)
+            if image is not None and is_text(table.column(image.name).type):
+                table = with_contents(".", table, image.name)
             x, complete = fill(self.metadata, table_numbers(table, self.metadata))
+            x = x.reshape(len(x), *self.metadata["in_shape"])
         except RequestError as error:
             row = "" if error.row is None else f", row {error.row}:"
             raise UserError(f"rows: column {error.field!r}{row} {error.problem}") from None

@@ -99,7 +99,7 @@ def _post(connection: http.client.HTTPConnection, body: bytes) -> bytes:
 def _sent_rows(artifact: Artifact, x: Array) -> list[Any]:
     """Return test rows (rows, *in_shape) as a client sends them: values by field, for tables of several kinds."""
     schema = schema_of(artifact.metadata)
-    return x.tolist() if schema is None else schema.decode(x.astype(np.float64))
+    return x.tolist() if schema is None else schema.decode(x.reshape(len(x), -1).astype(np.float64))
 
 
 def _body(rows: list[Any]) -> bytes:

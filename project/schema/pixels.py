@@ -1,6 +1,7 @@
 """Image files as pixels of one size, by the same code in training and behind a server."""
 
 import io
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from project.runtime.arrow import CellError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # some of Pillow's others run programs
 MAX_PIXELS = 2**26  # of a file, before it is resized: a few bytes may stand for gigabytes
+# Bytes of memory for a pixel while it is decoded, turned and converted, and for the coefficients of a progressive JPEG.
+PIXEL_MEMORY, COEFFICIENT_MEMORY = 16, 6
 TURNED = (5, 6, 7, 8)  # values of the EXIF orientation with which width and height change places
 GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
@@ -75,16 +78,23 @@ def decode(data: bytes, size: Size) -> Pixels:
     """
     image = _open(data)
     try:
-        # A JPEG file is decoded at a fraction of its size, if that is still twice as large as needed.
-        side = 2 * max(size.height, size.width)
-        image.draft(None, (side, side))
-        image = _resized(_plain(_turned(image), size.channels), size)
+        _draft(image, size)
+        image = _without_alpha(_resized(_plain(_turned(image), size.channels), size), size.channels)
     except CellError:
         raise
     except Exception as error:  # Pillow raises almost any for a damaged file
         raise CellError(f"cannot be decoded ({_reason(error)})") from None
     values = np.asarray(image)
     return np.ascontiguousarray(values[None] if size.channels == 1 else values.transpose(2, 0, 1))
+
+
+def decoding_memory(data: bytes, size: Size) -> int:
+    """Return an upper limit on the bytes that `decode` takes; raise a CellError for what is no image, or too large."""
+    image = _open(data)
+    whole = image.width * image.height
+    _draft(image, size)
+    coefficients = COEFFICIENT_MEMORY * whole if image.info.get("progressive") else 0
+    return PIXEL_MEMORY * image.width * image.height + coefficients + len(data)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -106,6 +116,12 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
+def _draft(image: Image.Image, size: Size) -> None:
+    """Let a JPEG file be decoded at a fraction of its size, if that is still twice as large as needed."""
+    side = 2 * max(size.height, size.width)
+    image.draft(None, (side, side))
+
+
 def _reason(error: Exception) -> str:
     text = str(error).split("\n")[0]
     return "of no known format" if "cannot identify" in text else text or type(error).__name__
@@ -113,26 +129,29 @@ def _reason(error: Exception) -> str:
 
 def _turned(image: Image.Image) -> Image.Image:
     image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # of damaged EXIF
-        return image
+    with suppress(Exception):  # of damaged EXIF
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _plain(image: Image.Image, channels: int) -> Image.Image:
-    """Return an image with 8 bits a channel, without palette and transparency."""
+    """Return an image with 8 bits a channel, without palette; RGBA if some of it may be transparent."""
     if image.mode.startswith("I;16"):  # Pillow's own conversion would make everything above 255 white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise CellError("has pixels of 32 bits, whose range is not known; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if channels == 1 else "RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "L" if channels == 1 else "RGB")
+
+
+def _without_alpha(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("L" if channels == 1 else "RGB")
 
 
 def _resized(image: Image.Image, size: Size) -> Image.Image:
     target = (size.width, size.height)
     if size.fit == "stretch":
         return image.resize(target)
-    return ImageOps.fit(image, target) if size.fit == "crop" else ImageOps.pad(image, target, color=0)
+    return ImageOps.fit(image, target) if size.fit == "crop" else ImageOps.pad(image, target, color="black")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from project.serving.artifact import max_steps
 from project.serving.inputs import FLOAT32_MAX
 from project.serving.limits import Limits
-from project.serving.metadata import Metadata, schema_of
-from project.serving.model import CSV, JSON, PARQUET
+from project.serving.metadata import Metadata, image_of, schema_of
+from project.serving.model import CSV, IMAGE_TYPES, JSON, PARQUET
 
 if TYPE_CHECKING:
     from project.schema import Field
@@ -34,6 +34,10 @@ def request_body(metadata: Metadata, limits: Limits) -> Schema:
     table = ",".join(map(_csv_field, metadata["feature_names"])) + "\n"
     for step in rows[0] if metadata["window"] else rows:
         table += ",".join(map(str, step.values() if isinstance(step, dict) else step)) + "\n"
+    binary: Schema = {"schema": {"type": "string", "format": "binary"}}
+    if image_of(metadata) is not None:
+        content: Schema = {JSON: {"schema": body, "example": {"rows": rows}}, **dict.fromkeys(IMAGE_TYPES, binary)}
+        return {"required": True, "content": content}
     content = {
         JSON: {"schema": body, "example": {"rows": rows}},
         CSV: {"schema": csv_schema(metadata), "example": table},
@@ -61,11 +65,9 @@ def csv_schema(metadata: Metadata) -> Schema:
 def responses(metadata: Metadata) -> dict[int | str, Schema]:
     """Describe the answers of `/predict`, by status."""
     table = {"type": "string", "description": "The rows with a column for each prediction."}
-    content = {
-        JSON: {"schema": answer_schema(metadata)},
-        CSV: {"schema": table},
-        PARQUET: {"schema": table | {"format": "binary"}},
-    }
+    content = {JSON: {"schema": answer_schema(metadata)}}
+    if image_of(metadata) is None:
+        content |= {CSV: {"schema": table}, PARQUET: {"schema": table | {"format": "binary"}}}
     properties = {
         "detail": {"type": "string"},
         "row": {"type": "integer", "minimum": 1, "description": "The invalid row, from 1."},
@@ -139,6 +141,8 @@ def _value_schema(field: "Field", number: Schema) -> Schema:
     if field.kind == "number":
         return number
     more = [] if field.missing == "error" else ["null"]
+    if field.kind == "image":
+        return {"type": ["string", *more], "contentEncoding": "base64", "description": "An image file, in base64."}
     if field.kind == "boolean":
         return {"type": ["boolean", *more]}
     if field.kind == "date":

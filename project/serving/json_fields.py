@@ -1,17 +1,24 @@
 """Rows of a JSON request whose features are of several kinds, as the columns of a table."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from project.schema import Field, Schema
+from project.schema.image import Image
+from project.serving.images import image_bytes
 from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32
 from project.serving.request_error import quoted, require
 
+TYPES = {"number": pa.float64(), "image": pa.binary()}  # of the columns by kind; others are text
 
-def table_of(rows: Sequence[Any], schema: Schema) -> pa.Table:
+
+def table_of(rows: Sequence[Any], schema: Schema, image_memory: int = sys.maxsize) -> pa.Table:
     """Return the columns of rows, each an object by field name or an array in the order of the fields.
+
+    `image_memory` are the bytes that decoding an image may take.
 
     Raises:
         RequestError: With row and field of what is neither, or of a value that no field of this kind has.
@@ -29,8 +36,12 @@ def table_of(rows: Sequence[Any], schema: Schema) -> pa.Table:
             require(is_row, 422, f"expected an object or an array of {len(names)} values, got {quoted(row)}", number)
             values = row
         for field, column, value in zip(schema.fields, columns, values, strict=True):
-            column.append(_checked(field, value, number))
-    kinds = [pa.float64() if field.kind == "number" else pa.string() for field in schema.fields]
+            column.append(
+                image_bytes(value, field, image_memory, number)
+                if isinstance(field, Image)
+                else _checked(field, value, number)
+            )
+    kinds = [TYPES.get(field.kind, pa.string()) for field in schema.fields]
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)], names)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from itertools import chain
 from operator import itemgetter
@@ -38,10 +39,10 @@ def json_memory(body: bytearray, metadata: Metadata) -> tuple[int, int]:
 
 
 class JSONRows:
-    """Reads the rows of requests to one model."""
+    """Reads the rows of requests to one model; decoding an image may take `image_memory` bytes."""
 
-    def __init__(self, metadata: Metadata, max_rows: int) -> None:
-        self.metadata, self.max_rows = metadata, max_rows
+    def __init__(self, metadata: Metadata, max_rows: int, image_memory: int = sys.maxsize) -> None:
+        self.metadata, self.max_rows, self.image_memory = metadata, max_rows, image_memory
         self.names, self.shape, self.window = metadata["feature_names"], metadata["in_shape"], metadata["window"]
         self.known_names, self.dynamic_length = set(self.names), metadata["dynamic_length"]
         self.max_steps = max_steps(metadata)
@@ -81,7 +82,8 @@ class JSONRows:
         from project.serving.json_fields import table_of
         from project.serving.table_rows import numbers
 
-        return fill(self.metadata, numbers(table_of(rows, schema), self.metadata))
+        x, complete = fill(self.metadata, numbers(table_of(rows, schema, self.image_memory), self.metadata))
+        return x.reshape(len(x), *self.shape), complete
 
     def _fast_path(self, rows: list[Any]) -> Array | None:
         """Do as `_slow_path`, about ten times as fast; return None unless all rows are alike and complete."""

@@ -17,6 +17,7 @@ from project.serving.artifact_file import HINT, open_artifact
 
 if TYPE_CHECKING:
     from project.schema import Schema
+    from project.schema.image import Image
 
 KEY = "hello_lightning"
 FORMAT = 1
@@ -97,6 +98,13 @@ def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
     from project.schema import Schema  # with pyarrow, which a server of other rows does not need
 
     return Schema.from_list(metadata["fields"])
+
+
+def image_of(metadata: Mapping[str, Any]) -> "Image | None":
+    """Return the field of rows that are images; None for other rows."""
+    schema = schema_of(metadata)
+    images: list[Any] = [] if schema is None else [field for field in schema.fields if field.kind == "image"]
+    return images[0] if images else None
 
 
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import onnxruntime
 from project.serving.access import Access
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
-from project.serving.model import CSV, JSON, PARQUET, Model
+from project.serving.model import IMAGE_TYPES, JSON, Model
 from project.serving.request_error import RequestError, require
 
 Message = MutableMapping[str, Any]
@@ -74,11 +74,12 @@ class Service:
     async def _predict(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, int, bytes]:
         """Return the content type of the answer, the number of rows, and the answer."""
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-        supported = content_type in (JSON, CSV, PARQUET) and headers.get(b"content-encoding") in (None, b"identity")
-        require(supported, 415, f"send content-type {JSON}, {CSV} or {PARQUET}, without content-encoding")
+        model, most = self.served.model, self.limits.requests
+        supported = content_type in model.content_types and headers.get(b"content-encoding") in (None, b"identity")
+        *types, last = model.content_types
+        require(supported, 415, f"send content-type {', '.join(types)} or {last}, without content-encoding")
         body = await self._body(receive, int(headers.get(b"content-length", b"0")))
         require(len(body) > 0, 400, "the body is empty")
-        model, most = self.served.model, self.limits.requests
         if content_type == JSON and len(body) <= model.inline_bytes:
             return content_type, *model.answer_inline(body)
         # Only now, so that a client that sends slowly takes no other's place.
@@ -89,7 +90,7 @@ class Service:
         self._running += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return content_type, *await answer
+                return JSON if content_type in IMAGE_TYPES else content_type, *await answer
         except TimeoutError:
             raise RequestError(503, f"no answer within {self.limits.seconds:g} seconds; send fewer rows") from None
         finally:
