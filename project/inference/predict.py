@@ -66,8 +66,7 @@ def predict(
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     widths = _half_widths(reference, metadata, interval)
-    given = _given(metadata)
-    image = image_of(metadata)
+    given, image = _given(metadata), image_of(metadata)
     schema, blocks = stream(source, given) if image is None else image_stream(source, image.name)
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata, widths)
@@ -98,7 +97,7 @@ def predict(
 
 def _given(metadata: Metadata) -> CSVFormat:
     """Return the flags that say how the files of the run are written."""
-    data = yaml.safe_load(metadata["config"])["data"]
+    data = yaml.safe_load(metadata["config"]).get("data", {})
     is_table = data.get("class_path") == "project.data.TabularDataModule"
     return CSVFormat(**data["init_args"].get("csv", {})) if is_table else GUESSED
 
