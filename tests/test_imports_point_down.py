@@ -10,7 +10,8 @@ from tests.command import REPOSITORY
 PROJECT = REPOSITORY / "project"
 # The packages from the bottom up. A file imports from its own package and from those before it.
 ORDER = (
-    *("runtime", "schema", "text", "nets", "least_squares", "config", "data", "models", "runs", "callbacks"),
+    *("runtime", "schema", "text", "nets", "least_squares", "config", "data", "models"),
+    *("public_weights", "runs", "callbacks"),
     *("training", "serving", "inference", "stages", "exporting", "sweep", "pipeline"),
 )
 # Packages that stay usable on their own, and the packages that they may import.

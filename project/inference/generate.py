@@ -84,9 +84,9 @@ class Writer:
         token = self.sampling.choose(logits, self._generator)
         self.tokens.append(token)
         self.log_probabilities.append(log_probability(logits, token))
-        text = self._stream.add(self.tokenizer.decode([token]), final=token == self.tokenizer.end)
+        text = self._stream.add(self.tokenizer.decode([token]), final=token in self.tokenizer.stops)
         self.text += text
-        self.done = self._stream.stopped or token == self.tokenizer.end
+        self.done = self._stream.stopped or token in self.tokenizer.stops
         return token, text
 
     def finish(self) -> str:
@@ -142,7 +142,7 @@ def generate(
     net, context, tokenizer = open_language_model(reference, trust)
     device = next(net.parameters()).device
     writers = [Writer(tokenizer, sampling, stop, (seed, number)) for number in range(count)]
-    first = [tokenizer.end, *tokenizer.encode(prompt.encode("utf-8", "surrogateescape")).tolist()]
+    first = tokenizer.prompt(prompt.encode("utf-8", "surrogateescape"))
     tokens, next_logits = [first] * count, NextLogits(net, context)
     for _ in range(max_tokens):
         logits = next_logits(torch.tensor(tokens, device=device)).float().cpu().numpy()

@@ -18,7 +18,7 @@ def rotations(length: int, head_width: int, base: float, scaling: Mapping[str, A
         head_width: Number of channels, an even number.
         base: Base of the angles.
         scaling: How the angles are stretched, as in a `config.json` of Hugging Face: `rope_type` `linear`, `llama3` or
-            `yarn` with its numbers; None leaves them as they are.
+            `yarn` with its numbers, or `factors`, which divide the speed of each pair of channels; None leaves them.
 
     Raises:
         ValueError: If the scaling is of another type, or a number is missing or out of its range.
@@ -30,9 +30,9 @@ def rotations(length: int, head_width: int, base: float, scaling: Mapping[str, A
     kind, magnitude = (scaling or {}).get("rope_type", "default"), 1.0
     try:
         if scaling is not None and kind != "default":
-            share, magnitude = SCALINGS[kind](speed, base, scaling)
-            speed = speed * (share + (1 - share) / scaling["factor"])
-    except (LookupError, TypeError, ArithmeticError, ValueError) as error:
+            stretch, magnitude = SCALINGS[kind](speed, base, scaling)
+            speed = speed * stretch
+    except (LookupError, TypeError, ArithmeticError, ValueError, RuntimeError) as error:
         problem = f"GPT: rotary_scaling {dict(scaling or {})}: {error!r}"
         raise ValueError(f"{problem}; use one of {', '.join(SCALINGS)} with its numbers") from error
     angle = torch.arange(length, dtype=torch.float64)[:, None] * speed
@@ -48,14 +48,20 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
 def _linear(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
     """All channels are slowed down. Source: Chen et al., "Extending Context Window …" (2023)."""
-    return torch.zeros_like(speed), 1.0
+    return torch.full_like(speed, 1 / scaling["factor"]), 1.0
+
+
+def _factors(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """Each pair of channels is slowed down by its own factor, as GGUF files have them."""
+    return 1 / torch.tensor(scaling["factors"], dtype=speed.dtype).expand_as(speed), 1.0
 
 
 def _llama3(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
     """Channels that turn often within the learned context keep their speed. Source: Llama 3.1's reference code."""
     turns = scaling["original_max_position_embeddings"] * speed / (2 * math.pi)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    return ((turns - low) / (high - low)).clamp(0, 1), 1.0
+    share = ((turns - low) / (high - low)).clamp(0, 1)
+    return share + (1 - share) / scaling["factor"], 1.0
 
 
 def _yarn(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:
@@ -72,8 +78,9 @@ def _yarn(speed: Tensor, base: float, scaling: Mapping[str, Any]) -> tuple[Tenso
     low, high = max(low, 0), min(high, channels - 1)
     ramp = (torch.arange(len(speed)) - low) / (high - low if high != low else 0.001)
     magnitude = scaling.get("attention_factor") or 0.1 * math.log(max(scaling["factor"], 1)) + 1
-    return 1 - ramp.clamp(0, 1).double(), magnitude
+    share = 1 - ramp.clamp(0, 1).double()
+    return share + (1 - share) / scaling["factor"], magnitude
 
 
-# Which share of each channel's speed stays, (head_width / 2,), and the factor of cosine and sine.
-SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
+# By what each channel's speed is multiplied, (head_width / 2,), and by what cosine and sine are.
+SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn, "factors": _factors}

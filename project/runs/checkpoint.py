@@ -20,9 +20,12 @@ from project.config.trust import allow_imports, require_known
 from project.config.yaml import read_yaml
 from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA
+from project.public_weights.model import is_public
+from project.public_weights.source import LazyState
 from project.runs.checkpoint_checks import check_entries, check_files, check_plain
 from project.runs.checkpoint_io import verify
 from project.runs.folder import find_checkpoint
+from project.runs.public import public_checkpoint
 from project.runtime.address import is_remote
 from project.runtime.errors import UserError
 
@@ -54,9 +57,14 @@ def data_facts(data: Any) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this project as plain data, on the CPU; raise a UserError if the file is not one."""
+    """Load a checkpoint of this project as plain data, on the CPU; raise a UserError if the file is not one.
+
+    Public weights are a checkpoint whose weights are read when they are asked for.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
+    if is_public(path):
+        return public_checkpoint(path)
     verify(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -133,12 +141,11 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
+    parser.add_class_arguments(_facts(checkpoint[DATA_KEY]), "facts")
     for size in SIZES:  # of which a model takes those in its signature
-        parser.add_argument(f"--{size}", type=Any)
-        parser.link_arguments(size, f"model.init_args.{size}")
-    sizes = {name: checkpoint[DATA_KEY].get(name) for name in SIZES}
+        parser.link_arguments(f"facts.{size}", f"model.init_args.{size}", apply_on="instantiate")
     try:
-        parsed = parser.parse_object({"model": config, **sizes})
+        parsed = parser.parse_object({"model": config})
         require_known(parsed)
         model = parser.instantiate(parsed, instantiators=[CONSTRUCTING]).model
     except (ArgumentError, ValueError, TypeError, ConstructorError) as error:
@@ -151,6 +158,16 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     return model.eval()
 
 
+def _facts(data: Mapping[str, Any]) -> type:
+    """Return a class whose instances have the sizes of data: a parser would check a long list item by item."""
+
+    class Facts:
+        def __init__(self) -> None:
+            vars(self).update({name: data.get(name) for name in SIZES})
+
+    return Facts
+
+
 def load_run(reference: str) -> LightningModule:
     """Return the trained model of a run folder, a checkpoint, or `last`, in evaluation mode."""
     return load_model(read_checkpoint(find_checkpoint(reference)), trusted=None)
@@ -158,6 +175,12 @@ def load_run(reference: str) -> LightningModule:
 
 def load_weights(model: LightningModule, state: Mapping[str, Tensor]) -> None:
     """Load weights into a model; raise a UserError that names some of the differences if they belong to another one."""
+    if isinstance(state, LazyState):
+        try:
+            state.copy_to(model)
+        except ValueError as error:
+            raise UserError(f"the weights belong to another network or other data ({error})") from error
+        return
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found:

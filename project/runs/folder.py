@@ -17,6 +17,7 @@ from project.runtime.files import atomic_write
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 EPOCH_BEST = "best-epoch.ckpt"  # the best epoch of a run whose best.ckpt is of later steps
+PUBLIC = "config.json"  # of a folder of Hugging Face
 CHECKPOINTS, USERS = "checkpoints", "user"  # folders, the second one in the first
 LATEST = "last"  # as a reference: the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
@@ -70,7 +71,7 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
 
     The reference is a checkpoint file, a run folder, or `last`: the newest run in `root`. In a run folder, `name` is
     preferred, but another checkpoint is returned if it is missing; if `last.ckpt` is damaged, print a warning and
-    return the one before it.
+    return the one before it. Of public weights, it is a GGUF file, or the `config.json` of a folder.
 
     A run whose training has not ended is there to be resumed, from its `last.ckpt`. As an input (for its `best.ckpt`),
     `last` passes over it, and any other reference to it prints a warning.
@@ -100,6 +101,8 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
         except UserError as error:
             print(f"warning: skipped: {error}", file=sys.stderr)
             problem = "all checkpoints are damaged; train the run again"
+    if (path / PUBLIC).is_file():
+        return path / PUBLIC
     raise UserError(f"{path}: {problem}")
 
 

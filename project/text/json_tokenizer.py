@@ -1,6 +1,8 @@
 """Somebody else's tokenizer: a `tokenizer.json`, computed by the library `tokenizers`."""
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from project.runtime.errors import UserError
 from project.text.tokenizer import Ids, Tokenizer
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<eos>", "</s>")  # names of the end of text in public models
+MAX_IDS = 2**24
 SUPPORTED = "tokenizers of bytes are read, as GPT-2, Llama 3, Qwen and SmolLM have them"
 
 
@@ -19,15 +22,29 @@ class JsonTokenizer(Tokenizer):
 
     Args:
         text: Content of the file.
+        size: Number of ids of the model, if it has more than the file: the others stand for nothing.
+        end: Id of the token between documents; by default that of the name `<|endoftext|>` or the like.
+        stops: Further ids that end a text that a model writes.
+        begins: Whether a prompt starts with `end`; None if it starts with what the file puts in front of a text, which
+            is then between documents, too.
+        chat_template: How conversations become texts, as a template of Jinja.
 
     Raises:
         UserError: If the library is not installed, or the tokens do not stand for bytes.
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or has more tokens than the model.
     """
 
     kind = "json"
 
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        size: int | None = None,
+        end: int | None = None,
+        stops: Sequence[int] = (),
+        begins: bool | None = True,
+        chat_template: str | None = None,
+    ) -> None:
         try:
             from tokenizers import Tokenizer as Library
         except ImportError as error:
@@ -41,12 +58,32 @@ class JsonTokenizer(Tokenizer):
         self._library.encode_special_tokens = True
         if "ByteLevel" not in json.dumps(description.get("decoder")):
             raise UserError(f"--data.tokenizer: its tokens are not bytes; {SUPPORTED}")
+        if begins is None:
+            front = self._front()
+            end, begins = front if end is None else end, front is not None
+        vocabulary, added = self._library.get_vocab(), description.get("added_tokens") or []
+        names = {token["content"] for token in added}
+        named = (vocabulary[name] for name in ENDS if name in names and name in vocabulary)
+        count = max(vocabulary.values(), default=-1) + 1
+        if end is None:
+            end = next(chain(named, stops), count)  # at last, a new one
+        if not 0 <= end < (size or MAX_IDS) or count > (size or MAX_IDS):
+            raise ValueError(
+                f"it has {count:,} tokens and the end of text {end:,}, but the network {size or MAX_IDS:,}"
+            )
         try:
-            pieces, end = _pieces(self._library.get_vocab(), description.get("added_tokens") or [])
+            pieces = _pieces(vocabulary, added, max(size or count, end + 1))
         except LookupError as error:
             raise ValueError(f"the letter {error} of its tokens stands for no byte") from error
-        super().__init__(pieces, end)
-        self._text = text
+        super().__init__(pieces, end, stops, begins)
+        self.chat_template, self._text = chat_template, text
+        options = {"size": size, "end": end, "stops": [*stops], "begins": begins, "chat_template": chat_template}
+        self._options = options if size is not None else {}
+
+    def _front(self) -> int | None:
+        """Return the token that the file puts in front of a text; None if it puts none there."""
+        plain, full = (self._library.encode("a", add_special_tokens=special).ids for special in (False, True))
+        return full[0] if full[:1] != plain[:1] else None
 
     def encode(self, data: bytes) -> Ids:
         """Return the ids (tokens,) int32 of some text in UTF-8.
@@ -64,12 +101,12 @@ class JsonTokenizer(Tokenizer):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tokenizer as plain data."""
-        return {"kind": self.kind, "text": self._text}
+        return {"kind": self.kind, "text": self._text, **self._options}
 
 
-def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]]) -> tuple[list[bytes], int]:
-    """Return the bytes of each id, b"" for special tokens and unused ids, and the id of the end of text."""
-    pieces = [b""] * (max(vocabulary.values()) + 1)
+def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> list[bytes]:
+    """Return the bytes of each id, b"" for special tokens and unused ids."""
+    pieces = [b""] * size
     others = {token["content"]: token for token in added}
     letters = _letters()
     for token, number in vocabulary.items():
@@ -77,8 +114,7 @@ def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]]) -> tuple[li
             pieces[number] = bytes(letters[letter] for letter in token)
         elif not others[token]["special"]:
             pieces[number] = token.encode()
-    end = next((vocabulary[name] for name in ENDS if name in others and name in vocabulary), None)
-    return (pieces, end) if end is not None else ([*pieces, b""], len(pieces))
+    return pieces
 
 
 def _letters() -> dict[str, int]:

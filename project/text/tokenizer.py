@@ -16,17 +16,21 @@ class Tokenizer(ABC):
     Args:
         pieces: The bytes that each id stands for; b"" for special tokens.
         end: Id of the end-of-text token, which comes before each document.
+        stops: Further ids that end a text that a model writes.
+        begins: Whether the model has seen the end-of-text token before each text, so that a prompt starts with it.
 
     Attributes:
         kind: Name of the class in plain data.
         pieces: The bytes that each id stands for.
         end: Id of the end-of-text token.
+        stops: All ids that end a text that a model writes.
+        begins: Whether a prompt starts with the end-of-text token.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, pieces: Sequence[bytes], end: int) -> None:
-        self.pieces, self.end = pieces, end
+    def __init__(self, pieces: Sequence[bytes], end: int, stops: Iterable[int] = (), begins: bool = True) -> None:
+        self.pieces, self.end, self.stops, self.begins = pieces, end, frozenset({end, *stops}), begins
 
     @property
     def vocab_size(self) -> int:
@@ -37,6 +41,11 @@ class Tokenizer(ABC):
     def token_bytes(self) -> list[int]:
         """Number of bytes that each id stands for; 0 for special tokens."""
         return [len(piece) for piece in self.pieces]
+
+    def prompt(self, data: bytes) -> list[int]:
+        """Return the ids of the beginning of a text that a model continues; at least one."""
+        ids = self.encode(data).tolist()
+        return [self.end, *ids] if self.begins or not ids else ids
 
     @abstractmethod
     def encode(self, data: bytes) -> Ids:

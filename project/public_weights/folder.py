@@ -1,0 +1,107 @@
+"""A folder as Hugging Face lays it: config.json, safetensors in one or several files, tokenizer.json, chat template."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from project.public_weights.source import Shape, Source
+from project.runtime.errors import UserError
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+MAX_JSON_BYTES = 2**28  # of a tokenizer of a million tokens
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is no such file.
+
+    Raises:
+        UserError: If it is not a JSON object, or too large.
+    """
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UserError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB; download it again")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}); download it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; download it again")
+    return content
+
+
+def open_weights(folder: Path) -> Source:
+    """Return the tensors of the safetensors files in a folder, mapped into memory.
+
+    Raises:
+        UserError: If there are none, or a file is damaged or outside of the folder.
+    """
+    index = read_json(folder / INDEX).get("weight_map")
+    files = sorted({str(file) for file in index.values()}) if isinstance(index, Mapping) else [WEIGHTS]
+    if outside := [file for file in files if Path(file).name != file]:
+        raise UserError(f"{folder / INDEX}: it names the file {outside[0][:80]!r} outside of its folder")
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise UserError(f"{folder}: no {missing[0]}; weights are read from safetensors files alone, so convert others")
+    shapes, places = dict[str, Shape](), dict[str, Any]()
+    for file in files:
+        for name, (shape, part) in _open(folder / file).items():
+            shapes[name], places[name] = shape, part
+
+    def read(name: str) -> Tensor:
+        return places[name].get_tensor(name).float()
+
+    return Source(shapes, read)
+
+
+def _open(path: Path) -> dict[str, tuple[Shape, Any]]:
+    """Return shape and open file of each tensor of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, tuple[Shape, Any]] = {}
+    try:
+        file: Any = safe_open(path, framework="pt")
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            part = file.get_slice(name)
+            if part.get_dtype() not in FLOATS:
+                raise UserError(
+                    f"{path}: {name[:80]!r} has the type {part.get_dtype()}, not one of {', '.join(FLOATS)}"
+                )
+            found[name] = tuple(part.get_shape()), file
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+    return found
+
+
+def chat_template(folder: Path) -> str | None:
+    """Return the template of conversations of a folder; None if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file() and file.stat().st_size < 2**20:
+        return file.read_text(encoding="utf-8", errors="replace")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several by name
+        named = {part.get("name"): part.get("template") for part in template if isinstance(part, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def end_tokens(folder: Path) -> list[int]:
+    """Return the ids that end a text, by the configuration of generation and of the model."""
+    found = list[int]()
+    for name in ("generation_config.json", CONFIG):
+        ends = read_json(folder / name).get("eos_token_id")
+        found += [end for end in (ends if isinstance(ends, list) else [ends]) if isinstance(end, int)]
+    return sorted(set(found))
+
+
+def tokenizer_text(folder: Path) -> str:
+    """Return the content of tokenizer.json; raise a UserError if there is none."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: no tokenizer.json; save it there with transformers' AutoTokenizer.save_pretrained")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UserError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MiB; download it again")
+    return path.read_bytes().decode("utf-8", "replace")

@@ -1,0 +1,113 @@
+"""Public weights as what a run would be: the arguments of a network, its weights, and a tokenizer."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from project.nets.gpt import GPT
+from project.public_weights.families import gpt_arguments, size
+from project.public_weights.folder import CONFIG, chat_template, end_tokens, open_weights, read_json, tokenizer_text
+from project.public_weights.gguf_file import read_gguf
+from project.public_weights.gguf_model import gguf_config, gguf_tokenizer
+from project.public_weights.layouts import GGUF_LAYOUTS, LAYOUTS, Layout
+from project.public_weights.source import LazyState, Source
+from project.runtime.errors import UserError
+from project.text import JsonTokenizer
+
+LONGEST = 2_048  # tokens of the context, unless the data sets another one: a cache of all of 128k would fill memory
+PREFIX = "net.net."  # of the network's parameters in a `LanguageModel`
+
+
+class PublicModel(NamedTuple):
+    """Public weights.
+
+    Attributes:
+        arguments: Arguments of the `GPT`.
+        context: Number of tokens.
+        state: The weights, by their names in a `LanguageModel`.
+        tokenizer: The tokenizer, as plain data.
+    """
+
+    arguments: dict[str, Any]
+    context: int
+    state: LazyState
+    tokenizer: JsonTokenizer
+
+
+def is_public(path: Path) -> bool:
+    """Whether a file is a GGUF file or the configuration of a folder of Hugging Face."""
+    return path.name == CONFIG or path.suffix == ".gguf"
+
+
+def open_public(path: Path) -> PublicModel:
+    """Open a GGUF file, or the folder of a `config.json`. Weights are read when they are asked for.
+
+    Raises:
+        UserError: If the family or the tokenizer is not known, or a file is damaged.
+    """
+    if path.suffix == ".gguf":
+        file = read_gguf(path)
+        config, source = gguf_config(file, str(path)), file.source
+        arguments = gpt_arguments(config, str(path))
+        layout = GGUF_LAYOUTS[str(file.facts["general.architecture"])]
+        text, options = gguf_tokenizer(file.facts, str(path))
+    else:
+        config, source = read_json(path), open_weights(path.parent)
+        arguments = gpt_arguments(config, str(path))
+        layout = LAYOUTS[config["model_type"]]
+        source = _with_prefix(source, layout)
+        text, options = tokenizer_text(path.parent), {"stops": end_tokens(path.parent), "begins": None}
+        options["chat_template"] = chat_template(path.parent)
+    try:
+        vocabulary = size(config, "vocab_size")
+        positions = arguments.get("max_positions") or size(config, "max_position_embeddings")
+        context = min(LONGEST, positions)
+        state = _state(source, layout, arguments, context, vocabulary)
+        tokenizer = JsonTokenizer(text, size=vocabulary, **options)
+    except (ValueError, LookupError) as error:
+        raise UserError(f"{path}: {error}; download it again") from error
+    return PublicModel(arguments, context, state, tokenizer)
+
+
+def _with_prefix(source: Source, layout: Layout) -> Source:
+    """Return tensors with the name of the model in front, which the first GPT-2's do not have."""
+    prefix = layout.names["embedding"].partition(".")[0] + "."
+    if any(name.startswith(prefix) for name in source.shapes):
+        return source
+    names = {name if name == "lm_head.weight" else prefix + name: name for name in source.shapes}
+    return Source({name: source.shapes[old] for name, old in names.items()}, lambda name: source.read(names[name]))
+
+
+def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: int, vocabulary: int) -> LazyState:
+    """Return the weights of a network, after a check that the file has all of them and no other.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    largest = max((max(shape, default=0) for shape in source.shapes.values()), default=0)
+    limits = {"layers": len(source.shapes), "vocabulary": largest}
+    limits |= dict.fromkeys(["width", "heads", "head_width", "hidden", "max_positions"], largest)
+    for name, value in (arguments | {"vocabulary": vocabulary}).items():
+        if name in limits and value > limits[name]:  # before anything of that size is made
+            raise ValueError(f"its {name}, {value}, is more than its tensors have")
+    with torch.device("meta"):
+        ours = GPT((context,), vocabulary, **arguments).state_dict()
+    heads = {"attention.query": arguments["heads"], "attention.key": arguments.get("kv_heads", arguments["heads"])}
+    tied = {"head.weight": "embedding.weight"} if arguments["tied"] else {}
+    theirs = layout.write({name: value for name, value in ours.items() if name not in tied}, heads)
+    expected = {name: tuple(value.shape) for name, value in theirs}
+    ignored = layout.ignored + ("|^" + re.escape(layout.name("head.weight")) if tied else "")
+    found = {name: shape for name, shape in source.shapes.items() if not re.search(ignored, name)}
+    if found != expected:
+        name = min(name for name in found | expected if found.get(name) != expected.get(name))
+        there, wanted = found.get(name, "missing"), expected.get(name, "no such tensor")
+        raise ValueError(f"the tensor {name[:80]!r} is {there}, and by its configuration {wanted}")
+
+    def read(name: str) -> Tensor:
+        name = name.removeprefix(PREFIX)
+        return layout.read(source, tied.get(name, name), heads)
+
+    return LazyState(Source({PREFIX + name: tuple(value.shape) for name, value in ours.items()}, read))
