@@ -178,6 +178,9 @@ def with_full_paths(config: Namespace) -> Namespace:
     places = [(config.data.get("init_args", {}), name) for name in ("path", "val_path", "test_path")]
     places += [(config.model.get("init_args", {}), "teacher")]
     places += [(config[section], name) for section, name in (("weights", "path"), ("sampling", "unlabelled_path"))]
+    net = config.model.get("init_args", {}).get("net")
+    if isinstance(net, Namespace) and net.get("class_path") == "project.nets.Backbone":
+        places.append((net.init_args, "weights"))
     if str(config.data.get("init_args", {}).get("tokenizer")).endswith(".json"):
         places.append((config.data.init_args, "tokenizer"))
     for section, name in places:

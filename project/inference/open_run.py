@@ -17,6 +17,7 @@ from project.runs.checkpoint import (
     read_checkpoint,
     saved_config,
     without_teacher,
+    without_weights,
 )
 from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path
@@ -55,7 +56,7 @@ def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], 
     data = config["data"].get("init_args", {})
     if "features" in data and data["features"] is None:  # the columns of the run's own table, not all of another one
         data["features"] = recorded["feature_names"]
-    config["model"] = without_teacher(config["model"])
+    config["model"] = without_weights(without_teacher(config["model"]))
     for section in ("weights", "finetuning", "pruning"):  # only for training
         config.pop(section, None)
     config["trainer"] |= {"logger": False, "callbacks": None, "devices": 1, "strategy": "auto", "num_nodes": 1}

@@ -20,7 +20,8 @@ def standardize_by(net: Standardized, features: Statistics, targets: Statistics 
     Raises:
         UserError: If the network standardises targets, and the data has classes.
     """
-    net.features.fill(features.mean, features.std)
+    if not net.net.scales_inputs:
+        net.features.fill(features.mean, features.std)
     if net.targets.mean.ndim:
         if targets is None:
             raise UserError(f"{source}: the targets are classes; use --model Classification, or numbers as the target")

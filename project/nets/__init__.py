@@ -1,5 +1,6 @@
 """Networks: plain torch modules, built from the shape of a row and a number of outputs."""
 
+from project.nets.backbone import Backbone
 from project.nets.cnn import CNN
 from project.nets.ensemble import Ensemble
 from project.nets.gpt import GPT
@@ -17,6 +18,7 @@ __all__ = [
     "GPT",
     "MLP",
     "RNN",
+    "Backbone",
     "EncoderDecoder",
     "Ensemble",
     "Linear",

@@ -61,6 +61,7 @@ class Ensemble(Net):
                 member = build(net, in_shape, out_features, levels)
             shapes = column_shape(self.in_shape), (out_features,)
             members.append(Standardized(member, *shapes) if standardized else member)
+        self.scales_inputs = getattr(members[0], "scales_inputs", False)
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
         weights = sum(parameter.numel() for parameter in members[0].parameters())
         # Recurrences cannot be batched, and batching attention and convolutions gains nothing.

@@ -39,7 +39,7 @@ class LoRA(Net):
         if rank < 1:
             raise ValueError(f"LoRA: rank must be 1 or more, got {rank}")
         self.net, self.scale = build(net, in_shape, out_features, levels), alpha / rank
-        self.takes_tokens = self.net.takes_tokens
+        self.takes_tokens, self.scales_inputs = self.net.takes_tokens, self.net.scales_inputs
         self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
         if not self.adapted:
             raise ValueError(

@@ -36,12 +36,14 @@ class Net(nn.Module, Module):
 
     Attributes:
         takes_tokens: Whether rows are tokens, int64, which are not standardised.
+        scales_inputs: Whether the network gets rows as they are, because it scales them by itself.
 
     Raises:
         ValueError: From subclasses, if they cannot be built for the shape, or with their other arguments.
     """
 
     takes_tokens = False
+    scales_inputs = False
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         super().__init__()

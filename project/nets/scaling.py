@@ -43,7 +43,7 @@ class Standardized(nn.Module):
     """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
 
     With `one_hot`, x has codes of categories, which are replaced before the standardisation.
-    Tokens, which are integers, are not standardised.
+    Tokens, which are integers, and the inputs of a net that scales them by itself are not standardised.
     With `log_link`, outputs are the exponential of what the net computes, and the target statistics are those of the
     logarithm.
 
@@ -62,7 +62,7 @@ class Standardized(nn.Module):
         super().__init__()
         self.net = net
         self.one_hot, self.log_link = one_hot, log_link
-        self.features = Standardize(() if net.takes_tokens else feature_shape)
+        self.features = Standardize(() if net.takes_tokens or net.scales_inputs else feature_shape)
         self.targets = Standardize(target_shape)
 
     @property

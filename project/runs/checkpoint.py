@@ -128,6 +128,15 @@ def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
     return {"class_path": model["class_path"].replace("Distilled", ""), "init_args": arguments}
 
 
+def without_weights(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the `model` section of a configuration without pretrained weights: those of a run replace them."""
+    net = model.get("init_args", {}).get("net")
+    if not isinstance(net, dict) or "weights" not in net.get("init_args", {}):
+        return model
+    net = net | {"init_args": net["init_args"] | {"weights": None}}
+    return model | {"init_args": model["init_args"] | {"net": net}}
+
+
 def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> LightningModule:
     """Return the trained model of a checkpoint, in evaluation mode; its data is not needed.
 
@@ -138,7 +147,7 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     """
     if trusted is not None:
         allow_imports(trusted)
-    config = without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"])
+    config = without_weights(without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"]))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
     parser.add_class_arguments(_facts(checkpoint[DATA_KEY]), "facts")

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from project.config.trust import granted
-from project.runs.checkpoint import read_checkpoint, saved_config, without_teacher
+from project.runs.checkpoint import read_checkpoint, saved_config, without_teacher, without_weights
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
@@ -41,7 +41,7 @@ def stage_config(reference: str, *inherited: str) -> Config:
         config["trainer"]["logger"] = None  # the logger would write into the folder of the earlier run
     if config["trainer"]["max_epochs"] == 0:  # the run only took weights over
         del config["trainer"]["max_epochs"]
-    config["model"] = {"init_args": {}} | without_teacher(config["model"])
+    config["model"] = {"init_args": {}} | without_weights(without_teacher(config["model"]))
     if config["model"]["class_path"] == SOLVER:  # it cannot be trained further
         config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")

@@ -9,6 +9,7 @@ NETWORKS = {
     "TableNet": "embeddings of columns, then residual blocks, for tables",
     "CNN": "convolutions, for images",
     "RNN": "a recurrent layer, for sequences; --model.net.cell rnn, lstm or gru",
+    "Backbone": "any network of timm, for images; --model.net.name resnet18",
     "Transformer": "self-attention, for sequences",
     "EncoderDecoder": "a Transformer for forecasts of several steps",
     "GPT": "a decoder-only Transformer, for language models",
@@ -19,7 +20,7 @@ DATA = {
     "TabularDataModule": "your table; --data.path FILE --data.target COLUMN",
     "DigitsDataModule": "scikit-learn's images of handwritten digits",
     "SeriesDataModule": "windows of a time series, yours or generated",
-    "ImageDataModule": "your images; --data.path FOLDER, with a folder for each class",
+    "ImageDataModule": "your images, a folder for each class; --data.path FOLDER",
     "TextDataModule": "tokens of your text, or of a bundled one; --data.path FILE",
     "MarkovDataModule": "text whose entropy is known",
 }
