@@ -19,7 +19,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run the whole suite on all cores, but single files, selected tests and slow tests in this process."""
     options = config.option
     whole = all(Path(arg).is_dir() for arg in config.args) and not options.keyword and options.markexpr == "not slow"
-    return None if whole else 0
+    # One more than the cores: tests also wait, for processes, servers and files.
+    return (os.cpu_count() or 1) + 1 if whole else 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

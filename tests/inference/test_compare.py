@@ -39,7 +39,7 @@ def models(trained, monkeypatch):
 
 
 def test_each_model_stands_with_its_own_figures(models, monkeypatch):
-    monkeypatch.setattr(module, "COLD_STARTS", 1)
+    monkeypatch.setattr(module, "_start", lambda reference: 2.0 + len(reference))
     linear, mlp, file = compare([RUN, OTHER, FILE])
     assert [linear.name, mlp.name, file.name] == [RUN, OTHER, FILE]
     assert linear.metrics == evaluate(RUN)[0]
@@ -48,6 +48,13 @@ def test_each_model_stands_with_its_own_figures(models, monkeypatch):
     assert mlp.bytes == (models / OTHER / "checkpoints/best.ckpt").stat().st_size
     assert file.bytes == (models / FILE).stat().st_size < mlp.bytes
     assert all(model.milliseconds.keys() == {1, 64} for model in (linear, mlp, file))
+    assert file.cold_start == 2.0 + len(FILE)
+
+
+@pytest.mark.slow
+def test_a_file_answers_from_a_cold_start_sooner_than_a_run(models, monkeypatch):
+    monkeypatch.setattr(module, "COLD_STARTS", 1)
+    file, mlp = compare([FILE, OTHER])
     assert 0 < file.cold_start < mlp.cold_start  # which imports torch
 
 
