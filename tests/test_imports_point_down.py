@@ -12,7 +12,7 @@ PROJECT = REPOSITORY / "project"
 ORDER = (
     *("runtime", "schema", "text", "nets", "least_squares", "config", "data", "models"),
     *("public_weights", "runs", "callbacks"),
-    *("training", "serving", "inference", "stages", "exporting", "sweep", "pipeline"),
+    *("training", "serving", "inference", "stages", "exporting", "sweep", "pipeline", "overview"),
 )
 # Packages that stay usable on their own, and the packages that they may import.
 ALONE = {

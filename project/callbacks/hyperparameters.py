@@ -6,7 +6,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from project.config.yaml import flatten, run_settings
+from project.config.plain_data import flatten
+from project.config.yaml import run_settings
 from project.runtime.address import credentials_removed
 
 

@@ -10,7 +10,7 @@ from project.runtime.errors import UserError
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise a UserError that names the first setting that differs from those a folder was started with.
 
-    The settings are as from `project.config.yaml.flatten`.
+    The settings are as from `project.config.plain_data.flatten`.
     """
     for name in [*before, *now]:
         if before.get(name) != now.get(name):

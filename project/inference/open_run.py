@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from project.config.flag_errors import FlagError, refuse_flags
-from project.config.yaml import read_yaml
+from project.config.plain_data import read_yaml
 from project.inference.metadata import row_names
 from project.inference.predictor import is_artifact
 from project.runs.checkpoint import (

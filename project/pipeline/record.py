@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from project.config.changes import refuse_changes
-from project.config.yaml import flatten
+from project.config.plain_data import flatten
 from project.pipeline.pipeline import EXPERIMENT, Plan, StageResult
 from project.runtime.address import credentials_removed
 from project.runtime.errors import UserError

@@ -16,8 +16,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from project.config.flag_errors import CONSTRUCTING, ConstructorError, flag_error
+from project.config.plain_data import read_yaml
 from project.config.trust import allow_imports, require_known
-from project.config.yaml import read_yaml
 from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA
 from project.public_weights.model import is_public

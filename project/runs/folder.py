@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from project.runs.checkpoint_io import verify
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
@@ -96,6 +95,8 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
             _warn_if_unfinished(path.absolute())
             return candidate
         try:
+            from project.runs.checkpoint_io import verify  # which imports torch
+
             verify(candidate)
             return candidate
         except UserError as error:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
-from project.config.yaml import flatten, run_settings, with_full_paths
+from project.config.plain_data import flatten
+from project.config.yaml import run_settings, with_full_paths
 from project.runs.checkpoint import data_facts
 from project.runs.folder import LAST, find_checkpoint, is_finished, run_of
 from project.runtime.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from project.config.changes import refuse_changes
-from project.config.yaml import flatten
+from project.config.plain_data import flatten
 from project.runtime.errors import UserError
 from project.runtime.signals import Stopped
 from project.stages.base import parse, require_run

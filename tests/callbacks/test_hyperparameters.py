@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.callbacks import Hyperparameters
-from project.config.yaml import flatten
+from project.config.plain_data import flatten
 from tests.callbacks.fitting import MemoryLogger, fit
 
 CONFIG = {

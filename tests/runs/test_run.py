@@ -90,7 +90,7 @@ def test_last_passes_over_runs_whose_training_has_not_ended_and_says_so(folder, 
 
 def test_last_is_an_unfinished_run_where_a_run_is_resumed(folder, monkeypatch):
     make_runs(folder, version_0=True, version_1=False)
-    monkeypatch.setattr("project.runs.folder.verify", lambda path: None)
+    monkeypatch.setattr("project.runs.checkpoint_io.verify", lambda path: None)
     assert find_checkpoint("last", "last.ckpt") == Path("lightning_logs/version_1/checkpoints/last.ckpt")
 
 
