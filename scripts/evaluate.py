@@ -16,6 +16,9 @@ if __name__ == "__main__":
     parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
     parser.add_argument("--compare", action="store_true", help="also compare size and speed; implied by several models")
     parser.add_argument("--plot", type=path, help="draw the comparison to a .png or .svg file")
+    parser.add_argument(
+        "--importance", type=path, help="shuffle each column of a table, and draw how much worse the model gets"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():
@@ -28,4 +31,4 @@ if __name__ == "__main__":
         else:
             from project.inference.evaluate import evaluate_and_report
 
-            evaluate_and_report(arguments.run[0], overrides, arguments.json)
+            evaluate_and_report(arguments.run[0], overrides, arguments.json, arguments.importance)

@@ -40,7 +40,7 @@ KINDS = {  # by the last part of the flag
         *("--lr_scheduler", "torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler", "a scheduler", "LR"),
         own="project.models",
     ),
-    "loss": Kind("--model.loss", "torch.nn", "torch.nn.modules.loss._Loss", "a loss", "Loss"),
+    "loss": Kind("--model.loss", "torch.nn", "torch.nn.modules.loss._Loss", "a loss", "Loss", own="project.models"),
     "callbacks": Kind(
         "--trainer.callbacks", "lightning.pytorch.callbacks", "lightning.pytorch.callbacks.Callback", "a callback"
     ),
@@ -49,7 +49,7 @@ KINDS = {  # by the last part of the flag
 ALIASES = {
     "net": {"lstm": "RNN", "gru": "RNN", "linearregression": "Linear", "seq2seq": "EncoderDecoder"},
     "data": {"csv": "TabularDataModule", "table": "TabularDataModule", "timeseries": "SeriesDataModule"},
-    "loss": {"mae": "L1Loss", "ce": "CrossEntropyLoss", "smoothl1": "SmoothL1Loss"},
+    "loss": {"mae": "L1Loss", "ce": "CrossEntropyLoss", "smoothl1": "SmoothL1Loss", "quantile": "PinballLoss"},
     "lr_scheduler": {"cosine": "CosineAnnealingLR", "plateau": "ReduceLROnPlateau", "onecycle": "OneCycleLR"},
 }
 FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels", "token_bytes")  # not by the user

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from project.inference.importance import MAX_BARS, Importance, draw_importance, permutation_importance
 from project.inference.open_run import open_run
-from project.runtime.console import open_console
+from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
+from project.runtime.files import check_output
 from project.training.cli import ExperimentCLI
 from project.training.constant_prediction import constant_metrics
 from project.training.plain_code import test_metrics
@@ -36,13 +39,33 @@ def measure(run: ExperimentCLI) -> dict[str, float]:
     raise UserError(f"--model {name}: has no test_step that logs metrics, which evaluation shows; add one")
 
 
-def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool) -> None:
-    """Print the test metrics of a model, and the number of test rows, as a table or as one JSON object."""
+def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool, importance: Path | None = None) -> None:
+    """Print the test metrics of a model, and the number of test rows, as a table or as one JSON object.
+
+    The importance of each column is printed, too, and drawn to the file `importance` if that is set.
+    """
+    if importance is not None:
+        check_output(importance, [".png", ".svg"])
     run = open_run(reference, args)
     metrics, rows = measure(run), len(run.datamodule.splits.test)
+    found = [] if importance is None else permutation_importance(run.model, run.datamodule)
+    if importance is not None:
+        draw_importance(found, importance)
     if as_json:
-        print(json.dumps(metrics | {"rows": rows}))
-    else:
-        constant = constant_metrics(run.model, run.datamodule)
-        print_metrics(open_console(), metrics, {"constant prediction": constant})
-        print(f"on {rows} test rows")
+        print(json.dumps(metrics | {f"importance/{each.name}": each.mean for each in found} | {"rows": rows}))
+        return
+    constant = constant_metrics(run.model, run.datamodule)
+    print_metrics(open_console(), metrics, {"constant prediction": constant})
+    print(f"on {rows} test rows")
+    if found:
+        print_importance(found)
+
+
+def print_importance(found: Sequence[Importance]) -> None:
+    """Print the most important columns."""
+    table = Table("column", title="Rise of the loss when a column is shuffled", title_justify="left")
+    for header in ("mean", "standard deviation"):
+        table.add_column(header, justify="right")
+    for each in found[:MAX_BARS]:
+        table.add_row(each.name, f"{each.mean:#.4g}", f"{each.std:#.2g}")
+    open_console().print(table)

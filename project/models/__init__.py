@@ -5,6 +5,7 @@ from project.models.distillation import DistilledClassification, DistilledRegres
 from project.models.language_model import LanguageModel
 from project.models.linear_regression import LinearRegression
 from project.models.muon import MuonAdamW
+from project.models.quantiles import PinballLoss
 from project.models.regression import Regression
 from project.models.schedules import WarmupCosine, WarmupStable
 
@@ -15,6 +16,7 @@ __all__ = [
     "LanguageModel",
     "LinearRegression",
     "MuonAdamW",
+    "PinballLoss",
     "Regression",
     "WarmupCosine",
     "WarmupStable",

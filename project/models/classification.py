@@ -61,7 +61,7 @@ class Classification(Supervised):
         for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
             ensemble.classifies = True
         scores: dict[str, Metric] = {"scores": ClassScores(out_features)}
-        super().__init__(built, criterion, metrics, (), test_only=scores, one_hot=before, **kwargs)
+        super().__init__(built, criterion, metrics, (), test_only=scores, one_hot=before, log_link=None, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are class numbers, one per row."""

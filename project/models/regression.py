@@ -1,13 +1,15 @@
 """Regression: the outputs of the net are numbers in target units."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from project.models.hyperparameters import factory
 from project.models.losses import number_loss
 from project.models.metrics import RegressionMetrics
+from project.models.quantiles import PinballLoss, ShareBelow
 from project.models.step_graph import is_capturing
 from project.models.supervised import Supervised
 from project.nets.linear import Linear
@@ -36,6 +38,8 @@ class Regression(Supervised):
         net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`. With `PoissonNLLLoss`, targets
             are counts, and the net computes the logarithm of their rate.
+        log_target: Whether the net computes the logarithm of the targets, which must be above 0. The loss compares
+            logarithms, so that errors count in percent; predictions are in target units, medians rather than means.
         levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
         **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, the optimizer and its
             schedule.
@@ -47,13 +51,20 @@ class Regression(Supervised):
         out_features: int,
         net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.MSELoss,
+        log_target: bool = False,
         levels: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        criterion, metrics = number_loss(loss), {"regression": RegressionMetrics(out_features)}
+        criterion = number_loss(loss)
+        metrics: dict[str, Metric] = {"regression": RegressionMetrics(out_features)}
+        if isinstance(criterion, PinballLoss):
+            metrics["share_below"] = ShareBelow()
         before, shape = one_hot(in_shape, levels)
-        built, log_link = build(factory(net), shape, out_features, levels), isinstance(criterion, nn.PoissonNLLLoss)
-        super().__init__(built, criterion, metrics, (out_features,), one_hot=before, log_link=log_link, **kwargs)
+        built, is_rate = build(factory(net), shape, out_features, levels), isinstance(criterion, nn.PoissonNLLLoss)
+        if is_rate and log_target:
+            raise UserError("--model.log_target: with PoissonNLLLoss the net computes a logarithm already; remove it")
+        link: Literal["rate", "target"] | None = "rate" if is_rate else "target" if log_target else None
+        super().__init__(built, criterion, metrics, (out_features,), one_hot=before, log_link=link, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""
@@ -62,7 +73,7 @@ class Regression(Supervised):
                 f"targets have shape {tuple(y.shape)}, predictions {tuple(outputs.shape)}; the data must have targets "
                 "(rows, out_features), or use --model Classification for classes"
             )
-        if self.net.log_link and not is_capturing() and (y < 0).any():
+        if self.net.log_link and not self.net.log_target and not is_capturing() and (y < 0).any():
             raise UserError("--model.loss PoissonNLLLoss: targets must be counts, 0 or more; use another loss")
 
     @property

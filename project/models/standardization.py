@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from project.data.loader import Batches
-from project.data.statistics import RunningStatistics, Statistics
+from project.data.sampling import is_labelled
+from project.data.statistics import RunningStatistics, Statistics, statistics
 from project.nets.scaling import Standardized
 from project.runtime.distributed import gather
 from project.runtime.errors import UserError
@@ -25,22 +27,35 @@ def standardize_by(net: Standardized, features: Statistics, targets: Statistics 
     if net.targets.mean.ndim:
         if targets is None:
             raise UserError(f"{source}: the targets are classes; use --model Classification, or numbers as the target")
-        if net.log_link:
+        if net.log_link and not net.log_target:
             net.targets.fill(targets.mean.clamp(min=SMALLEST_RATE).log(), torch.ones_like(targets.std))
         else:
             net.targets.fill(targets.mean, targets.std)
 
 
-def loader_statistics(loader: Iterable[Any]) -> tuple[Statistics, Statistics | None]:
+def log_statistics(y: Tensor) -> Statistics:
+    """Return the statistics of the logarithms of labelled targets (rows, out_features).
+
+    Raises:
+        UserError: If a target is not above 0.
+    """
+    if (y <= 0).any():
+        raise UserError("--model.log_target: targets must be above 0; remove it")
+    return statistics(y[is_labelled(y)].double().log())
+
+
+def loader_statistics(loader: Iterable[Any], log_target: bool = False) -> tuple[Statistics, Statistics | None]:
     """Return the statistics of the inputs and the targets in one pass over batches `(x, y)`, of all processes.
 
-    The pass leaves torch's random state as it was. The statistics of targets are None for class numbers.
+    The pass leaves torch's random state as it was. The statistics of targets are None for class numbers, and those of
+    the logarithms with `log_target`.
     """
     parts: list[RunningStatistics] = []
     with torch.random.fork_rng():
         for batch in loader:
             for pair in batch if isinstance(batch, Batches) else [batch]:
                 columns = [values for values in pair[:2] if values.is_floating_point() or values is pair[0]]
+                columns[1:] = [values.double().log() if log_target else values for values in columns[1:]]
                 parts = parts or [RunningStatistics(tuple(values.shape[1:])) for values in columns]
                 for part, values in zip(parts, columns, strict=True):
                     part.update(values.cpu())

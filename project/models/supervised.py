@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -29,7 +29,7 @@ from project.models.optimization import (
 )
 from project.models.prepared import PreparedBatch
 from project.models.schedules import plan_schedules
-from project.models.standardization import loader_statistics, standardize_by
+from project.models.standardization import loader_statistics, log_statistics, standardize_by
 from project.models.step_graph import StepGraph, step_graph
 from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
 from project.nets.ensemble import Ensemble
@@ -56,7 +56,7 @@ class Supervised(Evaluated):
         target_shape: Shape of the target statistics; `()` for targets without statistics.
         test_only: Metrics of the test rows alone, because they would cost too much in each epoch.
         one_hot: Replaces the categories of x before the network gets it; None if x has none.
-        log_link: Whether the network computes the logarithm of a rate.
+        log_link: Whether the network computes the logarithm of a rate, or of the targets, which the loss then compares.
         l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
         l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
         standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
@@ -79,7 +79,7 @@ class Supervised(Evaluated):
         target_shape: tuple[int, ...],
         test_only: Mapping[str, Metric] | None = None,
         one_hot: OneHot | None = None,
-        log_link: bool = False,
+        log_link: Literal["rate", "target"] | None = None,
         l1: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
         standardize: bool = True,
@@ -98,7 +98,8 @@ class Supervised(Evaluated):
         self.optimizer, self.lr_scheduler, self.lr_interval = factory(optimizer), factory(lr_scheduler), lr_interval
         if getattr(criterion, "reduction", "mean") != "mean":
             raise UserError("--model.loss: reduction must be mean, so that all rows have the same weight")
-        self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot, log_link)
+        links = log_link is not None, log_link == "target"
+        self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot, *links)
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
@@ -126,8 +127,9 @@ class Supervised(Evaluated):
         if stage == "fit" and isinstance(statistics := getattr(data, "feature_statistics", None), Statistics):
             if self.net.one_hot is not None:
                 self.net.one_hot.unknown.copy_(statistics.mean)
+            targets = log_statistics(data.splits.train.y) if self.net.log_target else data.target_statistics
             if self.standardize:
-                standardize_by(self.net, statistics, data.target_statistics, getattr(data, "source", "--data"))
+                standardize_by(self.net, statistics, targets, getattr(data, "source", "--data"))
 
     @property
     def lr(self) -> float:
@@ -144,7 +146,7 @@ class Supervised(Evaluated):
         require_different_members(self.net.net, getattr(data, "sampling", Sampling()))
         known = hasattr(data, "feature_statistics") or self.trainer.global_step  # from a checkpoint
         if self.standardize and not known and loader is not None:
-            standardize_by(self.net, *loader_statistics(loader))
+            standardize_by(self.net, *loader_statistics(loader, self.net.log_target))
         plan_schedules(self.trainer)
         self.running.reset()
         self.loss_watch.reset()

@@ -45,7 +45,7 @@ class Standardized(nn.Module):
     With `one_hot`, x has codes of categories, which are replaced before the standardisation.
     Tokens, which are integers, and the inputs of a net that scales them by itself are not standardised.
     With `log_link`, outputs are the exponential of what the net computes, and the target statistics are those of the
-    logarithm.
+    logarithm. With `log_target`, too, the loss compares logarithms; otherwise it is that of a rate.
 
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
@@ -58,10 +58,11 @@ class Standardized(nn.Module):
         target_shape: tuple[int, ...],
         one_hot: OneHot | None = None,
         log_link: bool = False,
+        log_target: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
-        self.one_hot, self.log_link = one_hot, log_link
+        self.one_hot, self.log_link, self.log_target = one_hot, log_link or log_target, log_target
         self.features = Standardize(() if net.takes_tokens or net.scales_inputs else feature_shape)
         self.targets = Standardize(target_shape)
 
@@ -88,6 +89,8 @@ class Standardized(nn.Module):
 
         Counts are divided by their mean rate, which changes the loss of a log rate by a factor alone.
         """
+        if self.log_target:
+            return self.targets(y.log())
         if self.log_link:
             return y / self.targets.mean.exp()
         return self.targets(y) if self.targets.mean.ndim else y

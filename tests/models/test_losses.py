@@ -5,13 +5,14 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from sklearn import metrics as sk
-from sklearn.linear_model import LogisticRegression, PoissonRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, QuantileRegressor
 from torch import nn
 from torch.distributions import Poisson
+from torch.optim.lr_scheduler import ExponentialLR
 
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
-from project.models import Classification, Regression
+from project.models import Classification, PinballLoss, Regression
 from project.models.losses import mean_loss
 from project.nets import Ensemble, Linear
 from project.runtime.errors import UserError
@@ -37,10 +38,13 @@ class Made(RowsDataModule):
         return Splits(*(Rows(x[part], y[part]) for part in (slice(400), slice(400, 500), slice(500, 600))))
 
 
-def fitted(model, data):
-    model.optimizer = partial(torch.optim.LBFGS, max_iter=100, line_search_fn="strong_wolfe")
+LBFGS = partial(torch.optim.LBFGS, max_iter=100, line_search_fn="strong_wolfe")
+
+
+def fitted(model, data, optimizer=LBFGS, epochs=3):
+    model.optimizer = optimizer
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    Trainer(max_epochs=3, enable_model_summary=False, **quiet).fit(model, data)
+    Trainer(max_epochs=epochs, enable_model_summary=False, **quiet).fit(model, data)
     return model.eval()
 
 
@@ -120,6 +124,38 @@ def test_an_ensemble_of_rates_has_their_standard_deviation():
 def test_a_loss_that_cannot_work_is_refused_by_name(model, loss, told):
     with pytest.raises(UserError, match=told):
         model((2,), 2, loss=loss)
+
+
+def test_a_pinball_loss_makes_scikit_learns_quantile_regression():
+    data = Made(counts=True)
+    for rows in data.splits:
+        rows.y.add_(torch.rand(len(rows), 1, generator=torch.Generator().manual_seed(0)))  # without ties
+    falling = partial(ExponentialLR, gamma=0.97)
+    model = Regression((2,), 1, loss=partial(PinballLoss, quantile=0.9), lr_scheduler=falling)
+    fitted(model, data, partial(torch.optim.Adam, lr=0.1), epochs=150)
+    train, test = data.splits.train, data.splits.test
+    reference = QuantileRegressor(quantile=0.9, alpha=0).fit(train.x, train.y[:, 0]).predict(test.x.numpy())
+    predicted = model(test.x).detach()
+    np.testing.assert_allclose(predicted[:, 0], reference, atol=0.2)
+    model.test_metrics.update(predicted, test.y)
+    found = model.test_metrics.compute()
+    assert found["loss"].item() == pytest.approx(sk.mean_pinball_loss(test.y, predicted, alpha=0.9), rel=1e-5)
+    assert found["share_below"].item() == pytest.approx((test.y <= predicted).float().mean().item())
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_log_target_makes_least_squares_of_logarithms(standardize):
+    data = Made(counts=True)
+    data.splits.train.y.add_(1)
+    data.splits.test.y.add_(1)
+    model = fitted(Regression((2,), 1, log_target=True, standardize=standardize), data)
+    train, test = data.splits.train, data.splits.test
+    reference = LinearRegression().fit(train.x, train.y.log())
+    np.testing.assert_allclose(model(test.x).detach(), np.exp(reference.predict(test.x.numpy())), rtol=1e-3)
+    assert model.equation is None
+    train.y[3] = 0
+    with pytest.raises(UserError, match="log_target: targets must be above 0"):
+        fitted(Regression((2,), 1, log_target=True, standardize=standardize), data)
 
 
 def test_counts_below_zero_are_refused():
