@@ -12,7 +12,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["training", "gpu", "serving", "tables", "text"],
+        choices=["training", "gpu", "serving", "generation", "tables", "text"],
         default="training",
         help="what to measure (default: training)",
     )
@@ -34,6 +34,8 @@ if __name__ == "__main__":
             from benchmarks.gpu import gpu
 
             measure = partial(gpu, device=options.device)
+        elif options.what == "generation":
+            from benchmarks.generation import generation as measure
         elif options.what == "tables":
             from benchmarks.tables import tables as measure
         elif options.what == "text":

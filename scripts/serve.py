@@ -22,6 +22,7 @@ if __name__ == "__main__":
     parser.add_argument("--ssl_keyfile", type=path, help="its private key, if it is not in the certificate's file")
     parser.add_argument("--max_bytes", type=PositiveInt, default=LIMITS.bytes, help="size of a request's body")
     parser.add_argument("--max_rows", type=PositiveInt, default=LIMITS.rows, help="rows per request")
+    parser.add_argument("--max_tokens", type=PositiveInt, default=LIMITS.tokens, help="of a language model, per text")
     parser.add_argument(
         "--max_seconds", type=PositiveFloat, default=LIMITS.seconds, help="to receive or answer a request"
     )

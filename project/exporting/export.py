@@ -11,15 +11,18 @@ from lightning.pytorch import LightningModule
 from project.config.trust import with_trust
 from project.exporting.adapter import write_adapter
 from project.exporting.formats import WRITERS, require_onnx, write
+from project.exporting.text_export import check_text_onnx, test_rows, write_text_onnx
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_rows
 from project.inference.parity import BATCHES, require_parity
 from project.inference.predictor import export_module, predict_fn
+from project.models.network import network
 from project.models.supervised import Supervised
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
+from project.serving.metadata import LANGUAGE, Metadata
 
 WEIGHTS, ADAPTER = "safetensors", "adapter"
 FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
@@ -63,13 +66,24 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
                 _write_weights(temporary, load_model(checkpoint, trusted=None), checkpoint)
             return Exported(path, 0.0)
         run = open_rows(reference, args, "to compare outputs on")
-        rows = run.datamodule.splits.test.first(max(BATCHES)).contiguous()
         model = load_model(checkpoint, trusted=None)
         metadata = describe(found, checkpoint, model)
-        network = export_module(model, metadata)
-        metadata, predict = write(format, temporary, network, metadata, rows[torch.arange(2) % len(rows)])
-        expected, any_length = predict_fn(network, network.names), metadata["dynamic_length"]
+        if metadata["task"] == LANGUAGE:
+            return Exported(path, _export_text(temporary, format, model, metadata, run.datamodule))
+        rows = run.datamodule.splits.test.first(max(BATCHES)).contiguous()
+        module = export_module(model, metadata)
+        metadata, predict = write(format, temporary, module, metadata, rows[torch.arange(2) % len(rows)])
+        expected, any_length = predict_fn(module, module.names), metadata["dynamic_length"]
         return Exported(path, require_parity(predict, expected, rows.numpy(), metadata["precision"], any_length))
+
+
+def _export_text(path: Path, format: str, model: LightningModule, metadata: Metadata, data: Any) -> float:
+    """Write a language model, and return how much its logits differ from the network's."""
+    if format != "onnx":
+        raise UserError(f"--format {format}: a language model is exported as onnx, or as {WEIGHTS} without its code")
+    net = network(model, tuple(metadata["in_shape"]), metadata["out_features"]).net
+    write_text_onnx(path, net, metadata)
+    return check_text_onnx(path, net, test_rows(data))
 
 
 def _write_weights(path: Path, model: LightningModule, checkpoint: Mapping[str, Any]) -> None:

@@ -43,8 +43,6 @@ def require_onnx() -> None:
 
 
 def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: Tensor) -> Written:
-    import onnx
-
     program: Any = torch.onnx.export(
         with_onnx_recurrences(network),
         (sample,),
@@ -56,12 +54,18 @@ def _write_onnx(path: Path, network: ExportModule, metadata: Metadata, sample: T
         opset_version=OPSET,
         verbose=False,
     )
-    model = program.model_proto
-    for part in (model.graph, *model.graph.node):  # the exporter stores stack traces there
+    finish_onnx(path, program.model_proto, metadata)
+    return metadata, Artifact(path).predict
+
+
+def finish_onnx(path: Path, model: Any, metadata: Metadata) -> None:
+    """Write an ONNX model of torch's exporter, without the stack traces that it holds, and check it."""
+    import onnx
+
+    for part in (model.graph, *model.graph.node):
         del part.metadata_props[:]
     save_onnx(path, model, metadata)
     onnx.checker.check_model(model, full_check=True)
-    return metadata, Artifact(path).predict
 
 
 def save_onnx(path: Path, model: Any, metadata: Metadata) -> None:

@@ -18,12 +18,12 @@ MIN_WEIGHTS = 64  # for fewer, the added operator takes more bytes than it saves
 MIN_INPUTS = 64  # numbers summed in each output of a convolution; with fewer, integers are slower than float32
 
 
-def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
+def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
     """Write a file whose large operators compute with 8-bit integers.
 
     Weights use 7 bits: on x86 processors without VNNI, sums of two products of 8-bit numbers overflow. The `method`
-    `dynamic` computes the range of each layer's inputs at run time; `static` calibrates it on rows (n, *in_shape).
-    Return the number of operators that compute with integers.
+    `dynamic` computes the range of each layer's inputs at run time; `static` calibrates it on rows (n, *in_shape),
+    which are None for a language model. Return the number of operators that compute with integers.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
@@ -31,8 +31,9 @@ def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
 
     with tempfile.TemporaryDirectory() as folder, quiet_exporters():
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(source, prepared)  # without it, an LSTM silently stays in float32
-        if method == "dynamic":
+        # Without it, an LSTM silently stays in float32; shapes that depend on the length of a cache, it cannot infer.
+        quant_pre_process(source, prepared, skip_symbolic_shape=rows is None)
+        if method == "dynamic" or rows is None:
             quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, reduce_range=True)
         else:
             model = onnx.load(prepared)

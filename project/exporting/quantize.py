@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from project.data.loader import Rows
 from project.exporting.export import export
 from project.exporting.formats import require_onnx, save_onnx
 from project.exporting.onnx_quantize import operators, write_halves, write_integers
-from project.inference.compare import LATENCY_ROWS, latencies
+from project.exporting.text_export import check_text_onnx, test_rows
+from project.inference.compare import LATENCY_ROWS, latencies, latency_rows
 from project.inference.evaluate import measure
 from project.inference.metadata import run_folder
 from project.inference.open_run import open_rows, use_artifact
@@ -22,8 +24,9 @@ from project.runs.folder import find_checkpoint
 from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
-from project.serving.artifact import Artifact
-from project.serving.metadata import Metadata, read_metadata
+from project.serving.artifact import Array
+from project.serving.metadata import LANGUAGE, Metadata, read_metadata
+from project.serving.text_artifact import TextArtifact, load_artifact
 from project.training.cli import ExperimentCLI
 
 PRECISIONS = ("int8", "float16", "bfloat16")
@@ -83,13 +86,15 @@ def quantize(
         source = Path(reference)
         if not is_artifact(reference):
             source = export(reference, Path(folder) / "model.onnx", args=args).path
-        original = Artifact(source)
+        original = load_artifact(source)
         run = open_rows(str(source), args, "to calibrate and test on")
         before = measure(run)
         with atomic_write(path) as temporary:
             used, kept = _write(source, temporary, {**original.metadata, "precision": precision}, method, run)
-            written = Artifact(temporary)
-            if precision != "int8":
+            written = load_artifact(temporary)
+            if precision != "int8" and isinstance(original, TextArtifact):
+                check_text_onnx(temporary, original, test_rows(run.datamodule), precision)
+            elif precision != "int8":
                 rows = run.datamodule.splits.test.x.numpy()
                 any_length = original.metadata["dynamic_length"]
                 require_parity(written.predict, original.predict, rows, precision, any_length)
@@ -135,9 +140,10 @@ def _write(
     model, kept = onnx.load(source), list[str]()
     if metadata["precision"] == "int8":
         method = method or ("static" if operators(model)["Conv"] else "dynamic")
-        train = run.datamodule.splits.train
-        spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
-        changed = write_integers(source, target, method, train.gather(spaced)[0].numpy())
+        rows = None if metadata["task"] == LANGUAGE else _calibration_rows(run.datamodule.splits.train)
+        if rows is None and method == "static":
+            raise UserError("--method static: is for rows of numbers, and a language model reads tokens; use dynamic")
+        changed = write_integers(source, target, method, rows)
         kept = [name for name in FLOAT_ONLY if operators(model)[name]]
     else:
         method, changed = "rounded", write_halves(source, target, metadata["precision"])
@@ -152,12 +158,20 @@ def _write(
     raise NoGainError(f"no gain: {before:,} bytes would become {after:,}: {reason}")
 
 
+def _calibration_rows(train: Rows) -> Array:
+    """Return inputs of rows from all over the training rows."""
+    spaced = torch.linspace(0, len(train) - 1, min(CALIBRATION_ROWS, len(train))).long()
+    rows: Array = train.gather(spaced)[0].numpy()
+    return rows
+
+
 def _times(paths: Sequence[Path], run: ExperimentCLI) -> list[dict[tuple[int, int], float]]:
     x = run.datamodule.splits.test.first(max(LATENCY_ROWS)).numpy()
     found: list[dict[tuple[int, int], float]] = [{} for _ in paths]
     for threads in THREADS:
-        functions = [Artifact(path, threads).predict for path in paths]
-        for rows in LATENCY_ROWS:
+        artifacts = [load_artifact(path, threads) for path in paths]
+        functions = [artifact.predict for artifact in artifacts]
+        for rows in latency_rows(artifacts[0].metadata):
             batch = np.resize(x, (rows, *x.shape[1:]))
             for times, milliseconds in zip(found, latencies(functions, [batch] * len(functions)), strict=True):
                 times[threads, rows] = milliseconds

@@ -18,6 +18,7 @@ from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.serving.artifact import Array
+from project.serving.metadata import LANGUAGE, Metadata
 
 LATENCY_ROWS = (1, 64)
 NOTICEABLE = 1.1  # a smaller ratio of two sizes or times is reported as no difference
@@ -26,15 +27,16 @@ COLD_STARTS = 3
 # Programs that answer one row in a new process, for an exported file and for a run.
 START_ARTIFACT = """
 import sys, numpy
-from project.serving.artifact import Artifact
-artifact = Artifact(sys.argv[1])
+from project.serving.text_artifact import load_artifact
+artifact = load_artifact(sys.argv[1])
 artifact.predict(numpy.zeros((1, *artifact.metadata["in_shape"]), numpy.float32))
 """
 START_RUN = """
 import sys, numpy
 from project.inference.predictor import open_predictor
 predictor = open_predictor(sys.argv[1], sys.argv[2:])
-predictor.predict(numpy.zeros((1, *predictor.metadata["in_shape"]), numpy.float32))
+kind = numpy.int64 if predictor.metadata["task"] == "language modelling" else numpy.float32
+predictor.predict(numpy.zeros((1, *predictor.metadata["in_shape"]), kind))
 """
 
 
@@ -68,16 +70,23 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
             )
     metrics = [measure(run) for run in runs]
     inputs = [run.datamodule.splits.test.first(max(LATENCY_ROWS)).numpy() for run in runs]
-    functions = [open_predictor(reference, trusted=None).predict for reference in references]
-    times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in LATENCY_ROWS]
+    predictors = [open_predictor(reference, trusted=None) for reference in references]
+    sizes = latency_rows(predictors[0].metadata)
+    functions = [predictor.predict for predictor in predictors]
+    times = [latencies(functions, [np.resize(x, (rows, *x.shape[1:])) for x in inputs]) for rows in sizes]
     starts = _medians([[_start(reference) for reference in references] for _ in range(COLD_STARTS)])
     files = [
         local_path(reference) if is_artifact(reference) else find_checkpoint(reference) for reference in references
     ]
     return [
-        Figures(name, measured, file.stat().st_size, dict(zip(LATENCY_ROWS, milliseconds, strict=True)), start)
+        Figures(name, measured, file.stat().st_size, dict(zip(sizes, milliseconds, strict=True)), start)
         for name, measured, file, *milliseconds, start in zip(references, metrics, files, *times, starts, strict=True)
     ]
+
+
+def latency_rows(metadata: Metadata) -> tuple[int, ...]:
+    """Return the numbers of rows that are timed; one of tokens has as many outputs as many others."""
+    return LATENCY_ROWS[:1] if metadata["task"] == LANGUAGE else LATENCY_ROWS
 
 
 def latencies(functions: Sequence[Callable[[Array], object]], inputs: Sequence[Array]) -> list[float]:

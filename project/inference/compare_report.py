@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from project.inference.compare import LATENCY_ROWS, Figures, compare
+from project.inference.compare import Figures, compare
 from project.runtime.console import Table, open_console
 from project.runtime.files import atomic_write, check_output
 
-SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2")
+SHOWN = ("test/accuracy", "test/f1", "test/mse", "test/r2", "test/bits_per_byte")
+QUALITY = {"accuracy": "upper", "mse": "lower", "bits_per_byte": "lower"}  # on the axis, and where it is best
 COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"]  # Okabe & Ito, colour-blind safe
 MARKERS = "osD^vPX"
 
@@ -30,12 +31,12 @@ def compare_and_report(references: Sequence[str], args: Sequence[str], as_json: 
 def print_figures(figures: Sequence[Figures]) -> None:
     """Print a table with one line per model; times are for one thread."""
     shown = [name for name in SHOWN if all(name in model.metrics for model in figures)]
-    table = Table("model")
-    for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in LATENCY_ROWS), "first answer, s"):
+    table, sizes = Table("model"), list(figures[0].milliseconds)
+    for column in (*shown, "bytes", *(f"ms, {rows} row{'s' * (rows > 1)}" for rows in sizes), "first answer, s"):
         table.add_column(column, justify="right")
     for model, name in zip(figures, short_names(figures), strict=True):
         metrics = (f"{model.metrics[metric]:#.6g}" for metric in shown)
-        times = (f"{model.milliseconds[rows]:.3g}" for rows in LATENCY_ROWS)
+        times = (f"{model.milliseconds[rows]:.3g}" for rows in sizes)
         table.add_row(name, *metrics, f"{model.bytes:,}", *times, f"{model.cold_start:.2f}")
     open_console().print(table)
 
@@ -56,7 +57,7 @@ def draw(figures: Sequence[Figures], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    metric, best = ("accuracy", "upper") if "test/accuracy" in figures[0].metrics else ("mse", "lower")
+    metric, best = next(each for each in QUALITY.items() if f"test/{each[0]}" in figures[0].metrics)
     figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for number, (model, name) in enumerate(zip(figures, short_names(figures), strict=True)):

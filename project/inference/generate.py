@@ -1,99 +1,47 @@
 """Text from a language model, token by token."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from project.inference.predictor import is_artifact
 from project.models.language_model import LanguageModel
 from project.nets.gpt import GPT, Cache
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
+from project.runtime.address import local_path
 from project.runtime.errors import UserError
+from project.serving.text_artifact import TextArtifact
 from project.text import Tokenizer, tokenizer_from_dict
-from project.text.sampling import Sampling, TextStream, log_probability
+from project.text.sampling import Numbers, Sampling
+from project.text.writing import Generated, NextLogits, Tokens, Writing, generate_texts
 
 
-class Generated(NamedTuple):
-    """A text that a model has written.
-
-    Attributes:
-        text: The text after the prompt.
-        tokens: Its tokens; with a stop text, or the end of text, also those that the text leaves out.
-        log_probabilities: The log-probability of each token under the model itself, whatever the temperature.
-    """
-
-    text: str
-    tokens: list[int]
-    log_probabilities: list[float]
-
-
-class NextLogits:
-    """The logits of the next token of sequences that grow together; computed with a cache if the network is a `GPT`.
-
-    When the context is full, the earlier half of it is forgotten.
+class TorchLogits(NextLogits):
+    """Logits of a torch network, computed with a cache if it is a `GPT`.
 
     Args:
-        net: From tokens (B, T) to logits (B, T, vocabulary).
+        net: From tokens (B, T) to logits (B, T, vocabulary), in evaluation mode.
         context: The largest number of tokens.
     """
 
     def __init__(self, net: nn.Module, context: int) -> None:
-        self.net, self.context = net, context
-        self._window = torch.empty(0, 0, dtype=torch.int64)
+        super().__init__(context)
+        self.net = net
+        self.device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
         self._cache: Cache | None = None
 
     @torch.inference_mode()
-    def __call__(self, new: Tensor) -> Tensor:
-        """Append tokens (B, T) to the sequences, and return the logits (B, vocabulary) of what follows."""
-        starts = not len(self._window)
-        self._window = new if starts else torch.cat([self._window, new], dim=1)
-        overflows = self._window.shape[1] > self.context
-        if overflows:
-            new = self._window = self._window[:, -(self.context if starts else max(1, self.context // 2)) :]
+    def compute(self, new: Tokens, afresh: bool) -> Numbers:
+        """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
         if not isinstance(self.net, GPT):
-            return self.net(self._window)[:, -1]
-        if starts or overflows:
-            self._cache = Cache(self.net, len(new))
-        return self.net(new, self._cache)[:, -1]
-
-
-class Writer:
-    """One of the texts that are written together.
-
-    Attributes:
-        text: What is certain of it so far.
-        tokens: Its tokens so far.
-        log_probabilities: That of each token under the model itself.
-        done: Whether a stop text or the end of text has come.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, sampling: Sampling, stops: Sequence[str], seed: Sequence[int]) -> None:
-        self.tokenizer, self.sampling = tokenizer, sampling
-        self._stream, self._generator = TextStream(stops), np.random.default_rng(seed)
-        self.text, self.done = "", False
-        self.tokens: list[int] = []
-        self.log_probabilities: list[float] = []
-
-    def add(self, logits: np.ndarray[Any, Any]) -> tuple[int, str]:
-        """Choose the next token from logits (vocabulary,); return it, and the text that is certain now."""
-        if self.done:
-            return self.tokenizer.end, ""
-        token = self.sampling.choose(logits, self._generator)
-        self.tokens.append(token)
-        self.log_probabilities.append(log_probability(logits, token))
-        text = self._stream.add(self.tokenizer.decode([token]), final=token in self.tokenizer.stops)
-        self.text += text
-        self.done = self._stream.stopped or token in self.tokenizer.stops
-        return token, text
-
-    def finish(self) -> str:
-        """Return the rest of the text, which was held back."""
-        rest = self._stream.add(b"", final=True)
-        self.text += rest
-        return rest
+            logits = self.net(torch.tensor(self.window, device=self.device))
+        else:
+            if afresh or self._cache is None:
+                self._cache = Cache(self.net, len(new))
+            logits = self.net(torch.tensor(new, device=self.device), self._cache)
+        return (logits[:, -1].float() if logits.dtype.itemsize < 4 else logits[:, -1]).cpu().numpy()
 
 
 def generate(
@@ -113,7 +61,7 @@ def generate(
     """Continue a text with a trained language model.
 
     Args:
-        reference: A run folder, a checkpoint, or `last`: the newest run in `lightning_logs`.
+        reference: A run folder, a checkpoint, `last`: the newest run in `lightning_logs`, or an `.onnx` file.
         prompt: Beginning of the text; the model sees the last `context` tokens of it.
         temperature: Divides the logits; 0 always takes the most likely token.
         top_k: Number of most likely tokens to choose among; 0 for all.
@@ -128,46 +76,25 @@ def generate(
     Raises:
         UserError: If the run is no language model with a tokenizer, or an argument is out of its range.
     """
-    sampling = Sampling(temperature, top_k, top_p)
-    problem = sampling.problem() or next(
-        (
-            f"{name}: must be 1 or more"
-            for name, value in {"max_tokens": max_tokens, "count": count}.items()
-            if value < 1
-        ),
-        None,
-    )
-    if problem or seed < 0:
-        raise UserError(f"--{problem or 'seed: must be 0 or more'}")
-    net, context, tokenizer = open_language_model(reference, trust)
-    device = next(net.parameters()).device
-    writers = [Writer(tokenizer, sampling, stop, (seed, number)) for number in range(count)]
-    first = tokenizer.prompt(prompt.encode("utf-8", "surrogateescape"))
-    tokens, next_logits = [first] * count, NextLogits(net, context)
-    for _ in range(max_tokens):
-        logits = next_logits(torch.tensor(tokens, device=device)).float().cpu().numpy()
-        added = [writer.add(row) for writer, row in zip(writers, logits, strict=True)]
-        if show is not None:
-            show(added[0][1])
-        if all(writer.done for writer in writers):
-            break
-        tokens = [[token] for token, _ in added]
-    rests = [writer.finish() for writer in writers]
-    if show is not None:
-        show(rests[0])
-    return [Generated(writer.text, writer.tokens, writer.log_probabilities) for writer in writers]
+    writing = Writing(Sampling(temperature, top_k, top_p), max_tokens, stop, seed, count)
+    if problem := writing.problem():
+        raise UserError(f"--{problem}")
+    return generate_texts(prompt, *open_language_model(reference, trust), writing, show)
 
 
-def open_language_model(reference: str, trust: Sequence[str] | None = ()) -> tuple[nn.Module, int, Tokenizer]:
-    """Return the network of a language model in evaluation mode, its context, and its tokenizer.
+def open_language_model(reference: str, trust: Sequence[str] | None = ()) -> tuple[NextLogits, Tokenizer]:
+    """Return what computes the logits of a language model, for one use, and its tokenizer.
 
     Args:
-        reference: A run folder, a checkpoint, or `last`.
+        reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
         trust: Modules whose classes the run may name; None keeps those trusted so far.
 
     Raises:
-        UserError: If the run is no language model, or has no tokenizer.
+        UserError: If the model is no language model, or has no tokenizer.
     """
+    if is_artifact(reference):
+        artifact = TextArtifact(local_path(reference), torch.get_num_threads())
+        return artifact.next_logits(), artifact.tokenizer
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)
     model = load_model(checkpoint, trust)
@@ -178,4 +105,4 @@ def open_language_model(reference: str, trust: Sequence[str] | None = ()) -> tup
     if "tokenizer" not in fields[0]:
         raise UserError(f"{path}: its data has no tokenizer; train it with --data TextDataModule")
     net = model.net.net.to("cuda" if torch.cuda.is_available() else "cpu")
-    return net, net.in_shape[0], tokenizer_from_dict(fields[0]["tokenizer"])
+    return TorchLogits(net, net.in_shape[0]), tokenizer_from_dict(fields[0]["tokenizer"])

@@ -17,7 +17,7 @@ from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
 from project.runs.intervals import read_intervals
 from project.runtime.errors import UserError
-from project.serving.metadata import FORMAT, Metadata
+from project.serving.metadata import FORMAT, LANGUAGE, Metadata
 
 CHECKPOINTS = "checkpoints"
 
@@ -25,30 +25,29 @@ CHECKPOINTS = "checkpoints"
 def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) -> Metadata:
     """Collect what is needed to predict with the model of a checkpoint, to evaluate it and to serve it."""
     data = checkpoint[DATA_KEY]
-    if isinstance(model, LanguageModel):
-        raise UserError(f"{path}: a language model predicts no rows; continue texts with scripts/generate.py")
     if data["in_shape"] is None:
         raise UserError(f"{path}: its data has no rows of one shape, which predictions and export need")
     in_shape = tuple(data["in_shape"])
     net = network(model, in_shape, data["out_features"]).net
     numbers, fields = in_shape[-1] if data["window"] else prod(in_shape), data.get("fields")
-    known = data["feature_means"] if fields is None or len(data["feature_means"]) == len(fields) else None
-    means = torch.tensor(known or [0.0] * (len(fields) if fields else numbers))  # unknown for data from outside
-    if not data["window"] and known and fields is None:  # images have one mean per channel
-        means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
+    task = "regression" if data["class_names"] is None else "classification"
+    if is_text := isinstance(model, LanguageModel):
+        task = LANGUAGE
+        if "tokenizer" not in (fields or [{}])[0]:
+            raise UserError(f"{path}: its data has no tokenizer; train it with --data TextDataModule")
     return {
         "format": FORMAT,
         "version": version("hello-lightning"),
-        "task": "regression" if data["class_names"] is None else "classification",
+        "task": task,
         "net": type(getattr(net, "module", net)).__name__,
         "in_shape": list(in_shape),
         "out_features": data["out_features"],
-        "dynamic_length": len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1])),
+        "dynamic_length": is_text or (len(in_shape) == 2 and net.accepts((in_shape[0] + 1, in_shape[1]))),
         "feature_names": data["feature_names"] if fields else row_names(data["feature_names"], numbers),
         "target_names": data["target_names"],
         "class_names": data["class_names"],
         "window": data["window"],
-        "feature_means": means.tolist(),
+        "feature_means": [] if is_text else _means(data, in_shape, numbers),
         "fields": fields,
         "intervals": read_intervals(run_folder(path)),
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
@@ -57,6 +56,17 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "config": checkpoint[CONFIG_KEY],
         "metrics": saved_metrics(run_folder(path)),
     }
+
+
+def _means(data: Mapping[str, Any], in_shape: tuple[int, ...], numbers: int) -> list[float]:
+    """Return the training mean of each feature name, zeros if they are unknown."""
+    fields = data.get("fields")
+    known = data["feature_means"] if fields is None or len(data["feature_means"]) == len(fields) else None
+    means = torch.tensor(known or [0.0] * (len(fields) if fields else numbers))  # unknown for data from outside
+    if not data["window"] and known and fields is None:  # images have one mean per channel
+        means = means.view(column_shape(in_shape)).expand(in_shape).flatten()
+    values: list[float] = means.tolist()
+    return values
 
 
 def row_names(names: list[str], numbers: int) -> list[str]:

@@ -24,6 +24,7 @@ from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.serving.artifact import Artifact
+from project.serving.text_artifact import load_artifact
 from project.training.cli import ExperimentCLI
 
 # Flags of training, which has no effect on predictions.
@@ -39,7 +40,7 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
     """
     quiet_lightning()
     if is_artifact(reference):
-        artifact = Artifact(local_path(reference), threads=torch.get_num_threads())
+        artifact = load_artifact(local_path(reference), threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         use_artifact(cli, artifact)
         return cli

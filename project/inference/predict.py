@@ -17,7 +17,7 @@ from project.data.csv_numbers import with_plain_numbers
 from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.image_blocks import image_numbers, image_stream
-from project.inference.predictor import open_predictor
+from project.inference.predictor import open_predictor, require_rows
 from project.runs.intervals import half_width
 from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
@@ -64,6 +64,7 @@ def predict(
     quiet_lightning()
     check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
+    require_rows(reference, predictor.metadata)
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     widths = _half_widths(reference, metadata, interval)
     given, image = _given(metadata), image_of(metadata)

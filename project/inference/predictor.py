@@ -1,6 +1,7 @@
 """A model that predicts, from a run's network or an exported file, with named outputs."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,10 @@ from project.nets.scaling import Standardized
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path
-from project.serving.artifact import BATCH_ROWS, Array, Artifact
-from project.serving.metadata import Metadata
+from project.runtime.errors import UserError
+from project.serving.artifact import BATCH_ROWS, Array
+from project.serving.metadata import GENERATE, LANGUAGE, Metadata
+from project.serving.text_artifact import load_artifact
 
 
 class Predictor(NamedTuple):
@@ -79,6 +82,12 @@ def is_artifact(reference: str) -> bool:
     return reference.lower().endswith(".onnx")
 
 
+def require_rows(reference: str | Path, metadata: Metadata) -> None:
+    """Raise a UserError if a model predicts no rows."""
+    if metadata["task"] == LANGUAGE:
+        raise UserError(f"{reference}: a language model predicts no rows; {GENERATE}")
+
+
 def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: int = 1) -> Predictor:
     """Open a run or an exported file to predict with it; raise a UserError if it is missing or damaged.
 
@@ -88,7 +97,7 @@ def open_predictor(reference: str, trusted: Sequence[str] | None = (), threads: 
         threads: Threads of ONNX Runtime.
     """
     if is_artifact(reference):
-        artifact = Artifact(local_path(reference), threads)
+        artifact = load_artifact(local_path(reference), threads)
         return Predictor(artifact.metadata, artifact.outputs, artifact.predict)
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from project.data.image_files import with_contents
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_run
-from project.inference.predictor import export_module, predict_fn
+from project.inference.predictor import export_module, predict_fn, require_rows
 from project.models.regression import Equation, Regression
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
@@ -44,6 +44,7 @@ class Run:
         content = read_checkpoint(checkpoint)
         self.model: LightningModule = load_model(content, trusted)
         self.metadata = describe(checkpoint, content, self.model)
+        require_rows(checkpoint, self.metadata)
         module = export_module(self.model, self.metadata)
         self._compute = predict_fn(module, module.names)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from project.runtime.errors import UserError
 from project.serving.artifact_file import open_artifact
-from project.serving.metadata import Metadata, parse_metadata
+from project.serving.metadata import GENERATE, LANGUAGE, Metadata, parse_metadata
 from project.serving.seal import verify
 
 INPUT = "x"
@@ -61,10 +61,17 @@ class Artifact:
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise UserError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         self.outputs = [output.name for output in self.session.get_outputs()]
+        self.check_inputs()
+
+    def check_inputs(self) -> None:
+        """Raise a UserError unless the inputs are those of an exported model of rows."""
+        if self.metadata["task"] == LANGUAGE:
+            raise UserError(f"{self.path}: a language model predicts no rows; {GENERATE}")
         [*others, entry] = self.session.get_inputs()
         rank = 1 + len(self.metadata["in_shape"])
         if others or (entry.name, entry.type, len(entry.shape)) != (INPUT, "tensor(float)", rank):
-            raise UserError(f"{path}: its input is not float32 {INPUT!r} of {rank} dimensions; export the run again")
+            problem = f"its input is not float32 {INPUT!r} of {rank} dimensions"
+            raise UserError(f"{self.path}: {problem}; export the run again")
 
     def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
         """Compute every output by name, (rows, …), from raw features (rows, *in_shape), float32 and finite.

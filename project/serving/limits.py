@@ -10,6 +10,7 @@ class Limits(NamedTuple):
 
     bytes: PositiveInt = 2**24  # of a request's body
     rows: PositiveInt = 100_000  # per request
+    tokens: PositiveInt = 4_096  # of a text that a language model writes
     seconds: PositiveFloat = 30.0  # to receive a request, to answer it, and for the client to take the answer
     requests: PositiveInt = 100  # that wait for an answer at the same time
     memory: PositiveInt = 2**27  # bytes that the answering of requests takes, all together

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEY = "hello_lightning"
 FORMAT = 1
+LANGUAGE = "language modelling"  # the task of a model that writes text
+GENERATE = "continue texts with scripts/generate.py"
 # Fields of ONNX's ModelProto and StringStringEntryProto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 GRAPH, METADATA_PROPS = 7, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
@@ -34,7 +36,8 @@ class Metadata(TypedDict):
 
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
     time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
-    as `project.schema.Schema` describes it, and then the names are those of the fields. `intervals` has half the widths
+    as `project.schema.Schema` describes it, and then the names are those of the fields; of a language model, whose rows
+    are tokens (context,), it is the text with its tokenizer. `intervals` has half the widths
     of prediction intervals: for each target, those of the levels 0.01, 0.02, …, as far as they are known.
     """
 
@@ -93,7 +96,7 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
 
 def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
     """Return the schema of a table's rows; None for other rows."""
-    if metadata.get("fields") is None:
+    if metadata.get("fields") is None or metadata["task"] == LANGUAGE:
         return None
     from project.schema import Schema  # with pyarrow, which a server of other rows does not need
 
@@ -114,6 +117,10 @@ def _problems(metadata: dict[str, Any]) -> Iterator[str]:
             continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"
+    if metadata["task"] == LANGUAGE:
+        if len(metadata["in_shape"]) != 1 or not metadata["fields"] or "tokenizer" not in metadata["fields"][0]:
+            yield "a language model needs a context and a tokenizer"
+        return
     shape = metadata["in_shape"]
     numbers = shape[-1] if metadata["window"] else math.prod(shape)
     if (schema := schema_of(metadata)) is not None:

@@ -4,13 +4,14 @@ import mmap
 from bisect import bisect_left
 from itertools import accumulate, product
 
-PATHS = ("/", "/predict", "/health", "/metadata", "/metrics", "/openapi.json", "other")
+PATHS = ("/", "/predict", "/generate", "/health", "/metadata", "/metrics", "/openapi.json", "other")
 STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 500, 503, 0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
 # Each process has one slot per path and status, then these.
 ROWS = len(PATHS) * len(STATUSES)
-SECONDS = ROWS + 1
-FIRST_BUCKET = ROWS + 2
+TOKENS = ROWS + 1
+SECONDS = ROWS + 2
+FIRST_BUCKET = ROWS + 3
 SLOTS = FIRST_BUCKET + len(BUCKETS) + 1
 
 RESPONSE_SLOTS = {response: slot for slot, response in enumerate(product(PATHS, STATUSES))}
@@ -34,10 +35,10 @@ class Counters:
             slot = RESPONSE_SLOTS[path if path in PATHS else "other", status if status in STATUSES else 0]
         self._own[slot] += 1
 
-    def count_prediction(self, status: int, rows: int, seconds: float) -> None:
-        """Count a response of /predict."""
-        self.count_response("/predict", status)
-        self._own[ROWS] += rows
+    def count_prediction(self, status: int, rows: int, seconds: float, path: str = "/predict") -> None:
+        """Count a response of /predict with its rows, or of /generate with its tokens."""
+        self.count_response(path, status)
+        self._own[ROWS if path == "/predict" else TOKENS] += rows
         self._own[SECONDS] += seconds
         self._own[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
 
@@ -59,6 +60,7 @@ class Counters:
                 _family("serving_requests_total", "counter", "Requests answered, by path and status.", requests),
                 _family("serving_errors_total", "counter", "Requests answered with status 400 or more.", {"": errors}),
                 _family("serving_rows_total", "counter", "Rows predicted.", {"": totals[ROWS]}),
+                _family("serving_tokens_total", "counter", "Tokens written.", {"": totals[TOKENS]}),
                 _family("serving_predict_seconds", "histogram", "From a request's head to its answer.", seconds),
             ]
         )

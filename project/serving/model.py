@@ -39,6 +39,8 @@ class Model:
         budget: Memory that all requests share, also those to the model before this one.
     """
 
+    path = "/predict"
+
     def __init__(self, artifact: Artifact, limits: Limits, budget: MemoryBudget) -> None:
         self.artifact, self.limits, self.budget = artifact, limits, budget
         self.image = image_of(artifact.metadata)

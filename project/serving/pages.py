@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
+from project.serving import text_description
 from project.serving.artifact import Artifact
 from project.serving.description import example_rows, request_body, responses
 from project.serving.limits import Limits
-from project.serving.metadata import Metadata
+from project.serving.metadata import LANGUAGE, Metadata
 from project.serving.metrics import Counters
 
 # The page needs no other site, and is not allowed to load from one.
@@ -21,8 +22,9 @@ POLICY = (
 
 
 @cache
-def _page() -> str:
-    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+def _page(name: str) -> str:
+    html, style = (Path(__file__).with_name(each).read_text(encoding="utf-8") for each in (name, "page.css"))
+    return html.replace("/* page.css */\n", style)
 
 
 def public_metadata(metadata: Metadata) -> dict[str, Any]:
@@ -30,15 +32,18 @@ def public_metadata(metadata: Metadata) -> dict[str, Any]:
 
     They hold paths, and perhaps addresses with keys, of the machine that trained the model.
     """
-    example = {"example": example_rows(metadata)[0]} if metadata.get("fields") else {}
-    return {key: value for key, value in metadata.items() if key != "config"} | {
+    is_table = metadata.get("fields") and metadata["task"] != LANGUAGE
+    example = {"example": example_rows(metadata)[0]} if is_table else {}
+    hidden = ("config",) if metadata["task"] != LANGUAGE else ("config", "fields")  # a tokenizer is long
+    return {key: value for key, value in metadata.items() if key not in hidden} | {
         **example,
         "run": PureWindowsPath(metadata["run"]).name,  # of both systems' paths
     }
 
 
 def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
-    """Create the application that answers all routes but `POST /predict`, which it describes."""
+    """Create the application that answers all routes but `POST /predict` or `/generate`, which it describes."""
+    is_text = artifact.metadata["task"] == LANGUAGE
     metadata, published = artifact.metadata, public_metadata(artifact.metadata)
     app = FastAPI(
         title=f"{metadata['net']}: {', '.join(metadata['target_names'])}",
@@ -51,7 +56,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     @app.get("/docs", include_in_schema=False)  # the usual address of FastAPI's page
     @app.get("/", response_class=HTMLResponse, summary="A page to try the model")
     async def index() -> HTMLResponse:
-        return HTMLResponse(_page(), headers={"content-security-policy": POLICY})
+        return HTMLResponse(_page("text.html" if is_text else "page.html"), headers={"content-security-policy": POLICY})
 
     @app.get("/health", summary="Whether the server answers, and with which model")
     async def health() -> dict[str, str]:
@@ -65,13 +70,18 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(counters.text(), media_type="text/plain; version=0.0.4")
 
-    @app.post(
-        "/predict",
-        summary="Predictions for rows",
-        openapi_extra={"requestBody": request_body(metadata, limits)},
-        responses=responses(metadata),
-    )
     async def predict() -> None:  # only for the description and other methods: `Service` answers the requests
         """One row or thousands; the answer has the content type of the body."""
 
+    async def generate() -> None:
+        """As one answer, or as server-sent events while it is written."""
+
+    if is_text:
+        extra = {"requestBody": text_description.request_body(limits)}
+        add = app.post("/generate", summary="Text", openapi_extra=extra, responses=text_description.responses())
+        add(generate)
+    else:
+        extra = {"requestBody": request_body(metadata, limits)}
+        add = app.post("/predict", summary="Predictions for rows", openapi_extra=extra, responses=responses(metadata))
+        add(predict)
     return app

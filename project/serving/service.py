@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import onnxruntime
 
@@ -15,10 +15,9 @@ from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import IMAGE_TYPES, JSON, Model
 from project.serving.request_error import RequestError, require
+from project.serving.text_answer import Message, Receive, Send, answer_text
+from project.serving.text_model import TextModel
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # Further header fields of answers, by status.
@@ -28,7 +27,7 @@ FIELDS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]
 class Served(NamedTuple):
     """A model, and the application for all other routes, which describe it."""
 
-    model: Model
+    model: Model | TextModel
     pages: App
 
 
@@ -46,15 +45,16 @@ class Service:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         start, path, headers = time.perf_counter(), scope["path"], dict(scope["headers"])
-        is_prediction, refusal = path == "/predict" and scope["method"] == "POST", self.access.refusal(path, headers)
+        is_prediction = path == self.served.model.path and scope["method"] == "POST"
+        refusal = self.access.refusal(path, headers)
         if refusal is None and not is_prediction:
             await self.served.pages(scope, receive, self._counting(path, send))
             return
-        status, content_type, rows = 200, JSON, 0
+        status, content_type, rows, body = 200, JSON, 0, None
         try:
             if refusal is not None:
                 raise refusal
-            content_type, rows, body = await self._predict(headers, receive)
+            content_type, rows, body = await self._answer(headers, receive, send)
         except RequestError as error:
             status, body = error.status, error.body
         except asyncio.CancelledError:
@@ -63,38 +63,49 @@ class Service:
             logging.exception("internal server error")
             status, body = 500, RequestError(500, "internal server error; see the server's log").body
         if is_prediction:
-            self.counters.count_prediction(status, rows, time.perf_counter() - start)
+            self.counters.count_prediction(status, rows, time.perf_counter() - start, path)
         else:
             self.counters.count_response(path, status)
+        if body is None:  # it is sent already
+            return
         fields = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
         fields += FIELDS.get(status, [])
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
-    async def _predict(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, int, bytes]:
-        """Return the content type of the answer, the number of rows, and the answer."""
+    async def _answer(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> tuple[str, int, bytes | None]:
+        """Return the content type of the answer, the number of rows or tokens, and the answer; None if it is sent."""
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         model, most = self.served.model, self.limits.requests
         supported = content_type in model.content_types and headers.get(b"content-encoding") in (None, b"identity")
-        *types, last = model.content_types
-        require(supported, 415, f"send content-type {', '.join(types)} or {last}, without content-encoding")
+        types = " or ".join(", ".join(model.content_types).rsplit(", ", 1))
+        require(supported, 415, f"send content-type {types}, without content-encoding")
         body = await self._body(receive, int(headers.get(b"content-length", b"0")))
         require(len(body) > 0, 400, "the body is empty")
-        if content_type == JSON and len(body) <= model.inline_bytes:
+        if isinstance(model, Model) and content_type == JSON and len(body) <= model.inline_bytes:
             return content_type, *model.answer_inline(body)
         # Only now, so that a client that sends slowly takes no other's place.
         require(self._running < most, 503, f"{most} requests are already being answered; try again")
+        self._running += 1
+        try:
+            if isinstance(model, TextModel):
+                return content_type, *await answer_text(model, model.read(body), self._threads, receive, send)
+            answer_type = JSON if content_type in IMAGE_TYPES else content_type
+            return answer_type, *await self._predict(model, content_type, body)
+        finally:
+            self._running -= 1
+
+    async def _predict(self, model: Model, content_type: str, body: bytearray) -> tuple[int, bytes]:
+        """Return the number of rows, and the answer, which a thread computes."""
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4  # cancelling is not an error
         answer = asyncio.get_running_loop().run_in_executor(self._threads, model.answer, content_type, body, options)
-        self._running += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return JSON if content_type in IMAGE_TYPES else content_type, *await answer
+                return await answer
         except TimeoutError:
             raise RequestError(503, f"no answer within {self.limits.seconds:g} seconds; send fewer rows") from None
         finally:
-            self._running -= 1
             options.terminate = True  # free the thread if nobody waits for its answer any more
             del answer  # its exception holds this frame, and this frame the body
 

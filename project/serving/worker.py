@@ -16,7 +16,6 @@ import uvicorn
 
 from project.runtime.errors import UserError
 from project.serving.access import Access, Security
-from project.serving.artifact import Artifact
 from project.serving.connection import Clients, Connection
 from project.serving.limits import Limits
 from project.serving.memory import MemoryBudget
@@ -25,6 +24,8 @@ from project.serving.model import Model
 from project.serving.pages import pages
 from project.serving.resources import EXHAUSTED, ResourceErrors, open_files
 from project.serving.service import Served, Service
+from project.serving.text_artifact import TextArtifact, load_artifact
+from project.serving.text_model import TextModel
 
 POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 3
@@ -50,8 +51,11 @@ def answer_requests(
     """
 
     def load() -> Served:
-        artifact = Artifact(path, threads)
-        return Served(Model(artifact, limits, budget), pages(artifact, limits, counters))
+        artifact = load_artifact(path, threads)
+        answering = pages(artifact, limits, counters)
+        if isinstance(artifact, TextArtifact):
+            return Served(TextModel(artifact, limits, budget), answering)
+        return Served(Model(artifact, limits, budget), answering)
 
     limits = limits._replace(connections=open_files(limits.connections))
     budget, clients = MemoryBudget(limits.memory, limits.seconds), Clients(limits)

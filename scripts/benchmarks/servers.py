@@ -53,7 +53,7 @@ def scikit_learn(port: int, artifact: Path) -> NoReturn:
         def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
             return {"outputs": model.predict(x)[:, None]}
 
-    worker.Artifact = Peer  # type: ignore[attr-defined]
+    worker.load_artifact = Peer  # type: ignore[attr-defined]
     serve(artifact, port=port)
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.contestants import configured, recorder, seconds
 from benchmarks.suite import OURS, Measurement
 from project.inference.evaluate import measure
-from project.inference.generate import NextLogits
+from project.inference.generate import TorchLogits
 from project.nets import GPT
 from project.training.cli import ExperimentCLI
 from project.training.train import fit
@@ -134,9 +134,9 @@ def plain_steps(cli: ExperimentCLI, steps: int) -> list[float]:
 
 def continuation(net: nn.Module, count: int) -> list[int]:
     """Return the most likely tokens after token 0."""
-    next_logits, tokens = NextLogits(net, count + 1), [0]
+    next_logits, tokens = TorchLogits(net, count + 1), [0]
     for _ in range(count):
-        tokens.append(int(next_logits(torch.tensor([tokens[-1:]])).argmax()))
+        tokens.append(int(next_logits([tokens[-1:]]).argmax()))
     return tokens[1:]
 
 

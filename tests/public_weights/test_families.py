@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from project.inference.generate import generate, open_language_model
+from project.inference.generate import TorchLogits, generate, open_language_model
 from project.text import JsonTokenizer
 from tests.public_weights.folders import TEXT, VOCABULARY, write_tokenizer
 
@@ -60,7 +60,9 @@ def write_reference(folder, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_and_texts_are_those_of_transformers(tmp_path, family):
     model = write_reference(tmp_path, family)
-    net, context, tokenizer = open_language_model(str(tmp_path))
+    next_logits, tokenizer = open_language_model(str(tmp_path))
+    assert isinstance(next_logits, TorchLogits)
+    net, context = next_logits.net, next_logits.context
     x = torch.randint(VOCABULARY, (2, 50), generator=torch.Generator().manual_seed(1))
     expected = model(x).logits
     assert context == 128

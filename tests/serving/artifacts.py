@@ -68,6 +68,46 @@ def write_linear(path: Path, weights: Any, bias: Any, described: dict[str, Any],
     return path
 
 
+def write_text(path: Path, text: bytes, tokenizer: dict[str, Any] | None = None) -> Path:
+    """A language model over bytes that writes a text from the position where it is, counted in the cache."""
+    described = metadata(["tokens"], ["next tokens"], in_shape=[len(text)], out_features=257, net="GPT")
+    fields = [{"name": "text", "kind": "text", "tokenizer": tokenizer or {"kind": "bytes"}}]
+    described |= {"task": "language modelling", "feature_means": [], "dynamic_length": True, "fields": fields}
+    table = np.zeros((len(text) + 1, 257), np.float32)
+    table[np.arange(len(text)), list(text)] = 9.0
+    nodes = [
+        helper.make_node("Unsqueeze", ["tokens", "sides"], ["shaped"]),
+        helper.make_node("Cast", ["shaped"], ["key"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["past_key_0", "key"], ["key_0"], axis=2),
+        helper.make_node("Shape", ["past_key_0"], ["before"], start=2, end=3),
+        helper.make_node("Shape", ["key_0"], ["after"], start=2, end=3),
+        helper.make_node("Squeeze", ["before"], ["first"]),
+        helper.make_node("Squeeze", ["after"], ["last"]),
+        helper.make_node("Range", ["first", "last", "one"], ["places"]),
+        helper.make_node("Gather", ["table", "places"], ["rows"]),
+        helper.make_node("Unsqueeze", ["rows", "front"], ["logits"]),
+    ]
+    constants = {"table": table, "sides": np.array([1, 3]), "front": np.array([0]), "one": np.array(1)}
+    cache = [1, 1, "past", 1]
+    graph = helper.make_graph(
+        nodes,
+        "text",
+        [
+            helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "new"]),
+            helper.make_tensor_value_info("past_key_0", TensorProto.FLOAT, cache),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "new", 257]),
+            helper.make_tensor_value_info("key_0", TensorProto.FLOAT, [1, 1, "length", 1]),
+        ],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    helper.set_model_props(model, {"hello_lightning": json.dumps(described)})
+    onnx.save(model, path)
+    return path
+
+
 def write_waiting(path: Path) -> Path:
     """Counts to x one by one: y = x."""
     described = metadata(["x"], ["y"], feature_means=[1.0])

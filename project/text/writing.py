@@ -1,0 +1,161 @@
+"""Text from a language model, token by token, whatever computes its logits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from project.text.sampling import Numbers, Sampling, TextStream, log_probability
+from project.text.tokenizer import Tokenizer
+
+Tokens = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class NextLogits(ABC):
+    """The logits of the next token of sequences that grow together.
+
+    When the context is full, the earlier half of it is forgotten.
+
+    Args:
+        context: The largest number of tokens.
+
+    Attributes:
+        window: The tokens that are seen, (B, T).
+    """
+
+    def __init__(self, context: int) -> None:
+        self.context = context
+        self.window: Tokens = np.empty((0, 0), np.int64)
+
+    def __call__(self, new: Sequence[Sequence[int]] | Tokens) -> Numbers:
+        """Append tokens (B, T) to the sequences, and return the logits (B, vocabulary) of what follows."""
+        new = np.asarray(new, np.int64)
+        starts = not len(self.window)
+        self.window = new if starts else np.concatenate([self.window, new], axis=1)
+        overflows = self.window.shape[1] > self.context
+        if overflows:
+            new = self.window = self.window[:, -(self.context if starts else max(1, self.context // 2)) :]
+        return self.compute(new, starts or overflows)
+
+    @abstractmethod
+    def compute(self, new: Tokens, afresh: bool) -> Numbers:
+        """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
+
+
+class Writing(NamedTuple):
+    """What is to be written.
+
+    Attributes:
+        sampling: How each token is chosen.
+        max_tokens: The largest number of tokens of a text.
+        stop: Texts that end a text; they are left out.
+        seed: Seed of the choices; each of the texts has its own numbers.
+        texts: Number of texts, which are computed together.
+    """
+
+    sampling: Sampling = Sampling(0.8, 50, 0.9)
+    max_tokens: int = 200
+    stop: Sequence[str] = ()
+    seed: int = 0
+    texts: int = 1
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the settings; None if nothing is."""
+        least = {"max_tokens": (self.max_tokens, 1), "count": (self.texts, 1), "seed": (self.seed, 0)}
+        found = (f"{name}: must be {low} or more, got {value}" for name, (value, low) in least.items() if value < low)
+        return self.sampling.problem() or next(found, None)
+
+
+class Generated(NamedTuple):
+    """A text that a model has written.
+
+    Attributes:
+        text: The text after the prompt.
+        tokens: Its tokens; with a stop text, or the end of text, also those that the text leaves out.
+        log_probabilities: The log-probability of each token under the model itself, whatever the temperature.
+    """
+
+    text: str
+    tokens: list[int]
+    log_probabilities: list[float]
+
+
+class Writer:
+    """One of the texts that are written together.
+
+    Attributes:
+        piece: The newest part of the text, which is certain now; perhaps empty.
+        text: All parts so far.
+        tokens: Its tokens so far; with a stop text, or the end of text, also those that the text leaves out.
+        log_probabilities: That of each token under the model itself, whatever the temperature.
+        is_done: Whether a stop text or the end of text has come.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, writing: Writing, number: int) -> None:
+        self.tokenizer, self.sampling = tokenizer, writing.sampling
+        self._stream, self._generator = TextStream(writing.stop), np.random.default_rng((writing.seed, number))
+        self.piece = self.text = ""
+        self.tokens: list[int] = []
+        self.log_probabilities: list[float] = []
+        self.is_done = False
+
+    def add(self, logits: Numbers) -> int:
+        """Choose the next token from logits (vocabulary,), and return it."""
+        self.piece = ""
+        if self.is_done:
+            return self.tokenizer.end
+        token = self.sampling.choose(logits, self._generator)
+        self.tokens.append(token)
+        self.log_probabilities.append(log_probability(logits, token))
+        is_last = token in self.tokenizer.stops
+        self._show(self.tokenizer.decode([token]), is_last)
+        self.is_done = is_last or self._stream.stopped
+        return token
+
+    def finish(self) -> None:
+        """Show the rest of the text, which was held back."""
+        self._show(b"", True)
+
+    def _show(self, data: bytes, is_last: bool) -> None:
+        self.piece = self._stream.add(data, is_last)
+        self.text += self.piece
+
+
+def write(
+    prompt: Sequence[int], next_logits: NextLogits, tokenizer: Tokenizer, writing: Writing
+) -> Iterator[list[Writer]]:
+    """Continue a text; yield its writers, one for each of `writing.texts` texts, after each token and at the end.
+
+    Args:
+        prompt: Tokens of the beginning, one or more; the model sees the last ones that fit into its context.
+        next_logits: What computes the logits, which has seen nothing yet.
+        tokenizer: The tokenizer of the model.
+        writing: What is to be written.
+    """
+    writers = [Writer(tokenizer, writing, number) for number in range(writing.texts)]
+    new = [list(prompt)] * writing.texts
+    for _ in range(writing.max_tokens):
+        logits = next_logits(new)
+        new = [[writer.add(row)] for writer, row in zip(writers, logits, strict=True)]
+        yield writers
+        if all(writer.is_done for writer in writers):
+            break
+    for writer in writers:
+        writer.finish()
+    yield writers
+
+
+def generate_texts(
+    prompt: str,
+    next_logits: NextLogits,
+    tokenizer: Tokenizer,
+    writing: Writing,
+    show: Callable[[str], object] | None = None,
+) -> list[Generated]:
+    """Continue a text; call `show` with each piece of the first result, as soon as it is certain."""
+    writers, data = list[Writer](), prompt.encode("utf-8", "surrogateescape")
+    for writers in write(tokenizer.prompt(data), next_logits, tokenizer, writing):
+        if show is not None:
+            show(writers[0].piece)
+    return [Generated(writer.text, writer.tokens, writer.log_probabilities) for writer in writers]
