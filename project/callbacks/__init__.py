@@ -12,6 +12,7 @@ from project.callbacks.hyperparameters import Hyperparameters
 from project.callbacks.last_checkpoint import LastCheckpoint
 from project.callbacks.pretrained import Pretrained
 from project.callbacks.pruning import Pruning
+from project.callbacks.reliability_figure import ReliabilityFigure
 from project.callbacks.run_folder import RunFolder
 from project.callbacks.schedule_checks import ScheduleChecks
 from project.callbacks.text_answer import TextAnswer
@@ -29,6 +30,7 @@ __all__ = [
     "LastCheckpoint",
     "Pretrained",
     "Pruning",
+    "ReliabilityFigure",
     "RunFolder",
     "ScheduleChecks",
     "TextAnswer",

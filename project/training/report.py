@@ -23,6 +23,7 @@ from project.models.regression import Equation, Regression
 from project.runtime.console import Table, open_console
 from project.text.compressors import MAX_BYTES as MAX_COMPRESSED
 from project.text.kneser_ney import MAX_TRAINING_SYMBOLS
+from project.training.card import write_card
 from project.training.constant_prediction import constant_metrics
 from project.training.residuals import Intervals
 
@@ -40,7 +41,7 @@ def report(
     metrics: Mapping[str, float],
     intervals: Intervals | None = None,
 ) -> None:
-    """Print the learned equation against the exact one, test metrics, intervals, and the folder of the run."""
+    """Print the learned equation against the exact one, test metrics, intervals and the folder; write the card."""
     console, exact = open_console(), None
     console.print()
     best = model.equation if isinstance(model, Regression) else None
@@ -53,7 +54,10 @@ def report(
         print_weight_changes(console, pretrained.weight_changes)
     if tested := {name: value for name, value in metrics.items() if name.startswith("test/")}:
         others = {"constant prediction": constant_metrics(model, data)}
-        print_metrics(console, tested, others if exact is None else others | {"exact least squares": exact})
+        others |= {} if exact is None else {"exact least squares": exact}
+        print_metrics(console, tested, others)
+        if run_folder.path is not None and run_folder.path.is_dir():
+            write_card(run_folder.path, model, data, tested, others, intervals)
     else:
         console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
     if text_answer.bits_per_byte:

@@ -29,7 +29,7 @@ def print_schema(data: LightningDataModule) -> None:
         for name in ("column", "kind", "levels", "missing", "values"):
             table.add_column(name, justify="right" if name in ("levels", "missing") else "left")
         for field in fields[:MAX_FIELDS]:
-            table.add_row(*_cells(field))
+            table.add_row(*field_cells(field))
         console.print(table)
         if len(fields) > MAX_FIELDS:
             console.print(f"… and {len(fields) - MAX_FIELDS} more columns")
@@ -37,10 +37,14 @@ def print_schema(data: LightningDataModule) -> None:
         console.print(
             f"Classes of {data.target_names[0]}: {', '.join(data.class_names)}", markup=False, highlight=False
         )
-    lines = [f"column {name!r}, which numbers the rows" for name in data.left_out]
-    lines += [f"{count:,} rows {reason}" for reason, count in data.rows_left_out.items() if count]
-    if lines:
+    if lines := left_out(data):
         console.print(f"Left out: {'; '.join(lines)}", markup=False, highlight=False)
+
+
+def left_out(data: TabularDataModule) -> list[str]:
+    """Return which columns and rows of a table are left out, in words."""
+    lines = [f"column {name!r}, which numbers the rows" for name in data.left_out]
+    return lines + [f"{count:,} rows {reason}" for reason, count in data.rows_left_out.items() if count]
 
 
 def _text_line(data: TextDataModule) -> str:
@@ -62,6 +66,7 @@ def _image_lines(data: ImageDataModule) -> str:
     return "\n".join([*lines, *([f"Left out: {'; '.join(left_out)}"] if left_out else [])])
 
 
-def _cells(field: Field) -> tuple[str, str, str, str, str]:
+def field_cells(field: Field) -> tuple[str, str, str, str, str]:
+    """Return name, kind, number of levels, number of missing values, and what the values are."""
     levels = str(len(field.level_names)) if field.level_names else ""
     return field.name, field.kind, levels, f"{field.gaps:,}" if field.gaps else "", field.summary

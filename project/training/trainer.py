@@ -19,6 +19,7 @@ from project.callbacks import (
     FitFigure,
     Hyperparameters,
     LastCheckpoint,
+    ReliabilityFigure,
     RunFolder,
     ScheduleChecks,
 )
@@ -64,7 +65,7 @@ def recording_callbacks(trainer: Namespace, run_folder: RunFolder, config: dict[
     """Return the callbacks that keep the results of a run with this configuration; none for `fast_dev_run`."""
     if trainer.fast_dev_run:
         return []
-    callbacks: list[Callback] = [run_folder, FitFigure()]
+    callbacks: list[Callback] = [run_folder, FitFigure(), ReliabilityFigure()]
     if trainer.logger is not False:
         callbacks.append(Hyperparameters(config))
     if trainer.enable_checkpointing is not False:

@@ -1,0 +1,72 @@
+"""Log a figure of how far the probabilities of classes can be believed."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from project.data.datamodule import RowsDataModule
+from project.models.classification import Classification
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BINS, MAX_ROWS = 10, 10_000
+
+
+class ReliabilityFigure(Callback):
+    """Log a reliability diagram of the validation rows to TensorBoard at the end of training, as `reliability`.
+
+    Rows are sorted into ten bins of equal size by a probability: that of the second class if there are two, otherwise
+    that of the most likely one. Where it can be believed, it is the share of the rows of a bin that are of that class.
+
+    Source: Niculescu-Mizil & Caruana, "Predicting Good Probabilities With Supervised Learning" (2005).
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the trained model."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        is_drawn = isinstance(pl_module, Classification) and isinstance(data, RowsDataModule) and len(data.splits.val)
+        if not loggers or not is_drawn or not trainer.is_global_zero:
+            return
+        was_training = pl_module.training
+        figure = reliability_figure(pl_module.eval(), data)  # type: ignore[arg-type]
+        pl_module.train(was_training)
+        for logger in loggers:
+            logger.experiment.add_figure("reliability", figure, trainer.global_step)
+
+
+@torch.no_grad()
+def reliability_figure(model: Classification, data: RowsDataModule) -> "Figure":
+    """Return a reliability diagram of up to 10,000 validation rows."""
+    from matplotlib.figure import Figure
+
+    x, y = (part[:MAX_ROWS] for part in (data.splits.val.x, data.splits.val.y))
+    probabilities = torch.cat([model(part.to(model.device)).softmax(1).cpu() for part in x.split(1_024)])
+    if probabilities.shape[1] == 2:
+        believed, right, name = probabilities[:, 1], y == 1, (data.class_names or ["0", "1"])[1]
+    else:
+        believed, chosen = probabilities.max(1)
+        right, name = chosen == y, "the most likely class"
+    predicted, observed = reliability(believed, right)
+    figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot(xlabel=f"predicted probability of {name}", ylabel="share of validation rows")
+    axes.plot([0, 1], [0, 1], color="tab:gray", lw=1, label="to be believed")
+    axes.plot(predicted, observed, "o-", color="tab:orange", label=f"{BINS} bins of equal size")
+    axes.legend(frameon=False)
+    return figure
+
+
+def reliability(probabilities: Tensor, occurred: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean probability of each bin, and the share of its rows in which what it is for occurred.
+
+    Args:
+        probabilities: Of each row, (n,).
+        occurred: Whether it did, (n,).
+    """
+    order = probabilities.argsort(stable=True)
+    parts = [part for part in order.tensor_split(BINS) if len(part)]
+    return tuple(torch.stack([values[part].double().mean() for part in parts]) for values in (probabilities, occurred))  # type: ignore[return-value]
