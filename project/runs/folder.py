@@ -76,7 +76,9 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
     `last` passes over it, and any other reference to it prints a warning.
     """
     if reference == LATEST:
-        reference = str(_newest_run(root, name))
+        newest = _newest_run(root, name)
+        _say_which_is_last(newest)
+        reference = str(newest)
     path = local_path(reference)
     if path.is_file() and path.suffix not in ARTIFACTS:
         if name == BEST and (run := run_of(path)) is not None:
@@ -141,5 +143,11 @@ def _warn_if_unfinished(run: Path) -> None:
 
 
 @cache  # a command looks for its run several times
+def _say_which_is_last(run: Path) -> None:
+    if sys.stderr.isatty():
+        print(f"{LATEST} is {os.path.relpath(run)}", file=sys.stderr)
+
+
+@cache
 def _warn_unfinished(run: Path, before: str = "") -> None:
     print(f"warning: {before}{os.path.relpath(run)}: {UNFINISHED}", file=sys.stderr)

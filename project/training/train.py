@@ -12,6 +12,7 @@ import torch.distributed as dist
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
 
 from project.config.flag_errors import ConstructorError, raised_in
 from project.models.linear_regression import LinearRegression
@@ -134,6 +135,10 @@ def fit(cli: ExperimentCLI) -> None:
         if isinstance(error, ConstructorError):  # of the optimizer or the scheduler
             raise optimizer_error(error.__cause__, cli.settings.config) from error.__cause__
         raise training_error(error, cli.experiment.run_folder.path) or error  # noqa: B904 (a defect keeps its own cause)
+    for callback in trainer.early_stopping_callbacks if trainer.is_global_zero else ():
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
+            reason = (callback.stopping_reason_message or "").removesuffix(" Signaling Trainer to stop.")
+            print(f"Stopped early, after epoch {callback.stopped_epoch + 1} of {trainer.max_epochs}: {reason}")
     if trainer.max_epochs == 0:
         keep_untrained(cli)
     elif trainer.global_step == cli.settings.resumed.steps and not cli.settings.resumed.is_finished:

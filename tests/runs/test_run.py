@@ -2,12 +2,14 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
+import project.runs.folder
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
@@ -106,3 +108,13 @@ def test_an_unfinished_run_that_is_named_is_used_with_a_warning(folder, capsys, 
     for _ in range(2):
         assert find_checkpoint(f"lightning_logs/{reference}").name == "best.ckpt"
     assert capsys.readouterr().err.count("version_0: its training has not ended; resume it with --ckpt_path") <= 1
+
+
+def test_a_terminal_is_told_once_which_run_is_last(folder, capsys, monkeypatch):
+    make_runs(folder, version_0=True, version_1=True)
+    for is_terminal, said in [(False, ""), (True, "last is lightning_logs/version_1\n")]:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        project.runs.folder._say_which_is_last.cache_clear()
+        for _ in range(2):
+            find_checkpoint("last")
+        assert capsys.readouterr().err == said

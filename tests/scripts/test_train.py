@@ -251,6 +251,13 @@ def test_steps_after_the_last_epoch_are_tested_if_validation_finds_them_better(f
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
+def test_early_stopping_says_when_and_why_it_ended_training(folder, capsys):
+    stopping = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
+    train([*stopping, "--trainer.callbacks.patience", "1", "--trainer.callbacks.min_delta", "100"])
+    printed = capsys.readouterr().out
+    assert "Stopped early, after epoch 2 of 100: Monitored metric val/loss did not improve in the last 1" in printed
+
+
 def test_a_run_without_validation_says_that_its_last_steps_are_not_tested(folder, capsys):
     train(["--trainer.max_steps", "6", "--data.batch_size", "25", "--trainer.limit_val_batches", "0"])
     assert "tested: the best epoch; the steps after" in capsys.readouterr().out
