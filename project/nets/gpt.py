@@ -45,16 +45,16 @@ class Cache:
     def __init__(self, net: "GPT", batch: int = 1) -> None:
         attention: Any = net.blocks[0].get_submodule("attention")
         like, (context,) = net.embedding.weight, net.in_shape
-        shape = (len(net.blocks), batch, attention.kv_heads, context, attention.head_width)
-        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+        shape = (batch, attention.kv_heads, context, attention.head_width)
+        self.layers = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in net.blocks]
         self.length = 0
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add keys and values (B, kv_heads, T, head_width) of a layer; return those of all tokens so far."""
-        end = self.length + k.shape[2]
-        self.keys[layer, :, :, self.length : end] = k
-        self.values[layer, :, :, self.length : end] = v
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        (keys, values), new = self.layers[layer], k.shape[2]
+        keys.narrow(2, self.length, new).copy_(k)
+        values.narrow(2, self.length, new).copy_(v)
+        return keys.narrow(2, 0, self.length + new), values.narrow(2, 0, self.length + new)
 
 
 class Attention(nn.Module):
@@ -84,7 +84,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
         """x (B, T, width), rotation (2, T, head_width) -> (B, T, width); tokens of the cache come before x."""
         projected = self.query(x), self.key(x), self.value(x)
-        q, k, v = (part.unflatten(2, (-1, self.head_width)).transpose(1, 2) for part in projected)
+        q, k, v = (part.view(*x.shape[:2], -1, self.head_width).transpose(1, 2) for part in projected)
         q, k = self.query_norm(q), self.key_norm(k)  # (B, heads or kv_heads, T, head_width)
         q, k = (part if rotation is None else rotate(part, rotation) for part in (q, k))
         if cache is not None:
@@ -126,7 +126,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention_norm, self.attention = norms[0], attention
         self.feed_forward_norm, self.feed_forward = norms[1], feed_forward
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
         """(B, T, width) -> (B, T, width)."""
