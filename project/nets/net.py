@@ -1,7 +1,8 @@
 """Base class of all networks, and the type of what builds one."""
 
 from abc import ABC
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 from torch import nn
 
@@ -37,6 +38,8 @@ class Net(nn.Module, Module):
     Attributes:
         takes_tokens: Whether rows are tokens, int64, which are not standardised.
         scales_inputs: Whether the network gets rows as they are, because it scales them by itself.
+        default_training: What a training with this network uses where its command line names nothing else: an
+            optimizer, a scheduler and a number of epochs, by flag. None for the defaults of the command line.
 
     Raises:
         ValueError: From subclasses, if they cannot be built for the shape, or with their other arguments.
@@ -44,6 +47,7 @@ class Net(nn.Module, Module):
 
     takes_tokens = False
     scales_inputs = False
+    default_training: ClassVar[Mapping[str, Any] | None] = None
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
 """A network for rows of a table: embeddings of each column, then residual blocks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import prod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,11 @@ class TableNet(Net):
     """
 
     places: Tensor
+    default_training: ClassVar[Mapping[str, Any] | None] = {
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001, "weight_decay": 0.1}},
+        "lr_scheduler": {"class_path": "project.models.WarmupCosine", "init_args": {"final": 0.0}},
+        "trainer.max_epochs": 30,
+    }
 
     def __init__(
         self,

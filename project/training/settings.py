@@ -76,6 +76,9 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
         parser.set_defaults(suited)
         if suited or others != list(argv):
             config = _parse(parser, argv, *configs)
+        if suited_to_net := _suited_to_net(config, defaults):
+            parser.set_defaults(suited_to_net)
+            config = _parse(parser, argv, *configs)
         settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
         settings.config.config = None  # as in the saved configuration, with which it is compared
@@ -114,6 +117,16 @@ def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str
     if epochs != data.default_epochs and config.trainer.max_steps == -1:
         suited["trainer.max_epochs"] = data.default_epochs
     return suited
+
+
+def _suited_to_net(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the network suggests in place of defaults: its optimizer, scheduler and number of epochs."""
+    net = (config.model.get("init_args") or {}).get("net")
+    chosen = pkgutil.resolve_name(net.class_path) if isinstance(net, Namespace) and "class_path" in net else None
+    if "optimizer" not in defaults or config.lr_scheduler is not None or config.trainer.max_steps != -1:
+        return {}
+    suited = dict(getattr(chosen, "default_training", None) or {})
+    return {key: value for key, value in suited.items() if key != "trainer.max_epochs" or key in defaults}
 
 
 def _without(sections: Sequence[str], argv: Sequence[str]) -> Iterator[str]:

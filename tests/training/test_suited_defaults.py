@@ -52,3 +52,25 @@ def test_the_configuration_that_is_printed_is_the_one_that_is_used(text, capsys)
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["model"]["class_path"] == "project.models.LanguageModel"
     assert (printed["optimizer"]["class_path"], printed["trainer"]["max_epochs"]) == ("torch.optim.AdamW", 3)
+
+
+def test_a_network_for_tables_brings_its_training_unless_another_is_given(folder):
+    (folder / "t.csv").write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(40)))
+    table = ["--data", "TabularDataModule", "--data.path", "t.csv", "--data.target", "y"]
+
+    def of(*args):
+        found = ExperimentCLI([*table, *args]).settings.config
+        scheduler = found.lr_scheduler and found.lr_scheduler.class_path.rpartition(".")[2]
+        return (
+            found.optimizer.class_path.rpartition(".")[2],
+            found.optimizer.init_args.lr,
+            scheduler,
+            (found.trainer.max_epochs),
+        )
+
+    net = ["--model.net", "TableNet"]
+    assert of() == ("SGD", 0.01, None, 100)  # the linear model, which the exact answer stands beside
+    assert of(*net) == ("AdamW", 0.001, "WarmupCosine", 30)
+    assert of(*net, "--optimizer.lr", "0.1", "--trainer.max_epochs", "5") == ("AdamW", 0.1, "WarmupCosine", 5)
+    assert of(*net, "--optimizer", "SGD", "--optimizer.lr", "0.1") == ("SGD", 0.1, None, 100)
+    assert of(*net, "--lr_scheduler", "null")[2] is None
