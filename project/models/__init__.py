@@ -1,7 +1,7 @@
 """LightningModules, each a net with its loss, metrics and training step; optimizers and schedules of large models."""
 
 from project.models.classification import Classification
-from project.models.distillation import DistilledClassification, DistilledRegression
+from project.models.distillation import DistilledClassification, DistilledLanguageModel, DistilledRegression
 from project.models.language_model import LanguageModel
 from project.models.linear_regression import LinearRegression
 from project.models.muon import MuonAdamW
@@ -12,6 +12,7 @@ from project.models.schedules import WarmupCosine, WarmupStable
 __all__ = [
     "Classification",
     "DistilledClassification",
+    "DistilledLanguageModel",
     "DistilledRegression",
     "LanguageModel",
     "LinearRegression",

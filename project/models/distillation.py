@@ -13,11 +13,14 @@ from torch.nn.functional import kl_div, mse_loss
 
 from project.data.sampling import is_labelled
 from project.models.classification import Classification
+from project.models.language_model import LanguageModel
 from project.models.losses import mean_loss
 from project.models.prepared import PreparedBatch
 from project.models.regression import Regression
 from project.models.supervised import Supervised
+from project.models.token_metrics import IGNORED
 from project.nets.scaling import Standardized
+from project.runtime.errors import UserError
 from project.runtime.ranges import ClosedUnitInterval, PositiveFloat
 
 
@@ -123,6 +126,39 @@ class DistilledClassification(Distillation, Classification):
         """Return the Kullback-Leibler divergence times temperature², which keeps the size of the gradients."""
         learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, teacher_outputs))
         return kl_div(learned, known, reduction="batchmean", log_target=True) * self.temperature**2
+
+
+class DistilledLanguageModel(Distillation, LanguageModel):
+    """Train a language model from a text and from the probabilities that a teacher gives to each next token.
+
+    Args:
+        temperature: Divides the logits; above 1, the small probabilities of the teacher have more influence.
+        **kwargs: Arguments of `Distillation` and `LanguageModel`; the teacher has the same tokenizer, and is not
+            trained, too.
+    """
+
+    learns_unlabelled = False
+
+    def __init__(self, temperature: PositiveFloat = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.mutual:
+            raise UserError("--model.mutual: the teacher of a language model is not trained; remove it")
+        self.temperature = temperature
+
+    def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
+        """Return the Kullback-Leibler divergence of each token (B, T), times temperature²."""
+        learned, known = ((logits / self.temperature).log_softmax(2) for logits in (outputs, teacher_outputs))
+        return kl_div(learned, known, reduction="none", log_target=True).sum(2) * self.temperature**2
+
+    def token_objective(self, logits: Tensor, losses: Tensor, batch: PreparedBatch) -> Tensor:
+        """Return, of each token (B, T), the blend of its loss and of the distance to the teacher."""
+        assert batch.teacher_outputs is not None
+        distance = self.distance(logits, batch.teacher_outputs) * (batch.targets != IGNORED)
+        return self.labels_weight * losses + (1 - self.labels_weight) * distance
+
+    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+        """Update the training metrics with the loss of each token."""
+        Supervised.update_train_metrics(self, outputs, y)
 
 
 class DistilledRegression(Distillation, Regression):

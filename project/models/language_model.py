@@ -17,6 +17,7 @@ from project.models.optimization import Interval
 from project.models.prepared import PreparedBatch
 from project.models.supervised import Supervised
 from project.models.token_metrics import IGNORED, TokenMetrics, token_losses
+from project.nets.ensemble import Ensemble
 from project.nets.gpt import GPT
 from project.nets.net import NetFactory
 from project.nets.plain import PlainNet, build
@@ -55,6 +56,8 @@ class LanguageModel(Supervised):
         built = build(factory(net), in_shape, out_features)
         if isinstance(built, PlainNet):
             built.takes_tokens = True
+        for ensemble in (module for module in built.modules() if isinstance(module, Ensemble)):
+            ensemble.classifies = True
         if not built.takes_tokens:
             raise UserError(f"--model.net {type(built).__name__}: does not take tokens; use GPT")
         metrics = {"loss": TokenMetrics(token_bytes)}
@@ -71,12 +74,23 @@ class LanguageModel(Supervised):
 
     def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, a mean over tokens, and the loss of each token (B, T) for the metrics."""
-        logits = self.net.net(batch.inputs)  # (B, T, vocabulary)
-        self.check_targets(logits, batch.targets)
-        losses = token_losses(logits, batch.targets)
+        net = self.net.net
+        # Each member of an ensemble is trained as if it were alone.
+        each = net.each(batch.inputs) if isinstance(net, Ensemble) else net(batch.inputs)[None]  # (…, B, T, vocabulary)
+        self.check_targets(each[0], batch.targets)
+        found = [token_losses(logits, batch.targets) for logits in each]
+        objective = torch.stack([self.token_objective(*pair, batch) for pair in zip(each, found, strict=True)]).sum(0)
+        losses = token_losses(net.combine(each.detach()), batch.targets) if isinstance(net, Ensemble) else found[0]
         counted = (batch.targets != IGNORED).sum()
-        loss = over_processes(losses.sum() / counted.clamp(min=1), counted)
+        loss = over_processes(objective.sum() / counted.clamp(min=1), counted)
         return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, losses.detach()
+
+    def token_objective(self, logits: Tensor, losses: Tensor, batch: PreparedBatch) -> Tensor:
+        """Return what is minimised of each token (B, T), 0 where it is not counted.
+
+        Its negative log-likelihoods are `losses` (B, T), from logits (B, T, vocabulary).
+        """
+        return losses
 
     def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
         """Update metrics with a batch, and return its number of rows; only the logits of one batch are in memory."""

@@ -62,6 +62,7 @@ class Ensemble(Net):
             shapes = column_shape(self.in_shape), (out_features,)
             members.append(Standardized(member, *shapes) if standardized else member)
         self.scales_inputs = getattr(members[0], "scales_inputs", False)
+        self.takes_tokens = member.takes_tokens
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
         weights = sum(parameter.numel() for parameter in members[0].parameters())
         # Recurrences cannot be batched, and batching attention and convolutions gains nothing.
@@ -93,12 +94,12 @@ class Ensemble(Net):
         """(members, B, out_features) -> (B, out_features); for classes, logits of the mean probabilities."""
         if not self.classifies:
             return each.mean(0)
-        return each.log_softmax(2).logsumexp(0) - math.log(len(each))
+        return each.log_softmax(-1).logsumexp(0) - math.log(len(each))
 
     def spread(self, x: Tensor) -> Tensor:
         """Compute the standard deviation over members (B, out_features), of outputs or of probabilities."""
         each = self.each(x)
-        return (each.softmax(2) if self.classifies else each).std(0, correction=0)
+        return (each.softmax(-1) if self.classifies else each).std(0, correction=0)
 
     def separate(self) -> None:
         """Turn stacked members into separate modules; only the names of weights change."""

@@ -19,9 +19,13 @@ from project.runtime.errors import UserError
 from project.serving.artifact import Array, Artifact
 from project.serving.json_rows import JSONRows
 from project.serving.metadata import schema_of
+from project.serving.text_artifact import TextArtifact, load_artifact
+from project.text.sampling import Sampling
+from project.text.writing import Tokens, Writing, generate_texts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "serve.py"
 TOLERANCE = 1e-5, 1e-6  # the server may use more threads, which changes the order of sums
+CHECKED_TEXTS, CHECKED_TOKENS = 8, 32
 CHECKED_ROWS, REQUEST_SECONDS, STOP_SECONDS = 256, 2.0, 30.0
 
 
@@ -36,7 +40,9 @@ def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Seque
         UserError: If the server does not start, answers differently, or does not exit with status 0.
     """
     x = open_run(str(reference), trust).datamodule.splits.test.first(CHECKED_ROWS).numpy()
-    artifact = Artifact(path)
+    artifact = load_artifact(path)
+    if isinstance(artifact, TextArtifact):
+        return _check_text_server(path, flags, artifact, x)
     rows = _sent_rows(artifact, x)
     started = time.perf_counter()
     with _server(path, flags) as (process, port):
@@ -48,15 +54,44 @@ def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Seque
             expected = _expected(artifact, batch)
             if found.shape != expected.shape or not np.allclose(found, expected, *TOLERANCE):
                 raise UserError(f"{path}: the server's predictions for test rows differ from the file's own")
-        rate = _requests_per_second(lambda body: _post(connection, body), rows)
+        bodies = [_body(rows[number : number + 1]) for number in range(len(rows))]
+        rate = _requests_per_second(lambda body: _post(connection, body), bodies)
         connection.close()
-        process.send_signal(signal.SIGTERM)
-        status: int | str = f"none within {STOP_SECONDS:.0f} s"
-        with suppress(subprocess.TimeoutExpired):
-            status = process.wait(STOP_SECONDS)
+        _stop(path, process)
+    return {"start_seconds": start_seconds, "requests_per_second": rate, "rows_checked": len(rows)}
+
+
+def _check_text_server(path: Path, flags: Sequence[str], artifact: TextArtifact, x: Tokens) -> dict[str, float]:
+    """Do as `check_server` with texts: each continues the first half of a test row by its likeliest tokens."""
+    halves = x[:CHECKED_TEXTS, : max(1, x.shape[1] // 2)]
+    prompts = [artifact.tokenizer.decode(half).decode(errors="replace") for half in halves]
+    writing = Writing(Sampling(temperature=0), CHECKED_TOKENS)
+    settings = {"temperature": 0, "max_tokens": CHECKED_TOKENS, "seed": 0}
+    bodies = [json.dumps({"prompt": prompt, **settings}).encode() for prompt in prompts]
+    started = time.perf_counter()
+    with _server(path, flags) as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STOP_SECONDS)
+        first = json.loads(_post(connection, bodies[0], "/generate"))
+        start_seconds = time.perf_counter() - started
+        answers = [first, *(json.loads(_post(connection, body, "/generate")) for body in bodies[1:])]
+        for prompt, answer in zip(prompts, answers, strict=True):
+            [written] = generate_texts(prompt, artifact.next_logits(), artifact.tokenizer, writing)
+            if answer["text"] != written.text:
+                raise UserError(f"{path}: the server's texts after test rows differ from the file's own")
+        rate = _requests_per_second(lambda body: _post(connection, body, "/generate"), bodies)
+        connection.close()
+        _stop(path, process)
+    return {"start_seconds": start_seconds, "requests_per_second": rate, "rows_checked": len(prompts)}
+
+
+def _stop(path: Path, process: subprocess.Popen[str]) -> None:
+    """Stop a server; raise a UserError if it does not exit with status 0."""
+    process.send_signal(signal.SIGTERM)
+    status: int | str = f"none within {STOP_SECONDS:.0f} s"
+    with suppress(subprocess.TimeoutExpired):
+        status = process.wait(STOP_SECONDS)
     if status != 0:
         raise UserError(f"{path}: the server's exit status after SIGTERM is {status}, expected 0")
-    return {"start_seconds": start_seconds, "requests_per_second": rate, "rows_checked": len(rows)}
 
 
 @contextmanager
@@ -87,8 +122,8 @@ def _exit_with_parent() -> Callable[[], None] | None:
     return lambda: library.prctl(death_signal, signal.SIGTERM)
 
 
-def _post(connection: http.client.HTTPConnection, body: bytes) -> bytes:
-    connection.request("POST", "/predict", body, {"content-type": "application/json"})
+def _post(connection: http.client.HTTPConnection, body: bytes, route: str = "/predict") -> bytes:
+    connection.request("POST", route, body, {"content-type": "application/json"})
     response = connection.getresponse()
     text = response.read()
     if response.status != 200:
@@ -122,8 +157,7 @@ def _expected(artifact: Artifact, rows: list[Any]) -> Array:
     return artifact.predict(x)["outputs" if artifact.metadata["class_names"] is None else "probabilities"]
 
 
-def _requests_per_second(post: Callable[[bytes], bytes], rows: list[Any]) -> float:
-    bodies = [_body(rows[number : number + 1]) for number in range(len(rows))]
+def _requests_per_second(post: Callable[[bytes], bytes], bodies: Sequence[bytes]) -> float:
     count, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < REQUEST_SECONDS:
         post(bodies[count % len(bodies)])

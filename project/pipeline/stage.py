@@ -115,7 +115,7 @@ def fit(pipeline: Pipeline, result: StageResult, begin: Callable[[Path], object]
 
 def quality(metrics: dict[str, float]) -> dict[str, float]:
     """The test metric that stages are compared by."""
-    return {name: metrics[name] for name in ("test/accuracy", "test/mse") if name in metrics}
+    return {name: metrics[name] for name in ("test/accuracy", "test/mse", "test/bits_per_byte") if name in metrics}
 
 
 # All stages by name, in the order of `stages/__init__.py`, which fills it.

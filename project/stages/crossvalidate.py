@@ -5,11 +5,13 @@ Source: Stone, "Cross-Validatory Choice and Assessment of Statistical Prediction
 
 import contextlib
 import io
+import pkgutil
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from project.config.flag_errors import refuse_flags
+from project.data import TextDataModule
 from project.runs.folder import ROOT, claim_version, write_metrics
 from project.runtime.errors import UserError
 from project.stages.base import NO_RESUME, parse, require_run, trust_flags
@@ -32,6 +34,11 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
     reason = "cross-validation sets the fold of each run; remove it, and set the number with --folds"
     refuse_flags(args, NO_RESUME | {"sampling.fold": reason, "sampling.folds": reason})
     config = parse([*args, "--sampling.folds", str(folds)])
+    if issubclass(pkgutil.resolve_name(config["data"]["class_path"]), TextDataModule):
+        raise UserError(
+            "--data: a text has no rows to make folds of; train on several splits with --data.split documents and "
+            "--data.seed, or from several --seed_everything"
+        )
     trust = trust_flags()
     require_run(config["trainer"])
     if config["trainer"]["limit_test_batches"] == 0:

@@ -14,6 +14,7 @@ from project.training.train import train
 
 DISTILLED = {
     "project.models.Classification": "project.models.DistilledClassification",
+    "project.models.LanguageModel": "project.models.DistilledLanguageModel",
     "project.models.Regression": "project.models.DistilledRegression",
 }
 NO_TEACHER = NO_RESUME | {"model.teacher": "the teacher is the run that you pass; remove it"}
@@ -36,8 +37,8 @@ def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Con
     if path == SOLVER:  # the student is trained like a linear net
         arguments, path = {}, DISTILLED["project.models.Regression"]
     if not path.startswith("project.models.Distilled"):
-        name = path.rpartition(".")[2]
-        raise UserError(f"--model: {name} cannot learn from a teacher; only Regression and Classification can")
+        name, known = path.rpartition(".")[2], ", ".join(kind.rpartition(".")[2] for kind in DISTILLED)
+        raise UserError(f"--model: {name} cannot learn from a teacher; choose one of {known}")
     model = {"class_path": path, "init_args": arguments | {"teacher": teacher}}
     parsed = parse(args, config | {"model": model})
     if "teacher" not in parsed["model"]["init_args"]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from project.models.network import supervised
+from project.nets.gpt import GPT
 from project.nets.net import Net
 from project.nets.pruned import removable
 from project.nets.scaling import Standardized
@@ -57,7 +58,8 @@ def narrowed(config: Config, net: Net, remaining: dict[str, int]) -> Config:
 def smaller_net(reference: str) -> Config:
     """Return the settings of a net like that of a run (or of an ensemble's first member), with a quarter of its units.
 
-    It has no dropout, which only helps a net that is larger than its task needs.
+    A GPT has half of the layers, and heads of half their width. There is no dropout, which only helps a net that is
+    larger than its task needs.
 
     Raises:
         StageSkipped: If the net has no units that can be removed.
@@ -68,6 +70,17 @@ def smaller_net(reference: str) -> Config:
         config, net = config["init_args"]["nets"][0], net.members[0]
         net = net.net if isinstance(net, Standardized) else net
     arguments = config.get("init_args", {})
+    if isinstance(net, GPT):
+        return {"class_path": config["class_path"], "init_args": arguments | _half(net) | {"dropout": 0.0}}
     if "dropout" in arguments:
         config = config | {"init_args": arguments | {"dropout": 0.0}}
     return narrowed(config, net, remaining_units(net, STUDENT_REMOVES))
+
+
+def _half(net: GPT) -> Config:
+    """Return arguments of a GPT with half of the layers, and with heads and hidden layers of half their width."""
+    attention: Any = net.blocks[0].get_submodule("attention")
+    hidden: Any = net.blocks[0].get_submodule("feed_forward.up")
+    head_width = max(2, attention.head_width // 4 * 2)  # an even number, for rotary positions
+    layers, half = max(1, len(net.blocks) // 2), max(1, hidden.out_features // 2)
+    return {"layers": layers, "width": attention.heads * head_width, "head_width": None, "hidden": half}

@@ -17,7 +17,7 @@ from project.runs.checkpoint import DATA_KEY, read_checkpoint, saved_config
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
-from project.runs.weights import pretrained_fields, resolve_last
+from project.runs.weights import is_text, pretrained_fields, resolve_last
 from project.runtime.address import is_remote, local_path
 from project.training.flags import check_flags, remaining_defaults
 from project.training.plain_code import default_optimizer, has_own_optimizer
@@ -50,7 +50,10 @@ class Settings(NamedTuple):
         """Return the schema that the rows must be read with: of the run itself, or of pretrained weights."""
         if self.fields is not None or self.resumed.checkpoint is not None:
             return self.fields
-        return pretrained_fields(self.config.weights.path)
+        if (fields := pretrained_fields(self.config.weights.path)) is not None:
+            return fields
+        taught = pretrained_fields(self.config.model.get("init_args", {}).get("teacher") or None)
+        return taught if taught is not None and is_text(taught) else None  # a tokenizer must be the teacher's
 
 
 def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]] = ()) -> Settings:

@@ -58,3 +58,8 @@ def test_the_command_prints_mean_and_spread_and_leaves_no_empty_folder(folder):
 def test_mistakes(folder, folds, args, told):
     with pytest.raises(UserError, match=told):
         list(crossvalidate(folds, args))
+
+
+def test_a_text_has_no_folds():
+    with pytest.raises(UserError, match="--data: a text has no rows to make folds of; train on several splits"):
+        next(crossvalidate(3, ["--data", "TextDataModule"]))

@@ -6,18 +6,23 @@ Source of the interval: Efron, "Bootstrap Methods: Another Look at the Jackknife
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from project.data import TextDataModule
+from project.data.windows import UNCOUNTED
 from project.inference.compare import LATENCY_ROWS, latencies
 from project.inference.evaluate import evaluate
 from project.inference.open_run import open_run
 from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task
 from project.runs.checkpoint import load_run
 from project.serving.artifact import Array, Artifact
+from project.serving.text_artifact import TextArtifact, load_artifact
 
 THREADS = 1
+TEXT_ROWS = 16  # windows of tokens, computed at once
 RESAMPLES, SEED, LEVEL = 1_000, 0, 95
 Numbers = NDArray[np.float64]
 
@@ -27,6 +32,8 @@ def read_task(pipeline: Pipeline) -> Task:
     first = next(result for result in pipeline.results if result.model)
     data = open_run(str(pipeline.path(first)), pipeline.trust).datamodule
     x, y = data.splits.test.x.numpy(), data.splits.test.y.numpy()
+    if isinstance(data, TextDataModule):
+        return Task("loss", False, x, y, _frequency_loss(data.files.tokens("train").numpy(), y, data.out_features))
     known = data.splits.train.y.numpy()
     if data.class_names is None:
         known = known[~np.isnan(known).any(1)].astype(np.float64)
@@ -38,11 +45,11 @@ def read_task(pipeline: Pipeline) -> Task:
 def measure(pipeline: Pipeline, task: Task) -> dict[str, Measured]:
     """Measure all models of a pipeline; keys are the names of their results."""
     models = [result for result in pipeline.results if result.model]
-    artifacts = [Artifact(pipeline.artifact(result), THREADS) for result in models]
+    artifacts = [load_artifact(pipeline.artifact(result), THREADS) for result in models]
     speeds = {rows: _milliseconds(artifacts, task.x, rows) for rows in LATENCY_ROWS}
     found = {}
     for place, (result, artifact) in enumerate(zip(models, artifacts, strict=True)):
-        scores = row_scores(artifact.predict(task.x)["outputs"], task)
+        scores = _scores(artifact, task)
         found[result.name] = Measured(
             evaluate(str(pipeline.path(result)), pipeline.trust)[0],
             scores,
@@ -52,6 +59,32 @@ def measure(pipeline: Pipeline, task: Task) -> dict[str, Measured]:
             {rows: speeds[rows][place] for rows in LATENCY_ROWS},
         )
     return found
+
+
+def _scores(artifact: Artifact, task: Task) -> Numbers:
+    """Return the score of each test row, computed for a few rows of tokens at once: their outputs take memory."""
+    if not isinstance(artifact, TextArtifact):
+        return row_scores(artifact.predict(task.x)["outputs"], task)
+    slices = [slice(start, start + TEXT_ROWS) for start in range(0, len(task.x), TEXT_ROWS)]
+    parts = [window_losses(artifact.predict(task.x[part])["outputs"], np.asarray(task.y[part])) for part in slices]
+    return np.concatenate(parts)
+
+
+def window_losses(logits: Array, y: NDArray[Any]) -> Numbers:
+    """Return the mean negative log-likelihood of the counted targets (n, T) of each window, in nats."""
+    logits = logits.astype(np.float64) - logits.max(2, keepdims=True)
+    chosen = np.take_along_axis(logits, np.maximum(y, 0)[:, :, None], axis=2)[:, :, 0]
+    counted = y != UNCOUNTED
+    losses = (np.log(np.exp(logits).sum(2)) - chosen) * counted
+    found: Numbers = losses.sum(1) / counted.sum(1)
+    return found
+
+
+def _frequency_loss(tokens: NDArray[np.integer[Any]], y: NDArray[Any], vocabulary: int) -> float:
+    """Return the loss of predicting each token as often as it is in the training text, where each occurs once more."""
+    ids = tokens.view(np.uint16) if tokens.dtype == np.int16 else tokens
+    counts = 1.0 + np.bincount(ids, minlength=vocabulary)
+    return float(-np.log(counts / counts.sum())[y[y != UNCOUNTED]].mean())
 
 
 def row_scores(outputs: Array, task: Task) -> Numbers:

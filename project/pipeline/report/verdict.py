@@ -5,6 +5,11 @@ from project.pipeline.pipeline import Measured, Task, Verdict
 from project.pipeline.report.measure import bootstrap_interval
 from project.pipeline.report.table import format_metric
 
+CONSTANTS = {  # that always give the same answer, by the metric of the task
+    "accuracy": "the most frequent class",
+    "mse": "the training mean",
+    "loss": "each token as often as it is in the training text",
+}
 ZERO = 1e-6  # a smaller difference, as a fraction of the metric of a constant answer, is none
 
 
@@ -12,7 +17,7 @@ def of_training(now: Measured, task: Task) -> Verdict:
     """Compare the first model with one that always gives the same answer."""
     value = now.metrics[f"test/{task.metric}"]
     better = now.interval[0] > task.naive if task.rises else now.interval[1] < task.naive
-    constant = "the most frequent class" if task.rises else "the training mean"
+    constant = CONSTANTS[task.metric]
     numbers = f"{task.metric} {format_metric(value)} against {format_metric(task.naive)}"
     return Verdict(better, f"{'better' if better else 'no better'} than always predicting {constant}: {numbers}")
 
