@@ -5,6 +5,25 @@ from torch import Tensor, nn
 from project.nets.net import Net
 
 
+class Residual(nn.Module):
+    """x plus what two convolutions compute from it, each with batch norm, then ReLU.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition" (2015).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, height, width) -> the same shape."""
+        added = self.second_norm(self.second(self.first_norm(self.first(x)).relu()))
+        return (x + added).relu()
+
+
 class CNN(Net):
     """Blocks of convolution, batch norm, ReLU and max pooling, then two linear layers, for (channels, height, width).
 
@@ -14,6 +33,7 @@ class CNN(Net):
         channels: Output channels of each block.
         hidden: Width of the linear layer before the head.
         dropout: Dropout probability before the head.
+        residual: Number of residual blocks of two convolutions before each pooling.
     """
 
     def __init__(
@@ -23,6 +43,7 @@ class CNN(Net):
         channels: list[int] | None = None,
         hidden: int = 128,
         dropout: float = 0.3,
+        residual: int = 0,
     ) -> None:
         if len(in_shape) != 3:
             raise ValueError(
@@ -31,15 +52,18 @@ class CNN(Net):
             )
         super().__init__(in_shape, out_features)
         channels = [32, 64] if channels is None else channels
-        if min(*channels, hidden, 1) < 1 or not 0 <= dropout < 1:
+        if min(*channels, hidden, 1) < 1 or residual < 0 or not 0 <= dropout < 1:
             raise ValueError(
-                f"CNN: channels {channels} and hidden {hidden} must be 1 or more, dropout {dropout} in [0, 1)"
+                f"CNN: channels {channels} and hidden {hidden} must be 1 or more, residual {residual} 0 or more, "
+                f"dropout {dropout} in [0, 1)"
             )
         depth, height, width = in_shape
         self.blocks, self.one_pixel = nn.Sequential(), False
         for out_channels in channels:
             convolution = nn.Conv2d(depth, out_channels, kernel_size=3, padding=1, bias=False)
-            self.blocks.extend([convolution, nn.BatchNorm2d(out_channels), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)])
+            self.blocks.extend([convolution, nn.BatchNorm2d(out_channels), nn.ReLU()])
+            self.blocks.extend(Residual(out_channels) for _ in range(residual))
+            self.blocks.append(nn.MaxPool2d(2, ceil_mode=True))
             self.one_pixel = height * width == 1  # at the last batch norm
             depth, height, width = out_channels, (height + 1) // 2, (width + 1) // 2
         self.layers = nn.Sequential(

@@ -15,6 +15,7 @@ NETS = {
     "table net": (lambda: TableNet((6,), 3, levels=[0, 4, 0, 2, 1]), (6,)),
     "table net of categories": (lambda: TableNet((6,), 3, levels=[5, 3]), (6,)),
     "cnn": (lambda: CNN((2, 7, 5), 3, channels=[4, 8], hidden=16), (2, 7, 5)),
+    "residual": (lambda: CNN((2, 7, 5), 3, channels=[4, 8], hidden=16, residual=1), (2, 7, 5)),
     "rnn": (lambda: RNN((9, 2), 3, cell="rnn"), (9, 2)),
     "lstm, two layers": (lambda: RNN((9, 2), 3, cell="lstm", layers=2), (9, 2)),
     "gru, both directions": (lambda: RNN((9, 2), 3, cell="gru", bidirectional=True), (9, 2)),
