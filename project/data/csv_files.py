@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from project.data.csv_format import SEPARATORS, CSVFormat, Found, find_format
 from project.data.csv_numbers import with_plain_numbers, written_numbers
 from project.data.location import check_readable, csv_parts, is_parquet
+from project.runtime.arrow import is_number
 from project.runtime.errors import UserError
 
 
@@ -25,14 +26,15 @@ def report_format(path: str | Path, given: CSVFormat) -> None:
     found = find_format(path, given)
     with csv_errors(path, given):
         first = next(csv_blocks(path, given), None)
-    numbers = {} if first is None else written_numbers(pa.Table.from_batches([first]), found.decimal)
+    written = {} if first is None else written_numbers(pa.Table.from_batches([first]), found.decimal)
+    examples = [f"{name} (as {value!r})" for name, value in written.items() if not is_number(value)]
     parts = [
         f"its first {found.skipped} lines are skipped" * (found.skipped > 1),
         "its first line is skipped" * (found.skipped == 1),
         f"its values are separated by {SEPARATORS.get(found.separator, found.separator)}" * (found.separator != ","),
         "its numbers have a decimal comma" * (found.decimal == ","),
         f"its text is encoded in {found.encoding}" * (found.encoding != "utf8"),
-        f"read as numbers: {', '.join(f'{name} (as {value!r})' for name, value in numbers.items())}" * bool(numbers),
+        f"read as numbers: {', '.join(examples)}" * bool(examples),
     ]
     if any(parts):
         rank_zero_warn(f"{path}: {', '.join(filter(None, parts))}; if that is wrong, set --data.csv or --data.kinds")

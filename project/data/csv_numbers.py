@@ -28,8 +28,7 @@ def with_plain_numbers(table: pa.Table, decimal: str, columns: Collection[str]) 
 def written_numbers(table: pa.Table, decimal: str) -> dict[str, str]:
     """Return an example for each text column of which most of the first values are numbers."""
     found = {}
-    for name in table.column_names:
-        column = table.column(name)
+    for name, column in zip(table.column_names, table.columns, strict=True):
         if not is_text(column.type):
             continue
         column = column.drop_null().slice(0, SAMPLE_ROWS)

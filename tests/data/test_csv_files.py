@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import warnings
 
 import pyarrow.csv
 import pyarrow.parquet
@@ -124,6 +125,20 @@ def test_flags_say_what_cannot_be_guessed(folder):
     for flags, message in [({"separator": ";;"}, "must be one character"), ({"encoding": "x"}, "unknown encoding: x")]:
         with pytest.raises(UserError, match=message):
             CSVFormat(**flags)
+
+
+def test_nothing_is_told_of_a_plain_table_and_columns_named_alike_are_an_error(folder):
+    rows = "".join(f"{name},{n}\n" for n, name in enumerate(["001", "002", "003", "4A"] * 5))
+    (folder / "plain.csv").write_text("name,y\n" + rows)
+    (folder / "twice.csv").write_text("name,name\na,1\nb,2\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = TabularDataModule("plain.csv", "y", kinds={"name": "category"})
+    assert data.feature_names == ["name"]
+    with pytest.raises(UserError, match="twice.csv: two columns are named 'name'"):
+        TabularDataModule("twice.csv", "name")
+    with pytest.raises(UserError, match="twice.csv: two columns are named 'name'"):
+        _ = TabularDataModule("plain.csv", "y", test_path="twice.csv", kinds={"name": "category"}).splits
 
 
 def test_predictions_read_decimal_commas_and_keep_them(plain, folder, capsys):
