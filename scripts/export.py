@@ -5,6 +5,11 @@ import installed  # noqa: F401
 from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
+FORMATS = (
+    "onnx (default), pt2, torchscript, safetensors or adapter; of a language model also huggingface (a folder), gguf "
+    "(of 16 bits), gguf-q8_0 or gguf-f32"
+)
+
 if __name__ == "__main__":
     parser = ArgumentParser(
         description=__doc__,
@@ -13,11 +18,13 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
     parser.add_argument("output", type=path, nargs="?", help="the file; default: model.onnx in the run's folder")
-    parser.add_argument("--format", default="onnx", help="onnx (default), pt2, torchscript, safetensors or adapter")
+    parser.add_argument("--format", default="onnx", help=FORMATS)
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.exporting.export import export
 
         exported = export(options.run, options.output, options.format, args)
-        bytes_ = exported.path.stat().st_size
-        print(f"{exported.path}: {bytes_:,} bytes; outputs differ from the network's by {exported.difference:.1e}")
+        files = exported.path.iterdir() if exported.path.is_dir() else [exported.path]
+        what = "weights" if options.format.startswith(("huggingface", "gguf")) else "outputs"
+        size, difference = sum(file.stat().st_size for file in files), f"{exported.difference:.1e}"
+        print(f"{exported.path}: {size:,} bytes; {what} differ from the network's by {difference}")

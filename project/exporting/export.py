@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from project.config.trust import with_trust
 from project.exporting.adapter import write_adapter
 from project.exporting.formats import WRITERS, require_onnx, write
+from project.exporting.public import FOLDER, GGUF_FORMATS, write_folder, write_gguf
 from project.exporting.text_export import check_text_onnx, test_rows, write_text_onnx
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_rows
@@ -25,14 +26,20 @@ from project.runtime.files import atomic_write, check_output
 from project.serving.metadata import LANGUAGE, Metadata
 
 WEIGHTS, ADAPTER = "safetensors", "adapter"
-FORMATS = [*WRITERS, WEIGHTS, ADAPTER]
+FORMATS = [*WRITERS, WEIGHTS, ADAPTER, FOLDER, *GGUF_FORMATS]
 
 
 class Exported(NamedTuple):
-    """A file that was written, and how much its outputs differ from the network's."""
+    """A file that was written, and how much it differs from the network.
+
+    Attributes:
+        path: The file, or the folder.
+        difference: The largest difference of its outputs, relative to the largest output; of public weights, that of
+            its weights, relative to the largest weight of a tensor.
+    """
 
     path: Path
-    difference: float  # the largest, relative to the largest output; 0 for weights alone
+    difference: float
 
 
 def export(reference: str, destination: Path | None = None, format: str = "onnx", args: Sequence[str] = ()) -> Exported:
@@ -52,14 +59,18 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
     if format == "onnx":
         require_onnx()
     found = find_checkpoint(reference)
-    name = "adapter.safetensors" if format == ADAPTER else f"model.{format}"
-    path = destination or run_folder(found) / name
-    check_output(path, [Path(name).suffix])
+    names = {ADAPTER: "adapter.safetensors", FOLDER: FOLDER} | dict.fromkeys(GGUF_FORMATS, "model.gguf")
+    path = destination or run_folder(found) / names.get(format, f"model.{format}")
+    if format not in WRITERS and (others := with_trust(args)):
+        raise UserError(f"{others[0]}: --format {format} needs no data; remove it")
     checkpoint = read_checkpoint(found)
+    if format == FOLDER:
+        return Exported(path, write_folder(path, checkpoint))
+    check_output(path, [Path(names.get(format, f"model.{format}")).suffix])
     with atomic_write(path) as temporary:
+        if format in GGUF_FORMATS:
+            return Exported(path, write_gguf(temporary, checkpoint, GGUF_FORMATS[format]))
         if format in (WEIGHTS, ADAPTER):
-            if others := with_trust(args):
-                raise UserError(f"{others[0]}: --format {format} needs no data; remove it")
             if format == ADAPTER:
                 write_adapter(temporary, checkpoint)
             else:
@@ -90,7 +101,7 @@ def _write_weights(path: Path, model: LightningModule, checkpoint: Mapping[str, 
     """Write a model's `state_dict`, with its configuration and the description of its data."""
     from safetensors.torch import load_file, save
 
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.clone().contiguous() for name, value in model.state_dict().items()}  # a tied head, too
     facts = {"config": checkpoint[CONFIG_KEY], "data": json.dumps(checkpoint[DATA_KEY])}
     path.write_bytes(
         save(state, {**facts, "net": type(model.net.net if isinstance(model, Supervised) else model).__name__})

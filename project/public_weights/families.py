@@ -98,7 +98,7 @@ def _rotary(config: Config) -> dict[str, Any]:
 
 def _llama(config: Config) -> dict[str, Any]:
     heads, act = size(config, "num_attention_heads"), config.get("hidden_act", "silu")
-    if act != "silu":
+    if act not in ("silu", "relu"):
         raise ValueError(f"hidden_act {str(act)[:40]!r} is not supported (only 'silu')")
     bias = bool(config.get("attention_bias"))
     if bias != bool(config.get("mlp_bias")):
@@ -110,7 +110,7 @@ def _llama(config: Config) -> dict[str, Any]:
         "kv_heads": size(config, "num_key_value_heads", heads),
         "head_width": size(config, "head_dim", size(config, "hidden_size") // heads),
         "hidden": size(config, "intermediate_size"),
-        "feed_forward": "swiglu",
+        "feed_forward": "swiglu" if act == "silu" else "relu2",  # ReLU whose gate is the layer itself
         "norm_eps": _number(config, "rms_norm_eps", 1e-6),
         "bias": bias,
         "qk_norm": False,

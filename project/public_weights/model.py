@@ -97,8 +97,11 @@ def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: i
         ours = GPT((context,), vocabulary, **arguments).state_dict()
     heads = {"attention.query": arguments["heads"], "attention.key": arguments.get("kv_heads", arguments["heads"])}
     tied = {"head.weight": "embedding.weight"} if arguments["tied"] else {}
-    theirs = layout.write({name: value for name, value in ours.items() if name not in tied}, heads)
-    expected = {name: tuple(value.shape) for name, value in theirs}
+    written = {name: value for name, value in ours.items() if name not in tied}
+    gated = arguments["feed_forward"] == "relu2"
+    if gated:  # by itself
+        written |= {name.replace(".up.", ".gate."): value for name, value in ours.items() if ".up." in name}
+    expected = {name: tuple(value.shape) for name, value in layout.write(written, heads)}
     ignored = layout.ignored + ("|^" + re.escape(layout.name("head.weight")) if tied else "")
     found = {name: shape for name, shape in source.shapes.items() if not re.search(ignored, name)}
     if found != expected:
@@ -108,6 +111,9 @@ def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: i
 
     def read(name: str) -> Tensor:
         name = name.removeprefix(PREFIX)
-        return layout.read(source, tied.get(name, name), heads)
+        tensor = layout.read(source, tied.get(name, name), heads)
+        if gated and ".up." in name and not tensor.equal(source.read(layout.name(name.replace(".up.", ".gate.")))):
+            raise ValueError("hidden_act 'relu' is not supported where a gate differs from the layer that it closes")
+        return tensor
 
     return LazyState(Source({PREFIX + name: tuple(value.shape) for name, value in ours.items()}, read))

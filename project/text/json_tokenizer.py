@@ -76,7 +76,7 @@ class JsonTokenizer(Tokenizer):
         except LookupError as error:
             raise ValueError(f"the letter {error} of its tokens stands for no byte") from error
         super().__init__(pieces, end, stops, begins)
-        self.chat_template, self._text = chat_template, text
+        self.chat_template, self.text = chat_template, text
         options = {"size": size, "end": end, "stops": [*stops], "begins": begins, "chat_template": chat_template}
         self._options = options if size is not None else {}
 
@@ -101,23 +101,23 @@ class JsonTokenizer(Tokenizer):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tokenizer as plain data."""
-        return {"kind": self.kind, "text": self._text, **self._options}
+        return {"kind": self.kind, "text": self.text, **self._options}
 
 
 def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> list[bytes]:
     """Return the bytes of each id, b"" for special tokens and unused ids."""
     pieces = [b""] * size
     others = {token["content"]: token for token in added}
-    letters = _letters()
+    alphabet = letters()
     for token, number in vocabulary.items():
         if token not in others:
-            pieces[number] = bytes(letters[letter] for letter in token)
+            pieces[number] = bytes(alphabet[letter] for letter in token)
         elif not others[token]["special"]:
             pieces[number] = token.encode()
     return pieces
 
 
-def _letters() -> dict[str, int]:
+def letters() -> dict[str, int]:
     """Return the byte for which each letter stands in GPT-2's vocabulary, where no token has spaces or controls."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

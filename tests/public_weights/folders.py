@@ -62,3 +62,11 @@ def write_llama(folder: Path, **changes) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     write_tokenizer(folder)
     return folder
+
+
+def opened(reference: str) -> tuple:
+    """Return the network, the context and the tokenizer of a run or of public weights."""
+    from project.inference.generate import open_language_model
+
+    logits, tokenizer = open_language_model(reference)
+    return logits.net, logits.context, tokenizer
