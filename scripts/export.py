@@ -16,7 +16,7 @@ if __name__ == "__main__":
         epilog="Further flags are those of train.py and override the run's own: --data.path sets the new location of "
         "its table; --trust MODULE lets the run use a module's classes.",
     )
-    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("run", help="a run folder, a checkpoint, `last`, or public weights")
     parser.add_argument("output", type=path, nargs="?", help="the file; default: model.onnx in the run's folder")
     parser.add_argument("--format", default="onnx", help=FORMATS)
     options, args = parser.parse_known_args()

@@ -13,7 +13,7 @@ if __name__ == "__main__":
         '--finetuning.freeze "[backbone]", --finetuning.unfreeze_every 2, --finetuning.layer_decay 0.5, '
         "--optimizer.lr 0.001, --trainer.max_epochs 20.",
     )
-    parser.add_argument("run", help="a run folder, a checkpoint, or `last`")
+    parser.add_argument("run", help="a run folder, a checkpoint, `last`, or public weights")
     parser.add_argument("--lora", type=PositiveInt, metavar="RANK", help="train only low-rank adapters and the head")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
