@@ -158,7 +158,7 @@ class DistilledLanguageModel(Distillation, LanguageModel):
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics with the loss of each token."""
-        Supervised.update_train_metrics(self, outputs, y)
+        LanguageModel.update_train_metrics(self, outputs, y)
 
 
 class DistilledRegression(Distillation, Regression):

@@ -92,6 +92,12 @@ class LanguageModel(Supervised):
         """
         return losses
 
+    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+        """Update the training metrics with the loss of each token and the targets, both (B, T)."""
+        self.running.update(outputs, y)
+        # At once: small tensors kept for later would lie between freed logits, whose memory could not be used again.
+        self.running.flush()
+
     def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
         """Update metrics with a batch, and return its number of rows; only the logits of one batch are in memory."""
         rows = 0

@@ -6,6 +6,7 @@ from functools import partial
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.data import DataLoader, TensorDataset
 
 from project.models.language_model import LanguageModel
@@ -65,6 +66,13 @@ def test_metrics_are_means_over_the_counted_tokens(tmp_path):
     assert metrics["test/loss"] == pytest.approx(nats / tokens, rel=1e-6)
     assert metrics["test/perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-6)
     assert metrics["test/bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-6)
+
+
+def test_no_losses_are_kept_between_the_logits_of_steps(tmp_path):
+    model, counted = language_model(), []
+    seen = LambdaCallback(on_train_batch_start=lambda *_: counted.append(int(model.train_metrics["loss"].tokens)))
+    trained(model, tmp_path, epochs=1, callbacks=[seen])
+    assert counted == [batch * 4 * CONTEXT for batch in range(ROWS // 4)]
 
 
 def test_metrics_do_not_depend_on_the_batch_size(tmp_path):

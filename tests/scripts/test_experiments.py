@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 
 import numpy as np
@@ -18,7 +19,9 @@ from tests.command import REPOSITORY, train_on
 GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
 QUIET = ["--epoch_line.every_n_epochs", "0"]
-SIMILAR = ("digits_linear", "digits_lstm", "gpt_kjv", "mnist5k_cnn", "series_gru", "series_rnn")  # to others
+# Their short trainings are similar to others, and slow tests.
+SIMILAR = ("digits_linear", "digits_lstm", "mnist5k_cnn", "series_gru", "series_rnn")
+SIMILAR += ("gpt_bytes", "gpt_kjv", "gpt_shakespeare")
 EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 
 
@@ -30,6 +33,9 @@ def experiments(folder, request):
             exec(command, {})
         except ModuleNotFoundError as error:
             pytest.skip(f"{error.name} is not installed")
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 8))) for _ in range(2_000)]
+    (folder / "tinyshakespeare.txt").write_text(" ".join(draw.choices(words, k=60_000)))
     return folder
 
 
@@ -133,7 +139,12 @@ def test_a_net_that_does_not_fit_the_data_is_refused_before_training(folder, arg
 @EVERY
 def test_the_score_in_the_header_is_reached(path, experiments, capsys):
     metric, bound, value = re.search(r"Expect (\S+) at (most|least) ([\d.e-]+\d)", path.read_text()).groups()
-    found = train(["--config", str(path), *QUIET])[metric]
+    args = ["--config", str(path), *QUIET]
+    if path.stem == "gpt_shakespeare":
+        if "TINY_SHAKESPEARE" not in os.environ:
+            pytest.skip("needs the path of tiny Shakespeare")
+        args += ["--data.path", os.environ["TINY_SHAKESPEARE"]]
+    found = train(args)[metric]
     assert found <= float(value) if bound == "most" else found >= float(value)
 
 
