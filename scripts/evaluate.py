@@ -19,12 +19,18 @@ if __name__ == "__main__":
     parser.add_argument(
         "--importance", type=path, help="shuffle each column of a table, and draw how much worse the model gets"
     )
+    parser.add_argument("--text", type=path, help="bits per byte of all of a file of text, by a language model")
+    parser.add_argument("--choices", type=path, help="questions with choices, as JSON lines, for a language model")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():
         if overrides and [arg for arg in sys.argv[1:] if arg != "--compare"][: len(arguments.run)] != arguments.run:
             raise UserError("pass the runs first, and flags after them")
-        if arguments.compare or arguments.plot or len(arguments.run) > 1:
+        if arguments.text or arguments.choices:
+            from project.inference.score import score_and_report
+
+            score_and_report(arguments.run, overrides, arguments.text, arguments.choices, arguments.json)
+        elif arguments.compare or arguments.plot or len(arguments.run) > 1:
             from project.inference.compare_report import compare_and_report
 
             compare_and_report(arguments.run, overrides, arguments.json, arguments.plot)
