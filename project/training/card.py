@@ -74,7 +74,8 @@ def _summary(model: Supervised, data: RowsDataModule) -> Iterator[str]:
 
 def _data(data: RowsDataModule) -> Iterator[str]:
     train, val, test = (f"{count:,}" for count in data.row_counts)
-    yield f"`{without_credentials(data.source)}`: {train} training rows, {val} validation rows and {test} test rows."
+    source = type(data).__name__ if data.source == RowsDataModule.source else without_credentials(data.source)
+    yield f"{source}: {train} training rows, {val} validation rows and {test} test rows."
     yield f"{_split(data)} SHA-256 of a sample of the rows: `{data.fingerprint}`."
     if not isinstance(data, TabularDataModule) or data.schema is None:
         return
