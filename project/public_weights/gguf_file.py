@@ -19,6 +19,7 @@ NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY = 8, 9
 VERSIONS = (2, 3)
 READ = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+PIECE_ROWS = 4_096  # that are turned into float32 at once
 MAX_DIMENSIONS, MAX_TENSORS, MAX_FACTS = 4, 2**17, 2**16
 
 
@@ -151,9 +152,15 @@ def _require_apart(infos: dict[str, _Info]) -> None:
 
 def _tensor(data: memoryview, info: _Info) -> Tensor:
     """Return a tensor as float32; one of 32 bits is a part of the file, mapped privately."""
-    rows = np.frombuffer(data, np.uint8, info.size, info.start).reshape(*info.shape[:-1], -1)
-    kind = library().GGMLQuantizationType(info.kind)
-    return torch.from_numpy(library().quants.dequantize(rows, kind).reshape(info.shape))
+    raw = np.frombuffer(data, np.uint8, info.size, info.start)
+    if info.kind == 0:
+        return torch.from_numpy(raw.view(np.float32).reshape(info.shape))
+    rows, kind = raw.reshape(prod(info.shape[:-1]), -1), library().GGMLQuantizationType(info.kind)
+    values = np.empty((len(rows), info.shape[-1]), np.float32)
+    for start in range(0, len(rows), PIECE_ROWS):  # what is computed between takes several times their memory
+        piece = slice(start, start + PIECE_ROWS)
+        values[piece] = library().quants.dequantize(rows[piece], kind)
+    return torch.from_numpy(values.reshape(info.shape))
 
 
 @cache

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from project.public_weights.gguf_file import read_gguf
 from project.public_weights.model import open_public
 from project.runtime.errors import UserError
-from tests.public_weights.folders import write_llama
+from tests.public_weights.folders import opened, write_llama
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def copied(folder, path, **changes):
         ({"intermediate_size": 47}, r"is .32, 48., and by its configuration .32, 47."),
         ({"num_hidden_layers": 1}, "no such tensor"),
         ({"tie_word_embeddings": False}, "lm_head.weight' is missing"),
-        ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "linear, llama3, yarn"),
         ({"rope_scaling": {"type": "llama3", "factor": "x"}}, "rotary_scaling"),
         ({"quantization_config": {}}, "quantized"),
@@ -76,6 +76,11 @@ def test_a_damaged_file_of_a_folder_is_one_line(folder, tmp_path, file, content,
         (tmp_path / file).write_bytes(content)
     with pytest.raises(UserError, match=message):
         open_public(config)
+
+
+def test_a_relu_with_a_gate_of_its_own_is_one_line(folder, tmp_path):
+    with pytest.raises(UserError, match="hidden_act 'relu' is not supported where a gate differs"):
+        opened(str(copied(folder, tmp_path, hidden_act="relu")))
 
 
 def test_quantized_numbers_and_a_tokenizer_that_is_too_large_are_one_line(folder, tmp_path):
