@@ -23,6 +23,7 @@ def test_help_fits_two_screens():
     assert max(map(len, lines)) <= 100
 
 
+DISTILLED = {"DistilledClassification", "DistilledLanguageModel", "DistilledRegression"}
 OPTIMIZING = {"MuonAdamW", "WarmupCosine", "WarmupStable"}
 
 
@@ -31,11 +32,7 @@ OPTIMIZING = {"MuonAdamW", "WarmupCosine", "WarmupStable"}
     [
         (NETWORKS, project.nets, {"Net", "SequenceNet", "Ensemble", "LoRA", "Pruned"}),
         (DATA, project.data, {"RowsDataModule"}),
-        (
-            MODELS,
-            project.models,
-            {"DistilledClassification", "DistilledRegression", "MuonAdamW", "WarmupCosine", "WarmupStable"},
-        ),
+        (MODELS, project.models, DISTILLED | OPTIMIZING | {"PinballLoss"}),
     ],
 )
 def test_help_names_the_classes_that_a_user_chooses(shown, module, not_shown):
