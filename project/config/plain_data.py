@@ -8,6 +8,7 @@ import yaml
 from project.runtime.errors import UserError
 
 MAX_DEPTH, MAX_VALUES = 50, 100_000
+DROPPED = ("log_link",)  # was an argument of every model
 Value = bool | int | float | str
 
 
@@ -15,12 +16,23 @@ def read_yaml(text: str, name: str) -> Any:
     """Parse YAML of plain data; after an error, raise a UserError with the name of the source."""
     try:
         check_yaml(text)
-        return yaml.safe_load(text)
+        return without_dropped(yaml.safe_load(text))
     except yaml.MarkedYAMLError as error:  # its message may quote the file
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{name}: not YAML: line {line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{name}: not YAML: {error}") from error
+
+
+def without_dropped(config: Any) -> Any:
+    """Leave out of a configuration what earlier versions wrote about the model and what did nothing."""
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not isinstance(arguments := model.get("init_args"), dict):
+        return config
+    if not str(model.get("class_path")).startswith("project.models."):
+        return config
+    kept = {name: value for name, value in arguments.items() if value or name not in DROPPED}
+    return config | {"model": model | {"init_args": kept}}
 
 
 def check_yaml(text: str) -> None:

@@ -13,7 +13,7 @@ from jsonargparse import Namespace, get_loader, set_dumper, set_loader
 from jsonargparse.typing import register_type
 
 from project.config.class_names import KINDS, class_path
-from project.config.plain_data import check_yaml, read_yaml
+from project.config.plain_data import check_yaml, read_yaml, without_dropped
 from project.runtime.address import credentials_removed, expanded, full_address
 from project.runtime.errors import UserError
 from project.text.corpus import CORPORA
@@ -28,7 +28,7 @@ GROUPS = ("trainer", "model", "data", "sampling", "weights", "finetuning", "prun
 
 def _load_checked(text: str) -> Any:
     check_yaml(text)
-    return _resolved(_load_yaml(text))
+    return _resolved(without_dropped(_load_yaml(text)))
 
 
 def _resolved(value: Any, key: str = "") -> Any:

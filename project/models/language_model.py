@@ -62,7 +62,7 @@ class LanguageModel(Supervised):
             raise UserError(f"--model.net {type(built).__name__}: does not take tokens; use GPT")
         metrics = {"loss": TokenMetrics(token_bytes)}
         kwargs |= {"optimizer": optimizer, "lr_interval": lr_interval, "standardize": False}
-        super().__init__(built, nn.CrossEntropyLoss(), metrics, (), **kwargs)
+        super().__init__(built, nn.CrossEntropyLoss(), metrics, (), log_link=None, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are tokens, one for each token of x."""

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from project.config.flag_errors import CONSTRUCTING, ConstructorError, flag_error
-from project.config.plain_data import read_yaml
+from project.config.plain_data import read_yaml, without_dropped
 from project.config.trust import allow_imports, require_known
 from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA
@@ -86,7 +86,7 @@ def saved_config(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         path: The checkpoint's file.
         checkpoint: What `read_checkpoint` returns for it.
     """
-    config: dict[str, Any] = yaml.safe_load(checkpoint[CONFIG_KEY])
+    config: dict[str, Any] = without_dropped(yaml.safe_load(checkpoint[CONFIG_KEY]))
     before, now = checkpoint.get(FOLDER_KEY), os.path.realpath(path.absolute().parents[1])
     if not isinstance(before, str) or before == now:
         return config
@@ -147,7 +147,7 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     """
     if trusted is not None:
         allow_imports(trusted)
-    config = without_weights(without_teacher(yaml.safe_load(checkpoint[CONFIG_KEY])["model"]))
+    config = without_weights(without_teacher(without_dropped(yaml.safe_load(checkpoint[CONFIG_KEY]))["model"]))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
     parser.add_class_arguments(_facts(checkpoint[DATA_KEY]), "facts")
