@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from project.nets.gpt import GPT, Cache
+from project.nets.cache import Cache
+from project.nets.gpt import GPT
 
 
 class CachedStep(nn.Module):

@@ -7,7 +7,8 @@ from torch import nn
 
 from project.inference.predictor import is_artifact
 from project.models.language_model import LanguageModel
-from project.nets.gpt import GPT, Cache
+from project.nets.cache import Cache
+from project.nets.gpt import GPT
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
+from project.nets.cache import Cache
 from project.nets.net import Net
 from project.nets.rotary import rotate, rotations
 
@@ -26,35 +27,6 @@ class RMSNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) -> (…, width)."""
         return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-class Cache:
-    """Keys and values of the tokens so far, so that each new token is computed alone.
-
-    Args:
-        net: The network that fills it.
-        batch: Number of sequences.
-
-    Attributes:
-        length: Number of tokens so far; at most the context of the network.
-        is_traced: Whether numbers of tokens are variables of a graph, on which no branch may depend.
-    """
-
-    is_traced = False
-
-    def __init__(self, net: "GPT", batch: int = 1) -> None:
-        attention: Any = net.blocks[0].get_submodule("attention")
-        like, (context,) = net.embedding.weight, net.in_shape
-        shape = (batch, attention.kv_heads, context, attention.head_width)
-        self.layers = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in net.blocks]
-        self.length = 0
-
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values (B, kv_heads, T, head_width) of a layer; return those of all tokens so far."""
-        (keys, values), new = self.layers[layer], k.shape[2]
-        keys.narrow(2, self.length, new).copy_(k)
-        values.narrow(2, self.length, new).copy_(v)
-        return keys.narrow(2, 0, self.length + new), values.narrow(2, 0, self.length + new)
 
 
 class Attention(nn.Module):

@@ -148,6 +148,13 @@ def test_the_command_prints_the_prompt_and_the_text(run):
     assert done.stdout == "\n---\n".join("99 green" + one.text for one in written) + "\n"
 
 
+def test_the_command_prints_tokens_with_their_log_probabilities_as_json(run):
+    args = ["brown", "--max_tokens", "4", "--count", "2", "--seed", "3", "--json"]
+    done = run_script(Path(), "generate", run, *args)
+    expected = generate(run, "brown", max_tokens=4, count=2, seed=3)
+    assert json.loads(done.stdout) == [text._asdict() for text in expected]
+
+
 def test_a_model_that_writes_no_text_is_one_line(folder):
     run = trained(["--trainer.max_epochs", "1", "--data.rows", "20"])
     done = run_script(folder, "generate", run, "text")

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from project.nets.gpt import GPT, Cache
+from project.nets.cache import Cache
+from project.nets.gpt import GPT
 from project.nets.rotary import rotate, rotations
 from project.nets.scaling import Standardized
 
