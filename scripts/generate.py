@@ -7,9 +7,7 @@ from project.runtime.errors import exit_on_user_error
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "model", help="run, checkpoint, `last`, .onnx or .gguf file, or folder of Hugging Face"
-    )
+    parser.add_argument("model", help="run, checkpoint, `last`, .onnx or .gguf file, or folder of Hugging Face")
     parser.add_argument("prompt", nargs="?", default="", help="beginning of the text")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the most likely token")
     parser.add_argument("--top_k", type=int, default=50, help="choose among this many likely tokens; 0 for all")

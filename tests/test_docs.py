@@ -21,7 +21,11 @@ from tests.serving.running import running
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 EVERY = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-LONG = ("export-and-serving", "images", "pipeline", "stages", "training", "tutorial")  # their commands take minutes
+# Their commands take minutes together.
+LONG = (
+    *("data", "export-and-serving", "extending", "images", "pipeline", "public-weights"),
+    *("python", "stages", "text", "training", "tutorial"),
+)
 COMMANDS = pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow) if page.stem in LONG else page for page in PAGES],

@@ -82,7 +82,8 @@ def read_csv(
         table = pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid):  # numbers in one file, and text in another
         return read_csv(path, given, columns, texts, different)
-    numbers = written_numbers(table.drop_columns([*texts]), found.decimal)
+    others = table.select([name for name in table.column_names if name not in texts])
+    numbers = written_numbers(others, found.decimal)
     return with_plain_numbers(table, found.decimal, numbers)
 
 

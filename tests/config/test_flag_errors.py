@@ -88,7 +88,7 @@ def test_a_value_that_a_constructor_refuses_is_reported(folder, args, message):
     [
         (
             ["--model.net", "torch.optim.Adam"],
-            "--model.net: torch.optim.Adam is not a subclass of Module; use one of CNN, EncoderDecoder",
+            "--model.net: torch.optim.Adam is not a subclass of Module; use one of Backbone, CNN, EncoderDecoder",
         ),
         (["--optimizer", "torch.optim.lr_scheduler.StepLR"], "--optimizer: .*StepLR is not a subclass of Optimizer"),
         (["--data", "project.nets.MLP"], "--data: project.nets.MLP is not a subclass of LightningDataModule"),

@@ -38,6 +38,7 @@ def test_predictions_and_metrics_are_scikit_learns(folder, alpha):
     assert [line["name"] for line in lines][:5] == ["y1/x1", "y1/x2", "y1/x3", "y1/x4", "y1/bias"]
 
 
+@pytest.mark.slow
 def test_its_run_is_a_run_like_any_other(folder):
     trained = run_script(folder, "train", "--model", "LinearRegression")
     assert trained.returncode == 0, trained.stderr

@@ -279,6 +279,7 @@ def test_a_stage_that_fails_keeps_those_before_it_and_is_done_again(folder, caps
     assert (folder / "lightning_logs/lifecycle_0/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_integers_are_a_file_of_their_own_which_is_served(folder, capsys):
     args = [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]", *QUIET]
     run_pipeline(None, "train,quantize,serve", args)

@@ -120,6 +120,7 @@ def test_an_experiment_without_defaults_parses_to_the_same_settings(experiment, 
     assert len(text.splitlines()) <= len(experiment.read_text().splitlines()) + 3 + listed
 
 
+@pytest.mark.slow
 def test_nets_of_several_sizes_and_classes_are_searched(folder, capsys):
     sweep(
         *["--search.model.net.hidden=choice([4], [4, 4])", "--model.net=MLP", "--search.model.l2=log(1e-6, 1e-2)"],
@@ -140,6 +141,7 @@ def test_the_penalty_of_ridge_regression_is_searched(folder, capsys):
     assert all(trial.state.name == "COMPLETE" for trial in open_study(S).trials)
 
 
+@pytest.mark.slow
 def test_equal_seeds_repeat_a_sweep_and_other_seeds_do_not(folder, capsys):
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
         sweep(*RATE, *SMALL, folder=folder / name, seed=seed, trials=2)
@@ -167,6 +169,7 @@ def test_the_reason_is_reported_if_all_trials_fail(folder, capsys):
     assert not (S / "best.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_whose_processes_keep_dying_fails(folder, capsys):
     sweep(*RATE, *SMALL, trials=1)
     study = open_study(S)

@@ -31,6 +31,7 @@ def wait_for_epochs(command, folder, *numbers):
     wait_for(reported)
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_sweep_equals_an_uninterrupted_one(folder):
     args = [*LONG, "--trials", "2"]
     assert run_script(folder, "sweep", *args, "--folder", "whole").returncode == 0
@@ -66,6 +67,7 @@ def test_a_signal_stops_a_sweep_and_prints_the_command_that_resumes_it(folder):
     assert all(len(trial.user_attrs["starts"]) == 1 and trial.user_attrs["starts"][0] > 3 for trial in trials)
 
 
+@pytest.mark.slow
 def test_two_commands_share_a_sweep_and_one_resumes_the_trial_of_the_other_when_it_is_killed(folder):
     args = [*LONG, "--trials", "3", "--folder", "s"]
     commands = [Command(folder, "sweep", *args) for _ in range(2)]
@@ -103,6 +105,7 @@ def killed_midway(folder, trials, finished):
         assert database.execute("select count(*) from trials").fetchone() == (trials,)
 
 
+@pytest.mark.slow
 def test_child_processes_end_with_their_parent_and_a_resumed_sweep_runs_the_requested_number_of_trials(folder):
     killed_midway(folder, 3, 1)
 

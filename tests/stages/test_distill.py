@@ -60,6 +60,7 @@ def test_numbers_are_learned_by_their_distance_to_labels_and_to_the_teachers():
     assert loss.item() == pytest.approx(0.25 * 4 + 0.75 * (1 + 9) / 2)
 
 
+@pytest.mark.slow
 def test_a_student_without_labels_becomes_its_linear_teacher(folder, capsys):
     trained(SHORT)
     args = ["--model.labels_weight", "0", "--optimizer.lr", "0.1", "--trainer.max_epochs", "60", "--data.seed", "9"]
@@ -70,6 +71,7 @@ def test_a_student_without_labels_becomes_its_linear_teacher(folder, capsys):
     assert metrics["student"]["test/mse"] == pytest.approx(metrics["teacher"]["test/mse"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_rows_that_only_the_teacher_labels_help_where_labels_are_few(folder, capsys):
     train([*DIGITS, "--trainer.max_epochs", "10"])
     few = ["--sampling.labels", "50", "--sampling.unlabelled", "true"]

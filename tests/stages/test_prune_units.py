@@ -102,6 +102,7 @@ def test_the_least_important_units_go_before_training(mlp):
     assert after["net.features.mean"].equal(before["net.features.mean"])
 
 
+@pytest.mark.slow
 def test_ensembles_of_runs_are_pruned_member_by_member(folder, capsys):
     for seed in ("0", "1"):
         train([*TABLE, "--seed_everything", seed])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from project.runtime.errors import UserError
 from project.text import BPETokenizer, JsonTokenizer, tokenizer_from_dict
 from project.text.bpe import WORD
-from project.text.json_tokenizer import _letters
+from project.text.json_tokenizer import letters
 
 TEXT = (
     b"In the beginning God created the heaven and the earth. 2. And the earth was without form, and void;\n"
@@ -31,7 +31,7 @@ def library(tokenizer, pattern=None):
     """The library's tokenizer with the same merges; its words are GPT-2's by default."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    shown = {byte: letter for letter, byte in _letters().items()}
+    shown = {byte: letter for letter, byte in letters().items()}
     names = ["".join(shown[byte] for byte in piece) for piece in tokenizer.pieces[:-1]]
     merges = [(names[left], names[right]) for left, right in tokenizer.to_dict()["merges"]]
     built = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, merges))
