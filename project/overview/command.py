@@ -50,7 +50,10 @@ def run_command(options: Namespace) -> None:
     elif options.page:
         write_page(options.page, shown, root, options.metric)
     else:
-        print_runs(shown, options.metric) if shown else print("no run fulfils every --where")
+        if not shown:
+            print("no run fulfils every --where")
+            return
+        print_runs(shown, options.metric)
         if len(listed) < len(every):
             print(f"{len(every) - len(listed)} more runs in sweeps and pipelines; list them with --all")
 

@@ -12,8 +12,7 @@ from project.config.plain_data import Value, flatten, read_yaml
 from project.runs.folder import CHECKPOINTS, LOCK, METRICS, is_finished
 from project.runtime.errors import UserError
 
-# The metric of a run in a table, the first of these that it has, and whether a higher value is better.
-SHOWN = {"accuracy": True, "bits_per_byte": False, "rmse": False, "loss": False}
+SHOWN = ("accuracy", "bits_per_byte", "rmse", "loss")  # in a table: the first of these metrics that a run has
 RISING = ("accuracy", "f1", "r2", "auc", "average_precision", "balanced_accuracy")
 
 

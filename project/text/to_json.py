@@ -29,7 +29,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         letter = {byte: character for character, byte in letters().items()}
         names = ["".join(letter[byte] for byte in piece) for piece in tokenizer.pieces[:-1]]
         if len(set(names)) < len(names):
-            raise UserError("--format: two tokens stand for the same bytes, unlike in a tokenizer.json; train anew")
+            raise UserError("--format: two tokens stand for the same bytes, unlike in a tokenizer.json; train again")
         joined: list[Any] = tokenizer.to_dict()["merges"] if isinstance(tokenizer, BPETokenizer) else []
         merges = [(names[left], names[right]) for left, right in joined]
         library = Library(models.BPE({name: number for number, name in enumerate(names)}, merges))
