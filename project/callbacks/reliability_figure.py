@@ -13,7 +13,7 @@ from project.models.classification import Classification
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BINS, MAX_ROWS = 10, 10_000
+BINS, MAX_ROWS, PART_ROWS = 10, 10_000, 256
 
 
 class ReliabilityFigure(Callback):
@@ -44,8 +44,9 @@ def reliability_figure(model: Classification, data: RowsDataModule) -> "Figure":
     """Return a reliability diagram of up to 10,000 validation rows."""
     from matplotlib.figure import Figure
 
-    x, y = (part[:MAX_ROWS] for part in (data.splits.val.x, data.splits.val.y))
-    probabilities = torch.cat([model(part.to(model.device)).softmax(1).cpu() for part in x.split(1_024)])
+    rows, y = data.splits.val, data.splits.val.y[:MAX_ROWS]
+    parts = (rows.gather(slice(start, min(start + PART_ROWS, len(y))))[0] for start in range(0, len(y), PART_ROWS))
+    probabilities = torch.cat([model(part.to(model.device)).softmax(1).cpu() for part in parts])
     if probabilities.shape[1] == 2:
         believed, right, name = probabilities[:, 1], y == 1, (data.class_names or ["0", "1"])[1]
     else:

@@ -208,7 +208,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     @property
     def in_shape(self) -> tuple[int, ...]:
         """Shape of one row of x."""
-        return tuple(self.splits.train.x.shape[1:])
+        return tuple(self.splits.train.first(1).shape[1:])
 
     @property
     def out_features(self) -> int:

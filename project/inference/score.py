@@ -122,7 +122,11 @@ def _common(tokenizer: Tokenizer, question: str, whole: str) -> tuple[int, list[
 def read_questions(path: Path) -> list[tuple[str, tuple[str, list[str], int]]]:
     """Return place, question, choices and answer of each line of a file."""
     found = list[tuple[str, tuple[str, list[str], int]]]()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             question, choices, answer = row["question"], row["choices"], row["answer"]

@@ -181,6 +181,14 @@ def test_a_resumed_training_with_augmentation_is_the_uninterrupted_one(pictures,
     assert all(value.equal(resumed[name]) for name, value in whole.items())
 
 
+def test_a_training_never_holds_all_images_as_numbers(pictures, capsys, monkeypatch):
+    def everything(rows):
+        raise AssertionError("all pixels at once")
+
+    monkeypatch.setattr(ImageRows, "x", property(everything))
+    train(["--data", "ImageDataModule", "--data.path", str(pictures), "--trainer.max_epochs", "1"])
+
+
 def test_few_labels_and_folds_choose_among_images(pictures):
     from project.data.sampling import Sampling
 

@@ -83,3 +83,9 @@ def test_a_question_longer_than_the_context_is_named(model, tmp_path):
     (tmp_path / "q.jsonl").write_text(json.dumps(row))
     with pytest.raises(UserError, match=r"line 1: .* more than the context of 64"):
         Scorer(model).choices(tmp_path / "q.jsonl")
+
+
+def test_a_file_in_another_encoding_is_named(model, tmp_path):
+    (tmp_path / "q.jsonl").write_bytes('{"question": "é"}'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"q.jsonl: not UTF-8 at byte 14; save it as UTF-8"):
+        Scorer(model).choices(tmp_path / "q.jsonl")
