@@ -54,8 +54,8 @@ def reliability_figure(model: Classification, data: RowsDataModule) -> "Figure":
         right, name = chosen == y, "the most likely class"
     predicted, observed = reliability(believed, right)
     figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
-    axes = figure.add_subplot(xlabel=f"predicted probability of {name}", ylabel="share of validation rows")
-    axes.plot([0, 1], [0, 1], color="tab:gray", lw=1, label="to be believed")
+    axes = figure.add_subplot(xlabel=f"predicted probability of {name}", ylabel="observed share of validation rows")
+    axes.plot([0, 1], [0, 1], color="tab:gray", lw=1, label="perfectly calibrated")
     axes.plot(predicted, observed, "o-", color="tab:orange", label=f"{BINS} bins of equal size")
     axes.legend(frameon=False)
     return figure
