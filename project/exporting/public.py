@@ -17,7 +17,7 @@ from project.public_weights.model import PREFIX, open_public
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY, load_model
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_folder
-from project.text import JsonTokenizer, Tokenizer, tokenizer_from_dict
+from project.text import Tokenizer, tokenizer_from_dict
 from project.text.to_json import tokenizer_json
 
 FOLDER = "huggingface"
@@ -85,11 +85,11 @@ def write_folder(folder: Path, checkpoint: Mapping[str, Any]) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "model.safetensors") as temporary:
         save_file({name: value.clone() for name, value in tensors.items()}, temporary, {"format": "pt"})
-    names = {token["id"]: token["content"] for token in json.loads(text)["added_tokens"]}
-    end = names.get(public.tokenizer.end)
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "bos_token": end}
-    if isinstance(public.tokenizer, JsonTokenizer) and public.tokenizer.chat_template:
-        settings["chat_template"] = public.tokenizer.chat_template
+    tokenizer = public.tokenizer
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": tokenizer.eos or None}
+    settings |= {"bos_token": tokenizer.bos or None}
+    if tokenizer.chat_template is not None:
+        settings["chat_template"] = tokenizer.chat_template
     contents = {"tokenizer.json": text, "tokenizer_config.json": json.dumps(settings, indent=2)}
     for name, content in (contents | {"config.json": json.dumps(public.config, indent=2)}).items():
         with atomic_write(folder / name) as temporary:  # config.json, which makes it a model, comes last
@@ -134,10 +134,11 @@ def _add_tokenizer(writer: Any, public: _Public) -> None:
     writer.add_token_types([kinds.get(number, 5) for number in range(count)])
     merges = description["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    stop = min(public.tokenizer.stops - {public.tokenizer.end}, default=public.tokenizer.end)
-    writer.add_eos_token_id(stop)
-    writer.add_bos_token_id(public.tokenizer.end)
-    writer.add_add_bos_token(public.tokenizer.begins)
+    tokenizer = public.tokenizer
+    writer.add_eos_token_id(tokenizer.special.get(tokenizer.eos, tokenizer.end))
+    if (bos := tokenizer.end if tokenizer.begins else tokenizer.special.get(tokenizer.bos)) is not None:
+        writer.add_bos_token_id(bos)
+    writer.add_add_bos_token(tokenizer.begins)
     writer.add_string("tokenizer.huggingface.json", text)
-    if isinstance(public.tokenizer, JsonTokenizer) and public.tokenizer.chat_template:
-        writer.add_chat_template(public.tokenizer.chat_template)
+    if tokenizer.chat_template is not None:
+        writer.add_chat_template(tokenizer.chat_template)

@@ -88,6 +88,17 @@ def chat_template(folder: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
+def token_names(folder: Path) -> dict[str, str]:
+    """Return the names of the tokens that templates put before a text (`bos`) and after an answer (`eos`)."""
+    settings, found = read_json(folder / "tokenizer_config.json"), dict[str, str]()
+    for name in ("bos", "eos"):
+        token = settings.get(f"{name}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if f"{name}_token" in settings:
+            found[name] = token if isinstance(token, str) else ""
+    return found
+
+
 def end_tokens(folder: Path) -> list[int]:
     """Return the ids that end a text, by the configuration of generation and of the model."""
     found = list[int]()

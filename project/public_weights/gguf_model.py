@@ -91,8 +91,12 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
         "stops": [stop] if isinstance(stop, int) else [],
         "begins": begins,
         "end": known.get("bos_token_id") if begins else None,
-        "chat_template": facts.get("tokenizer.chat_template"),
     }
+    tokens = known.get("tokens")
+    for name in ("bos", "eos"):
+        number = known.get(f"{name}_token_id")
+        if isinstance(tokens, list) and isinstance(number, int) and 0 <= number < len(tokens):
+            options[name] = tokens[number]
     if isinstance(text := facts.get("tokenizer.huggingface.json"), str):
         return text, options
     if kind != "gpt2":
@@ -100,7 +104,7 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
     if words not in WORDS:
         listed = ", ".join(WORDS)
         raise UserError(f"{place}: its tokenizer finds words by {str(words)[:40]!r}; only {listed} are read")
-    tokens, merges, types = known.get("tokens"), known.get("merges"), known.get("token_type")
+    merges, types = known.get("merges"), known.get("token_type")
     if not isinstance(tokens, list) or not isinstance(merges, list) or types is None or len(types) != len(tokens):
         raise UserError(f"{place}: its tokenizer is damaged; download the file again")
     added = [

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from project.nets.gpt import GPT
 from project.public_weights.families import gpt_arguments, size
-from project.public_weights.folder import CONFIG, chat_template, end_tokens, open_weights, read_json, tokenizer_text
+from project.public_weights.folder import (
+    CONFIG,
+    chat_template,
+    end_tokens,
+    open_weights,
+    read_json,
+    token_names,
+    tokenizer_text,
+)
 from project.public_weights.gguf_file import read_gguf
 from project.public_weights.gguf_model import gguf_config, gguf_tokenizer
 from project.public_weights.layouts import GGUF_LAYOUTS, LAYOUTS, Layout
@@ -54,19 +62,22 @@ def open_public(path: Path) -> PublicModel:
         arguments = gpt_arguments(config, str(path))
         layout = GGUF_LAYOUTS[str(file.facts["general.architecture"])]
         text, options = gguf_tokenizer(file.facts, str(path))
+        template = file.facts.get("tokenizer.chat_template")
     else:
         config, source = read_json(path), open_weights(path.parent)
         arguments = gpt_arguments(config, str(path))
         layout = LAYOUTS[config["model_type"]]
         source = _with_prefix(source, layout)
         text, options = tokenizer_text(path.parent), {"stops": end_tokens(path.parent), "begins": None}
-        options["chat_template"] = chat_template(path.parent)
+        options |= token_names(path.parent)
+        template = chat_template(path.parent)
     try:
         vocabulary = size(config, "vocab_size")
         positions = arguments.get("max_positions") or size(config, "max_position_embeddings")
         context = min(LONGEST, positions)
         state = _state(source, layout, arguments, context, vocabulary)
         tokenizer = JsonTokenizer(text, size=vocabulary, **options)
+        tokenizer.chat_template = template if isinstance(template, str) else None
     except (ValueError, LookupError) as error:
         raise UserError(f"{path}: {error}; download it again") from error
     return PublicModel(arguments, context, state, tokenizer)

@@ -94,9 +94,9 @@ class BPETokenizer(Tokenizer):
         self._ends.append(len(self._known))
         return len(self._ends) - 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the tokenizer as plain data."""
-        return {"kind": self.kind, "merges": [list(pair) for pair in self._ids]}
+    def arguments(self) -> dict[str, Any]:
+        """Return the merges as plain data."""
+        return {"merges": [list(pair) for pair in self._ids]}
 
 
 class _Cache(dict[str, int]):

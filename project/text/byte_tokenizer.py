@@ -19,6 +19,6 @@ class ByteTokenizer(Tokenizer):
         """Return the bytes as numbers (bytes,) int32."""
         return np.frombuffer(data, np.uint8).astype(np.int32)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the tokenizer as plain data."""
-        return {"kind": self.kind}
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments, of which there are none."""
+        return {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from project.runtime.errors import UserError
-from project.text.tokenizer import Ids, Tokenizer
+from project.text.tokenizer import END, Ids, Tokenizer
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<eos>", "</s>")  # names of the end of text in public models
 MAX_IDS = 2**24
@@ -27,7 +27,8 @@ class JsonTokenizer(Tokenizer):
         stops: Further ids that end a text that a model writes.
         begins: Whether a prompt starts with `end`; None if it starts with what the file puts in front of a text, which
             is then between documents, too.
-        chat_template: How conversations become texts, as a template of Jinja.
+        bos: Name of the token that templates put before a text; by default that of `end`, if a prompt starts with it.
+        eos: Name of the token that templates put after an answer; by default that of the first further id, or `end`.
 
     Raises:
         UserError: If the library is not installed, or the tokens do not stand for bytes.
@@ -43,7 +44,8 @@ class JsonTokenizer(Tokenizer):
         end: int | None = None,
         stops: Sequence[int] = (),
         begins: bool | None = True,
-        chat_template: str | None = None,
+        bos: str | None = None,
+        eos: str | None = None,
     ) -> None:
         try:
             from tokenizers import Tokenizer as Library
@@ -76,8 +78,15 @@ class JsonTokenizer(Tokenizer):
         except LookupError as error:
             raise ValueError(f"the letter {error} of its tokens stands for no byte") from error
         super().__init__(pieces, end, stops, begins)
-        self.chat_template, self.text = chat_template, text
-        options = {"size": size, "end": end, "stops": [*stops], "begins": begins, "chat_template": chat_template}
+        self.text = text
+        self.special = {token["content"]: token["id"] for token in added if token["special"]}
+        shown = {token["id"]: token["content"] for token in added}
+        if end not in shown:
+            shown[end] = END
+            self.special[END] = end
+        self.bos = bos if bos is not None else shown[end] if begins else ""
+        self.eos = eos if eos is not None else shown.get(min(self.stops - {end}, default=end), shown[end])
+        options = {"size": size, "end": end, "stops": [*stops], "begins": begins, "bos": self.bos, "eos": self.eos}
         self._options = options if size is not None else {}
 
     def _front(self) -> int | None:
@@ -99,9 +108,9 @@ class JsonTokenizer(Tokenizer):
             raise UserError("--data.tokenizer: it changes the text (by a normalizer or a space in front); use another")
         return ids
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the tokenizer as plain data."""
-        return {"kind": self.kind, "text": self.text, **self._options}
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments as plain data."""
+        return {"text": self.text, **self._options}
 
 
 def _pieces(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> list[bytes]:

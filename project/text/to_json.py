@@ -5,9 +5,7 @@ from typing import Any
 from project.runtime.errors import UserError
 from project.text.bpe import WORD, BPETokenizer
 from project.text.json_tokenizer import JsonTokenizer, letters
-from project.text.tokenizer import Tokenizer
-
-END = "<|endoftext|>"
+from project.text.tokenizer import END, Tokenizer
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> str:
@@ -30,7 +28,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         names = ["".join(letter[byte] for byte in piece) for piece in tokenizer.pieces[:-1]]
         if len(set(names)) < len(names):
             raise UserError("--format: two tokens stand for the same bytes, unlike in a tokenizer.json; train again")
-        joined: list[Any] = tokenizer.to_dict()["merges"] if isinstance(tokenizer, BPETokenizer) else []
+        joined: list[Any] = tokenizer.arguments()["merges"] if isinstance(tokenizer, BPETokenizer) else []
         merges = [(names[left], names[right]) for left, right in joined]
         library = Library(models.BPE({name: number for number, name in enumerate(names)}, merges))
         words = [pre_tokenizers.Split(Regex(WORD.pattern), "isolated")] if merges else []

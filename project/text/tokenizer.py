@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
+END = "<|endoftext|>"  # name of the end of text, if a tokenizer has no other
 
 
 class Tokenizer(ABC):
@@ -25,12 +26,19 @@ class Tokenizer(ABC):
         end: Id of the end-of-text token.
         stops: All ids that end a text that a model writes.
         begins: Whether a prompt starts with the end-of-text token.
+        chat_template: How conversations become texts, as a template of Jinja; None for a model of plain text.
+        special: Ids of the special tokens by the names that templates write.
+        bos: Name of the token that templates put before a text; empty for none.
+        eos: Name of the token that templates put after an answer.
     """
 
     kind: ClassVar[str]
+    chat_template: str | None = None
 
     def __init__(self, pieces: Sequence[bytes], end: int, stops: Iterable[int] = (), begins: bool = True) -> None:
         self.pieces, self.end, self.stops, self.begins = pieces, end, frozenset({end, *stops}), begins
+        self.special: Mapping[str, int] = {END: end}
+        self.bos = self.eos = END
 
     @property
     def vocab_size(self) -> int:
@@ -56,8 +64,13 @@ class Tokenizer(ABC):
         return b"".join(map(self.pieces.__getitem__, np.asarray(ids).tolist()))
 
     @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make the same tokenizer, as plain data."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the tokenizer as plain data, which `tokenizer_from_dict` reads."""
+        template = {} if self.chat_template is None else {"chat_template": self.chat_template}
+        return {"kind": self.kind, **self.arguments(), **template}
 
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
@@ -67,5 +80,7 @@ def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
         ValueError, LookupError, TypeError: If the description is damaged.
     """
     arguments = dict(data)
-    kinds = {kind.kind: kind for kind in Tokenizer.__subclasses__()}
-    return kinds[arguments.pop("kind")](**arguments)
+    kinds, template = {kind.kind: kind for kind in Tokenizer.__subclasses__()}, arguments.pop("chat_template", None)
+    tokenizer = kinds[arguments.pop("kind")](**arguments)
+    tokenizer.chat_template = None if template is None else str(template)
+    return tokenizer

@@ -1,0 +1,215 @@
+"""Chat templates: conversations as the text and the tokens that a language model has learned them in.
+
+Templates are those of Hugging Face: Jinja, in a sandbox, with the names and filters that `transformers` gives them.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from project.runtime.errors import UserError
+from project.text.tokenizer import Tokenizer
+
+# Each turn ends with the end of text, which no user can write: enough for any tokenizer.
+DEFAULT = (
+    "{{ bos_token }}{% for message in messages %}{{ message.role + '\n' + message.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
+)
+ROLES = ("system", "developer", "user", "assistant", "tool")
+# A character for private use marks where the name of a special token is spelled out in a message.
+MARK, ITSELF, BROKEN = "\ue000", "\ue000\ue001", "\ue000\ue002"
+
+Message = Mapping[str, Any]
+
+
+class Turn(NamedTuple):
+    """Tokens of a conversation that belong together.
+
+    Attributes:
+        ids: The tokens.
+        is_answer: Whether they are what the assistant writes, up to the token that ends its answer.
+    """
+
+    ids: list[int]
+    is_answer: bool
+
+
+class ChatTemplate:
+    """Turns conversations into tokens.
+
+    A message is {"role": …, "content": …}, both text; further fields are not read. The names of special tokens in a
+    message are text like any other: no message can end its turn.
+
+    Args:
+        tokenizer: The tokenizer of the model; without a template of its own, each turn is the role, a new line and the
+            content, and ends with the end-of-text token.
+
+    Raises:
+        UserError: If the template is damaged.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        names = "|".join(re.escape(name) for name in sorted(tokenizer.special, key=len, reverse=True))
+        self._special, self._starts = re.compile(f"({names})"), re.compile(f"(?=(?:{names}))(.)", re.DOTALL)
+        try:
+            self._template = _environment().from_string(
+                DEFAULT if tokenizer.chat_template is None else tokenizer.chat_template
+            )
+        except TemplateError as error:
+            raise UserError(f"chat template: {error}; correct the template of the model") from error
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Ids that end an answer: those of the tokenizer, and the token with which the template ends a turn."""
+        try:
+            turns = self.turns([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])[0]
+        except UserError:  # the template wants other conversations
+            return self.tokenizer.stops
+        special = self.tokenizer.special.values()
+        last = [turn.ids[-1] for turn in turns if turn.is_answer and turn.ids[-1] in special]
+        return self.tokenizer.stops | frozenset(last)
+
+    def render(self, messages: Sequence[Message], answer: bool = False) -> str:
+        """Return the text of a conversation, with the beginning of the next answer if `answer`.
+
+        Raises:
+            UserError: If a message is none, or the template refuses it; the error names it.
+        """
+        return self._render(messages, answer).replace(BROKEN, "").replace(ITSELF, MARK)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Return the tokens of a conversation up to where the next answer starts.
+
+        Raises:
+            UserError: As `render` does.
+        """
+        return self._encode(self._render(messages, answer=True))
+
+    def turns(self, messages: Sequence[Message]) -> list[list[Turn]]:
+        """Return a conversation for training: its tokens, divided where answers of the assistant start and end.
+
+        It is one list, or one for each answer if the template writes earlier answers in another way than the last one.
+
+        Raises:
+            UserError: As `render` does, or if the template changes what comes before an answer.
+        """
+        whole, found, place = self._render(messages), list[list[Turn]](), 0
+        together: list[Turn] | None = []
+        for number, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before, after = self._render(messages[:number], answer=True), self._render(messages[: number + 1])
+            if not after.startswith(before):
+                raise UserError(f"chat template: it changes what comes before message {number + 1}; use another one")
+            answer, rest = self._divide(after[len(before) :])
+            found.append([Turn(self._encode(before), False), answer])
+            if together is not None and whole.startswith(after) and len(before) >= place:
+                together += [Turn(self._encode(whole[place : len(before)]), False), answer]
+                place = len(after) - len(rest)
+            else:
+                together = None
+        if together is not None:
+            found = [[*together, Turn(self._encode(whole[place:]), False)]]
+        return [[turn for turn in turns if turn.ids] for turns in found]
+
+    def _divide(self, text: str) -> tuple[Turn, str]:
+        """Divide what follows a prompt into the answer, up to its last special token if there is one, and the rest."""
+        ends = [match.end() for match in self._special.finditer(text)]
+        end = ends[-1] if ends else len(text)
+        return Turn(self._encode(text[:end]), True), text[end:]
+
+    def _encode(self, text: str) -> list[int]:
+        """Return the tokens of a text in which special tokens are written by name, except where they are marked."""
+        ids = list[int]()
+        for place, part in enumerate(self._special.split(text)):
+            if place % 2:
+                ids.append(self.tokenizer.special[part])
+            elif part:
+                ids += self.tokenizer.encode(part.replace(BROKEN, "").replace(ITSELF, MARK).encode()).tolist()
+        return ids
+
+    def _render(self, messages: Sequence[Message], answer: bool = False) -> str:
+        checked = [self._checked(message, number) for number, message in enumerate(messages, 1)]
+        try:
+            return self._try(checked, answer)
+        except Exception as error:  # a template raises what it does
+            refused = next((count for count in range(1, len(checked) + 1) if self._refuses(checked[:count])), None)
+            place = "" if refused is None else f" at message {refused} ({checked[refused - 1]['role']})"
+            raise UserError(f"chat template{place}: {str(error)[:300]}; change the conversation") from error
+
+    def _try(self, messages: Sequence[Message], answer: bool) -> str:
+        return self._template.render(
+            messages=messages,
+            add_generation_prompt=answer,
+            bos_token=self.tokenizer.bos,
+            eos_token=self.tokenizer.eos,
+        )
+
+    def _refuses(self, messages: Sequence[Message]) -> bool:
+        try:
+            self._try(messages, answer=False)
+        except Exception:
+            return True
+        return False
+
+    def _checked(self, message: Any, number: int) -> dict[str, str]:
+        """Return role and content of a message, with the names of special tokens marked."""
+        role, content = (message.get(name) if isinstance(message, Mapping) else None for name in ("role", "content"))
+        if role not in ROLES or not isinstance(content, str):
+            fix = f'it must be {{"role": …, "content": …}}, the role one of {", ".join(ROLES)} and the content text'
+            raise UserError(f"message {number}: {fix}")
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"message {number}: half a character at {error.start}; correct its text") from error
+        return {"role": role, "content": self._starts.sub(rf"\1{BROKEN}", content.replace(MARK, ITSELF))}
+
+
+class _Generation(Extension):
+    """Writes the inside of `{% generation %}` blocks, which mark answers in some templates."""
+
+    tags = {"generation"}  # noqa: RUF012 (as in jinja2)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Names(Namespace):
+    """A namespace without the names that Python keeps for itself."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise TemplateError(f"the name {name!r} starts with an underscore")
+        super().__setitem__(name, value)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals |= {"raise_exception": _raise, "strftime_now": _now, "namespace": _Names}
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
