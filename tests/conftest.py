@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import run_script
+from tests.operators import keep_operators
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more; tests run side by side
 
@@ -34,6 +35,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from what is imported: it takes a fifth of the time of short trainings."""
+    if "project.exporting.formats" in sys.modules:
+        keep_operators()
     gc.collect()
     gc.freeze()
 

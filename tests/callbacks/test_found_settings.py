@@ -48,7 +48,11 @@ def weights():
     return read_checkpoint(RUN / "checkpoints/last.ckpt")["state_dict"]
 
 
-@pytest.mark.parametrize("finders", [RATE, SIZE, [*SIZE, *RATE]], ids=["rate", "size", "both"])
+@pytest.mark.parametrize(
+    "finders",
+    [*(pytest.param(flags, marks=pytest.mark.slow) for flags in (RATE, SIZE)), [*SIZE, *RATE]],
+    ids=["rate", "size", "both"],
+)
 def test_what_finders_find_is_reported_and_part_of_the_run(folder, capsys, finders):
     train([*BASE, *finders])
     printed, found = capsys.readouterr().out, settings()
@@ -62,7 +66,7 @@ def test_what_finders_find_is_reported_and_part_of_the_run(folder, capsys, finde
     assert group["lr"] == rate
 
 
-@pytest.mark.parametrize("finders", [RATE, SIZE], ids=["rate", "size"])
+@pytest.mark.parametrize("finders", [RATE, pytest.param(SIZE, marks=pytest.mark.slow)], ids=["rate", "size"])
 def test_what_finders_find_survives_a_resume(folder, capsys, finders):
     train([*BASE, *finders])
     whole, found = weights(), settings()

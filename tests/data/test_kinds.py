@@ -153,7 +153,7 @@ NEW_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("run", ["MLP", "TableNet"], indirect=True)
+@pytest.mark.parametrize("run", [pytest.param("MLP", marks=pytest.mark.slow), "TableNet"], indirect=True)
 def test_run_file_and_server_see_the_same_numbers_in_unknown_levels_gaps_and_any_order(run, folder):
     artifact = Artifact(exported(type(run.model.net.net).__name__))
     for rows in (NEW_ROWS, [dict(reversed(row.items())) for row in NEW_ROWS]):

@@ -40,10 +40,10 @@ def address_of(kind, path, bucket, web):
     }[kind]
 
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("path", "relative", "home", "file")]
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("path", "relative", "home", "file", "variable", "http")]
 
 
-@pytest.mark.parametrize("kind", ["variable", "s3", "http", *SLOW])
+@pytest.mark.parametrize("kind", ["s3", *SLOW])
 def test_every_command_reads_a_table_from_its_address(folder, table, bucket, monkeypatch, capsys, kind):
     monkeypatch.setenv("HOME", str(folder))
     path = table(rows=100)

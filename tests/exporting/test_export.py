@@ -44,6 +44,7 @@ NETS = {
 
 # To others, which are in the quick suite.
 SIMILAR = ("rnn, bidirectional, 2 layers", "gru, bidirectional, 2 layers", "lstm", "Transformer, not causal")
+SIMILAR += ("Ensemble of GRUs", "EncoderDecoder")
 
 
 def model_of(net, shape, kind=Regression):
@@ -124,7 +125,11 @@ def model_in(run):
 @pytest.mark.parametrize("format", ["pt2", "torchscript"])
 @pytest.mark.parametrize(
     "name",
-    ["lstm, bidirectional, 2 layers", "EncoderDecoder", pytest.param("Ensemble of GRUs", marks=pytest.mark.slow)],
+    [
+        pytest.param("lstm, bidirectional, 2 layers", marks=pytest.mark.slow),
+        "EncoderDecoder",
+        pytest.param("Ensemble of GRUs", marks=pytest.mark.slow),
+    ],
 )
 def test_other_formats_answer_as_in_torch(folder, name, format):
     net, shape = NETS[name]

@@ -57,7 +57,9 @@ def same_model(run, path):
     return first == second
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name not in ("gpt2", "llama") else []) for name in NETS]
+)
 def test_a_folder_read_back_is_the_same_model(runs, tmp_path, name):
     exported = export(runs(name), tmp_path / "folder", "huggingface")
     assert exported.difference == 0

@@ -178,6 +178,7 @@ def test_what_predicts_rows_points_to_generate(run, verb):
         verb(run)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_tuned_and_pruned_and_keeps_its_tokenizer(run, capsys):
     metrics = json.loads(Path(run, "metrics.json").read_text())
     found, rows = project.evaluate(run)
@@ -209,6 +210,7 @@ def test_a_student_on_another_text_has_the_tokenizer_of_its_teacher(folder):
     assert open_language_model("last")[1].to_dict() == open_language_model(run)[1].to_dict()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_its_members(run):
     alone = json.loads(Path(run, "metrics.json").read_text())
     shutil.copytree(run, "copy")

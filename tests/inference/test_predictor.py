@@ -90,6 +90,7 @@ def test_a_series_with_windows_over_blocks_is_forecast_alike(folder, capsys, mon
     assert_same_tables("of_run.csv", "of_file.csv")
 
 
+@pytest.mark.slow
 def test_an_ensemble_says_how_far_its_members_differ(folder, table, capsys):
     args = [*SHORT, "--data", "TabularDataModule", "--data.path", str(table()), "--data.target", "y"]
     train_jointly(2, False, [*args, "--model.net", "MLP", "--model.net.hidden", "[3]"])

@@ -88,7 +88,11 @@ def test_without_bytes_of_tokens_there_are_no_bits_per_byte(tmp_path):
     assert evaluated(model, tmp_path, 4)["test/loss"] == pytest.approx(math.log(VOCABULARY))
 
 
-@pytest.mark.parametrize("optimizer", [partial(torch.optim.AdamW, lr=0.01), MuonAdamW], ids=["adamw", "muon"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [partial(torch.optim.AdamW, lr=0.01), pytest.param(MuonAdamW, marks=pytest.mark.slow)],
+    ids=["adamw", "muon"],
+)
 def test_it_learns_a_rule(tmp_path, optimizer):
     model = trained(language_model(optimizer=optimizer), tmp_path, epochs=40)
     assert evaluated(model, tmp_path, 8, windows())["test/loss"] < 0.5 * math.log(VOCABULARY)

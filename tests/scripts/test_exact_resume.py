@@ -37,7 +37,9 @@ WAYS = {
     "averaging": ["--trainer.callbacks+", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.9"],
 }
 
-SIMILAR = ("momentum", "clipping", "penalties", "accumulation by epoch")  # to others, which are in the quick suite
+# Similar to others, which are in the quick suite.
+SIMILAR = ("momentum", "clipping", "penalties", "accumulation", "accumulation by epoch", "step schedule")
+SIMILAR += ("validation within epochs",)
 # The quick suite stops at every third step: each way at other ones.
 EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["third", "each"])
 
@@ -133,6 +135,7 @@ def test_a_run_stopped_by_max_steps_and_resumed_equals_an_uninterrupted_one(fold
         assert_same(whole, state(run))
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("way", ["lbfgs", pytest.param("adam and dropout", marks=pytest.mark.slow)])
 def test_a_run_resumed_without_max_steps_equals_one_that_never_had_it(folder, capsys, way, every):
@@ -187,6 +190,7 @@ def test_no_row_is_lost_when_workers_have_prefetched_batches(folder, monkeypatch
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_whose_last_epochs_were_lost_has_every_point_once(folder, capsys):
     args = [*BASE, "--trainer.max_epochs", "4"]
     train(args)

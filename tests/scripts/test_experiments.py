@@ -20,8 +20,8 @@ GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 # Their short trainings are similar to others, and slow tests.
-SIMILAR = ("digits_linear", "digits_lstm", "mnist5k_cnn", "series_gru", "series_rnn")
-SIMILAR += ("gpt_bytes", "gpt_kjv", "gpt_shakespeare")
+SIMILAR = ("diabetes", "digits_linear", "digits_lstm", "mnist5k_cnn", "seq2seq", "series_gru", "series_rnn")
+SIMILAR += ("series_transformer", "gpt_bytes", "gpt_kjv", "gpt_markov", "gpt_shakespeare")
 EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 
 
@@ -79,6 +79,7 @@ def compare_with_golden(name, losses):
     assert losses == pytest.approx(golden[name], rel=1e-3), "changed; set UPDATE_GOLDEN=1 if that is intended"
 
 
+@pytest.mark.slow
 def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
     rows = "".join(f"{i % 7},{1000 + i % 7 + 0.1 * (i % 3)}\n" for i in range(300))
     (folder / "t.csv").write_text("a,y\n" + rows)
@@ -90,6 +91,7 @@ def test_metrics_keep_their_precision_with_mixed_precision(folder, capsys):
     assert mixed == pytest.approx(full, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_net_with_batch_norm_trains_on_two_processes(folder):
     config = REPOSITORY / "scripts/experiments/digits_cnn.yaml"
     done = train_on(folder, 2, "--config", config, "--trainer.max_epochs", 2)
@@ -100,14 +102,19 @@ def test_a_net_with_batch_norm_trains_on_two_processes(folder):
 @pytest.mark.parametrize(
     "aid",
     [
-        ["--trainer.gradient_clip_val", "0.5"],
-        ["--trainer.precision", "bf16-mixed"],
-        ["--trainer.accumulate_grad_batches", "4"],
         ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.95"],
-        ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"],
         ["--lr_scheduler", "OneCycleLR", "--lr_scheduler.max_lr", "0.01", "--lr_scheduler.total_steps", "3"],
-        ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss"],
-        pytest.param(["--model.compile", "true"], marks=pytest.mark.slow),  # a minute of compiling
+        *(
+            pytest.param(aid, marks=pytest.mark.slow)
+            for aid in (
+                ["--trainer.gradient_clip_val", "0.5"],
+                ["--trainer.precision", "bf16-mixed"],
+                ["--trainer.accumulate_grad_batches", "4"],
+                ["--trainer.callbacks", "LearningRateFinder", "--trainer.callbacks.min_lr", "1e-4"],
+                ["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "val/loss"],
+                ["--model.compile", "true"],  # a minute of compiling
+            )
+        ),
     ],
     ids=lambda aid: aid[1] if len(aid) > 2 else aid[0],
 )

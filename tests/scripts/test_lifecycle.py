@@ -126,6 +126,7 @@ def wait(happened, command, seconds=MAX_LENGTH):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_pipeline_leaves_no_server_running(tmp_path):
     def is_server(process):
         try:
@@ -144,6 +145,7 @@ def test_a_killed_pipeline_leaves_no_server_running(tmp_path):
     wait_for(lambda: not servers())
 
 
+@pytest.mark.slow
 def test_stages_that_a_linear_net_cannot_take_are_skipped_with_a_reason(tmp_path):
     config = REPOSITORY / "scripts/experiments/hello.yaml"
     args = ["--stages", "train,distill,prune", "--trainer.max_epochs", 2]

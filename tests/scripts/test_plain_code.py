@@ -137,7 +137,10 @@ def outside(folder):
     (folder / "outside.py").write_text(SOURCE)
 
 
-@pytest.fixture(params=COMBINATIONS)
+ALONE = ("module", "data", "model")  # the quick suite has them together
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name in ALONE else []) for name in COMBINATIONS])
 def args(request):
     return [*COMBINATIONS[request.param], *EPOCHS, *TRUST]
 

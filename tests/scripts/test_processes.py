@@ -18,7 +18,7 @@ from tests.scripts.test_exact_resume import BASE, SINGLE, WAYS, assert_same, sta
 from tests.scripts.test_stops import wait_for
 
 
-@pytest.mark.parametrize("rows", [*(pytest.param(rows, marks=pytest.mark.slow) for rows in (5, 51)), 3, 101])
+@pytest.mark.parametrize("rows", [3, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (5, 51, 101))])
 def test_metrics_on_several_processes_equal_those_on_one(folder, rows):
     args = ["--data.rows", "60", "--data.test_rows", rows, "--trainer.max_epochs", "2", "--optimizer.lr", "0.1"]
     found = {}

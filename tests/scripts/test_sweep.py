@@ -136,6 +136,7 @@ def test_nets_of_several_sizes_and_classes_are_searched(folder, capsys):
         assert hidden == yaml.safe_load(trial.params["model.net.hidden"])
 
 
+@pytest.mark.slow
 def test_the_penalty_of_ridge_regression_is_searched(folder, capsys):
     sweep("--model=LinearRegression", "--search.model.alpha=log(1e-3, 1e3)", "--data.rows=60")
     assert all(trial.state.name == "COMPLETE" for trial in open_study(S).trials)
@@ -161,6 +162,7 @@ def test_a_failed_trial_is_reported_and_the_others_continue(folder, capsys):
         )
 
 
+@pytest.mark.slow
 def test_the_reason_is_reported_if_all_trials_fail(folder, capsys):
     with pytest.raises(
         UserError, match="no trial is complete; trial 1: failed, --optimizer.lr .*: training diverges, the loss is"
@@ -180,6 +182,7 @@ def test_a_trial_whose_processes_keep_dying_fails(folder, capsys):
     assert "trial 1: failed, its process died 3 times" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_trials_can_be_added_but_settings_cannot_change(folder, table, capsys):
     path = table()
     args = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=2"]

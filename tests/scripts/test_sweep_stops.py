@@ -49,6 +49,7 @@ def test_a_killed_and_resumed_sweep_equals_an_uninterrupted_one(folder):
         assert files[1] > files[0]
 
 
+@pytest.mark.slow
 def test_a_signal_stops_a_sweep_and_prints_the_command_that_resumes_it(folder):
     args = [*LONG, "--trials", "2"]
     for number, name in enumerate(["SIGTERM", "SIGINT"]):

@@ -16,7 +16,9 @@ from tests.serving.artifacts import metadata, write_linear
 from tests.serving.running import MAX_LENGTH, running
 
 
-@pytest.mark.parametrize("name", ["houses", "pets", "images", "series"])
+@pytest.mark.parametrize(
+    "name", ["pets", *(pytest.param(name, marks=pytest.mark.slow) for name in ("houses", "images", "series"))]
+)
 def test_schemathesis_finds_nothing(servers, name):
     command = Path(sys.executable).with_name("schemathesis")
     args = ["run", f"{servers[name][1].url}/openapi.json", "--max-examples", "20", "--generation-deterministic"]

@@ -117,8 +117,10 @@ def test_what_takes_too_long_holds_no_exit(tmp_path):
         assert connection.recv(1_000).startswith(b"HTTP/1.1 503 ")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(
+    ("workers", "asked"),
+    [(2, True), *(pytest.param(*both, marks=pytest.mark.slow) for both in ((1, True), (1, False), (2, False)))],
+)
 def test_a_new_artifact_swaps_in_without_a_lost_request(model, workers, asked):
     with running(model(0), "--workers", workers) as server:
         stop, found, lost = threading.Event(), [], []
@@ -173,7 +175,7 @@ def bad_artifacts(server: Running, model: Any, path: Path) -> None:
     assert answers(server, 3) == {8}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_what_is_no_file_ends_neither_swaps_nor_the_reaction_to_signals(model, workers):
     path = model(5)
     with running(path, "--workers", workers) as server:

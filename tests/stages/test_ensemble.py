@@ -48,7 +48,11 @@ TABLE = ["--data.features", "3", "--data.rows", "60"]
 
 @pytest.mark.parametrize(
     "args",
-    [TABLE, [*TABLE, *MLP], ["--data", "SeriesDataModule", "--data.rows", "200", "--model.net", "RNN"]],
+    [
+        pytest.param(TABLE, marks=pytest.mark.slow),
+        pytest.param([*TABLE, *MLP], marks=pytest.mark.slow),
+        ["--data", "SeriesDataModule", "--data.rows", "200", "--model.net", "RNN"],
+    ],
     ids=["linear", "mlp", "rnn"],
 )
 def test_members_trained_jointly_are_those_trained_one_by_one(folder, capsys, args):
@@ -72,6 +76,7 @@ def test_joint_training_resumes_as_if_never_interrupted(folder, capsys):
     assert all(value.equal(resumed[name]) for name, value in whole.items())
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_fine_tuned_and_combined_again(folder, capsys):
     train_jointly(2, False, [*SHORT, *MLP])
     metrics = finetune("lightning_logs/version_0", args=["--finetuning.freeze", "[backbone]"])

@@ -99,7 +99,17 @@ def test_deeper_layers_learn_slower(source):
 @pytest.mark.parametrize(
     "args",
     [
-        ["--finetuning.freeze", "[backbone]", "--finetuning.unfreeze_every", "1", "--finetuning.layer_decay", "0.5"],
+        pytest.param(
+            [
+                "--finetuning.freeze",
+                "[backbone]",
+                "--finetuning.unfreeze_every",
+                "1",
+                "--finetuning.layer_decay",
+                "0.5",
+            ],
+            marks=pytest.mark.slow,
+        ),
         ["lora"],
     ],
     ids=["thawing", "adapters"],
@@ -130,6 +140,7 @@ def test_adapters_are_merged_in_what_is_loaded_and_the_next_stage_has_none(sourc
     torch.testing.assert_close(merged, adapted.state_dict())
 
 
+@pytest.mark.slow
 def test_an_adapter_alone_is_small_and_makes_the_whole_with_its_run(source):
     finetune(SOURCE, 2, [*HIGH, "--trainer.max_epochs", "2"])
     path, _ = export("lightning_logs/version_1", format="adapter")

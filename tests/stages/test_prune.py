@@ -55,6 +55,7 @@ def test_the_best_checkpoint_is_one_of_full_sparsity(mlp):
     assert read_checkpoint(Path(run(1), "checkpoints/best.ckpt"))["epoch"] >= 4
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_from_full_sparsity(mlp):
     stopping = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
     args = [*stopping, "--trainer.callbacks.patience", "1", "--optimizer.lr", "0", "--pruning.epochs", "4"]
@@ -69,6 +70,7 @@ def test_training_that_ends_too_early_is_an_error(mlp):
         prune(mlp, sparsity=0.8, args=["--trainer.max_steps", "4"])
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_are_the_same_steps(mlp):
     prune(mlp, sparsity=0.8)
     prune(mlp, sparsity=0.8, args=["--trainer.max_steps", "1000"])  # which has Lightning take single ones
@@ -89,7 +91,7 @@ def test_a_pruning_stopped_at_any_epoch_ends_as_the_uninterrupted_one(mlp, monke
         assert same(state(1, "last"), state(number, "last"))
 
 
-@pytest.mark.parametrize("way", [{"sparsity": 0.8}, {"structured": 0.5}])
+@pytest.mark.parametrize("way", [pytest.param({"sparsity": 0.8}, marks=pytest.mark.slow), {"structured": 0.5}])
 def test_training_its_configuration_again_reproduces_the_run(mlp, way):
     metrics = prune(mlp, **way)
     again = train(["--config", f"{run(1)}/config.yaml"])

@@ -53,10 +53,7 @@ def net_of(number):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("RNN", "Transformer", "EncoderDecoder") else name
-        for name in KINDS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name != "CNN" else name for name in KINDS],
 )
 def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, name):
     args, arguments = KINDS[name]
@@ -77,7 +74,8 @@ def test_units_go_from_every_net_and_the_run_is_like_any_other(folder, capsys, n
     assert json.loads(Path(run(1), "metrics.json").read_text()) == metrics
 
 
-@pytest.mark.parametrize("name", ["CNN", pytest.param("Transformer", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["CNN", "Transformer"])
 def test_every_other_stage_takes_a_run_with_fewer_units(folder, capsys, name):
     trained(KINDS[name][0])
     before = prune(run(0), structured=0.5)
@@ -114,6 +112,7 @@ def test_ensembles_of_runs_are_pruned_member_by_member(folder, capsys):
     assert sparse["unpruned/parameters"] - sparse["pruned/nonzero"] >= 78
 
 
+@pytest.mark.slow
 def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsys):
     Path("prunable.py").write_text(
         "from torch import nn\nfrom project.nets import Net\n\nclass Own(Net):\n"

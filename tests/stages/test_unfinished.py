@@ -19,7 +19,14 @@ RESUMED = ["--ckpt_path", "lightning_logs/version_0", "--trainer.max_epochs", "4
 RESUMED += ["--trainer.callbacks", "LearningRateMonitor", "--trainer.callbacks.logging_interval", "step"]
 
 
-@pytest.mark.parametrize("stage", [evaluate, finetune, lambda run: prune(run, sparsity=0.5)])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        finetune,
+        pytest.param(lambda run: prune(run, sparsity=0.5), marks=pytest.mark.slow),
+        pytest.param(evaluate, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_was_resumed_and_killed(folder, capsys, monkeypatch, stage):
     trained([*SHORT, "--trainer.max_epochs", "1"], "version_1")
     trained(SHORT)
@@ -38,6 +45,7 @@ def test_a_run_that_was_resumed_and_killed(folder, capsys, monkeypatch, stage):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_prune_that_was_killed_and_resumed_has_the_metrics_of_the_net_before(folder, capsys, monkeypatch):
     source = trained(SHORT)
     single = RESUMED[4:]
