@@ -4,7 +4,8 @@ import mmap
 from bisect import bisect_left
 from itertools import accumulate, product
 
-PATHS = ("/", "/predict", "/generate", "/health", "/metadata", "/metrics", "/openapi.json", "other")
+TEXT_PATHS = ("/generate", "/v1/completions", "/v1/chat/completions")
+PATHS = ("/", "/predict", *TEXT_PATHS, "/v1/models", "/health", "/metadata", "/metrics", "/openapi.json", "other")
 STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 500, 503, 0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
 # Each process has one slot per path and status, then these.
@@ -36,7 +37,7 @@ class Counters:
         self._own[slot] += 1
 
     def count_prediction(self, status: int, rows: int, seconds: float, path: str = "/predict") -> None:
-        """Count a response of /predict with its rows, or of /generate with its tokens."""
+        """Count a response with predicted rows, or of a language model with its tokens."""
         self.count_response(path, status)
         self._own[ROWS if path == "/predict" else TOKENS] += rows
         self._own[SECONDS] += seconds

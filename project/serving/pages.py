@@ -13,6 +13,7 @@ from project.serving.description import example_rows, request_body, responses
 from project.serving.limits import Limits
 from project.serving.metadata import LANGUAGE, Metadata
 from project.serving.metrics import Counters
+from project.serving.openai_pages import add_openai
 
 # The page needs no other site, and is not allowed to load from one.
 POLICY = (
@@ -80,6 +81,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
         extra = {"requestBody": text_description.request_body(limits)}
         add = app.post("/generate", summary="Text", openapi_extra=extra, responses=text_description.responses())
         add(generate)
+        add_openai(app, artifact)
     else:
         extra = {"requestBody": request_body(metadata, limits)}
         add = app.post("/predict", summary="Predictions for rows", openapi_extra=extra, responses=responses(metadata))

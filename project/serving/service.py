@@ -14,6 +14,7 @@ from project.serving.access import Access
 from project.serving.limits import Limits
 from project.serving.metrics import Counters
 from project.serving.model import IMAGE_TYPES, JSON, Model
+from project.serving.openai_reply import PREFIX, openai_error
 from project.serving.request_error import RequestError, require
 from project.serving.text_answer import Message, Receive, Send, answer_text
 from project.serving.text_model import TextModel
@@ -45,7 +46,7 @@ class Service:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         start, path, headers = time.perf_counter(), scope["path"], dict(scope["headers"])
-        is_prediction = path == self.served.model.path and scope["method"] == "POST"
+        is_prediction = path in self.served.model.paths and scope["method"] == "POST"
         refusal = self.access.refusal(path, headers)
         if refusal is None and not is_prediction:
             await self.served.pages(scope, receive, self._counting(path, send))
@@ -54,14 +55,14 @@ class Service:
         try:
             if refusal is not None:
                 raise refusal
-            content_type, rows, body = await self._answer(headers, receive, send)
+            content_type, rows, body = await self._answer(path, headers, receive, send)
         except RequestError as error:
-            status, body = error.status, error.body
+            status, body = _refused(path, error)
         except asyncio.CancelledError:
-            status, body = 503, RequestError(503, "the server is stopping").body
+            status, body = _refused(path, RequestError(503, "the server is stopping"))
         except Exception:
             logging.exception("internal server error")
-            status, body = 500, RequestError(500, "internal server error; see the server's log").body
+            status, body = _refused(path, RequestError(500, "internal server error; see the server's log"))
         if is_prediction:
             self.counters.count_prediction(status, rows, time.perf_counter() - start, path)
         else:
@@ -73,7 +74,9 @@ class Service:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> tuple[str, int, bytes | None]:
+    async def _answer(
+        self, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> tuple[str, int, bytes | None]:
         """Return the content type of the answer, the number of rows or tokens, and the answer; None if it is sent."""
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         model, most = self.served.model, self.limits.requests
@@ -89,7 +92,8 @@ class Service:
         self._running += 1
         try:
             if isinstance(model, TextModel):
-                return content_type, *await answer_text(model, model.read(body), self._threads, receive, send)
+                request = await asyncio.to_thread(model.read, path, body)  # the tokens of a long prompt take time
+                return content_type, *await answer_text(model, request, self._threads, receive, send)
             answer_type = JSON if content_type in IMAGE_TYPES else content_type
             return answer_type, *await self._predict(model, content_type, body)
         finally:
@@ -130,3 +134,8 @@ class Service:
             await send(message)
 
         return count_and_send
+
+
+def _refused(path: str, error: RequestError) -> tuple[int, bytes]:
+    """Return status and body of an error in the format of a path."""
+    return openai_error(error) if path.startswith(PREFIX) else (error.status, error.body)

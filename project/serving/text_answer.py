@@ -1,7 +1,4 @@
-"""Answers of a language model: one JSON object, or pieces of text as they come, as server-sent events.
-
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
-"""
+"""Send the texts of a language model: at once, or piece by piece as server-sent events."""
 
 import asyncio
 import json
@@ -14,7 +11,8 @@ from typing import Any
 
 import onnxruntime
 
-from project.serving.text_model import Piece, TextModel
+from project.serving.text_model import TextModel
+from project.serving.text_reply import Piece
 from project.serving.text_request import TextRequest
 
 Message = MutableMapping[str, Any]
@@ -28,7 +26,7 @@ HEADERS = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-cache"), 
 async def answer_text(
     model: TextModel, request: TextRequest, threads: ThreadPoolExecutor, receive: Receive, send: Send
 ) -> tuple[int, bytes | None]:
-    """Write the text of a request in a thread; it ends early if the client leaves.
+    """Write the texts of a request in a thread; they end early if the client leaves.
 
     Return the number of tokens, and the answer in JSON, None if it was sent as events.
 
@@ -38,41 +36,34 @@ async def answer_text(
     async with aclosing(_pieces(model, request, threads, receive)) as pieces:
         if request.stream:
             return await _send_events(pieces, request, send), None
-        text, tokens, end = "", 0, None
+        found: list[list[Piece]] = [[] for _ in range(request.writing.texts)]
         async for piece in pieces:
-            text, tokens, end = text + piece.text, piece.tokens, piece.end
-    content = {"text": text, "tokens": tokens, "end": end, "seed": request.writing.seed}
-    return tokens, json.dumps(content, ensure_ascii=False).encode()
+            found[piece.number].append(piece)
+    texts = [Piece.whole(each) for each in found if each]  # none if the client has left
+    content = request.reply.whole(texts) if texts else {}
+    return sum(len(text.tokens) for text in texts), json.dumps(content, ensure_ascii=False).encode()
 
 
 async def _send_events(pieces: AsyncIterator[Piece], request: TextRequest, send: Send) -> int:
-    """Send an event for each piece, and return the number of tokens."""
+    """Send the events of each piece, and return the number of tokens."""
     has_begun, tokens = False, 0
     try:
         async for piece in pieces:
             if not has_begun:
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                 has_begun = True
-            tokens = piece.tokens
-            content: dict[str, Any] = {"text": piece.text}
-            if piece.end is not None:
-                content |= {"tokens": tokens, "end": piece.end, "seed": request.writing.seed}
-            if piece.text or piece.end:
-                await send({"type": "http.response.body", "body": _event(content), "more_body": True})
+            tokens += len(piece.tokens)
+            if body := b"".join(request.reply.events(piece)):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
     except (Exception, asyncio.CancelledError) as error:
         if not has_begun:
             raise
         if not isinstance(error, asyncio.CancelledError):
             logging.exception("internal server error")
         problem = "the server is stopping" if isinstance(error, asyncio.CancelledError) else "internal server error"
-        await send({"type": "http.response.body", "body": _event({"detail": problem}, "error"), "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": request.reply.failure(problem), "more_body": True})
+    await send({"type": "http.response.body", "body": request.reply.closing})
     return tokens
-
-
-def _event(content: dict[str, Any], name: str = "") -> bytes:
-    line = f"event: {name}\n" if name else ""
-    return f"{line}data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
 
 
 async def _pieces(

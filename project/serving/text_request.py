@@ -1,19 +1,24 @@
 """A request to a language model, read from JSON."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from project.runtime.errors import UserError
 from project.serving.limits import Limits
 from project.serving.request_error import RequestError, quoted, require
+from project.serving.text_artifact import TextArtifact
+from project.serving.text_reply import GenerateReply, Reply
 from project.text.sampling import Sampling
 from project.text.writing import Writing
 
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1_000
 SEEDS = 2**32  # of those that are drawn
 LARGEST = 2**53  # number of a setting
+# Characters of a prompt: of any, and for each token of a context.
+MIN_PROMPT, TOKEN_CHARACTERS = 2**16, 16
 EXPECTED = 'expected {"prompt": "..."}, with max_tokens, temperature, top_k, top_p, seed, stop and stream as you like'
 
 
@@ -21,48 +26,85 @@ class TextRequest(NamedTuple):
     """What a client asks for.
 
     Attributes:
-        prompt: Beginning of the text.
+        prompt: Tokens of the beginning of the text.
         writing: What is to be written; without a seed in the request, with a random one.
         stream: Whether the answer is sent piece by piece.
+        reply: Format of the answer.
     """
 
-    prompt: str
+    prompt: list[int]
     writing: Writing
     stream: bool
+    reply: Reply
 
 
-def read_request(body: bytearray, limits: Limits, max_prompt: int) -> TextRequest:
-    """Return the request of a body in JSON, whose prompt may have so many characters.
+Kind = tuple[str, Callable[[Any], bool]]
+
+
+def read_request(body: bytearray, artifact: TextArtifact, limits: Limits) -> TextRequest:
+    """Return the request of a body of `/generate`, in JSON.
 
     Raises:
         RequestError: If it is not a request, or a setting is out of its range.
     """
+    content = read_object(body, EXPECTED)
+    unknown = next((name for name in content if name not in KINDS), None)
+    require(unknown is None, 422, f"unknown setting {quoted(unknown)}; {EXPECTED}")
+    check_kinds(content, KINDS)
+    standard = Writing()
+    sampling = Sampling(*(content.get(name, getattr(standard.sampling, name)) for name in Sampling._fields))
+    writing = checked_writing(
+        sampling, content.get("max_tokens", min(standard.max_tokens, limits.tokens)), content, limits
+    )
+    prompt = prompt_tokens(content.get("prompt", ""), artifact)
+    return TextRequest(prompt, writing, content.get("stream", False), GenerateReply(writing.seed))
+
+
+def read_object(body: bytearray, expected: str) -> dict[str, Any]:
+    """Return the JSON object of a body; raise a RequestError if it is something else."""
     try:
         content = from_json(bytes(body), allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(400, f"not JSON: {error}") from None
-    require(type(content) is dict, 422, f"{EXPECTED}; got {quoted(content)}")
-    unknown = next((name for name in content if name not in KINDS), None)
-    require(unknown is None, 422, f"unknown setting {quoted(unknown)}; {EXPECTED}")
+    require(type(content) is dict, 422, f"{expected}; got {quoted(content)}")
+    return content
+
+
+def check_kinds(content: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """Raise a RequestError if a setting is of another kind than it must be."""
     for name, value in content.items():
-        expected, is_valid = KINDS[name]
+        expected, is_valid = kinds[name]
         require(is_valid(value), 422, f"{name}: must be {expected}, got {quoted(value)}")
-    prompt, standard = content.get("prompt", ""), Writing()
-    require(len(prompt) <= max_prompt, 413, f"the prompt has more than {max_prompt:,} characters; send its end")
-    stops = content.get("stop") or []
-    sampling = Sampling(*(content.get(name, getattr(standard.sampling, name)) for name in Sampling._fields))
-    writing = Writing(
-        sampling,
-        content.get("max_tokens", min(standard.max_tokens, limits.tokens)),
-        [stops] if isinstance(stops, str) else stops,
-        secrets.randbelow(SEEDS) if (seed := content.get("seed")) is None else seed,
-    )
+
+
+def checked_writing(
+    sampling: Sampling, max_tokens: int, content: Mapping[str, Any], limits: Limits, texts: int = 1
+) -> Writing:
+    """Return what is to be written, with seed and stop texts of a request; raise a RequestError if it cannot be."""
+    stops, seed = content.get("stop") or [], content.get("seed")
+    seed = secrets.randbelow(SEEDS) if seed is None else seed
+    writing = Writing(sampling, max_tokens, [stops] if isinstance(stops, str) else stops, seed, texts)
     require((problem := writing.problem()) is None, 422, str(problem))
-    require(writing.max_tokens <= limits.tokens, 422, f"max_tokens: must be at most {limits.tokens}")
-    return TextRequest(prompt, writing, content.get("stream", False))
+    require(max_tokens <= limits.tokens, 422, f"max_tokens: must be at most {limits.tokens}")
+    return writing
 
 
-def _is_text(value: Any) -> bool:
+def prompt_tokens(prompt: str, artifact: TextArtifact) -> list[int]:
+    """Return the tokens of a prompt; raise a RequestError if it is too long, or no text of the tokenizer."""
+    require_length(len(prompt), artifact)
+    try:
+        return artifact.tokenizer.prompt(prompt.encode())
+    except UserError as error:
+        raise RequestError(422, f"prompt: {error}") from None
+
+
+def require_length(letters: int, artifact: TextArtifact) -> None:
+    """Raise a RequestError if a prompt has more letters than are worth reading."""
+    longest = max(MIN_PROMPT, TOKEN_CHARACTERS * artifact.context)
+    require(letters <= longest, 413, f"the prompt has more than {longest:,} characters; send its end")
+
+
+def is_text(value: Any) -> bool:
     """Whether a value is text that can be written in UTF-8, which half of a pair of surrogates cannot."""
     return type(value) is str and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
@@ -72,7 +114,7 @@ def _is_stop(value: Any) -> bool:
     return value is None or (
         type(stops) is list
         and len(stops) <= MAX_STOPS
-        and all(_is_text(stop) and 0 < len(stop) <= MAX_STOP_LENGTH for stop in stops)
+        and all(is_text(stop) and 0 < len(stop) <= MAX_STOP_LENGTH for stop in stops)
     )
 
 
@@ -84,17 +126,18 @@ def _is_integer(value: Any) -> bool:
     return type(value) is int and abs(value) <= LARGEST
 
 
-Kind = tuple[str, Callable[[Any], bool]]
+TEXT: Kind = ("text", is_text)
 NUMBER: Kind = ("a number", _is_number)
 INTEGER: Kind = ("an integer", _is_integer)
+BOOLEAN: Kind = ("true or false", lambda value: type(value) is bool)
 # What each setting must be, in words and as a function.
 KINDS: dict[str, Kind] = {
-    "prompt": ("text", _is_text),
+    "prompt": TEXT,
     "max_tokens": INTEGER,
     "temperature": NUMBER,
     "top_k": INTEGER,
     "top_p": NUMBER,
     "seed": ("an integer or null", lambda value: value is None or _is_integer(value)),
     "stop": (f"a text or up to {MAX_STOPS} of them, of 1 to {MAX_STOP_LENGTH:,} characters", _is_stop),
-    "stream": ("true or false", lambda value: type(value) is bool),
+    "stream": BOOLEAN,
 }

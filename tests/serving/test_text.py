@@ -17,8 +17,10 @@ from project.serving.memory import MemoryBudget
 from project.serving.request_error import RequestError
 from project.serving.text_answer import answer_text
 from project.serving.text_artifact import TextArtifact
-from project.serving.text_model import Piece, TextModel
-from project.serving.text_request import read_request
+from project.serving.text_model import TextModel
+from project.serving.text_reply import GenerateReply, Piece
+from project.serving.text_request import TextRequest
+from project.text.writing import Writing
 from tests.command import run_script
 from tests.serving.artifacts import write_text
 from tests.serving.running import Running, running
@@ -161,12 +163,12 @@ def model_of(path: Path, **limits: Any) -> TextModel:
 
 def pieces_of(model: TextModel, **request: Any) -> list[Piece]:
     content = bytearray(json.dumps({"temperature": 0} | request).encode())
-    return list(model.write(model.read(content), None, threading.Event()))
+    return list(model.write(model.read("/generate", content), None, threading.Event()))
 
 
 def test_a_text_that_takes_too_long_is_what_there_is(written):
     [piece] = pieces_of(model_of(written, seconds=1e-9), prompt="Zw", max_tokens=100)
-    assert piece == Piece("\ufffd", 1, "time")
+    assert (piece.text, len(piece.tokens), piece.end) == ("\ufffd", 1, "time")
 
 
 def test_a_text_that_needs_too_much_memory_is_refused(written):
@@ -183,7 +185,7 @@ def test_nothing_is_written_for_a_client_that_has_left():
 
         def write(self, request: Any, options: Any, stopped: threading.Event) -> Iterator[Piece]:
             while not stopped.wait(0.001):
-                yield Piece("a", 1, None)
+                yield Piece(0, "a", [1], [0.0], None)
 
     async def leave() -> dict[str, Any]:
         return {"type": "http.disconnect"}
@@ -191,7 +193,7 @@ def test_nothing_is_written_for_a_client_that_has_left():
     async def send(message: Any) -> None:
         pass
 
-    request = read_request(bytearray(b'{"stream": true}'), LIMITS, 10)
+    request = TextRequest([1], Writing(), True, GenerateReply(0))
     threads = ThreadPoolExecutor(1)
     assert asyncio.run(answer_text(Endless(), request, threads, leave, send))[1] is None  # type: ignore[arg-type]
     threads.shutdown()  # which waits for the thread

@@ -1,0 +1,86 @@
+"""What a request for text is answered with: one JSON object, or events while the text is written."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+
+class Piece(NamedTuple):
+    """A part of a text.
+
+    Attributes:
+        number: Which of the texts of a request it belongs to, from 0.
+        text: The part, which may be empty.
+        tokens: Its tokens; with a stop text, or the end of text, also those that the text leaves out.
+        log_probabilities: The log-probability of each token under the model itself.
+        end: Why the text has ended: `stop`, by a stop text or the end of text; `length`, by `max_tokens`; `time`, by
+            the server's time limit. None before.
+    """
+
+    number: int
+    text: str
+    tokens: list[int]
+    log_probabilities: list[float]
+    end: str | None
+
+    @classmethod
+    def whole(cls, pieces: Sequence["Piece"]) -> "Piece":
+        """Join all pieces of a text."""
+        tokens = [token for piece in pieces for token in piece.tokens]
+        chances = [chance for piece in pieces for chance in piece.log_probabilities]
+        return cls(pieces[0].number, "".join(piece.text for piece in pieces), tokens, chances, pieces[-1].end)
+
+
+class Reply(ABC):
+    """The format of the answer to one request."""
+
+    closing = b""  # after the last event
+
+    @abstractmethod
+    def whole(self, texts: list[Piece]) -> dict[str, Any]:
+        """Return the answer with all texts."""
+
+    @abstractmethod
+    def events(self, piece: Piece) -> Iterator[bytes]:
+        """Yield the server-sent events of a piece."""
+
+    @abstractmethod
+    def failure(self, problem: str) -> bytes:
+        """Return the event that says why the text goes no further."""
+
+
+class GenerateReply(Reply):
+    """Answers of `/generate`.
+
+    Args:
+        seed: Seed of the text.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self._tokens = seed, 0
+
+    def whole(self, texts: list[Piece]) -> dict[str, Any]:
+        """Return text, number of tokens, end and seed."""
+        [text] = texts
+        return {"text": text.text, "tokens": len(text.tokens), "end": text.end, "seed": self.seed}
+
+    def events(self, piece: Piece) -> Iterator[bytes]:
+        """Yield the text, and with the last one the rest of `whole`."""
+        self._tokens += len(piece.tokens)
+        last = {} if piece.end is None else {"tokens": self._tokens, "end": piece.end, "seed": self.seed}
+        if piece.text or last:
+            yield event({"text": piece.text} | last)
+
+    def failure(self, problem: str) -> bytes:
+        """Return the event that says why the text goes no further."""
+        return event({"detail": problem}, "error")
+
+
+def event(content: dict[str, Any], name: str = "") -> bytes:
+    """Return a server-sent event.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    line = f"event: {name}\n" if name else ""
+    return f"{line}data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
