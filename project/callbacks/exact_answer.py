@@ -55,17 +55,28 @@ class ExactAnswer(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, RowsDataModule):
             return
-        self.equation = pl_module.equation
+        self.equation = for_file(pl_module.equation, data)
         names = coefficient_names(data)[:MAX_CURVES]
         curves = {f"equation/{name}": value for name, value in zip(names, coefficients(self.equation), strict=False)}
         if (exact := self.exact) is not None:
             pairs = zip(names, coefficients(Equation(exact.weights, exact.bias)), strict=False)
             curves |= {f"equation/{name} (exact)": value for name, value in pairs}
-            if exact.mse > (4 * torch.finfo(torch.float32).eps) ** 2 * exact.mean_square_target:
+            if exact.mse > (4 * torch.finfo(torch.float32).eps) ** 2 * _mean_square_target(data):
                 self.gap = exact.mse_of(*self.equation) / exact.mse - 1
                 curves["gap/train_mse"] = self.gap
         for logger in trainer.loggers:  # at the step at which Lightning logs the metrics of this epoch
             logger.log_metrics(curves, step=trainer.global_step - 1)
+
+
+def for_file(equation: Equation, data: RowsDataModule) -> Equation:
+    """Return the equation of the numbers in the file, from which `data` may have subtracted offsets."""
+    return Equation(equation.weights, equation.bias + data.bias_change(equation.weights))
+
+
+def _mean_square_target(data: RowsDataModule) -> float:
+    """Return the scale at which a training MSE is rounding error."""
+    statistics = data.target_statistics
+    return 0.0 if statistics is None else (statistics.mean.square() + statistics.std.square()).mean().item()
 
 
 def coefficient_names(data: NamedData) -> list[str]:

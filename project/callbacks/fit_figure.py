@@ -81,10 +81,12 @@ def _draw_line(axes: "Axes", model: Supervised, data: RowsDataModule) -> None:
     axes.scatter(x, y, s=12, alpha=min(1.0, 60 / len(x) ** 0.7), color="tab:gray", label="training rows")
     lowest, highest = x.aminmax()
     grid = lowest + (highest - lowest) * torch.linspace(0, 1, 200)[:, None]  # (200, 1)
-    exact = data.least_squares.predict(grid)
+    exact = data.least_squares.predict(grid) - data.bias_change(data.least_squares.weights)
     axes.plot(grid, exact, color="tab:green", lw=5, alpha=0.5, label="exact least squares")
     axes.plot(grid, model(grid.to(model.device)).cpu(), color="tab:orange", lw=1.8, label="learned")
-    axes.set(xlabel=data.feature_names[0], ylabel=data.target_names[0])
+    labels = zip((data.feature_names[0], data.target_names[0]), (data.input_offsets, data.target_offsets), strict=True)
+    xlabel, ylabel = (f"{name} - {offsets[0]!r}" if offsets else name for name, offsets in labels)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend(frameon=False)
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from project.data.inputs import NamedInputs
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
-from project.data.numbers import as_float32, check_float32
+from project.data.numbers import as_float32, check_float32, plus
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty
 from project.data.statistics import BLOCK_ROWS, Statistics, check_resolution, one_hot_statistics, statistics
@@ -59,6 +59,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         window: Number of time steps if a row is a window of a series, else 0.
         source: Where the rows come from, for errors.
         schema: What a row of a table is; None if the columns of x are the features themselves.
+        target_offsets: What `load` has subtracted from each target, because float32 would lose digits; None if nothing.
         summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
         memory_hint: What to do if the rows do not fit into memory.
         sampling: Which of the rows to use; set it before the first use of the rows.
@@ -70,6 +71,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     target_names: list[str]
     class_names: list[str] | None = None
     source: str = "--data"
+    target_offsets: list[float] | None = None
     summary: Summary | None = None
     sampling: Sampling = Sampling()
     default_epochs: int = 100
@@ -192,13 +194,27 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the labelled training rows before rounding to float32, with 0 and 1 for categories.
 
-        They come in blocks, x (n, *in_shape) or (n, inputs) and y (n, out_features).
+        They come in blocks, x (n, *in_shape) or (n, inputs) and y (n, out_features), and have no offsets.
         """
         rows = self._exact or self.splits.train
         labelled = is_labelled(rows.y) if self.sampling.has_unlabelled else slice(None)
         x, y = rows.x[labelled], rows.y[labelled]
         for inputs, targets in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
-            yield self.one_hot(inputs), targets
+            yield plus(self.one_hot(inputs), self.input_offsets), plus(targets, self.target_offsets)
+
+    def bias_change(self, weights: Tensor) -> Tensor:
+        """Return what to add to the biases of a linear model of x and y, for one of the numbers without offsets.
+
+        Args:
+            weights: Weights of the inputs, (inputs, out_features).
+
+        Returns:
+            Numbers of shape (out_features,), float64.
+        """
+        change = weights.new_zeros(weights.shape[1], dtype=torch.float64)
+        if self.input_offsets is not None:
+            change -= weights.new_tensor(self.input_offsets, dtype=torch.float64) @ weights.double()
+        return plus(change, self.target_offsets)
 
     @property
     def groups_batches(self) -> bool:

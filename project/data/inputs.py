@@ -53,6 +53,13 @@ class NamedInputs:
         return self.schema.sizes if self.schema is not None and any(self.schema.sizes) else None
 
     @property
+    def input_offsets(self) -> list[float] | None:
+        """For each of `input_names`, what was subtracted because float32 would lose digits; None if nothing."""
+        _ = self.splits  # which may learn the schema
+        offsets = [] if self.schema is None else self.schema.one_hot_offsets
+        return offsets if any(offsets) else None
+
+    @property
     def fields(self) -> list[dict[str, Any]] | None:
         """The schema as plain data; None if there is none."""
         _ = self.splits  # which may learn the schema

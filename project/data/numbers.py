@@ -1,6 +1,7 @@
 """Table columns as numbers; errors name the file, column and row."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,11 @@ def check_float32(
         value = values[row].flatten()[column].item()
         problem = f"missing value; {fix_missing}" if math.isnan(value) else f"{value} is not a finite float32"
         raise UserError(f"{place}: column {names[column]!r}, row {first_row + row}: {problem}")
+
+
+def plus(values: Tensor, offsets: Sequence[float] | None) -> Tensor:
+    """Return values (…, columns) plus a number for each column, in float64; as they are if there is none."""
+    return values if offsets is None else values.double() + torch.tensor(offsets, dtype=torch.float64)
 
 
 def as_float32(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Rows on disk, for tables larger than memory: written once as float32, then mapped into memory."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import IO
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from project.data.datamodule import Splits, Summary
 from project.data.loader import BLOCK_ROWS, Rows
+from project.data.numbers import plus
 from project.data.split import check_not_empty
 from project.data.statistics import RunningStatistics
 from project.least_squares import LeastSquares
@@ -63,11 +64,14 @@ def _writing() -> Iterator[None]:
 class StreamedSplits:
     """The three splits of a table on disk, with statistics of the training rows computed while they are written.
 
-    `targets` is the number of columns of y, 0 for classes. With `solve`, exact least squares are computed, too.
+    `targets` is the number of columns of y, 0 for classes. With `solve`, exact least squares are computed, too, of the
+    numbers plus their `offsets`: of x, and of y.
     """
 
-    def __init__(self, path: str, inputs: int, targets: int, solve: bool) -> None:
-        self.path = path
+    def __init__(
+        self, path: str, inputs: int, targets: int, solve: bool, offsets: Sequence[list[float] | None] = (None, None)
+    ) -> None:
+        self.path, self.offsets = path, offsets
         self.writers = {split: MemmapWriter() for split in ("train", "val", "test")}
         self.x, self.y = RunningStatistics((inputs,)), RunningStatistics((targets,)) if targets else None
         self.least_squares = LeastSquares(inputs, targets) if solve and targets and inputs <= MAX_SOLVED else None
@@ -81,7 +85,7 @@ class StreamedSplits:
         if self.y is not None:
             self.y.update(y)
         if self.least_squares is not None:
-            self.least_squares.update(x, y)
+            self.least_squares.update(*map(plus, (x, y), self.offsets))
 
     def splits(self) -> Splits:
         """Return all rows, memory-mapped."""

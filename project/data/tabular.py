@@ -24,7 +24,7 @@ from project.data.csv_format import GUESSED, CSVFormat
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.labels import class_numbers, distinct_labels
 from project.data.loader import Rows
-from project.data.numbers import check_float32, numbers
+from project.data.numbers import check_float32, numbers, plus
 from project.data.split import check_fractions, check_not_empty
 from project.data.streaming import StreamedSplits
 from project.data.table import column_names, first_rows, read_table, require_columns, table_blocks
@@ -33,6 +33,7 @@ from project.runtime.errors import UserError
 from project.runtime.ranges import RightOpenUnitInterval
 from project.schema import Schema
 from project.schema.field import Missing
+from project.schema.offset import Offset
 from project.schema.schema import FieldError
 from project.schema.spelling import spellings, without_values
 
@@ -114,6 +115,7 @@ class TabularDataModule(RowsDataModule):
         check_kinds(path, self.kinds, present)
         self._first = first_rows(path, csv)
         self.rows_left_out: Counter[str] = Counter()
+        self._offsets = [Offset() for _ in self.target_names]
         for name, flag in [(group, "--data.group"), (time, "--data.time")]:
             if name is not None:
                 require_columns(path, [name], present, flag)
@@ -161,7 +163,7 @@ class TabularDataModule(RowsDataModule):
         classes = None if self.class_names is None else y[kept, 0].long()
         parts = self.split.rows(self.path, table, kept, classes, self.kinds)
         if learns:
-            self.schema.partial_fit(parsed, parts[0].numpy())
+            self._learn(parsed, y, parts[0])
             self._finish()
         x = self._encode(self.path, parsed)
         splits = [Rows(x[part], self._targets(y[part])) for part in parts]
@@ -186,12 +188,21 @@ class TabularDataModule(RowsDataModule):
     def _inferred(self, table: pa.Table) -> Schema:
         return inferred(self.path, table, self.feature_names, self.kinds, self.missing, self.missing_values)
 
+    def _learn(self, parsed: list[Any], y: Tensor, rows: Tensor) -> None:
+        """Learn the schema and the offsets of the targets from some training rows, by their numbers."""
+        assert self.schema is not None
+        self.schema.partial_fit(parsed, rows.numpy())
+        for offset, values in zip(self._offsets, y[rows].T.numpy(), strict=True):
+            offset.partial_fit(values)
+
     def _finish(self) -> None:
         assert self.schema is not None
         try:
             self.schema.finish()
         except FieldError as error:
             raise UserError(f"{self.path}: column {error.field!r} {error.problem}; use --data.exclude") from None
+        offsets = [offset.value for offset in self._offsets]
+        self.target_offsets = offsets if any(offsets) and self.class_names is None else None
 
     def _rows(self, path: str) -> Rows:
         """Read all rows of another table."""
@@ -243,19 +254,23 @@ class TabularDataModule(RowsDataModule):
         return x
 
     def _targets(self, y: Tensor) -> Tensor:
-        return y if self.class_names is None else y[:, 0].long()
+        if self.class_names is not None:
+            return y[:, 0].long()
+        return y if self.target_offsets is None else y - torch.tensor(self.target_offsets, dtype=y.dtype)
 
     def _stream(self) -> Splits:
         """Read the tables twice: to learn the schema, and into temporary files, with the summary in the same pass."""
         if self.schema is None:
             self.schema = self._inferred(self._first)
-            for _, _, parsed, _, parts in self._streamed_blocks():
+            for _, _, parsed, y, parts in self._streamed_blocks():
                 if "train" in parts:
-                    self.schema.partial_fit(parsed, parts["train"].numpy())
+                    self._learn(parsed, y, parts["train"])
             self._finish()
             self.rows_left_out.clear()
         targets = len(self.target_names) if self.class_names is None else 0
-        streamed = StreamedSplits(self.path, len(self.schema.names), targets, solve=not any(self.schema.sizes))
+        offsets = self.schema.offsets if any(self.schema.offsets) else None, self.target_offsets
+        solve = not any(self.schema.sizes)
+        streamed = StreamedSplits(self.path, len(self.schema.names), targets, solve, offsets)
         for name, x, y in self._streamed_parts():
             streamed.append(name, x, y)
         splits, self.summary = streamed.splits(), streamed.summary()
@@ -300,4 +315,4 @@ class TabularDataModule(RowsDataModule):
         _ = self.splits  # which has learned the schema
         for name, x, y in self._streamed_parts():
             if name == "train":
-                yield self.one_hot(x), y
+                yield plus(self.one_hot(x), self.input_offsets), plus(y, self.target_offsets)

@@ -49,6 +49,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "window": data["window"],
         "feature_means": [] if is_text else _means(data, in_shape, numbers),
         "fields": fields,
+        "target_offsets": data.get("target_offsets"),
         "intervals": read_intervals(run_folder(path)),
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
         "precision": "float32",

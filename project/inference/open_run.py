@@ -65,7 +65,7 @@ def _build(reference: str, config: dict[str, Any], recorded: Mapping[str, Any], 
         config["trainer"]["accelerator"] = "auto"  # a GPU that trained it may not be here
     config["trainer"]["max_epochs"] = 1  # unset in a run of imported weights
     config["trainer"]["profiler"] = None  # it would write to a path of the checkpoint's choice
-    cli = ExperimentCLI(args, config=config, fields=recorded.get("fields"))
+    cli = ExperimentCLI(args, config=config, facts=recorded)
     facts = data_facts(cli.datamodule)
     for name in ("feature_names", "target_names", "class_names"):
         value = facts[name]

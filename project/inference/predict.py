@@ -88,7 +88,7 @@ def predict(
                 raise UserError(f"{source}: column {error.field!r}{row} {error.problem}; correct it") from None
             if known is not None:
                 unknown.update(known.unknown(x))
-            predictions = Predictions.from_outputs(predictor.predict(x), complete)
+            predictions = Predictions.from_outputs(predictor.predict(x), complete, metadata)
             columns = predictions.columns(metadata, widths).values()
             write(pa.RecordBatch.from_arrays([*block.columns, *columns], schema=schema))
             rows += len(block)
@@ -129,7 +129,7 @@ def _output_schema(
 ) -> pa.Schema:
     """Append the predictions' columns to a schema; raise a UserError if a column exists, or does not fit into CSV."""
     nothing = np.empty((0, len(metadata["class_names"] or metadata["target_names"])), np.float32)
-    columns = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None).columns(metadata, half_widths)
+    columns = Predictions.from_outputs(dict.fromkeys(outputs, nothing), None, metadata).columns(metadata, half_widths)
     problems = [
         f"column {field.name!r} is {field.type}; write to a .parquet file instead"
         for field in schema

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from lightning.pytorch import LightningDataModule, LightningModule
+from numpy.typing import NDArray
 
 from project.data.image_files import with_contents
+from project.data.numbers import plus
 from project.inference.metadata import describe, run_folder
 from project.inference.open_run import open_run
 from project.inference.predictor import export_module, predict_fn, require_rows
@@ -22,7 +24,8 @@ from project.runtime.errors import UserError
 from project.schema.spelling import is_text
 from project.serving.artifact import Array
 from project.serving.inputs import fill
-from project.serving.metadata import image_of
+from project.serving.metadata import image_of, schema_of
+from project.serving.predictions import with_offsets
 from project.serving.request_error import RequestError
 from project.serving.table_rows import numbers as table_numbers
 
@@ -62,9 +65,13 @@ class Run:
     @property
     def equation(self) -> Equation | None:
         """The learned weights and bias in original units; None unless the model is linear."""
-        return self.model.equation if isinstance(self.model, Regression) else None
+        equation = self.model.equation if isinstance(self.model, Regression) else None
+        if equation is None or (schema := schema_of(self.metadata)) is None:
+            return equation
+        bias = equation.bias - equation.bias.new_tensor(schema.one_hot_offsets) @ equation.weights
+        return Equation(equation.weights, plus(bias, self.metadata.get("target_offsets")))
 
-    def predict(self, rows: Any) -> Array:
+    def predict(self, rows: Any) -> NDArray[Any]:
         """Return what the model predicts.
 
         Args:
@@ -79,7 +86,7 @@ class Run:
         """
         computed = self._compute(self._numbers(rows))
         if (names := self.metadata["class_names"]) is None:
-            return computed["outputs"]
+            return with_offsets(computed, self.metadata)
         return np.array(names)[computed["probabilities"].argmax(1)]
 
     def probabilities(self, rows: Any) -> Array:
@@ -101,15 +108,17 @@ class Run:
             if self.metadata.get("fields") is not None:
                 return self._encoded({name: rows[name] for name in names})
             rows = np.stack([np.asarray(rows[name]) for name in names], axis=1)
+        schema = schema_of(self.metadata)
+        offsets = [] if schema is None else schema.offsets
         try:
-            x = np.asarray(rows, dtype=np.float32)
+            x: NDArray[Any] = np.asarray(rows, dtype=np.float64 if any(offsets) else np.float32)
         except (ValueError, TypeError) as error:
             raise UserError(f"rows: not numbers of one shape ({error})") from error
         if x.shape[1:] != shape and not self.metadata["dynamic_length"]:
             raise UserError(f"rows: must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
         if not np.isfinite(x).all():
             raise UserError("rows: a value is missing or not finite; fill it or drop the row")
-        return x
+        return (x - np.array(offsets)).astype(np.float32) if any(offsets) else x
 
     def _encoded(self, columns: Mapping[str, Any]) -> Array:
         """Return the numbers of a table's fields, from columns of any types."""

@@ -97,11 +97,6 @@ class LeastSquaresFit:
         """Mean squared error on the training rows; without a penalty, the minimum for a linear model."""
         return self.squared_error.sum().item() / (self.rows * len(self.bias))
 
-    @property
-    def mean_square_target(self) -> float:
-        """Mean of the squared targets: the scale at which an MSE is rounding error."""
-        return self.target_squares.sum().item() / (self.rows * len(self.bias))
-
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
         """Return the exact training MSE of weights (in, out) and biases (out,), without reading the rows again."""
         # Expanded around this fit, whose squared error is exact: nothing cancels if the other model is close to it.

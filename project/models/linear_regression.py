@@ -78,13 +78,15 @@ class LinearRegression(Regression):
 
     @torch.no_grad()
     def set_weights(self, fit: LeastSquaresFit) -> None:
-        """Set the weights of the net, in standard units, from a solution in original units."""
+        """Set the weights of the net, in standard units, from a solution for the numbers without offsets."""
         features, targets, shape = self.net.features, self.net.targets, self.net.net.in_shape
         mean, std = (s.cpu().double().expand(shape).flatten() for s in (features.mean, features.std))
         out_mean, out_std = targets.mean.cpu().double(), targets.std.cpu().double()
         layer = cast(Linear, self.net.net).linear
         layer.weight.copy_((fit.weights * std[:, None] / out_std).T)
-        layer.bias.copy_((fit.bias + mean @ fit.weights - out_mean) / out_std)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        bias = fit.bias - data.bias_change(fit.weights) if isinstance(data, RowsDataModule) else fit.bias
+        layer.bias.copy_((bias + mean @ fit.weights - out_mean) / out_std)
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> None:
         """Update the training metrics with a batch; the weights are final."""

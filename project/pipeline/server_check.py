@@ -146,10 +146,11 @@ def _ask(connection: http.client.HTTPConnection, rows: list[Any]) -> list[Any]:
 
 
 def _numbers(predictions: list[Any], artifact: Artifact) -> Array:
-    """Predictions (rows, targets), or probabilities (rows, classes)."""
+    """Outputs for targets (rows, targets), or probabilities (rows, classes)."""
     if artifact.metadata["class_names"] is not None:
         predictions = [prediction["probabilities"] for prediction in predictions]
-    return np.array([list(prediction.values()) for prediction in predictions], np.float32)
+    values = np.array([list(prediction.values()) for prediction in predictions])
+    return (values - (artifact.metadata.get("target_offsets") or 0)).astype(np.float32)
 
 
 def _expected(artifact: Artifact, rows: list[Any]) -> Array:

@@ -47,7 +47,7 @@ DATA_ATTRIBUTES = (
 
 
 # Facts that checkpoints of earlier versions lack.
-SCHEMA_ATTRIBUTES = ("levels", "fields", "token_bytes")
+SCHEMA_ATTRIBUTES = ("levels", "fields", "token_bytes", "target_offsets")
 SIZES = ("in_shape", "out_features", "levels", "token_bytes")  # arguments of models
 
 

@@ -71,14 +71,14 @@ def resolve_last(config: Namespace, root: Path) -> None:
                 section[key] = runs if isinstance(value, list) else runs[0]
 
 
-def pretrained_fields(path: str | list[str] | None) -> list[dict[str, Any]] | None:
-    """Return the schema of the rows that pretrained weights belong to, as plain data; None if there is none."""
+def pretrained_facts(path: str | list[str] | None) -> Mapping[str, Any]:
+    """Return facts about the data of pretrained weights, as in a checkpoint; empty if they are not known."""
     if path is None:
-        return None
+        return {}
     first = path if isinstance(path, str) else path[0]
     if first.endswith(".safetensors"):
-        return _read_safetensors(Path(first)).data.get("fields")
-    return read_checkpoint(find_checkpoint(first))[DATA_KEY].get("fields")
+        return _read_safetensors(Path(first)).data
+    return read_checkpoint(find_checkpoint(first))[DATA_KEY]
 
 
 def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list[str]]] | None:
@@ -104,14 +104,16 @@ def _schema(fields: Sequence[dict[str, Any]]) -> Schema:
         raise UserError(f"--data: the schema of the run is damaged ({error}); train it again") from error
 
 
-def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) -> None:
+def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
     """Encode the rows of a data module by the schema of another run, if they have the same columns.
 
-    Levels, means and tokenizers are those that the other run has learned, so that its network understands the rows.
+    Levels, means, offsets and tokenizers are those that the other run has learned, so that its network understands the
+    rows. `facts` are those about its data in a checkpoint.
 
     Raises:
         UserError: If the schema or the tokenizer is damaged.
     """
+    fields = facts.get("fields")
     if fields is None or data.schema is not None or isinstance(data, TextDataModule) != is_text(fields):
         return
     if isinstance(data, TextDataModule):
@@ -126,6 +128,7 @@ def use_fields(data: RowsDataModule, fields: Sequence[dict[str, Any]] | None) ->
     has_images = any(field.kind == "image" for field in schema.fields)
     if schema.field_names == data.feature_names and has_images == isinstance(data, ImageDataModule):
         data.schema = schema
+        data.target_offsets = facts.get("target_offsets") if facts["target_names"] == data.target_names else None
 
 
 def load_teacher(reference: str, data: Any) -> Standardized:
@@ -134,6 +137,7 @@ def load_teacher(reference: str, data: Any) -> Standardized:
     sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
     net = network(load_model(checkpoint, trusted=None), *sizes)
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
+    facts["target_offsets"] = checkpoint[DATA_KEY].get("target_offsets"), getattr(data, "target_offsets", None)
     facts["columns"] = coding(checkpoint[DATA_KEY].get("fields")), coding(getattr(data, "fields", None))
     if not net.accepts(data.in_shape):
         facts["in_shape"] = net.in_shape, data.in_shape

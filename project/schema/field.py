@@ -52,6 +52,11 @@ class Field(ABC):
         return [0] * len(self.names)
 
     @property
+    def offsets(self) -> list[float]:
+        """For each number, what was subtracted from the value in the table."""
+        return [0.0] * len(self.names)
+
+    @property
     def level_names(self) -> list[str]:
         """A name for each level of a category; empty for other fields."""
         return []

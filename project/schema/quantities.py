@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from project.runtime.arrow import as_float64
 from project.schema.field import Field, Mask, Missing, Numbers
+from project.schema.offset import Offset
 from project.schema.spelling import as_booleans
 
 
@@ -115,9 +116,50 @@ class Quantity(Field):
 
 
 class Number(Quantity):
-    """A column of numbers."""
+    """A column of numbers.
+
+    Attributes:
+        offset: What is subtracted from the numbers because float32 would lose digits of them; 0 for most columns.
+    """
 
     kind = "number"
+
+    def __init__(self, name: str, missing: Missing = "fill") -> None:
+        super().__init__(name, missing)
+        self.offset, self._offset = 0.0, Offset()
+
+    def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
+        """Add some training rows."""
+        super().partial_fit(parsed, rows)
+        self._offset.partial_fit(parsed[rows, 0])
+
+    def finish(self) -> None:
+        """Choose what replaces a missing value, and the offset."""
+        super().finish()
+        self.offset = self._offset.value
+
+    @property
+    def offsets(self) -> list[float]:
+        """What is subtracted from each number, (names,)."""
+        return [self.offset, *[0.0] * self.indicator]
+
+    def encode(self, parsed: Numbers) -> Numbers:
+        """Return the numbers (rows, names)."""
+        numbers = super().encode(parsed)
+        return numbers - self.offsets if self.offset else numbers
+
+    def decode(self, numbers: Numbers) -> list[Any]:
+        """Return values of which `encode` makes the numbers (rows, names); None for a gap."""
+        return super().decode(numbers + self.offsets)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the means, what replaces a missing value, and the offset if there is one."""
+        return super().settings() | ({"offset": self.offset} if self.offset else {})
+
+    def restore(self, settings: dict[str, Any]) -> None:
+        """Take what `settings` returned."""
+        super().restore(settings)
+        [self.offset] = self._numbers([settings.get("offset", 0.0)]) or [0.0]
 
     @property
     def part_names(self) -> list[str]:

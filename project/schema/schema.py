@@ -62,14 +62,29 @@ class Schema:
         return [size for field in self.fields for size in field.sizes]
 
     @property
+    def offsets(self) -> list[float]:
+        """For each number of x, what was subtracted from the value in the table."""
+        return [offset for field in self.fields for offset in field.offsets]
+
+    @property
+    def one_hot_offsets(self) -> list[float]:
+        """For each of `one_hot_names`, what was subtracted from the value in the table."""
+        return [
+            offset
+            for field in self.fields
+            for offset in ([0.0] * (len(field.level_names) - 1) if field.level_names else field.offsets)
+        ]
+
+    @property
     def one_hot_names(self) -> list[str]:
         """A name for each number of x where a category counts as many as its levels without the first one."""
         return [name for field in self.fields for name in (field.level_names[1:] if field.level_names else field.names)]
 
     @property
     def is_plain(self) -> bool:
-        """Whether x is the columns themselves: numbers, none of which has an indicator or spellings of gaps."""
-        return all(type(each) is Number and not each.indicator and not each.missing_values for each in self.fields)
+        """Whether x is the columns themselves: numbers without offsets, indicators and spellings of gaps."""
+        changed = any(self.offsets) or any(each.missing_values for each in self.fields)
+        return not changed and all(type(each) is Number and not each.indicator for each in self.fields)
 
     def parse(self, table: pa.Table) -> list[Any]:
         """Return the values of each field in one form; the table has the fields' columns, and perhaps others.
@@ -122,8 +137,11 @@ class Schema:
 
     @property
     def coding(self) -> list[tuple[str, str, list[str]]]:
-        """What the numbers mean apart from how gaps are filled: name, kind and levels of each field."""
-        return [(field.name, field.kind, field.level_names or field.names) for field in self.fields]
+        """What the numbers mean apart from how gaps are filled: name, kind and levels, or offsets, of each field."""
+        return [
+            (field.name, field.kind, field.level_names or [*field.names, *map(str, filter(None, field.offsets))])
+            for field in self.fields
+        ]
 
     @property
     def fills(self) -> list[float]:

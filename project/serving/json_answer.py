@@ -4,7 +4,7 @@ import json
 import math
 
 from project.serving.artifact import Array
-from project.serving.inputs import Mask
+from project.serving.inputs import Mask, Numbers
 from project.serving.metadata import Metadata
 from project.serving.predictions import Predictions
 
@@ -12,12 +12,13 @@ from project.serving.predictions import Predictions
 class JSONAnswer:
     """Writes predictions of one model as JSON, by filling all numbers into a template at once.
 
-    Nine significant digits identify a float32 number exactly.
+    Nine significant digits identify a float32 number exactly, and seventeen a float64 one.
     """
 
     def __init__(self, metadata: Metadata) -> None:
         self.classes = metadata["class_names"]
-        numbers = _template(self.classes or metadata["target_names"])
+        digits = 9 if metadata.get("target_offsets") is None else 17
+        numbers = _template(self.classes or metadata["target_names"], digits)
         self.spread = numbers
         self.rows = [numbers]
         if self.classes is not None:
@@ -40,7 +41,7 @@ class JSONAnswer:
         return (text % tuple(numbers) + "}").encode()
 
 
-def _numbers(values: Array, spread: Array | None) -> list[float]:
+def _numbers(values: Array | Numbers, spread: Array | None) -> list[float]:
     numbers: list[float] = values.ravel().tolist()
     return numbers if spread is None else numbers + spread.ravel().tolist()
 
@@ -49,8 +50,8 @@ def _with_nulls(rows: list[str], valid: Mask) -> list[str]:
     return [row if has_prediction else "null" for row, has_prediction in zip(rows, valid.tolist(), strict=True)]
 
 
-def _template(names: list[str]) -> str:
-    return "{" + ", ".join(f"{_escaped(name)}: %.9g" for name in names) + "}"
+def _template(names: list[str], digits: int) -> str:
+    return "{" + ", ".join(f"{_escaped(name)}: %.{digits}g" for name in names) + "}"
 
 
 def _escaped(name: str) -> str:

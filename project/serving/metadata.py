@@ -37,7 +37,8 @@ class Metadata(TypedDict):
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
     time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
     as `project.schema.Schema` describes it, and then the names are those of the fields; of a language model, whose rows
-    are tokens (context,), it is the text with its tokenizer. `intervals` has half the widths
+    are tokens (context,), it is the text with its tokenizer. `target_offsets` has what is to be added to each output,
+    because float32 would lose digits of the targets. `intervals` has half the widths
     of prediction intervals: for each target, those of the levels 0.01, 0.02, …, as far as they are known.
     """
 
@@ -54,6 +55,7 @@ class Metadata(TypedDict):
     window: int
     feature_means: list[float]
     fields: list[dict[str, Any]] | None
+    target_offsets: list[float] | None
     intervals: list[list[float]] | None
     missing: str
     precision: str
@@ -113,7 +115,7 @@ def image_of(metadata: Mapping[str, Any]) -> "Image | None":
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
-        if name in ("fields", "intervals") and name not in metadata:  # of an earlier version
+        if name in ("fields", "intervals", "target_offsets") and name not in metadata:  # of an earlier version
             continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"
@@ -129,6 +131,8 @@ def _problems(metadata: dict[str, Any]) -> Iterator[str]:
         numbers = len(schema.fields)
     outputs = "class_names" if metadata["task"] == "classification" else "target_names"
     lengths = {"feature_names": numbers, "feature_means": numbers, outputs: metadata["out_features"]}
+    if metadata.get("target_offsets") is not None:
+        lengths["target_offsets"] = metadata["out_features"]
     for name, length in lengths.items():
         if len(metadata[name]) != length:
             yield f"expected {length} {name}, got {len(metadata[name])}"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from project.runtime.errors import UserError
-from project.serving.artifact import Artifact
-from project.serving.inputs import INPUT_MEMORY
+from project.serving.artifact import Array, Artifact
+from project.serving.inputs import INPUT_MEMORY, Mask
 from project.serving.json_answer import JSONAnswer
 from project.serving.json_rows import JSONRows, json_memory
 from project.serving.limits import Limits
@@ -70,7 +70,7 @@ class Model:
     def answer_inline(self, body: bytearray) -> tuple[int, bytes]:
         """Do as `answer` with a short body in JSON."""
         x, complete = self._rows.read(body)
-        return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x), complete))
+        return len(x), self._written(self.artifact.predict(x), complete)
 
     def answer(self, content_type: str, body: bytearray, options: Any = None) -> tuple[int, bytes]:
         """Return the number of rows, and the answer in the format of the body; raise a RequestError if it is invalid.
@@ -86,7 +86,7 @@ class Model:
             memory += self._image_memory + BASE64_MEMORY * len(body) * (self.image is not None)
             with self.budget.reserve(memory + min(rows, self.limits.rows) * output_memory(self.artifact)):
                 x, complete = self._rows.read(body)
-                return len(x), self._json.write(Predictions.from_outputs(self.artifact.predict(x, options), complete))
+                return len(x), self._written(self.artifact.predict(x, options), complete)
         except MemoryError:
             raise RequestError(413, "needs more memory than the server may use; send fewer rows") from None
 
@@ -96,7 +96,10 @@ class Model:
         memory = checked_memory(body, image, self._image_memory) + INPUT_MEMORY * image.width
         with self.budget.reserve(memory + output_memory(self.artifact)):
             outputs = self.artifact.predict(read_image(body, image), options)
-            return 1, self._json.write(Predictions.from_outputs(outputs, None))
+            return 1, self._written(outputs, None)
+
+    def _written(self, outputs: dict[str, Array], complete: Mask | None) -> bytes:
+        return self._json.write(Predictions.from_outputs(outputs, complete, self.artifact.metadata))
 
     def _answer_table(self, is_parquet: bool, body: bytearray, options: Any) -> tuple[int, bytes]:
         try:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from project.serving.artifact import Array, Artifact
-from project.serving.inputs import Mask
+from project.serving.inputs import Mask, Numbers
 from project.serving.metadata import Metadata
 
 OUTPUT_MEMORY, NUMBER_MEMORY = 100, 8  # measured bytes of memory for a prediction as text, and as an output
@@ -20,6 +20,12 @@ def output_memory(artifact: Artifact) -> int:
     return len(outputs) * NUMBER_MEMORY * len(names) + (2 if "spread" in outputs else 1) * text
 
 
+def with_offsets(outputs: dict[str, Array], metadata: Metadata) -> Array | Numbers:
+    """Return probabilities, or numbers plus what training subtracted from the targets, then in float64."""
+    values, offsets = outputs.get("probabilities", outputs["outputs"]), metadata.get("target_offsets")
+    return values if offsets is None else values + np.array(offsets)
+
+
 class Predictions(NamedTuple):
     """Predictions for rows, in order.
 
@@ -29,14 +35,14 @@ class Predictions(NamedTuple):
         complete: Which rows have no missing value (rows,); None if all do.
     """
 
-    values: Array
+    values: Array | Numbers
     spread: Array | None
     complete: Mask | None
 
     @classmethod
-    def from_outputs(cls, outputs: dict[str, Array], complete: Mask | None) -> "Predictions":
+    def from_outputs(cls, outputs: dict[str, Array], complete: Mask | None, metadata: Metadata) -> "Predictions":
         """Pick the predictions from a model's outputs by name."""
-        return cls(outputs.get("probabilities", outputs["outputs"]), outputs.get("spread"), complete)
+        return cls(with_offsets(outputs, metadata), outputs.get("spread"), complete)
 
     @property
     def valid(self) -> Mask:

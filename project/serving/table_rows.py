@@ -45,7 +45,7 @@ def answer_table(
     with budget.reserve(memory + rows * row_memory):
         table = read_parquet(body, metadata, budget) if is_parquet else read_csv(body, metadata, max_rows)
         x, complete = TableInputs(metadata).read(numbers(table, metadata))
-        predictions = Predictions.from_outputs(artifact.predict(x, options), complete)
+        predictions = Predictions.from_outputs(artifact.predict(x, options), complete, metadata)
         for name, column in predictions.columns(metadata).items():
             table = table.append_column(name, column)
         return len(x), _in_parquet(table) if is_parquet else _in_csv(table)

@@ -86,7 +86,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
         folder: Folder of the run; by default the next `lightning_logs/version_N`.
     """
     config, resumed = settings.config, settings.resumed
-    instantiators = [data_instantiator(config, settings.known_fields()), CONSTRUCTING]
+    instantiators = [data_instantiator(config, settings.known_facts()), CONSTRUCTING]
     built = settings.parser.instantiate(config, instantiators=instantiators)
     model, data, trainer = built.model, built.data, built.trainer
     if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
@@ -131,11 +131,11 @@ class ExperimentCLI(LightningCLI):
         callbacks: Sequence[Callback] = (),
         folder: Path | None = None,
         config: Mapping[str, Any] | None = None,
-        fields: Sequence[dict[str, Any]] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.argv = prepare_arguments(with_trust(args), has_settings=bool(config))
         self.configs = [config] if config else []
-        self.extra_callbacks, self.folder, self.fields = callbacks, folder, fields
+        self.extra_callbacks, self.folder, self.facts = callbacks, folder, facts or {}
         parser_kwargs = {"exit_on_error": False, "allow_abbrev": False, "usage": USAGE, "description": DESCRIPTION}
         try:
             super().__init__(
@@ -192,7 +192,7 @@ class ExperimentCLI(LightningCLI):
     def parse_arguments(self, parser: ArgumentParser, args: Any) -> None:
         """Resolve and validate the settings."""
         settings = resolve(self.argv, parser, self.configs)
-        self.settings = settings._replace(fields=settings.fields or self.fields)
+        self.settings = settings._replace(facts=settings.facts or self.facts)
         self.config = self.settings.config
         validate(self.settings)
 

@@ -2,7 +2,7 @@
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jsonargparse import Namespace
@@ -17,7 +17,7 @@ from project.data.sampling import Sampling
 from project.models.hyperparameters import plain
 from project.models.optimization import optimizer_and_scheduler
 from project.models.supervised import Supervised
-from project.runs.weights import use_fields
+from project.runs.weights import use_schema
 from project.runtime.errors import UserError
 
 
@@ -34,18 +34,18 @@ def takes_shape(class_path: str) -> bool:
 
 
 def data_instantiator(
-    config: Namespace, fields: Sequence[dict[str, Any]] | None
+    config: Namespace, facts: Mapping[str, Any]
 ) -> tuple[Callable[..., LightningDataModule], type, bool]:
     """Return how a parser builds the data module of a configuration; one from outside the project is wrapped.
 
-    `fields` is the schema with which the rows are read, if another run has learned it.
+    `facts` are those about the data of another run, if the rows are read by its schema; otherwise they are empty.
     """
 
     def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
         data, sampling = construct(data_class, *args, **kwargs), Sampling(**config.sampling)
         if isinstance(data, RowsDataModule):
             data.sampling = sampling  # before the model asks for the shape of the rows
-            use_fields(data, fields)
+            use_schema(data, facts)
             return data
         if sampling.is_active:
             raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")

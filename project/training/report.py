@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 
-from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients
+from project.callbacks.exact_answer import ExactAnswer, NamedData, coefficient_names, coefficients, for_file
 from project.callbacks.pretrained import Pretrained, WeightChange
 from project.callbacks.run_folder import RunFolder
 from project.callbacks.text_answer import TextAnswer
@@ -48,7 +48,7 @@ def report(
     if isinstance(model, LinearRegression) and isinstance(data, NamedData):
         print_coefficients(console, data, model)
     elif exact_answer.equation is not None and best is not None and isinstance(data, RowsDataModule):
-        print_equation(console, data, exact_answer, best)
+        print_equation(console, data, exact_answer, for_file(best, data))
         exact = exact_metrics(data, exact_answer.exact) if exact_answer.exact is not None else None
     if pretrained.weight_changes:
         print_weight_changes(console, pretrained.weight_changes)
@@ -215,8 +215,9 @@ def print_run(console: Console, run: Path, seconds: float) -> None:
 def exact_metrics(data: RowsDataModule, fit: LeastSquaresFit) -> dict[str, float]:
     """Return the metrics of exact least squares on the test rows, named like a model's."""
     metrics = RegressionMetrics(data.out_features, sync_on_compute=False)
+    change = data.bias_change(fit.weights)
     for x, y in zip(*(part.split(BLOCK_ROWS) for part in (data.splits.test.x, data.splits.test.y)), strict=True):
-        metrics.update(fit.predict(data.one_hot(x).flatten(1)), y)
+        metrics.update(fit.predict(data.one_hot(x).flatten(1)) - change, y)
     return {f"test/{name}": value.item() for name, value in metrics.compute().items()}
 
 

@@ -33,12 +33,23 @@ def print_schema(data: LightningDataModule) -> None:
         console.print(table)
         if len(fields) > MAX_FIELDS:
             console.print(f"… and {len(fields) - MAX_FIELDS} more columns")
+    if lines := offsets(data):
+        line = f"Subtracted, because float32 would lose digits: {', '.join(lines)}"
+        console.print(line, markup=False, highlight=False)
     if data.class_names is not None:
         console.print(
             f"Classes of {data.target_names[0]}: {', '.join(data.class_names)}", markup=False, highlight=False
         )
     if lines := left_out(data):
         console.print(f"Left out: {'; '.join(lines)}", markup=False, highlight=False)
+
+
+def offsets(data: TabularDataModule) -> list[str]:
+    """Return what is subtracted from columns whose values are far from zero, in words."""
+    assert data.schema is not None
+    pairs = [*zip(data.schema.names, data.schema.offsets, strict=True)]
+    pairs += zip(data.target_names, data.target_offsets or [], strict=False)
+    return [f"{offset!r} from {name}" for name, offset in pairs if offset]
 
 
 def left_out(data: TabularDataModule) -> list[str]:

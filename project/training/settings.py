@@ -5,6 +5,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
@@ -17,7 +18,7 @@ from project.runs.checkpoint import DATA_KEY, read_checkpoint, saved_config
 from project.runs.checkpoint_checks import check_progress
 from project.runs.folder import LAST, ROOT, find_checkpoint
 from project.runs.resume import ResumePoint, restarted_run, resume_point
-from project.runs.weights import is_text, pretrained_fields, resolve_last
+from project.runs.weights import is_text, pretrained_facts, resolve_last
 from project.runtime.address import is_remote, local_path
 from project.training.flags import check_flags, remaining_defaults
 from project.training.plain_code import default_optimizer, has_own_optimizer
@@ -32,7 +33,7 @@ class Settings(NamedTuple):
         config: The complete configuration.
         resumed: The point from which training continues.
         allowed: Names of the settings that may differ from those of the resumed run.
-        fields: Schema of the rows of the run that is resumed or opened, as plain data; None if there is none.
+        facts: Facts about the data of the run that is resumed or opened, as in a checkpoint; empty if there is none.
     """
 
     parser: ArgumentParser
@@ -40,20 +41,20 @@ class Settings(NamedTuple):
     config: Namespace
     resumed: ResumePoint
     allowed: Sequence[str]
-    fields: Sequence[dict[str, Any]] | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     def yaml(self) -> str:
         """Return the complete configuration; training with it reproduces the run."""
         return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False, skip_validation=True)
 
-    def known_fields(self) -> Sequence[dict[str, Any]] | None:
-        """Return the schema that the rows must be read with: of the run itself, or of pretrained weights."""
-        if self.fields is not None or self.resumed.checkpoint is not None:
-            return self.fields
-        if (fields := pretrained_fields(self.config.weights.path)) is not None:
-            return fields
-        taught = pretrained_fields(self.config.model.get("init_args", {}).get("teacher") or None)
-        return taught if taught is not None and is_text(taught) else None  # a tokenizer must be the teacher's
+    def known_facts(self) -> Mapping[str, Any]:
+        """Return facts about the data whose schema the rows must have: of the run itself, or of pretrained weights."""
+        if self.facts or self.resumed.checkpoint is not None:
+            return self.facts
+        if (facts := pretrained_facts(self.config.weights.path)).get("fields") is not None:
+            return facts
+        taught = pretrained_facts(self.config.model.get("init_args", {}).get("teacher") or None)
+        return taught if is_text(taught.get("fields") or []) else {}  # a tokenizer must be the teacher's
 
 
 def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]] = ()) -> Settings:
@@ -153,6 +154,7 @@ def _parse(parser: ArgumentParser, args: Sequence[str], *configs: Mapping[str, A
 def _resume(path: Path, argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]]) -> Settings:
     checkpoint = read_checkpoint(path)
     check_progress(str(path), checkpoint)
-    saved, fields = saved_config(path, checkpoint), checkpoint[DATA_KEY].get("fields")
+    saved = saved_config(path, checkpoint)
     config = _parse(parser, argv, saved, *configs)
-    return Settings(parser, argv, config, resume_point(path, checkpoint, _parse(parser, [], saved), config), [], fields)
+    resumed = resume_point(path, checkpoint, _parse(parser, [], saved), config)
+    return Settings(parser, argv, config, resumed, [], checkpoint[DATA_KEY])
