@@ -17,7 +17,7 @@ from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.normal import NormalEquations
 from project.least_squares.wide import WideRows
 
-BLOCK_ROWS = 16_384
+BLOCK_ROWS = 65_536
 # With more columns than this, rows are kept as long as they are fewer than the columns.
 MAX_SQUARE_COLUMNS = 512
 # A block is summed in float64 if it has at least this many rows, and the inverse of its correlations has at most this
@@ -26,6 +26,7 @@ MIN_FAST_ROWS = 2_048
 MAX_FAST_COLUMNS = 2_048
 MAX_TRACE = 1e4
 SHIFT_ROWS = 64
+CACHED_ROWS = 1_024  # at a time, so that their copies stay in the cache
 
 
 class LeastSquares:
@@ -86,9 +87,9 @@ class LeastSquares:
 
     def _add(self, x: Tensor, y: Tensor) -> None:
         x, y, size = x.flatten(1).cpu(), y.cpu(), 1 + self.in_features + self.out_features
-        _check_finite(x, y)
         self.rows += len(x)
         if self._products is None and self.in_features > MAX_SQUARE_COLUMNS and self.rows <= self.in_features:
+            _check_finite(x, y)
             self._kept.append((x.double().clone(), y.double().clone()))
             return
         products = error_free.zeros(size, size) if self._products is None else self._products
@@ -107,6 +108,7 @@ def _check_finite(*parts: Tensor) -> None:
 
 def _add_exactly(products: Tensor, x: Tensor, y: Tensor) -> None:
     """Add the products of a block of rows to products in parts, in place, without rounding errors."""
+    _check_finite(x, y)
     size = products.shape[1]
     rows = error_free.rows_at_once(size)
     for piece in zip(x.split(rows), y.split(rows), strict=True):
@@ -122,12 +124,7 @@ def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
     means = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
     # Float32 has so few bits that shift * rows is exact.
     shift = torch.cat([means.new_zeros(1), means]).float().double()
-    shifted = torch.zeros_like(products[0])
-    rows = max(1, int(CALL_WORK / size**2))
-    for piece in zip(x.split(rows), y.split(rows), strict=True):
-        columns = torch.cat([products.new_ones(len(piece[0]), 1), *piece], dim=1) - shift
-        shifted += columns.T @ columns
-    shifted = (shifted + shifted.T) / 2
+    shifted = _gram(x, y, shift)
     lengths = shifted.diagonal().sqrt()
     factor, failed = torch.linalg.cholesky_ex(shifted / lengths / lengths[:, None])
     if failed or not torch.cholesky_inverse(factor).trace() <= MAX_TRACE:  # also if a value is not finite
@@ -136,3 +133,16 @@ def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
     sums = error_free.add(torch.zeros_like(products[:, 0]), shifted[0], shift * len(x) / 2)
     moved = error_free.multiply(shift[None, :, None], sums[:, None])
     return error_free.add(products, shifted, *moved, *moved.mT)
+
+
+def _gram(x: Tensor, y: Tensor, shift: Tensor) -> Tensor:
+    """Return the products of the columns [1, x, y] minus a shift of each, summed in float64."""
+    size = len(shift)
+    rows = min(CACHED_ROWS, max(1, int(CALL_WORK / size**2)))
+    products, buffer = torch.zeros(size, size, dtype=torch.float64), torch.empty(rows, size, dtype=torch.float64)
+    for part, targets in zip(x.split(rows), y.split(rows), strict=True):
+        columns = buffer[: len(part)]
+        columns[:, 0], columns[:, 1 : 1 + x.shape[1]], columns[:, 1 + x.shape[1] :] = 1, part, targets
+        array = columns.sub_(shift).numpy()
+        products += torch.from_numpy(array.T @ array)  # NumPy computes half of it, since the other half is the same
+    return products
