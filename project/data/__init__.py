@@ -1,6 +1,7 @@
 """Data modules, and the batch loader that they share."""
 
 from project.data.datamodule import RowsDataModule
+from project.data.dialogue import DialogueDataModule, PreferenceDataModule
 from project.data.digits import DigitsDataModule
 from project.data.images import ImageDataModule
 from project.data.markov import MarkovDataModule
@@ -10,10 +11,12 @@ from project.data.tabular import TabularDataModule
 from project.data.text import TextDataModule
 
 __all__ = [
+    "DialogueDataModule",
     "DigitsDataModule",
     "FriedmanDataModule",
     "ImageDataModule",
     "MarkovDataModule",
+    "PreferenceDataModule",
     "RowsDataModule",
     "SeriesDataModule",
     "SyntheticDataModule",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from project.data.datamodule import RowsDataModule, Splits
+from project.data.datamodule import Splits
 from project.data.documents import Documents, Piece
-from project.data.split import check_fractions
 from project.data.text_split import SPLITS, By, TextSplit
 from project.data.token_files import TokenFiles, cache_folder, locked, read_tokens, write_tokens
+from project.data.tokens import TokensDataModule
 from project.data.windows import Windows
-from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
 from project.runtime.ranges import OpenUnitInterval, PositiveInt
-from project.text import BPETokenizer, ByteTokenizer, JsonTokenizer, Tokenizer, tokenizer_from_dict
+from project.text import BPETokenizer, Tokenizer, tokenizer_from_dict
 
 FORMAT = 1  # of token files; another number makes new ones
 MANY_DOCUMENTS = 100  # which are split whole by default
@@ -28,7 +27,7 @@ LEARNED_BYTES = 2**26  # of which a tokenizer is learned, at most
 SEARCHED_TOKENS = 2**20  # at once, for the starts of documents
 
 
-class TextDataModule(RowsDataModule):
+class TextDataModule(TokensDataModule):
     """Language modelling: x is a window of tokens (context,), y the token after each of them; both are int64.
 
     The text is read piece by piece and tokenized once, into files that are mapped into memory: it may be larger than
@@ -55,12 +54,6 @@ class TextDataModule(RowsDataModule):
         **kwargs: Arguments of `RowsDataModule`.
     """
 
-    # Token ids have neither means nor deviations.
-    feature_statistics: Any = None
-    target_statistics: Any = None
-    feature_means: Any = None
-    default_epochs = 3
-
     def __init__(
         self,
         path: str = "kjv",
@@ -75,25 +68,12 @@ class TextDataModule(RowsDataModule):
         batch_size: PositiveInt = 16,
         **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, **kwargs)
-        self.feature_names, self.target_names = ["tokens"], ["next tokens"]
-        check_fractions(val_fraction, test_fraction)
-        self.source, self.path, self.column, self.context = path, path, column, context
-        self.learned_size = vocab_size
-        self.split, self.val_fraction, self.test_fraction = split, val_fraction, test_fraction
+        super().__init__(path, tokenizer, vocab_size, context, val_fraction, test_fraction, batch_size, **kwargs)
+        self.column, self.split = column, split
         self.cache = Path(cache) if cache else cache_folder()
-        self.tokenizer_name = tokenizer
-        if tokenizer not in ("bytes", "bpe") and not tokenizer.lower().endswith(".json"):
-            raise UserError(f"--data.tokenizer: must be bytes, bpe or the path of a tokenizer.json, got {tokenizer}")
-        self.known: Mapping[str, Any] | None = None  # the tokenizer of another run, as plain data
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, learned from the training split or that of another run."""
-        if self.known:
-            return tokenizer_from_dict(self.known)
-        if self.tokenizer_name != "bpe":
-            return ByteTokenizer() if self.tokenizer_name == "bytes" else _read_tokenizer(self.tokenizer_name)
+    def learn_tokenizer(self) -> Tokenizer:
+        """Return a tokenizer that is learned from the training split, and kept for later runs."""
         path = self._place(self.learned_size).with_suffix(".json")
         with locked(path):
             if not path.exists():
@@ -102,11 +82,6 @@ class TextDataModule(RowsDataModule):
                 with atomic_write(path) as temporary:
                     temporary.write_text(json.dumps(learned.to_dict()), encoding="utf-8")
         return tokenizer_from_dict(json.loads(path.read_text(encoding="utf-8")))
-
-    @classmethod
-    def default_model(cls, arguments: Mapping[str, Any]) -> str:
-        """Return the class path of a language model."""
-        return "project.models.LanguageModel"
 
     @cached_property
     def files(self) -> TokenFiles:
@@ -155,18 +130,6 @@ class TextDataModule(RowsDataModule):
             raise UserError(f"{self.path}: {problem}; add text, or lower --data.context")
         return Windows(tokens, self.context)
 
-    @cached_property
-    def splits(self) -> Splits:
-        """The windows of each split."""
-        if self.sampling.is_active or self.sampling.bootstrap is not None:
-            raise UserError("--sampling: chooses among labelled rows, and text has none; remove it")
-        return self.load()
-
-    @property
-    def token_bytes(self) -> list[int]:
-        """Number of bytes that each token stands for."""
-        return self.tokenizer.token_bytes
-
     @property
     def split_bytes(self) -> dict[str, int]:
         """Bytes of the text of each split, all of which its tokens stand for."""
@@ -189,35 +152,6 @@ class TextDataModule(RowsDataModule):
         starts = (np.flatnonzero(ids[block : block + SEARCHED_TOKENS] == end_token) + block for block in blocks)
         for start, end in pairwise(chain(chain.from_iterable(starts), [len(ids)])):
             yield self.tokenizer.decode(ids[start:end])
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of one window, (context,)."""
-        return (self.context,)
-
-    @property
-    def out_features(self) -> int:
-        """Number of tokens in the vocabulary."""
-        return self.tokenizer.vocab_size
-
-    @property
-    def fields(self) -> list[dict[str, Any]]:
-        """What a row is, as plain data: text, with the tokenizer."""
-        return [{"name": "text", "kind": "text", "tokenizer": self.tokenizer.to_dict()}]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the files and of the tokenizer."""
-        return hashlib.sha256(json.dumps([self.content, self.fields]).encode()).hexdigest()
-
-
-def _read_tokenizer(path: str) -> Tokenizer:
-    try:
-        return JsonTokenizer(local_path(path).read_text(encoding="utf-8"))
-    except UserError:
-        raise
-    except ValueError as error:  # also if it is not UTF-8
-        raise UserError(f"{path}: {error}") from error
 
 
 def _first(parts: Iterable[bytes], size: int) -> Iterator[bytes]:

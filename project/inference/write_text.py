@@ -25,7 +25,7 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     """
     if problem := writing.problem():
         raise UserError(f"--{problem}")
-    next_logits, tokenizer = _opened(model, trust)
+    next_logits, tokenizer = open_writer(model, trust)
     if as_json:
         texts = generate_texts(prompt, next_logits, tokenizer, writing)
         print(json.dumps([text._asdict() for text in texts], indent=2))
@@ -44,7 +44,8 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     print()
 
 
-def _opened(model: str, trust: Sequence[str]) -> tuple[NextLogits, Tokenizer]:
+def open_writer(model: str, trust: Sequence[str]) -> tuple[NextLogits, Tokenizer]:
+    """Return what computes the logits of a language model, and its tokenizer; torch is imported for runs alone."""
     if model.lower().endswith(".onnx"):
         artifact = TextArtifact(model)
         return artifact.next_logits(), artifact.tokenizer

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch, Batches
 from project.models.hyperparameters import factory
@@ -43,6 +43,8 @@ class LanguageModel(Supervised):
         **kwargs: Arguments of `Supervised`: `l1`, `l2`, `compile`, `lr_scheduler`.
     """
 
+    learns_pairs = False
+
     def __init__(
         self,
         in_shape: tuple[int, ...],
@@ -60,9 +62,13 @@ class LanguageModel(Supervised):
             ensemble.classifies = True
         if not built.takes_tokens:
             raise UserError(f"--model.net {type(built).__name__}: does not take tokens; use GPT")
-        metrics = {"loss": TokenMetrics(token_bytes)}
+        metrics = {"loss": self.metric(token_bytes)}
         kwargs |= {"optimizer": optimizer, "lr_interval": lr_interval, "standardize": False}
         super().__init__(built, nn.CrossEntropyLoss(), metrics, (), log_link=None, **kwargs)
+
+    def metric(self, token_bytes: Sequence[int] | None) -> Metric:
+        """Return the metrics of `update_train_metrics`, `loss` among them."""
+        return TokenMetrics(token_bytes)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless targets are tokens, one for each token of x."""
@@ -71,6 +77,17 @@ class LanguageModel(Supervised):
                 f"targets have shape {tuple(y.shape)} and type {y.dtype}, logits {tuple(outputs.shape)}; the data must "
                 "have tokens (rows, context) int64 as inputs and targets, as with --data TextDataModule"
             )
+
+    def setup(self, stage: str) -> None:
+        """Raise a UserError if the data are pairs of answers."""
+        super().setup(stage)
+        if self.learns_pairs != getattr(getattr(self.trainer, "datamodule", None), "has_pairs", self.learns_pairs):
+            learns = (
+                "pairs of answers; use --data Preference"
+                if self.learns_pairs
+                else "no pairs; use --model DPO, or --data Dialogue"
+            )
+            raise UserError(f"--model {type(self).__name__}: learns from {learns}DataModule")
 
     def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, a mean over tokens, and the loss of each token (B, T) for the metrics."""

@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, si
 from torch.utils.checkpoint import checkpoint
 
 from project.nets.cache import Cache
+from project.nets.documents import positions_in, within_documents
 from project.nets.net import Net
 from project.nets.rotary import rotate, rotations
 
@@ -53,8 +54,13 @@ class Attention(nn.Module):
         self.query_norm, self.key_norm = norms
         self.out = nn.Linear(heads * head_width, width, bias)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
-        """x (B, T, width), rotation (2, T, head_width) -> (B, T, width); tokens of the cache come before x."""
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None, seen: Tensor | None = None
+    ) -> Tensor:
+        """x (B, T, width), rotation (2, T, head_width) -> (B, T, width); tokens of the cache come before x.
+
+        `seen` (B, 1, T, T) is True where a token (third) may see another (fourth); by default all before it.
+        """
         projected = self.query(x), self.key(x), self.value(x)
         q, k, v = (part.view(*x.shape[:2], -1, self.head_width).transpose(1, 2) for part in projected)
         q, k = self.query_norm(q), self.key_norm(k)  # (B, heads or kv_heads, T, head_width)
@@ -63,10 +69,10 @@ class Attention(nn.Module):
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
         if self.kv_heads < self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
-        new, total, window, mask = q.shape[2], k.shape[2], self.window, None
+        new, total, window, mask = q.shape[2], k.shape[2], self.window, seen
         is_traced = cache is not None and cache.is_traced
         # `is_causal` would align the first new token with the first token of the cache.
-        if is_traced or 1 < new < total or (window is not None and total > window):
+        if mask is None and (is_traced or 1 < new < total or (window is not None and total > window)):
             mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
             mask = mask.triu(total - new - window + 1) if window is not None else mask
         dropout = self.dropout if self.training else 0.0
@@ -100,9 +106,11 @@ class Block(nn.Module):
         self.feed_forward_norm, self.feed_forward = norms[1], feed_forward
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
-    def forward(self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None, seen: Tensor | None = None
+    ) -> Tensor:
         """(B, T, width) -> (B, T, width)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, layer, cache))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, layer, cache, seen))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -188,7 +196,7 @@ class GPT(Net):
         new_norm: Any = partial(RMSNorm, width, norm_eps)
         if norm == "layer":
             new_norm = partial(nn.LayerNorm, width, norm_eps, bias=bias)
-        self.checkpoint_activations = checkpoint_activations
+        self.checkpoint_activations, self.window = checkpoint_activations, window
         self.embedding = nn.Embedding(out_features, width)
         self.positions = nn.Embedding(max_positions, width) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
@@ -209,26 +217,32 @@ class GPT(Net):
             self.head.weight = self.embedding.weight
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T) tokens, after those of the cache -> (B, T, vocabulary) logits of the token after each."""
+        """(B, T) tokens, after those of the cache -> (B, T, vocabulary) logits of the token after each.
+
+        x may also be (B, 2, T): tokens, and the number of the document of each, whose tokens lie side by side and see
+        no other document. The logits are those of each document alone.
+        """
         start = cache.length if cache is not None else 0
-        place = slice(start, start + x.shape[1])
+        place = slice(start, start + x.shape[-1])
+        x, documents = x.unbind(1) if x.ndim == 3 else (x, None)  # (B, T)
+        seen = None if documents is None else within_documents(documents, self.window)
         x = self.embedding(x)  # (B, T, width)
         if self.positions is not None:
-            x = x + self.positions.weight[place]
+            x = x + self.positions.weight[place if documents is None else positions_in(documents)]
         x = self.dropout(x)
         rotation = None if self.rotation is None else self.rotation[:, place]  # (2, T, head_width)
         for layer, block in enumerate(self.blocks):
             if self.checkpoint_activations and self.training:
-                x = checkpoint(block, x, rotation, layer, cache, use_reentrant=False)
+                x = checkpoint(block, x, rotation, layer, cache, seen, use_reentrant=False)
             else:
-                x = block(x, rotation, layer, cache)
+                x = block(x, rotation, layer, cache, seen)
         if cache is not None:
             cache.length = place.stop
         return self.head(self.norm(x))
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether a shape is 1 to context tokens."""
-        return len(shape) == 1 and 1 <= shape[0] <= self.in_shape[0]
+        """Whether a shape is 1 to context tokens, with or without the numbers of their documents."""
+        return shape[:-1] in ((), (2,)) and 1 <= shape[-1] <= self.in_shape[0]
 
     def _initialise(self, zero_init: bool) -> None:
         """Draw weights as GPT-2 does; then either outputs start at zero, or those of blocks are smaller with depth."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from project.data.datamodule import RowsDataModule
 from project.data.images import ImageDataModule
-from project.data.text import TextDataModule
+from project.data.tokens import TokensDataModule
 from project.models.network import network, supervised
 from project.nets.net import Net
 from project.nets.pruned import narrow
@@ -87,7 +87,8 @@ def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list
     A tokenizer stands in the place of the levels.
     """
     if fields is not None and is_text(fields):
-        return [(field["name"], field["kind"], [json.dumps(field["tokenizer"])]) for field in fields]
+        tokenizers = ({**field["tokenizer"], "chat_template": None} for field in fields)
+        return [("text", "text", [json.dumps(tokenizer, sort_keys=True)]) for tokenizer in tokenizers]
     schema = None if fields is None else _schema(fields)
     return None if schema is None or schema.is_plain else schema.coding
 
@@ -114,9 +115,9 @@ def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
         UserError: If the schema or the tokenizer is damaged.
     """
     fields = facts.get("fields")
-    if fields is None or data.schema is not None or isinstance(data, TextDataModule) != is_text(fields):
+    if fields is None or data.schema is not None or isinstance(data, TokensDataModule) != is_text(fields):
         return
-    if isinstance(data, TextDataModule):
+    if isinstance(data, TokensDataModule):
         try:
             data.known = tokenizer_from_dict(fields[0]["tokenizer"]).to_dict()
         except UserError:
@@ -131,9 +132,15 @@ def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
         data.target_offsets = facts.get("target_offsets") if facts["target_names"] == data.target_names else None
 
 
-def load_teacher(reference: str, data: Any) -> Standardized:
+def load_reference(reference: str, data: Any) -> Standardized:
+    """Load the net of a run with the context of a data module; raise a UserError if its tokens are others."""
+    return load_teacher(reference, data, "--model.reference", in_shape=data.in_shape)
+
+
+def load_teacher(reference: str, data: Any, flag: str = "--model.teacher", **facts_of_data: Any) -> Standardized:
     """Load the net of a run as a teacher; raise a UserError if its inputs or outputs differ from the student's."""
     checkpoint = read_checkpoint(find_checkpoint(reference))
+    checkpoint[DATA_KEY] |= facts_of_data
     sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
     net = network(load_model(checkpoint, trusted=None), *sizes)
     facts = {name: (checkpoint[DATA_KEY][name], getattr(data, name, None)) for name in ("target_names", "class_names")}
@@ -143,7 +150,7 @@ def load_teacher(reference: str, data: Any) -> Standardized:
         facts["in_shape"] = net.in_shape, data.in_shape
     for name, (teachers, students) in facts.items():
         if teachers != students:
-            raise UserError(f"--model.teacher {reference}: its {name} is {teachers}, but the student's is {students}")
+            raise UserError(f"{flag} {reference}: its {name} is {teachers}, but the student's is {students}")
     return net
 
 

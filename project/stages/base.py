@@ -42,6 +42,7 @@ def stage_config(reference: str, *inherited: str) -> Config:
     if config["trainer"]["max_epochs"] == 0:  # the run only took weights over
         del config["trainer"]["max_epochs"]
     config["model"] = {"init_args": {}} | without_weights(without_teacher(config["model"]))
+    config["model"]["init_args"].pop("reference", None)  # that of a further training is the run itself
     if config["model"]["class_path"] == SOLVER:  # it cannot be trained further
         config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from project.config.flag_errors import refuse_flags
-from project.data import TextDataModule
+from project.data.tokens import TokensDataModule
 from project.runs.folder import ROOT, claim_version, write_metrics
 from project.runtime.errors import UserError
 from project.stages.base import NO_RESUME, parse, require_run, trust_flags
@@ -34,7 +34,7 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
     reason = "cross-validation sets the fold of each run; remove it, and set the number with --folds"
     refuse_flags(args, NO_RESUME | {"sampling.fold": reason, "sampling.folds": reason})
     config = parse([*args, "--sampling.folds", str(folds)])
-    if issubclass(pkgutil.resolve_name(config["data"]["class_path"]), TextDataModule):
+    if issubclass(pkgutil.resolve_name(config["data"]["class_path"]), TokensDataModule):
         raise UserError(
             "--data: a text has no rows to make folds of; train on several splits with --data.split documents and "
             "--data.seed, or from several --seed_everything"

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class NextLogits(ABC):
         if overflows:
             new = self.window = self.window[:, -(self.context if starts else max(1, self.context // 2)) :]
         return self.compute(new, starts or overflows)
+
+    def restarted(self) -> Self:
+        """Forget all tokens, and return this object for other sequences."""
+        self.window = np.empty((0, 0), np.int64)
+        return self
 
     @abstractmethod
     def compute(self, new: Tokens, afresh: bool) -> Numbers:

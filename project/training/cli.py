@@ -33,8 +33,9 @@ from project.config.trust import with_trust
 from project.data.sampling import Sampling
 from project.models.distillation import Distillation
 from project.models.network import supervised
+from project.models.preferences import DPO
 from project.runs.checkpoint import SIZES
-from project.runs.weights import load_teacher
+from project.runs.weights import load_reference, load_teacher
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE
 from project.training.plain_code import data_instantiator, flags_for_net, use_optimizer
@@ -91,6 +92,11 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     model, data, trainer = built.model, built.data, built.trainer
     if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
         model.set_teacher(load_teacher(config.model.init_args.teacher, data))
+    if isinstance(model, DPO):
+        config.model.init_args.reference = reference = config.model.init_args.reference or config.weights.path
+        if reference is None:
+            raise UserError("--model DPO: has no reference; run scripts/finetune.py with a trained run")
+        model.set_reference(load_reference(reference, data))
     use_optimizer(model, built)
     for flag in flags_for_net(config):
         supervised(model, flag)

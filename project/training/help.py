@@ -22,12 +22,15 @@ DATA = {
     "SeriesDataModule": "windows of a time series, yours or generated",
     "ImageDataModule": "your images, a folder for each class; --data.path FOLDER",
     "TextDataModule": "tokens of your text, or of a bundled one; --data.path FILE",
+    "DialogueDataModule": "conversations, whose answers are learned; --data.path FILE",
+    "PreferenceDataModule": "pairs of answers, one of them better; --data.path FILE",
     "MarkovDataModule": "text whose entropy is known",
 }
 MODELS = {
     "Regression": "targets are numbers (the default for numbers)",
     "Classification": "targets are classes (the default for classes)",
     "LanguageModel": "targets are the next tokens of a text (the default for text)",
+    "DPO": "the better of two answers (the default for pairs)",
     "LinearRegression": "the exact least-squares solution, without training",
 }
 FLAGS = {  # each with its default

@@ -2,6 +2,7 @@
 
 from lightning.pytorch import LightningDataModule
 
+from project.data.dialogue import DialogueDataModule
 from project.data.images import ImageDataModule
 from project.data.tabular import TabularDataModule
 from project.data.text import TextDataModule
@@ -19,6 +20,8 @@ def print_schema(data: LightningDataModule) -> None:
     """
     if isinstance(data, TextDataModule):
         open_console().print(_text_line(data), markup=False, highlight=False)
+    if isinstance(data, DialogueDataModule):
+        open_console().print(_dialogue_lines(data), markup=False, highlight=False)
     if isinstance(data, ImageDataModule):
         open_console().print(_image_lines(data), markup=False, highlight=False)
     if not isinstance(data, TabularDataModule) or data.schema is None:
@@ -65,6 +68,20 @@ def _text_line(data: TextDataModule) -> str:
     source = without_credentials(data.path)
     kind, size = data.tokenizer.kind, data.tokenizer.vocab_size
     return f"Text of {source}: tokens {', '.join(shares)}, of {mean:.2f} bytes each; {kind} vocabulary of {size:,}"
+
+
+def _dialogue_lines(data: DialogueDataModule) -> str:
+    rows, facts = data.row_counts, data.facts
+    shares = [
+        f"{split} {len(part):,}" for split, part in zip(("train", "val", "test"), data.conversations, strict=True)
+    ]
+    line = (
+        f"Dialogues of {without_credentials(data.path)}: {', '.join(shares)}; {facts['tokens']:,} tokens, of which "
+        f"{facts['learned']:,} of answers are learned, in {sum(rows):,} windows of {data.context:,}"
+    )
+    reasons = {"cut": f"longer than --data.context {data.context:,} and cut", "left_out": "without an answer, left out"}
+    lost = [f"{facts[name]:,} {reason}" for name, reason in reasons.items() if facts[name]]
+    return "\n".join([line, *([f"Of {facts['dialogues']:,} dialogues: {'; '.join(lost)}"] if lost else [])])
 
 
 def _image_lines(data: ImageDataModule) -> str:

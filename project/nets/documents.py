@@ -1,0 +1,28 @@
+"""Several documents in one window of tokens, which do not see each other."""
+
+import torch
+from torch import Tensor
+
+
+def within_documents(documents: Tensor, window: int | None = None) -> Tensor:
+    """Return where a token (third dimension) may see another (fourth): itself and those before it in its document.
+
+    Args:
+        documents: Number of the document of each token, (B, T).
+        window: Number of tokens that are seen, the present one included; None for all.
+
+    Returns:
+        Shape (B, 1, T, T), bool.
+    """
+    size = documents.shape[1]
+    before = torch.ones(size, size, dtype=torch.bool, device=documents.device).tril()
+    if window is not None:
+        before = before.triu(1 - window)
+    return ((documents[:, :, None] == documents[:, None, :]) & before)[:, None]
+
+
+def positions_in(documents: Tensor) -> Tensor:
+    """Return the place of each token in its document, counted from 0: documents (B, T) -> (B, T)."""
+    places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    starts = documents.diff(dim=1, prepend=documents[:, :1] - 1) != 0
+    return places - (places * starts).cummax(1).values
