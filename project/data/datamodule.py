@@ -109,7 +109,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         check_not_empty(self.source, [len(rows) for rows in splits])
         numbers, summary = self.class_names is None, self.summary
         if summary is None:
-            for name, rows in splits._asdict().items():
+            for name, rows in splits._asdict().items() if self.schema is None else ():  # where a table was checked
                 for values, names in ((rows.x, self.column_names), (rows.y, self.target_names)):
                     check_float32(f"{self.source}, {name} split", values, names, fix_missing="fill it or drop the row")
             if self.sampling.is_active:

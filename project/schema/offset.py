@@ -19,9 +19,8 @@ class Offset:
 
     def partial_fit(self, values: NDArray[np.float64]) -> None:
         """See some of the numbers (any,); missing ones, NaN, do not count."""
-        if len(values := values[~np.isnan(values)]):
-            self._lowest = min(self._lowest, float(values.min()))
-            self._highest = max(self._highest, float(values.max()))
+        self._lowest = min(self._lowest, float(np.fmin.reduce(values, initial=math.inf)))
+        self._highest = max(self._highest, float(np.fmax.reduce(values, initial=-math.inf)))
 
     @property
     def value(self) -> float:

@@ -59,12 +59,17 @@ class Quantity(Field):
     def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
         """Add up the numbers of some training rows."""
         parts = parsed[rows]
-        valid = parts[~self.missing_rows(parts)]
+        missing = self.missing_rows(parts)
+        valid = parts[~missing] if missing.any() else parts
         self.gaps += len(parts) - len(valid)
         self.count += len(valid)
         if self.missing == "median":
             self._parts.append(valid)
         self._sum = self._sum + valid.sum(axis=0)
+        self.see(valid)
+
+    def see(self, valid: Numbers) -> None:
+        """Learn more from the numbers of some training rows, without missing ones."""
 
     def finish(self) -> None:
         """Choose what replaces a missing value."""
@@ -128,10 +133,9 @@ class Number(Quantity):
         super().__init__(name, missing)
         self.offset, self._offset = 0.0, Offset()
 
-    def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
-        """Add some training rows."""
-        super().partial_fit(parsed, rows)
-        self._offset.partial_fit(parsed[rows, 0])
+    def see(self, valid: Numbers) -> None:
+        """See how far from zero the numbers are."""
+        self._offset.partial_fit(valid[:, 0])
 
     def finish(self) -> None:
         """Choose what replaces a missing value, and the offset."""
@@ -168,8 +172,8 @@ class Number(Quantity):
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:
         """Return the numbers (rows, 1)."""
-        values = as_float64(column).fill_null(math.nan)
-        return values.combine_chunks().to_numpy(zero_copy_only=False)[:, None]
+        values = as_float64(column)
+        return (values.fill_null(math.nan) if values.null_count else values).to_numpy()[:, None]
 
 
 class Boolean(Quantity):

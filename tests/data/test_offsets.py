@@ -64,7 +64,7 @@ def test_an_offset_is_round_and_its_differences_are_exact(seed):
 @pytest.mark.parametrize("values", [[], [np.nan], [1e8, 1e8], [1e8, 2e8], [-1.0, 1.0], [1990, 2020], [0.0, 1e-300]])
 def test_most_numbers_have_no_offset(values):
     offset = Offset()
-    offset.partial_fit(np.array(values))
+    offset.partial_fit(np.array(values, dtype=float))
     assert offset.value == 0
 
 
