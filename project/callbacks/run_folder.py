@@ -1,5 +1,6 @@
 """Create the folder of a run, with its configuration and checkpoints, for any choice of loggers."""
 
+import errno
 import os
 import shutil
 import time
@@ -84,7 +85,7 @@ class RunFolder(Callback):
             raise UserError(
                 f"{path}: {free / 2**20:.1f} MiB are free, but three checkpoints need {needed / 2**20:.1f} MiB; "
                 "free some space, or set --trainer.default_root_dir to a folder on another disk"
-            )
+            ) from OSError(errno.ENOSPC, "No space left on device")
 
     def release(self) -> None:
         """Unlock the folder."""

@@ -90,15 +90,16 @@ def check_readable(path: str | Path) -> None:
             found = system.get_file_info(inner)
     except UserError:
         raise
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     problems = {
+        "the name is empty": not str(path),  # not the working folder
         "no such file or folder": found.type == pa.fs.FileType.NotFound,
         "not a regular file; a table is read several times": found.type == pa.fs.FileType.Unknown,
         "the file is empty": found.is_file and found.size == 0,
     }
     if problem := next((problem for problem, occurs in problems.items() if occurs), None):
-        raise UserError(f"{path}: {problem}")
+        raise UserError(f"{str(path) or '--data.path'}: {problem}")
 
 
 def csv_parts(path: str | Path) -> list[tuple[pa.fs.FileSystem, str]]:

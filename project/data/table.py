@@ -165,5 +165,5 @@ def _reading(path: str | Path, given: CSVFormat) -> Iterator[None]:
         is_csv = not is_parquet(path)
         with csv_errors(path, given) if is_csv else nullcontext():
             yield
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error

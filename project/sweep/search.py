@@ -18,7 +18,7 @@ from project.runtime.errors import UserError, exit_on_user_error
 from project.runtime.ranges import PositiveInt
 from project.sweep.report import report, trial_line
 from project.sweep.settings import Settings, check_settings, merge_settings
-from project.sweep.study import claim_trial, count_finished, create_study, open_study, stored_settings
+from project.sweep.study import claim_trial, count_finished, create_study, database_errors, open_study, stored_settings
 from project.sweep.trial import run_trial
 
 POLL_SECONDS = 0.2
@@ -37,7 +37,8 @@ def search(folder: Path | None, trials: PositiveInt | None, processes: PositiveI
     settings = check_settings(merge_settings(folder, stored_settings(folder), given))
     folder, total = create_study(folder, settings, trials)
     try:
-        run_in_processes(folder, settings, total, processes)
+        with database_errors(folder):
+            run_in_processes(folder, settings, total, processes)
     except SystemExit:
         resume = " ".join(
             ["python scripts/sweep.py --folder", shlex.quote(os.path.relpath(folder)), *settings["trust"]]

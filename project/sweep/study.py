@@ -5,6 +5,8 @@ another process then resumes the trial.
 """
 
 import contextlib
+import errno
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 DATABASE, NAME, LOCK = "study.db", "sweep", ".lock"
 DATABASE_TIMEOUT = 60  # seconds
 TRIALS = 20
+OUTSIDE = (  # what SQLite says of problems of the machine
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY),
+)
 PRUNERS = {
     "median": "MedianPruner",
     "halving": "SuccessiveHalvingPruner",
@@ -45,9 +51,26 @@ def open_storage(folder: Path) -> "RDBStorage":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / DATABASE
     try:
-        return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT}})
+        with database_errors(folder):
+            return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT}})
     except (DatabaseError, StorageInternalError) as error:
         raise UserError(f"{path}: not the database of a study: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def database_errors(folder: Path) -> Iterator[None]:
+    """Raise an OSError that names the database of a sweep for a full disk and other problems of the machine."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except (OperationalError, StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        lost = getattr(cause, "orig", None)
+        if not isinstance(lost, sqlite3.Error) or lost.sqlite_errorcode & 0xFF not in OUTSIDE:
+            raise
+        raise OSError(errno.EIO, str(lost), str(folder / DATABASE)) from error
 
 
 def open_study(folder: Path) -> "Study":

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from project.callbacks.exact_resume import KEY
 from project.runs.checkpoint import read_checkpoint
 from project.runs.folder import find_checkpoint, remove_own_files
-from project.runtime.errors import UserError
+from project.runtime.errors import UserError, is_outside
 from project.sweep.ranges import as_args
 from project.sweep.settings import Settings
 from project.training.train import train
@@ -29,7 +29,10 @@ def run_of(folder: Path, number: int) -> Path:
 
 
 def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
-    """Train a trial, from its last checkpoint if it has one, and store its value or error in the study."""
+    """Train a trial, from its last checkpoint if it has one, and store its value or error in the study.
+
+    A problem of the machine, such as a full disk, ends the sweep and not the trial.
+    """
     from optuna.trial import TrialState
 
     study, run = trial.study, run_of(folder, trial.number)
@@ -44,10 +47,13 @@ def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             train_run(args, run, TrialPruning(trial, settings["metric"]))
         study.tell(trial, best_value(run, settings["metric"]), skip_if_finished=True)
-    except SystemExit:
+    except (SystemExit, OSError):
         set_user_attr(trial, "starts", starts[:-1])
         raise
     except (UserError, MemoryError, RuntimeError) as error:
+        if is_outside(error):  # another start of the same trial may succeed
+            set_user_attr(trial, "starts", starts[:-1])
+            raise
         if not isinstance(error, UserError | MemoryError) and "memory" not in str(error):
             raise
         set_user_attr(trial, "error", " ".join(str(error).split()))

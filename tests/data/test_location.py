@@ -2,7 +2,10 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 
 from project.data.table import column_names
@@ -99,6 +102,20 @@ def test_a_table_that_is_no_file_is_refused(folder):
 def test_an_unknown_kind_of_address_is_one_line(folder):
     with pytest.raises(UserError, match="nope://bucket/t.csv: Unrecognized filesystem type"):
         column_names("nope://me:SECRET@bucket/t.csv")
+
+
+def test_no_address_is_not_the_working_folder(folder, table):
+    table(rows=10)
+    with pytest.raises(UserError, match="--data.path: the name is empty"):
+        column_names("")
+
+
+def test_errors_of_every_file_system_are_one_line(monkeypatch):
+    """Azure's is an ArrowException that is neither an OSError nor a ValueError."""
+    system = SimpleNamespace(get_file_info=Mock(side_effect=pa.ArrowException("no token\nsee")))
+    monkeypatch.setattr("project.data.location._remote", lambda _: (system, "c/t.csv"))
+    with pytest.raises(UserError, match=r"abfs://c@a/t.csv: no token$"):
+        column_names("abfs://c@a/t.csv")
 
 
 def test_a_run_that_was_moved_finds_its_table(folder, table, capsys):

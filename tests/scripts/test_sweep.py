@@ -4,6 +4,8 @@ import json
 import re
 import sqlite3
 import statistics
+from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -11,10 +13,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from project.inference.evaluate import evaluate
-from project.runtime.errors import UserError
+from project.runtime.errors import UserError, is_outside
 from project.stages.base import parse
 from project.sweep.experiment import without_defaults
-from project.sweep.study import open_study
+from project.sweep.study import open_storage, open_study
 from project.training.train import train
 from tests.command import REPOSITORY, run_script
 from tests.scripts.sweeps import RATE, SMALL, S, facts, sweep
@@ -207,6 +209,23 @@ def test_trials_can_be_added_but_settings_cannot_change(folder, table, capsys):
     with pytest.raises(UserError, match="no such file"):  # and no trial fails for it
         sweep(trials=6)
     assert len(facts(S)) == 4
+
+
+def test_a_full_disk_ends_a_sweep_and_fails_no_trial(folder, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        for _ in range(4):  # more often than a trial may kill its process
+            with pytest.raises(UserError, match="trial_0: 0.0 MiB are free") as error:
+                sweep(*RATE, *SMALL, trials=1)
+            assert is_outside(error.value)
+    sweep(trials=1)
+    assert [trial[:2] for trial in facts(S)] == [(0, "COMPLETE")]
+
+
+def test_a_database_that_cannot_be_opened_is_a_problem_of_the_machine():
+    with pytest.raises(OSError, match="unable to open database file: 'missing/study.db'") as error:
+        open_storage(Path("missing"))
+    assert is_outside(error.value)
 
 
 def test_a_stored_study_cannot_grant_trust(folder, capsys):
