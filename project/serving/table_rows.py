@@ -4,10 +4,12 @@ import csv
 import io
 import math
 from collections.abc import Callable
-from typing import Any, TextIO
+from io import TextIOWrapper
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 
 from project.runtime.arrow import CellError, as_float64
@@ -23,6 +25,7 @@ from project.serving.predictions import Predictions, output_memory
 from project.serving.request_error import RequestError
 
 MAX_VALUE_LENGTH = 100
+UNQUOTED = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
 WRITTEN_CELLS = 50_000  # at a time: as Python's texts, they take much more memory
 
 
@@ -92,17 +95,27 @@ def _in_parquet(table: pa.Table) -> bytes:
 
 def _in_csv(table: pa.Table) -> bytes:
     file = io.BytesIO()
-    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+    text = TextIOWrapper(file, "utf-8", newline="", write_through=True)
     write = csv_writer(text, table.column_names)
     for rows in table.to_batches(max(WRITTEN_CELLS // table.num_columns, 1)):
         write(rows)
     return file.getvalue()
 
 
-def csv_writer(file: TextIO, names: list[str]) -> Callable[[pa.Table | pa.RecordBatch], None]:
-    """Write a CSV header, and return a function that appends rows; pyarrow's own writer would quote every text."""
+def csv_writer(file: TextIOWrapper, names: list[str]) -> Callable[[pa.Table | pa.RecordBatch], None]:
+    """Write a CSV header, and return a function that appends rows; only texts that need quotes get them."""
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(names)
-    return lambda rows: lines.writerows(
-        zip(*(column.cast(pa.string()).to_pylist() for column in rows.columns), strict=True)
-    )
+
+    def write(rows: pa.Table | pa.RecordBatch) -> None:
+        texts = [column.cast(pa.string()) for column in rows.columns]
+        sink = pa.BufferOutputStream()
+        try:  # pyarrow quotes all texts or none; without quotes, it is several times as fast as Python
+            pyarrow.csv.write_csv(pa.table(texts, names), sink, UNQUOTED)
+        except pa.ArrowInvalid:
+            lines.writerows(zip(*(text.to_pylist() for text in texts), strict=True))
+            return
+        file.flush()
+        file.buffer.write(sink.getvalue())
+
+    return write
