@@ -1,6 +1,7 @@
 """Callbacks of the training loop, one in each file."""
 
 from project.callbacks.best_checkpoint import BestCheckpoint
+from project.callbacks.dashboards import Dashboards
 from project.callbacks.epoch_line import EpochLine
 from project.callbacks.epoch_seed import EpochSeed
 from project.callbacks.exact_answer import ExactAnswer
@@ -19,6 +20,7 @@ from project.callbacks.text_answer import TextAnswer
 
 __all__ = [
     "BestCheckpoint",
+    "Dashboards",
     "EpochLine",
     "EpochSeed",
     "ExactAnswer",

@@ -63,7 +63,7 @@ def fit_figure(model: Supervised, data: RowsDataModule, title: str) -> "Figure":
     """Return a figure of how well a model fits, of a kind that suits its data."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(6, 4), dpi=240, layout="constrained")
     axes = figure.add_subplot(title=title)
     if isinstance(model, Classification):
         _draw_confusion(axes, model, data)

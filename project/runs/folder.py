@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -42,6 +43,14 @@ def claim_version(root: Path, kind: str = "version") -> Path:
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
+
+
+def run_name(name: str) -> str:
+    """Return a name that a folder of a run may have; raise a UserError for another one."""
+    if not re.fullmatch(r"[\w][\w.+=-]*", name) or name == LATEST or re.fullmatch(r"[a-z]+_\d+", name):
+        hint = f"use letters, digits and . + = - _, as in wide-net, but not `{LATEST}` or a name like version_3"
+        raise UserError(f"--name: {name!r} cannot name a run; {hint}")
+    return name
 
 
 def next_version(root: Path, kind: str = "version") -> Path:
@@ -122,7 +131,7 @@ def is_finished(run: Path) -> bool:
 
 def _newest_run(root: Path, name: str) -> Path:
     """Return the newest run with a checkpoint; one whose training has ended, unless it is to be resumed."""
-    found = [path for path in root.glob("version_*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
+    found = [path for path in root.glob("*/checkpoints/*.ckpt") if path.name in (BEST, LAST)]
     times: dict[Path, int] = {}
     for path in found:
         times[path.parents[1]] = max(path.stat().st_mtime_ns, times.get(path.parents[1], 0))

@@ -109,7 +109,7 @@ def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
     text = config()
-    same = [path for path in root.glob("version_*/config.yaml") if path.read_text() == text]
+    same = [path for path in root.glob("*/config.yaml") if path.read_text() == text]
     same = [path for path in same if any(path.parent.glob("checkpoints/*.ckpt"))]
     newest = max(same, key=lambda path: path.stat().st_mtime_ns, default=None)
     return find_checkpoint(str(newest.parent), LAST) if newest else None

@@ -84,7 +84,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     Args:
         settings: Valid settings.
         extra: Callbacks that are not part of the configuration.
-        folder: Folder of the run; by default the next `lightning_logs/version_N`.
+        folder: Folder of the run; by default that of `--name`, or the next `lightning_logs/version_N`.
     """
     config, resumed = settings.config, settings.resumed
     instantiators = [data_instantiator(config, settings.known_facts()), CONSTRUCTING]
@@ -111,7 +111,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     seed = EpochSeed(int(config.seed_everything or 0))
     found = FoundSettings(config, settings.yaml)
     callbacks = [*loop_callbacks(trainer, model, resumed), found, *extra, *answers, seed, *recorders, *sections]
-    claimed = use_run_logger(trainer, folder, resumed)
+    claimed = use_run_logger(trainer, folder or settings.folder, resumed)
     best = next((callback for callback in recorders if isinstance(callback, BestCheckpoint)), None)
     return Experiment(
         model, data, build_trainer(trainer, callbacks, claimed), run_folder, *answers, pretrained, best, claimed
@@ -178,6 +178,7 @@ class ExperimentCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own arguments to those of Lightning."""
         parser.add_argument("--ckpt_path", type=str | None, help="Resume from a checkpoint, a run folder, or `last`.")
+        parser.add_argument("--name", type=str | None, help="Name of the run's folder in lightning_logs.")
         parser.add_argument(
             "--resume.allow", nargs="+", default=[], help="Settings that may differ from those of the resumed run."
         )

@@ -1,12 +1,14 @@
 """Defaults, help and checks of the training command's flags."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
 from project.config.flag_errors import FlagError
 from project.runtime.address import is_remote
+from project.runtime.distributed import rank
 
 DEFAULTS = {
     "model": {"class_path": "project.models.Regression"},
@@ -62,5 +64,22 @@ def check_flags(config: Namespace, args: Sequence[str], allowed: Sequence[str], 
             trainer.precision in ("16-true", "bf16-true")
         ),
     }
+    _require_none(problems)
+
+
+def check_name(folder: Path, logger: Any, resumed: bool) -> None:
+    """Raise a FlagError unless a new run with the project's own logger can have a folder of this name."""
+    _require_none(
+        {
+            "--name: has no effect on a resumed run, which keeps its folder; remove it": resumed,
+            "--name: has no effect with a logger of your own; give the logger a name, or remove --name": (
+                logger not in (None, True)
+            ),
+            f"--name: {folder} exists; choose another name": folder.exists() and rank() == 0,
+        }
+    )
+
+
+def _require_none(problems: Mapping[str, Any]) -> None:
     if problem := next((problem for problem, occurs in problems.items() if occurs), None):
         raise FlagError(problem)

@@ -42,6 +42,7 @@ FLAGS = {  # each with its default
     "--model.loss NAME": ("a loss of torch.nn", "MSELoss; CrossEntropyLoss for classes"),
     "--seed_everything N": ("seed of weights, splits and batches", "0"),
     "--trainer.accelerator NAME": ("cpu, gpu, mps or auto", "auto"),
+    "--name NAME": ("name of the run's folder in lightning_logs", "version_N"),
     "--ckpt_path RUN": ("resume a run; `last` is the newest one", "a new run"),
     "--config FILE": ("settings in YAML, as in the config.yaml of a run", "none"),
 }

@@ -16,11 +16,11 @@ from project.config.yaml import with_full_paths, with_plain_values, yaml_of
 from project.data.datamodule import RowsDataModule
 from project.runs.checkpoint import DATA_KEY, read_checkpoint, saved_config
 from project.runs.checkpoint_checks import check_progress
-from project.runs.folder import LAST, ROOT, find_checkpoint
+from project.runs.folder import LAST, ROOT, find_checkpoint, run_name
 from project.runs.resume import ResumePoint, restarted_run, resume_point
 from project.runs.weights import is_text, pretrained_facts, resolve_last
 from project.runtime.address import is_remote, local_path
-from project.training.flags import check_flags, remaining_defaults
+from project.training.flags import check_flags, check_name, remaining_defaults
 from project.training.plain_code import default_optimizer, has_own_optimizer
 
 
@@ -34,6 +34,7 @@ class Settings(NamedTuple):
         resumed: The point from which training continues.
         allowed: Names of the settings that may differ from those of the resumed run.
         facts: Facts about the data of the run that is resumed or opened, as in a checkpoint; empty if there is none.
+        folder: Folder of the run, if `--name` names one; None for the next `version_N`.
     """
 
     parser: ArgumentParser
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     resumed: ResumePoint
     allowed: Sequence[str]
     facts: Mapping[str, Any] = MappingProxyType({})
+    folder: Path | None = None
 
     def yaml(self) -> str:
         """Return the complete configuration; training with it reproduces the run."""
@@ -85,9 +87,11 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
             config = _parse(parser, argv, *configs)
         settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
+        settings = settings._replace(folder=_take_name(config, root))
         settings.config.config = None  # as in the saved configuration, with which it is compared
         if (restarted := restarted_run(root, settings.yaml)) is not None:
             settings = _resume(restarted, argv, parser, configs)
+            settings.config.name = None
     config = settings.config
     if config.trainer.default_root_dir and not is_remote(config.trainer.default_root_dir):
         config.trainer.default_root_dir = str(local_path(config.trainer.default_root_dir))
@@ -96,13 +100,22 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
         config.optimizer = None
     allowed, config.resume.allow = config.resume.allow, []
     config.config = config.ckpt_path = config.lifecycle = None
-    return settings._replace(allowed=allowed)
+    return settings._replace(allowed=allowed, folder=settings.folder or _take_name(config, root))
 
 
 def validate(settings: Settings) -> None:
     """Raise a UserError if settings contradict each other, or name what a configuration may not import."""
-    check_flags(settings.config, settings.argv, settings.allowed, resumed=settings.resumed.checkpoint is not None)
+    resumed = settings.resumed.checkpoint is not None
+    check_flags(settings.config, settings.argv, settings.allowed, resumed)
+    if settings.folder is not None:
+        check_name(settings.folder, settings.config.trainer.logger, resumed)
     require_known(settings.config)
+
+
+def _take_name(config: Namespace, root: Path) -> Path | None:
+    """Remove the name of the run from a configuration, which makes other runs, too; return the folder of that name."""
+    name, config.name = config.name, None
+    return None if name is None else root.absolute() / run_name(name)
 
 
 def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def train(
     Args:
         args: Command-line arguments; `--trust MODULE` among them allows configurations to name the module's classes.
         callbacks: Callbacks for this training only, which are not part of the run's configuration.
-        folder: Folder of the run; by default the next `lightning_logs/version_N`.
+        folder: Folder of the run; by default that of `--name`, or the next `lightning_logs/version_N`.
         config: A complete configuration, which the args override.
 
     Returns:

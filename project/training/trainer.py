@@ -10,11 +10,11 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from project.callbacks import (
     BestCheckpoint,
+    Dashboards,
     ExactResume,
     FitFigure,
     Hyperparameters,
@@ -30,6 +30,7 @@ from project.runs.resume import ResumePoint
 from project.runtime.address import full_address
 from project.runtime.console import shows_widgets
 from project.runtime.distributed import rank
+from project.training.logger import RunLogger
 
 PROCESS_TIMEOUT = timedelta(minutes=5)  # how long processes wait for one that does not answer; torch waits 30 minutes
 
@@ -67,7 +68,7 @@ def recording_callbacks(trainer: Namespace, run_folder: RunFolder, config: dict[
         return []
     callbacks: list[Callback] = [run_folder, FitFigure(), ReliabilityFigure()]
     if trainer.logger is not False:
-        callbacks.append(Hyperparameters(config))
+        callbacks += [Hyperparameters(config), Dashboards(run_folder)]
     if trainer.enable_checkpointing is not False:
         callbacks.append(BestCheckpoint("train/loss" if trainer.limit_val_batches == 0 else "val/loss"))
     return callbacks
@@ -113,5 +114,5 @@ def use_run_logger(trainer: Namespace, folder: Path | None, resumed: ResumePoint
     # A killed run may have logged steps after its last checkpoint; they will be logged again.
     purge: dict[str, Any] = {"purge_step": resumed.steps} if resumed.steps else {}
     logged_version = int(number[1]) if number else version
-    trainer.logger = TensorBoardLogger(logs.parent, logs.name, version=logged_version, default_hp_metric=False, **purge)
+    trainer.logger = RunLogger(logs.parent, logs.name, version=logged_version, default_hp_metric=False, **purge)
     return claimed

@@ -19,6 +19,7 @@ def artifact(tmp_path_factory):
     return write_linear(tmp_path_factory.mktemp("linear") / "a.onnx", np.ones((len(names), 1)), [0.0], described)
 
 
+@pytest.mark.slow
 def test_this_server_and_a_peer_get_the_same_requests(artifact, monkeypatch):
     monkeypatch.setattr(serving, "ROUNDS", 1)
     peer = "scikit-learn in the same server"

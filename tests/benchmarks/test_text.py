@@ -14,6 +14,7 @@ def song(folder, monkeypatch):
     monkeypatch.setattr(text, "DATA", data)
 
 
+@pytest.mark.slow
 def test_training_is_compared_with_a_loop_that_learns_the_same(folder):
     found = {one.name: one for one in text.against_plain_loop(2, *SMALL)}
     assert found.keys() == {LOOP, OURS}
@@ -26,6 +27,7 @@ def test_training_is_compared_with_a_loop_that_learns_the_same(folder):
     assert not any(a.equal(b) for a, b in zip(before, cli.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_precisions_and_generation_are_relative_to_the_first(folder, monkeypatch):
     monkeypatch.setattr(text, "FIVE_MILLION", SMALL)
     found = list(text.precisions(1, {name: WAYS[name] for name in ("float32", "bfloat16")}))

@@ -77,6 +77,7 @@ def test_what_finders_find_survives_a_resume(folder, capsys, finders):
     assert {name: settings()[name] for name in ("optimizer", "data")} == {n: found[n] for n in ("optimizer", "data")}
 
 
+@pytest.mark.slow
 def test_training_with_the_settings_that_were_found_repeats_the_run(folder, capsys):
     train([*BASE, *SIZE, *RATE])
     whole = weights()

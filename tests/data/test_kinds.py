@@ -250,6 +250,7 @@ def test_integers_are_categories_by_flag_with_their_spelling(folder):
     assert data.input_names == ["zip[00501]", "zip[00502]"]
 
 
+@pytest.mark.slow
 def test_a_server_is_checked_with_values_and_not_with_codes(run, folder):
     found = check_server(exported(), [], run.path, [])
     assert found["rows_checked"] == 40

@@ -118,6 +118,7 @@ def test_errors_of_every_file_system_are_one_line(monkeypatch):
         column_names("abfs://c@a/t.csv")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_moved_finds_its_table(folder, table, capsys):
     (folder / "a/data").mkdir(parents=True)
     table(rows=100).rename(folder / "a/data/table.csv")
@@ -135,6 +136,7 @@ def test_a_run_that_was_moved_finds_its_table(folder, table, capsys):
     export("b/lightning_logs/version_0", folder / "model.onnx")
 
 
+@pytest.mark.slow
 def test_sweeps_and_life_cycles_store_no_credentials(folder, table, bucket):
     address = upload(table(rows=100), bucket)
     data = [*TARGET, "--data.path", address, *SHORT, "1"]

@@ -119,6 +119,7 @@ def test_classes_stream(folder):
         assert rows.y.equal((rows.x[:, 0] % 3 == 0).long())
 
 
+@pytest.mark.slow
 def test_rows_sorted_by_their_target_are_learned(parquet):
     path, *_ = parquet(rows=400_000, files=2, groups=50_000)
     data = TabularDataModule(path, "y", features=["x0", "x1"], stream=True, batch_size=1_024)

@@ -44,7 +44,7 @@ NETS = {
 
 # To others, which are in the quick suite.
 SIMILAR = ("rnn, bidirectional, 2 layers", "gru, bidirectional, 2 layers", "lstm", "Transformer, not causal")
-SIMILAR += ("Ensemble of GRUs", "EncoderDecoder")
+SIMILAR += ("lstm, bidirectional, 2 layers", "Ensemble of GRUs", "EncoderDecoder", "MLP")
 
 
 def model_of(net, shape, kind=Regression):
@@ -122,7 +122,7 @@ def model_in(run):
     return load_model(read_checkpoint(find_checkpoint(run)))
 
 
-@pytest.mark.parametrize("format", ["pt2", "torchscript"])
+@pytest.mark.parametrize("format", [pytest.param("pt2", marks=pytest.mark.slow), "torchscript"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -189,7 +189,14 @@ def test_safetensors_hold_the_weights_bit_by_bit_and_what_they_are_of(run):
     assert json.loads(facts["data"])["target_names"] == ["y"]
 
 
-@pytest.mark.parametrize("change", [lambda y: y * (1 + 3e-5), lambda y: y * np.nan, lambda y: y[:, :0]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: y * (1 + 3e-5),
+        pytest.param(lambda y: y * np.nan, marks=pytest.mark.slow),
+        pytest.param(lambda y: y[:, :0], marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_that_answers_otherwise_is_not_written(run, folder, monkeypatch, change):
     before, predict = files(folder), Artifact.predict
     monkeypatch.setattr(Artifact, "predict", lambda *_: {name: change(y) for name, y in predict(*_).items()})

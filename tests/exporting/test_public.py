@@ -57,16 +57,18 @@ def same_model(run, path):
     return first == second
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name not in ("gpt2", "llama") else []) for name in NETS]
-)
+def slow_except(kept, names):
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_except(("gpt2", "llama"), NETS))
 def test_a_folder_read_back_is_the_same_model(runs, tmp_path, name):
     exported = export(runs(name), tmp_path / "folder", "huggingface")
     assert exported.difference == 0
     assert same_model(runs(name), str(tmp_path / "folder"))
 
 
-@pytest.mark.parametrize("name", GGUF)
+@pytest.mark.parametrize("name", slow_except(("llama",), GGUF))
 def test_a_gguf_file_of_32_bits_read_back_is_the_same_model(runs, tmp_path, name):
     assert export(runs(name), tmp_path / "model.gguf", "gguf-f32").difference == 0
     assert same_model(runs(name), str(tmp_path / "model.gguf"))

@@ -71,6 +71,7 @@ def test_any_number_of_texts_and_tokens_is_computed_with_any_past(written):
         np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_file_is_evaluated_compared_and_quantized_as_the_run(written):
     run, file = written
     expected, rows = project.evaluate(run)

@@ -71,6 +71,7 @@ def test_times_are_those_of_the_calls_in_turn(monkeypatch):
     assert [name for at, name in enumerate(order) if order[at - 1] != name or at == 0] == ["short", "long"] * 3
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json_and_draws_a_picture(models):
     shutil.copy(FILE, "copy.onnx")
     done = run_script(models, "evaluate", "--compare", FILE, "copy.onnx", "--json", "--plot", "plot.svg")

@@ -142,6 +142,7 @@ def test_a_stage_that_failed_is_done_with_other_flags(folder, capsys):
     assert stage_config("chain/2_distill")["model"]["init_args"]["net"]["init_args"]["hidden"] == [3]
 
 
+@pytest.mark.slow
 def test_flags_on_top_of_those_of_before_take_their_place():
     before = make_plan("train,prune", [*QUIET, "--prune.structured", "0.25", "--train.model.net=MLP"])
     plan = make_plan(None, ["--prune.sparsity", "0.8", "--train.model.net", "Linear"], (), before)

@@ -129,7 +129,7 @@ def test_yaml_in_a_checkpoint_runs_no_code_and_does_not_hang(marker, checkpoint,
         ("../../climbing", "has an entry named"),
         ("/absolute", "has an entry named"),
         ("last/data.pkl", "has an entry named"),
-        ("many", "not a checkpoint"),
+        pytest.param("many", "not a checkpoint", marks=pytest.mark.slow),
     ],
 )
 def test_a_zip_file_that_unpacks_to_more_than_its_size_is_refused(marker, default_run, name, message):

@@ -23,6 +23,7 @@ def runs(folder):
     return sorted(path.name for path in (folder / "lightning_logs").iterdir())
 
 
+@pytest.mark.slow
 def test_the_report_of_masked_weights_says_that_no_file_gets_smaller(source):
     before = runs(source)
     done = run_script(source, "prune", "lightning_logs/version_0", "--sparsity", "0.75")

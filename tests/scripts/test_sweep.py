@@ -228,6 +228,7 @@ def test_a_database_that_cannot_be_opened_is_a_problem_of_the_machine():
     assert is_outside(error.value)
 
 
+@pytest.mark.slow
 def test_a_stored_study_cannot_grant_trust(folder, capsys):
     (folder / "mine.py").write_text("from project.nets import MLP\nclass Own(MLP): ...\n")
     args = [*RATE, *SMALL, "--model.net=mine.Own"]

@@ -76,6 +76,7 @@ def test_a_wrong_option_is_reported_before_any_trial(folder, options, message):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_contents_is_left_unchanged(folder, capsys):
     train(["--trainer.max_epochs", "1"])
     run = Path("lightning_logs/version_0")

@@ -73,6 +73,7 @@ def load(run):
     return load_model(read_checkpoint(find_checkpoint(str(run))))
 
 
+@pytest.mark.slow
 def test_layers_thaw_from_the_head_down(source):
     thawing = [*HIGH, "--finetuning.freeze", "[backbone]", "--finetuning.unfreeze_every", "1"]
     trained = []

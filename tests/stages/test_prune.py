@@ -99,6 +99,7 @@ def test_training_its_configuration_again_reproduces_the_run(mlp, way):
     assert again["test/loss"] == metrics["test/loss"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_zeros_and_adapters_fill_them(mlp):
     prune(mlp, sparsity=0.8)
     finetune(run(1), args=["--optimizer.lr", "0.02", "--trainer.max_epochs", "3"])
