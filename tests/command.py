@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from project.runtime.signals import SIGNALS
+from tests.fork_server import ADDRESS, use_shared
 
 REPOSITORY = Path(__file__).parents[1]
 MAX_LENGTH = 240.0  # seconds, to end a hang; a busy machine is slow
@@ -31,6 +32,9 @@ def forks() -> ForkServerContext:
     import torch
 
     context = multiprocessing.get_context("forkserver")
+    if ADDRESS in os.environ:
+        use_shared(os.environ[ADDRESS])
+        return context
     context.set_forkserver_preload([] if torch.cuda.is_available() else ["tests.preload"])
     with chdir(REPOSITORY):  # where it is found
         forkserver.ensure_running()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import run_script
+from tests.command import forks, run_script
+from tests.fork_server import share
 from tests.operators import keep_operators
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more; tests run side by side
@@ -22,6 +23,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     whole = all(Path(arg).is_dir() for arg in config.args) and not options.keyword and options.markexpr == "not slow"
     # One more than the cores: tests also wait, for processes, servers and files.
     return (os.cpu_count() or 1) + 1 if whole else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process from which commands are forked, for all workers."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        forks()
+        share()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
