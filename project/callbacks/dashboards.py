@@ -45,11 +45,12 @@ def charts(model: LightningModule, data: Any) -> Layout:
     """Return the charts of a model, in TensorBoard's form: by section and title, the patterns of their curves."""
     sections: Layout = {"Loss": {"training and validation": _chart("train/loss", "val/loss")}}
     if isinstance(model, LanguageModel):
-        curves = _chart("val/bits_per_byte", "val/bits_per_byte (Kneser-Ney)")
+        curves = _chart("val/bits_per_byte", "val/bits_per_byte of Kneser-Ney")
         sections["Bits per byte"] = {"this model and n-grams": curves}
     if isinstance(model, Regression) and isinstance(data, RowsDataModule) and model.equation is not None:
-        names = coefficient_names(data)[:MAX_CURVES]
-        found = {name: _chart(f"equation/{name}", f"equation/{name} (exact)") for name in names}
+        # TensorBoard leaves curves with parentheses in their names out of these charts.
+        names = [name for name in coefficient_names(data)[:MAX_CURVES] if "(" not in name]
+        found = {name: _chart(f"equation/{name}", f"equation/{name} exact") for name in names}
         sections["Learned and exact coefficients"] = found
     return sections
 

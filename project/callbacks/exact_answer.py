@@ -20,7 +20,7 @@ MAX_SECONDS = 10
 class ExactAnswer(Callback):
     """After each epoch of a linear model, log each weight and bias, its exact value, and the gap in training MSE.
 
-    Logs `equation/NAME` and `equation/NAME (exact)` in original units, for the first 20 coefficients, and
+    Logs `equation/NAME` and `equation/NAME exact` in original units, for the first 20 coefficients, and
     `gap/train_mse`: the training MSE of the current weights divided by the minimum of any linear model, minus 1. The
     gap is left out where the minimum is no larger than the rounding error of float32. The attributes `equation` and
     `gap` keep the values of the last epoch, and `exact` the exact solution. A warning says that it is left out because
@@ -60,7 +60,7 @@ class ExactAnswer(Callback):
         curves = {f"equation/{name}": value for name, value in zip(names, coefficients(self.equation), strict=False)}
         if (exact := self.exact) is not None:
             pairs = zip(names, coefficients(Equation(exact.weights, exact.bias)), strict=False)
-            curves |= {f"equation/{name} (exact)": value for name, value in pairs}
+            curves |= {f"equation/{name} exact": value for name, value in pairs}
             if exact.mse > (4 * torch.finfo(torch.float32).eps) ** 2 * _mean_square_target(data):
                 self.gap = exact.mse_of(*self.equation) / exact.mse - 1
                 curves["gap/train_mse"] = self.gap

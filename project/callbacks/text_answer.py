@@ -28,7 +28,7 @@ class TextAnswer(Callback):
     results are kept with the tokens for later runs. A warning says that they are left out because a split is larger
     than 4 MiB.
 
-    Logs `val/bits_per_byte (Kneser-Ney)` at each validation.
+    Logs `val/bits_per_byte of Kneser-Ney` at each validation.
 
     Attributes:
         order: Order of the Kneser-Ney model.
@@ -67,7 +67,7 @@ class TextAnswer(Callback):
         if self._validation is None or trainer.sanity_checking:
             return
         for logger in trainer.loggers:
-            logger.log_metrics({"val/bits_per_byte (Kneser-Ney)": self._validation}, step=trainer.global_step - 1)
+            logger.log_metrics({"val/bits_per_byte of Kneser-Ney": self._validation}, step=trainer.global_step - 1)
 
 
 def compute_answers(data: TextDataModule) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_each_coefficient_lies_in_one_chart_with_its_exact_value(events):
         for chart in section.chart
     }
     coefficients = {
-        ("Learned and exact coefficients", name): [f"equation/{name}", f"equation/{name} (exact)"]
+        ("Learned and exact coefficients", name): [f"equation/{name}", f"equation/{name} exact"]
         for name in ("x1", "x2", "bias")
     }
     assert shown == {("Loss", "training and validation"): ["train/loss", "val/loss"], **coefficients}

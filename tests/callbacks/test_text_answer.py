@@ -53,7 +53,7 @@ def test_the_answers_are_those_of_the_methods_on_the_bytes_of_the_splits(text):
     expected = {"kneser_ney": model.bits(np.array([256, *test]))[best]} | compressed_bits(train, test)
     assert answer.order == best + 1
     assert answer.bits_per_byte == pytest.approx({name: bits / len(test) for name, bits in expected.items()})
-    line, curve = logger.metrics["val/bits_per_byte (Kneser-Ney)"], logger.metrics["val/bits_per_byte"]
+    line, curve = logger.metrics["val/bits_per_byte of Kneser-Ney"], logger.metrics["val/bits_per_byte"]
     assert line.keys() == curve.keys()  # the same steps
     assert set(line.values()) == {on_validation.min()}
 

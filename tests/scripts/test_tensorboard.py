@@ -28,7 +28,7 @@ def test_curves_have_one_point_per_epoch(default_run):
         "val/loss",
         "train/r2",
         "equation/x",
-        "equation/x (exact)",
+        "equation/x exact",
         "equation/bias",
         "gap/train_mse",
     ):
@@ -39,7 +39,7 @@ def test_curves_have_one_point_per_epoch(default_run):
 
 def test_learned_weights_converge_to_the_exact_ones(default_run):
     curves = read_scalars(default_run[0])
-    distances = [abs(a - b) for (_, a), (_, b) in zip(curves["equation/x"], curves["equation/x (exact)"], strict=True)]
+    distances = [abs(a - b) for (_, a), (_, b) in zip(curves["equation/x"], curves["equation/x exact"], strict=True)]
     assert distances[-1] < 0.01 < 1 < distances[0]
 
 
