@@ -14,7 +14,12 @@ if __name__ == "__main__":
         "--optimizer.lr 0.001, --trainer.max_epochs 20.",
     )
     parser.add_argument("run", help="a run folder, a checkpoint, `last`, or public weights")
-    parser.add_argument("--lora", type=PositiveInt, metavar="RANK", help="train only low-rank adapters and the head")
+    parser.add_argument(
+        "--lora",
+        type=PositiveInt,
+        metavar="RANK",
+        help="train only low-rank adapters, and a head that is no language model's",
+    )
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.stages.finetune import finetune

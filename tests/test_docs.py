@@ -23,7 +23,7 @@ PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 EVERY = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 # Their commands take minutes together.
 LONG = (
-    *("data", "export-and-serving", "extending", "images", "pipeline", "public-weights"),
+    *("data", "dialogue", "export-and-serving", "extending", "images", "pipeline", "public-weights"),
     *("python", "stages", "text", "training", "tutorial"),
 )
 COMMANDS = pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from project.config.trust import with_trust
 from project.exporting.adapter import write_adapter
 from project.exporting.formats import WRITERS, require_onnx, write
+from project.exporting.peft import write_peft
 from project.exporting.public import FOLDER, GGUF_FORMATS, write_folder, write_gguf
 from project.exporting.text_export import check_text_onnx, test_rows, write_text_onnx
 from project.inference.metadata import describe, run_folder
@@ -25,8 +26,8 @@ from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_output
 from project.serving.metadata import LANGUAGE, Metadata
 
-WEIGHTS, ADAPTER = "safetensors", "adapter"
-FORMATS = [*WRITERS, WEIGHTS, ADAPTER, FOLDER, *GGUF_FORMATS]
+WEIGHTS, ADAPTER, PEFT = "safetensors", "adapter", "peft"
+FORMATS = [*WRITERS, WEIGHTS, ADAPTER, PEFT, FOLDER, *GGUF_FORMATS]
 
 
 class Exported(NamedTuple):
@@ -59,11 +60,13 @@ def export(reference: str, destination: Path | None = None, format: str = "onnx"
     if format == "onnx":
         require_onnx()
     found = find_checkpoint(reference)
-    names = {ADAPTER: "adapter.safetensors", FOLDER: FOLDER} | dict.fromkeys(GGUF_FORMATS, "model.gguf")
+    names = {ADAPTER: "adapter.safetensors", FOLDER: FOLDER, PEFT: PEFT} | dict.fromkeys(GGUF_FORMATS, "model.gguf")
     path = destination or run_folder(found) / names.get(format, f"model.{format}")
     if format not in WRITERS and (others := with_trust(args)):
         raise UserError(f"{others[0]}: --format {format} needs no data; remove it")
     checkpoint = read_checkpoint(found)
+    if format == PEFT:
+        return Exported(path, write_peft(path, checkpoint))
     if format == FOLDER:
         return Exported(path, write_folder(path, checkpoint))
     check_output(path, [Path(names.get(format, f"model.{format}")).suffix])

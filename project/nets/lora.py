@@ -1,9 +1,13 @@
 """Low-rank adapters: learn another task while the original weights stay frozen."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import linear
 
+from project.nets.gpt import GPT
 from project.nets.net import NORMS, Net, NetFactory, as_key, within
 from project.nets.plain import build
 
@@ -14,8 +18,9 @@ class LoRA(Net):
     """A net whose weight matrices W are W + alpha / rank * B A, with A and B learned and W frozen.
 
     The weights of linear, convolutional, recurrent and attention layers of the backbone are adapted; the head is
-    trained in full; everything else is frozen, including the statistics of batch norm. B starts at zero, so the outputs
-    start as those of the original net.
+    trained in full, but that of a language model, whose tokens stay the same, is adapted, too; everything else is
+    frozen, including embeddings, a head with their weights, and the statistics of batch norm. B starts at zero, so the
+    outputs start as those of the original net.
 
     Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021).
 
@@ -24,6 +29,7 @@ class LoRA(Net):
         levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
         rank: Rows of A and columns of B.
         alpha: Scale of the adapters, relative to rank.
+        only: Ends of the names of the layers to adapt, such as `query` and `value`; by default all.
     """
 
     def __init__(
@@ -34,13 +40,20 @@ class LoRA(Net):
         levels: list[int] | None = None,
         rank: int = 4,
         alpha: float = 32.0,
+        only: list[str] | None = None,
     ) -> None:
         super().__init__(in_shape, out_features)
         if rank < 1:
             raise ValueError(f"LoRA: rank must be 1 or more, got {rank}")
         self.net, self.scale = build(net, in_shape, out_features, levels), alpha / rank
         self.takes_tokens, self.scales_inputs = self.net.takes_tokens, self.net.scales_inputs
-        self.adapted = [name for name in matrices(self.net) if not within(name, self.net.head_names())]
+        full = [] if self.takes_tokens else self.net.head_names()
+        own = dict(self.net.named_parameters())  # without a head that has the weights of an embedding
+        self.adapted = [name for name in matrices(self.net) if name in own and not within(name, full)]
+        if only is not None:
+            self.adapted = [name for name in self.adapted if name.rpartition(".")[0].endswith(tuple(only))]
+        if not self.adapted and only is not None:
+            raise ValueError(f"LoRA: no layer's name ends with one of only, {', '.join(only)}")
         if not self.adapted:
             raise ValueError(
                 f"LoRA: {type(self.net).__name__} has no linear, convolutional, recurrent or attention layer before "
@@ -52,12 +65,27 @@ class LoRA(Net):
             self.down[as_key(name)] = nn.Parameter(torch.empty(rank, width).uniform_(-(width**-0.5), width**-0.5))
             self.up[as_key(name)] = nn.Parameter(torch.zeros(height, rank))
         for name, parameter in self.net.named_parameters():
-            parameter.requires_grad_(within(name, self.net.head_names()))
+            parameter.requires_grad_(within(name, full))
+        self.full = full
+        # The product B A of a linear layer of a GPT is never made: its memory would be that of all weights. Other nets
+        # may have layers that torch computes from their weights, without a call that could be changed.
+        owners = {name: self.net.get_submodule(name.rpartition(".")[0]) for name in self.adapted}
+        owners = {
+            name: module for name, module in owners.items() if isinstance(self.net, GPT) and type(module) is nn.Linear
+        }
+        self.merged = [name for name in self.adapted if name not in owners]
+        self._hooks = [
+            module.register_forward_hook(partial(self._add, as_key(name))) for name, module in owners.items()
+        ]
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) -> (B, out_features)."""
-        return functional_call(self.net, {name: self.weight(name) for name in self.adapted}, (x,))
+        return functional_call(self.net, {name: self.weight(name) for name in self.merged}, (x,))
+
+    def _add(self, key: str, module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> Tensor:
+        """Add what the adapter of a linear layer computes from its inputs (…, width) to its outputs (…, height)."""
+        return outputs + self.scale * linear(linear(inputs[0], self.down[key]), self.up[key])
 
     def weight(self, name: str) -> Tensor:
         """Return a weight with its adapter added."""
@@ -70,7 +98,7 @@ class LoRA(Net):
 
     def head_names(self) -> list[str]:
         """Return what is trained: the head and the adapters."""
-        return [*(f"net.{name}" for name in self.net.head_names()), "down", "up"]
+        return [*(f"net.{name}" for name in self.full), "down", "up"]
 
     def train(self, mode: bool = True) -> "LoRA":
         """Set the mode, but keep frozen norms in evaluation mode, so that their statistics do not change."""
@@ -85,6 +113,8 @@ class LoRA(Net):
         """Add the adapters to the weights of the net, and return it; this module must not be used afterwards."""
         for name in self.adapted:
             self.net.get_parameter(name).copy_(self.weight(name))
+        for hook in self._hooks:
+            hook.remove()
         return self.net.requires_grad_()
 
 

@@ -46,9 +46,14 @@ def open_weights(folder: Path) -> Source:
         raise UserError(f"{folder / INDEX}: it names the file {outside[0][:80]!r} outside of its folder")
     if missing := [file for file in files if not (folder / file).is_file()]:
         raise UserError(f"{folder}: no {missing[0]}; weights are read from safetensors files alone, so convert others")
+    return open_tensors(*(folder / file for file in files))
+
+
+def open_tensors(*paths: Path) -> Source:
+    """Return the tensors of safetensors files, mapped into memory; raise a UserError if one is damaged."""
     shapes, places = dict[str, Shape](), dict[str, Any]()
-    for file in files:
-        for name, (shape, part) in _open(folder / file).items():
+    for path in paths:
+        for name, (shape, part) in _open(path).items():
             shapes[name], places[name] = shape, part
 
     def read(name: str) -> Tensor:

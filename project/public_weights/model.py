@@ -21,6 +21,7 @@ from project.public_weights.folder import (
 from project.public_weights.gguf_file import read_gguf
 from project.public_weights.gguf_model import gguf_config, gguf_tokenizer
 from project.public_weights.layouts import GGUF_LAYOUTS, LAYOUTS, Layout
+from project.public_weights.peft import ADAPTER, base_of, with_adapters
 from project.public_weights.source import LazyState, Source
 from project.runtime.errors import UserError
 from project.text import JsonTokenizer
@@ -46,16 +47,20 @@ class PublicModel(NamedTuple):
 
 
 def is_public(path: Path) -> bool:
-    """Whether a file is a GGUF file or the configuration of a folder of Hugging Face."""
-    return path.name == CONFIG or path.suffix == ".gguf"
+    """Whether a file is a GGUF file, or the configuration of a folder of Hugging Face or of adapters for one."""
+    return path.name in (CONFIG, ADAPTER) or path.suffix == ".gguf"
 
 
 def open_public(path: Path) -> PublicModel:
-    """Open a GGUF file, or the folder of a `config.json`. Weights are read when they are asked for.
+    """Open a GGUF file, or the folder of a `config.json` or of adapters. Weights are read when they are asked for.
 
     Raises:
         UserError: If the family or the tokenizer is not known, or a file is damaged.
     """
+    if path.name == ADAPTER:
+        base = base_of(path)
+        public, layout = open_public(base), LAYOUTS[read_json(base)["model_type"]]
+        return public._replace(state=with_adapters(public.state, layout, path, PREFIX))
     if path.suffix == ".gguf":
         file = read_gguf(path)
         config, source = gguf_config(file, str(path)), file.source

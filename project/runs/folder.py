@@ -17,7 +17,7 @@ from project.runtime.files import atomic_write
 ROOT = Path("lightning_logs")
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 EPOCH_BEST = "best-epoch.ckpt"  # the best epoch of a run whose best.ckpt is of later steps
-PUBLIC = "config.json"  # of a folder of Hugging Face
+PUBLIC = ("config.json", "adapter_config.json")  # of folders of Hugging Face and of peft
 CHECKPOINTS, USERS = "checkpoints", "user"  # folders, the second one in the first
 LATEST = "last"  # as a reference: the newest run
 ARTIFACTS = (".onnx", ".pt2", ".torchscript", ".safetensors", ".pt")
@@ -113,8 +113,8 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
         except UserError as error:
             print(f"warning: skipped: {error}", file=sys.stderr)
             problem = "all checkpoints are damaged; train the run again"
-    if (path / PUBLIC).is_file():
-        return path / PUBLIC
+    if public := next((path / file for file in PUBLIC if (path / file).is_file()), None):
+        return public
     raise UserError(f"{path}: {problem}")
 
 

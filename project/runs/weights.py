@@ -62,7 +62,8 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
 
 def resolve_last(config: Namespace, root: Path) -> None:
     """Replace `last` in a training's configuration, in place, by the run that it means now."""
-    for section, key in ((config.weights, "path"), (config.model.get("init_args", {}), "teacher")):
+    model = config.model.get("init_args", {})
+    for section, key in ((config.weights, "path"), (model, "teacher"), (model, "reference")):
         if value := section.get(key):
             runs = value if isinstance(value, list) else [value]
             if LATEST in runs:

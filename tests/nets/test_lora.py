@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from project.nets import CNN, MLP, RNN, EncoderDecoder, Linear, LoRA, TableNet, Transformer
+from project.nets import CNN, GPT, MLP, RNN, EncoderDecoder, Linear, LoRA, TableNet, Transformer
 
 SEQUENCE = (6, 3)
 NETS = {
@@ -79,3 +79,30 @@ def test_frozen_batch_norms_keep_their_statistics():
 def test_a_net_that_is_all_head_has_nothing_to_adapt():
     with pytest.raises(ValueError, match="LoRA: Linear has no linear.* layer before its head"):
         LoRA((3,), 1, Linear)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_language_model_learns_through_adapters_alone(tied):
+    torch.manual_seed(0)
+    net = LoRA((8,), 11, partial(GPT, width=16, layers=2, heads=2, tied=tied, zero_init=False), rank=2)
+    learn_something(net)
+    x = torch.randint(11, (3, 8))
+    weights = {name: net.weight(name).detach() for name in net.adapted}
+    original = copy.deepcopy(net.net.state_dict())
+    assert ("head.weight" in net.adapted) is not tied
+    for each in (copy.deepcopy(net), copy.deepcopy(net).merge()):
+        torch.testing.assert_close(each(x), net(x), rtol=1e-5, atol=1e-5)
+    merged = GPT((8,), 11, width=16, layers=2, heads=2, tied=tied)
+    merged.load_state_dict(original | weights)
+    torch.testing.assert_close(merged(x), net(x), rtol=1e-5, atol=1e-5)
+    net(x).square().sum().backward()
+    assert {name for name, value in net.named_parameters() if value.grad is not None} == {
+        name for name, _ in net.named_parameters() if name.startswith(("up.", "down."))
+    }
+
+
+def test_only_some_layers_are_adapted():
+    net = LoRA((8,), 11, partial(GPT, width=16, layers=2, heads=2), only=["query", "value"])
+    assert net.adapted == [f"blocks.{k}.attention.{name}.weight" for k in (0, 1) for name in ("query", "value")]
+    with pytest.raises(ValueError, match="LoRA: no layer's name ends with one of only, q_proj"):
+        LoRA((8,), 11, partial(GPT, width=16, layers=2, heads=2), only=["q_proj"])
