@@ -199,6 +199,7 @@ def test_a_stage_that_needs_another_model_is_one_line(run):
         project.prune(run, structured=0.5)
 
 
+@pytest.mark.slow
 def test_a_student_on_another_text_has_the_tokenizer_of_its_teacher(folder):
     Path("song.txt").write_text(SONG, encoding="utf-8")
     Path("other.txt").write_text(SONG.replace("bottles", "barrels"), encoding="utf-8")

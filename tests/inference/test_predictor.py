@@ -102,6 +102,7 @@ def test_an_ensemble_says_how_far_its_members_differ(folder, table, capsys):
     assert min(spread) > 0
 
 
+@pytest.mark.slow
 def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
     path = table(**{"5_2_": "5,,"})
     args = ["--data", "TabularDataModule", f"--data.path={path}", "--data.target", "y", "--model.net", "MLP"]

@@ -58,6 +58,7 @@ def test_a_package_that_a_later_stage_needs_is_named_before_the_first(folder, mo
     assert make_plan("train", []).stages == ["train", "evaluate"]
 
 
+@pytest.mark.slow
 def test_a_section_of_an_experiment_says_what_flags_say(folder):
     section = "lifecycle:\n  stages: [train, prune]\n  prune: {structured: 0.25, trainer: {max_epochs: 7}}\n"
     (folder / "own.yaml").write_text("trainer:\n  max_epochs: 3\n" + section)

@@ -1,4 +1,5 @@
 import csv
+from contextlib import chdir
 
 import pyarrow as pa
 import pyarrow.csv
@@ -17,12 +18,14 @@ from tests.command import run_script
 SHORT = ["--trainer.max_epochs", "2"]
 
 
-@pytest.fixture
-def run(folder, table, capsys):
-    train(
-        ["--data", "TabularDataModule", "--data.path", str(table()), "--data.target", "y", "--trainer.max_epochs", "20"]
-    )
-    return "lightning_logs/version_0"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    rows = ((i, i * 7 % 11) for i in range(40))
+    (folder / "table.csv").write_text("a,b,y\n" + "".join(f"{a},{b},{3 * a - 2 * b + 1}\n" for a, b in rows))
+    with chdir(folder):
+        train(["--data", "TabularDataModule", "--data.path", "table.csv", "--data.target", "y", *SHORT[:1], "20"])
+    return str(folder / "lightning_logs/version_0")
 
 
 def expected(run, rows):

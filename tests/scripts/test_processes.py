@@ -60,6 +60,7 @@ def test_rows_with_unequal_weights_are_learned_on_two_processes_as_on_one(folder
         assert metrics[1][name] == pytest.approx(metrics[0][name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_random_numbers_differ_between_processes(folder):
     args = ["--data.rows", "40", "--trainer.max_epochs", "1", "--data.batch_size", "5"]
     args += ["--model.net", "MLP", "--model.net.dropout", "0.5"]
