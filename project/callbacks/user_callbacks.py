@@ -12,10 +12,9 @@ from lightning.pytorch.callbacks import (
     SpikeDetection,
     StochasticWeightAveraging,
     Timer,
-    TQDMProgressBar,
 )
 
-from project.runtime.console import shows_widgets
+from project.callbacks.epoch_bar import EpochBar
 from project.runtime.errors import UserError
 
 REFUSED = {
@@ -56,8 +55,8 @@ def user_callbacks(config: Namespace, model: LightningModule, resumed: bool, fin
     for callback in callbacks:
         if problem := _problem(callback, model, resumed and not finished):
             raise UserError(f"--trainer.callbacks {type(callback).__name__}: {problem}")
-    if config.enable_progress_bar and shows_widgets() and not any(isinstance(c, ProgressBar) for c in callbacks):
-        callbacks = [*callbacks, TQDMProgressBar()]  # a notebook cell cuts off RichProgressBar, Lightning's default
+    if config.enable_progress_bar and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        callbacks = [*callbacks, EpochBar()]
     if resumed:  # the run has its learning rate and batch size already
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateFinder | BatchSizeFinder | SpikeDetection)]
     return callbacks
