@@ -80,10 +80,10 @@ def class_names(kind: str) -> list[str]:
 
 def nearest_class(kind: str, name: str) -> str | None:
     """Return the class of a kind with the most similar name; upper and lower case and the suffix do not matter."""
-    names = {known.lower(): known for known in known_classes(kind)}
+    names = {known.lower(): known for known in class_names(kind)}
     plain = name.rpartition(".")[2].lower().replace("_", "").replace("-", "")
-    if plain in (aliases := ALIASES.get(kind, {})):
-        return aliases[plain]
+    if (short := plain.removesuffix(KINDS[kind].ending.lower() or " ")) in (aliases := ALIASES.get(kind, {})):
+        return aliases[short]
     found = next((names[key] for key in (plain, plain + KINDS[kind].ending.lower()) if key in names), None)
     if found is None and (near := get_close_matches(plain, names, n=1)):
         found = names[near[0]]

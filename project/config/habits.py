@@ -12,7 +12,7 @@ from project.config.trust import granted
 from project.config.value_errors import placeholder
 
 HABITS = {  # what to type, whose last word is replaced by the user's value, and the flags that people try
-    "--trainer.max_epochs N": "epochs epoch n_epochs num_epochs nb_epochs max_epochs max_epoch",
+    "--trainer.max_epochs N": "e epochs epoch n_epochs num_epochs nb_epochs max_epochs max_epoch",
     "--trainer.max_steps N": "steps max_steps num_steps",
     "--trainer.devices N": "devices num_devices",
     "--trainer.accelerator gpu --trainer.devices 1": "gpus gpu num_gpus n_gpus ngpus",
@@ -22,16 +22,17 @@ HABITS = {  # what to type, whose last word is replaced by the user's value, and
     "--trainer.precision 16-mixed": "precision fp16 amp",
     "--trainer.default_root_dir FOLDER": "output output_dir out out_dir log_dir logdir save_dir default_root_dir",
     "--trainer.gradient_clip_val VALUE": "clip grad_clip gradient_clip_val max_grad_norm",
-    "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.patience N": "patience",
+    "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss "
+    "--trainer.callbacks.patience N": "patience early_stopping",
     "--trainer.fast_dev_run true": "fast_dev_run dry_run",
     "--seed_everything N": "seed random_seed random_state",
     "--ckpt_path last": "resume",
     "--ckpt_path RUN": "ckpt checkpoint checkpoint_path resume_from resume_from_checkpoint",
-    "--weights.path RUN": "weights pretrained init_from",
-    "--optimizer NAME": "optim opt",
+    "--weights.path RUN": "weights pretrained init_from load",
+    "--optimizer NAME": "optim opt optimizer.name model.optimizer",
     "--optimizer.lr RATE": "lr learning_rate",
     "--optimizer.weight_decay FACTOR": "weight_decay wd",
-    "--lr_scheduler NAME": "scheduler sched lr_schedule",
+    "--lr_scheduler NAME": "scheduler sched lr_schedule model.lr_scheduler",
     "--model.loss NAME": "loss criterion loss_fn",
     "--model.net NAME": "net network arch architecture",
     "--model.net.hidden SIZES": "hidden hidden_size hidden_dim",
@@ -100,8 +101,8 @@ def _correction(argument: Argument, arguments: Sequence[Argument], has_settings:
     flag, values = argument.flag, argument.values
     if not flag:
         return _positional(values)
-    template = TYPED.get(flag.removeprefix("--trainer.").lstrip("-").replace("-", "_"), "")
-    known = flag.startswith("--trainer.") and (f"{flag} " in template or not template.startswith("--trainer."))
+    template = TYPED.get(re.sub(r"^--?(train(er)?\.)?", "", flag).replace("-", "_"), "")
+    known = f"{flag} " in template or (flag.startswith("--model.") and granted())  # of a model with other arguments
     if template and not known and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
         return Correction(UNKNOWN + flag, _rewritten(template, values, _chosen("--model.net", arguments)))
     if not has_settings and (chooser := _unchosen(flag, arguments)):

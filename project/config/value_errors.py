@@ -9,7 +9,13 @@ from project.config.arguments import Argument, as_list, quoted, written
 from project.config.class_names import KINDS, class_names, kind_of, known_classes, nearest_class
 
 PLACEHOLDERS = {"--data.path": "FILE", "--data.target": "COLUMN", "--ckpt_path": "RUN", "--trainer.max_epochs": "N"}
-SYNONYMS = {"learning_rate": "lr"}
+SYNONYMS = {"learning_rate": "lr", "file": "path", "csv": "path"}
+ELSEWHERE = {  # arguments that people look for in the model
+    **dict.fromkeys(("lr", "learning_rate"), "--optimizer.lr"),
+    **{name: f"--optimizer.{name}" for name in ("weight_decay", "momentum")},
+    **{name: f"--model.net.{name}" for name in ("hidden", "dropout")},
+    "batch_size": "--data.batch_size",
+}
 MAX_LISTED = 16
 EXAMPLES = {"int": "10", "float": "0.1", "bool": "true"}
 
@@ -39,6 +45,9 @@ def _wrong_argument(flag: str, value: str, message: str) -> str | None:
         add = written(Argument(name, (placeholder(name),)) for name in needed)
         return f"{inner[1] if inner else of[-1] if of else 'it'} needs {names}; add {add}"
     if option := re.search(r"Option '(.*?)' is not accepted", message):
+        if of and option[1].partition(".")[0] == "net":  # of a model from outside the project
+            fix = f"pass its network to --model Regression or Classification as {flag}.net"
+            return f"{of[-1]} has no argument 'net'; {fix}"
         return f"{of[-1]} has no argument {option[1]!r}{_near_argument(flag, of[-1], option[1], value)}" if of else None
     return None
 
@@ -114,4 +123,6 @@ def _near_argument(flag: str, owner: str, name: str, value: str) -> str:
     near = get_close_matches(SYNONYMS.get(name, name), parser.get_defaults().keys(), n=1)
     if near:
         return f"; did you mean {written([Argument(f'{flag}.{near[0]}', (value,) if value else ())])}?"
+    if flag == "--model" and name in ELSEWHERE:
+        return f"; use {written([Argument(ELSEWHERE[name], (value,) if value else ())])}"
     return f"; {flag}.help {owner} lists its arguments"

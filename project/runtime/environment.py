@@ -17,4 +17,4 @@ def forget_stray_ranks() -> None:
     for name, job in JOBS.items():
         if name in os.environ and not any(other in os.environ for other in job):
             del os.environ[name]
-            print(f"warning: ignored {name}, since {' and '.join(job)} is not set", file=sys.stderr)
+            print(f"warning: ignored {name}, since no {' or '.join(job)} is set", file=sys.stderr)

@@ -62,7 +62,14 @@ WRONG = {
     "--patience 3": "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss "
     "--trainer.callbacks.patience 3",
     "--epochs 5 --lr 0.1 --batch_size 8": "--trainer.max_epochs 5 --optimizer.lr 0.1 --data.batch_size 8",
+    "-e 5": "--trainer.max_epochs 5",
+    "--train.epochs 5": "--trainer.max_epochs 5",
+    "--trainer.lr 0.1": "--optimizer.lr 0.1",
+    "--model.lr 0.1": "--optimizer.lr 0.1",
+    "--model.optimizer Adam": "--optimizer Adam",
+    "--optimizer.name Adam": "--optimizer Adam",
     # classes
+    "--data CSVDataModule": "--data TabularDataModule --data.path FILE --data.target COLUMN",
     "--model MLP": "--model.net MLP",
     "--model mlp": "--model.net MLP",
     "--model.net Adam": "--optimizer Adam",

@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate": ["last", "model.onnx", "--plot", "out.svg"],
     "prune": ["lightning_logs/version_0", "--structured", "0.5", "--trainer.max_epochs", "2"],
     "distill": ["lightning_logs/version_0", "--model.net", "Linear", "--trainer.max_epochs", "2"],
-    "ensemble": ["--members", "2", *SHORT],
+    "ensemble": ["--members", "2", "--model.net", "MLP", *SHORT],
     "crossvalidate": [*SHORT],
     "sweep": ["--search.optimizer.lr", "log(0.001, 0.1)", "--trials", "2", "--folder", "sweep", *SHORT],
 }

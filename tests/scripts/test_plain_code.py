@@ -219,6 +219,7 @@ def test_a_plain_network_is_fine_tuned_pruned_and_distilled(folder, capsys):
         (finetune, "--model Lit: has no `net` for --weights.path"),
         (lambda run, args: prune(run, sparsity=0.5, args=args), "--model Lit: has no `net` for pruning"),
         (distill, "--model: Lit cannot learn from a teacher"),
+        (lambda run, args: finetune(run, lora=2, args=args), "--model: Lit has no argument 'net'; pass its network to"),
     ],
 )
 def test_a_stage_that_needs_more_than_a_plain_model_has_says_what(folder, capsys, stage, message):
