@@ -13,17 +13,18 @@ from project.serving.artifact import INPUT, Array
 CALIBRATION_BATCH = 16
 # Operators that static quantization converts.
 STATIC_OPERATORS = ["Conv", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm", "MatMul"]
-INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear"}
+INTEGER_OPERATORS = {"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "QuantizeLinear", "MatMulNBits"}
+BLOCK = 32  # weights of a language model that share a scale
 MIN_WEIGHTS = 64  # for fewer, the added operator takes more bytes than it saves
 MIN_INPUTS = 64  # numbers summed in each output of a convolution; with fewer, integers are slower than float32
 
 
-def write_integers(source: Path, target: Path, method: str, rows: Array | None) -> int:
+def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
     """Write a file whose large operators compute with 8-bit integers.
 
     Weights use 7 bits: on x86 processors without VNNI, sums of two products of 8-bit numbers overflow. The `method`
-    `dynamic` computes the range of each layer's inputs at run time; `static` calibrates it on rows (n, *in_shape),
-    which are None for a language model. Return the number of operators that compute with integers.
+    `dynamic` computes the range of each layer's inputs at run time; `static` calibrates it on rows (n, *in_shape).
+    Return the number of operators that compute with integers.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
@@ -31,9 +32,8 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
 
     with tempfile.TemporaryDirectory() as folder, quiet_exporters():
         prepared = Path(folder) / "prepared.onnx"
-        # Without it, an LSTM silently stays in float32; shapes that depend on the length of a cache, it cannot infer.
-        quant_pre_process(source, prepared, skip_symbolic_shape=rows is None)
-        if method == "dynamic" or rows is None:
+        quant_pre_process(source, prepared)  # without it, an LSTM silently stays in float32
+        if method == "dynamic":
             quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, reduce_range=True)
         else:
             model = onnx.load(prepared)
@@ -53,6 +53,37 @@ def write_integers(source: Path, target: Path, method: str, rows: Array | None) 
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
     return sum(operators(onnx.load(target))[name] for name in INTEGER_OPERATORS)
+
+
+def write_blocks(source: Path, target: Path) -> int:
+    """Write a language model whose weights are 8-bit integers, each block of them with a scale.
+
+    The range of inputs is that of a token, so that no text changes the rounding of another one in its batch. Return the
+    number of operators that compute with integers.
+    """
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    model = onnx.load(source)
+    _fold_transposed(model)
+    with quiet_exporters():
+        # Accuracy level 4 also rounds the inputs to 8 bits, which is what makes it fast.
+        quantizer = MatMulNBitsQuantizer(model, 8, BLOCK, True, accuracy_level=4)
+        quantizer.process()
+    onnx.save(quantizer.model.model, target)
+    return sum(operators(quantizer.model.model)[name] for name in INTEGER_OPERATORS)
+
+
+def _fold_transposed(model: Any) -> None:
+    """Store the weights of a head that is tied to the embedding once more, as its operator needs them."""
+    from onnx import numpy_helper
+
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
+        values = numpy_helper.to_array(weights[node.input[0]])
+        turned = np.ascontiguousarray(values.transpose(node.attribute[0].ints))
+        model.graph.initializer.append(numpy_helper.from_array(turned, node.output[0]))
+        model.graph.node.remove(node)
 
 
 def keep_in_float(model: Any) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from project.data.loader import Rows
 from project.exporting.export import export
 from project.exporting.formats import require_onnx, save_onnx
-from project.exporting.onnx_quantize import operators, write_halves, write_integers
+from project.exporting.onnx_quantize import operators, write_blocks, write_halves, write_integers
 from project.exporting.text_export import check_text_onnx, test_rows
 from project.inference.compare import LATENCY_ROWS, latencies, latency_rows
 from project.inference.evaluate import measure
@@ -140,10 +140,12 @@ def _write(
     model, kept = onnx.load(source), list[str]()
     if metadata["precision"] == "int8":
         method = method or ("static" if operators(model)["Conv"] else "dynamic")
-        rows = None if metadata["task"] == LANGUAGE else _calibration_rows(run.datamodule.splits.train)
-        if rows is None and method == "static":
+        if metadata["task"] != LANGUAGE:
+            changed = write_integers(source, target, method, _calibration_rows(run.datamodule.splits.train))
+        elif method == "static":
             raise UserError("--method static: is for rows of numbers, and a language model reads tokens; use dynamic")
-        changed = write_integers(source, target, method, rows)
+        else:
+            changed = write_blocks(source, target)
         kept = [name for name in FLOAT_ONLY if operators(model)[name]]
     else:
         method, changed = "rounded", write_halves(source, target, metadata["precision"])

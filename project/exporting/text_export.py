@@ -17,7 +17,8 @@ from project.runtime.errors import UserError
 from project.runtime.logging import quiet_exporters
 from project.serving.artifact import Array
 from project.serving.metadata import Metadata
-from project.serving.text_artifact import LOGITS, TOKENS, TextArtifact
+from project.serving.text_artifact import LENGTHS, LOGITS, TOKENS, TextArtifact
+from project.serving.text_cache import TextCache
 from project.text.writing import NextLogits, Tokens
 
 ROWS = (1, 2, 5)  # of batches that are compared
@@ -27,8 +28,9 @@ GREEDY_TOKENS = 100
 def write_text_onnx(path: Path, net: nn.Module, metadata: Metadata) -> None:
     """Write the network of a language model, with its cache as inputs and outputs; raise a UserError if it has none.
 
-    Inputs are `tokens` (batch, new) int64, and, of each layer L, `past_key_L` and `past_value_L` (batch, heads, past,
-    width); outputs are `logits` (batch, new, vocabulary), and `key_L` and `value_L` (batch, heads, past + new, width).
+    Inputs are `tokens` (batch, new) int64, `lengths` (batch,) int64, the number of tokens before them, and, of each
+    layer L, `past_key_L` and `past_value_L` (batch, heads, past, width), of which the first `lengths` count. Outputs
+    are `logits` (batch, new, vocabulary), and `key_L` and `value_L` as the inputs, with room for all tokens.
     """
     if not isinstance(net, GPT):
         raise UserError(f"--model.net {type(net).__name__}: has no cache of keys and values; only GPT can be exported")
@@ -40,16 +42,19 @@ def write_text_onnx(path: Path, net: nn.Module, metadata: Metadata) -> None:
     with quiet_exporters():
         program: Any = torch.onnx.export(
             CachedStep(net),
-            (torch.zeros(2, 3, dtype=torch.int64), past),
+            (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), past),
             dynamo=True,
             external_data=False,
-            dynamic_shapes=({0: batch, 1: new}, [{0: batch, 2: length}] * len(past)),
-            input_names=[TOKENS, *(f"past_{name}" for name in names)],
+            dynamic_shapes=({0: batch, 1: new}, {0: batch}, [{0: batch, 2: length}] * len(past)),
+            input_names=[TOKENS, LENGTHS, *(f"past_{name}" for name in names)],
             output_names=[LOGITS, *names],
             opset_version=OPSET,
             verbose=False,
         )
-    finish_onnx(path, program.model_proto, metadata)
+    model = program.model_proto
+    for output in model.graph.output[1:]:
+        output.type.tensor_type.shape.dim[2].dim_param = "room"
+    finish_onnx(path, model, metadata)
 
 
 def check_text_onnx(path: Path, net: nn.Module | TextArtifact, rows: Tokens, precision: str = "float32") -> float:
@@ -77,9 +82,8 @@ def check_text_onnx(path: Path, net: nn.Module | TextArtifact, rows: Tokens, pre
 
 def _row_difference(artifact: TextArtifact, expected: dict[str, Array], rows: Tokens) -> float:
     """Compare the logits of rows, computed at once and in two parts with the cache between them."""
-    middle = rows.shape[1] // 2
-    first, past = artifact.step(rows[:, :middle], artifact.empty(len(rows)))
-    parts = [first, artifact.step(rows[:, middle:], past)[0]] if middle else [artifact.predict(rows)["outputs"]]
+    middle, cache = rows.shape[1] // 2, TextCache(artifact, *rows.shape)
+    parts = [cache.step(part) for part in (rows[:, :middle], rows[:, middle:]) if part.size]
     outputs = artifact.predict(rows), {"outputs": np.concatenate(parts, axis=1)}
     return max(difference(each, expected) for each in outputs)
 

@@ -14,7 +14,7 @@ class Cache:
 
     Attributes:
         length: Number of tokens so far; at most the context of the network.
-        is_traced: Whether numbers of tokens are variables of a graph, on which no branch may depend.
+        is_traced: Whether it attends to its tokens itself, as in a file that is exported.
     """
 
     is_traced = False
@@ -25,6 +25,14 @@ class Cache:
         shape = (batch, attention.kv_heads, context, attention.head_width)
         self.layers = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in net.blocks]
         self.length = 0
+
+    def places(self, new: int) -> Any:
+        """Return the positions of new tokens, as an index."""
+        return slice(self.length, self.length + new)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        """Add keys and values, and return what queries see of all: (B, T, heads, head_width) -> (B, T, width)."""
+        raise NotImplementedError
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add keys and values (B, kv_heads, T, head_width) of a layer; return those of all tokens so far."""

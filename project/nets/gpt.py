@@ -61,18 +61,22 @@ class Attention(nn.Module):
 
         `seen` (B, 1, T, T) is True where a token (third) may see another (fourth); by default all before it.
         """
+        is_traced = cache is not None and cache.is_traced
         projected = self.query(x), self.key(x), self.value(x)
-        q, k, v = (part.view(*x.shape[:2], -1, self.head_width).transpose(1, 2) for part in projected)
+        q, k, v = (part.view(*x.shape[:2], -1, self.head_width) for part in projected)
+        if not is_traced:
+            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         q, k = self.query_norm(q), self.key_norm(k)  # (B, heads or kv_heads, T, head_width)
+        if cache is not None and is_traced:
+            return self.out(cache.attend(layer, q, k, v, self.window))
         q, k = (part if rotation is None else rotate(part, rotation) for part in (q, k))
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
         if self.kv_heads < self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
         new, total, window, mask = q.shape[2], k.shape[2], self.window, seen
-        is_traced = cache is not None and cache.is_traced
         # `is_causal` would align the first new token with the first token of the cache.
-        if mask is None and (is_traced or 1 < new < total or (window is not None and total > window)):
+        if mask is None and (1 < new < total or (window is not None and total > window)):
             mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
             mask = mask.triu(total - new - window + 1) if window is not None else mask
         dropout = self.dropout if self.training else 0.0
@@ -222,8 +226,7 @@ class GPT(Net):
         x may also be (B, 2, T): tokens, and the number of the document of each, whose tokens lie side by side and see
         no other document. The logits are those of each document alone.
         """
-        start = cache.length if cache is not None else 0
-        place = slice(start, start + x.shape[-1])
+        place = slice(0, x.shape[-1]) if cache is None else cache.places(x.shape[-1])
         x, documents = x.unbind(1) if x.ndim == 3 else (x, None)  # (B, T)
         seen = None if documents is None else within_documents(documents, self.window)
         x = self.embedding(x)  # (B, T, width)
@@ -237,7 +240,7 @@ class GPT(Net):
             else:
                 x = block(x, rotation, layer, cache, seen)
         if cache is not None:
-            cache.length = place.stop
+            cache.length += x.shape[1]
         return self.head(self.norm(x))
 
     def accepts(self, shape: tuple[int, ...]) -> bool:

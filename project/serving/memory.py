@@ -19,6 +19,15 @@ class MemoryBudget:
         problem = f"{amount / 2**20:.0f} MiB when read; send fewer rows or columns"
         require(amount <= self.size, 413, problem)
 
+    def change(self, held: int, amount: int) -> bool:
+        """Hold so many bytes instead of those that are held; return False, and change nothing, if they are not free."""
+        with self._changed:
+            if amount - held > self._free:
+                return False
+            self._free -= amount - held
+            self._changed.notify_all()
+            return True
+
     @contextmanager
     def reserve(self, amount: int) -> Iterator[None]:
         """Hold so many bytes; wait until they are free.

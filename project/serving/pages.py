@@ -14,6 +14,7 @@ from project.serving.limits import Limits
 from project.serving.metadata import LANGUAGE, Metadata
 from project.serving.metrics import Counters
 from project.serving.openai_pages import add_openai
+from project.serving.text_artifact import TextArtifact
 
 # The page needs no other site, and is not allowed to load from one.
 POLICY = (
@@ -24,8 +25,10 @@ POLICY = (
 
 @cache
 def _page(name: str) -> str:
-    html, style = (Path(__file__).with_name(each).read_text(encoding="utf-8") for each in (name, "page.css"))
-    return html.replace("/* page.css */\n", style)
+    html = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for shared in ("page.css", "page.js"):
+        html = html.replace(f"/* {shared} */\n", Path(__file__).with_name(shared).read_text(encoding="utf-8"))
+    return html
 
 
 def public_metadata(metadata: Metadata) -> dict[str, Any]:
@@ -45,6 +48,8 @@ def public_metadata(metadata: Metadata) -> dict[str, Any]:
 def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     """Create the application that answers all routes but `POST /predict` or `/generate`, which it describes."""
     is_text = artifact.metadata["task"] == LANGUAGE
+    is_chat = isinstance(artifact, TextArtifact) and artifact.tokenizer.chat_template is not None
+    page = "chat.html" if is_chat else "text.html" if is_text else "page.html"
     metadata, published = artifact.metadata, public_metadata(artifact.metadata)
     app = FastAPI(
         title=f"{metadata['net']}: {', '.join(metadata['target_names'])}",
@@ -57,7 +62,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     @app.get("/docs", include_in_schema=False)  # the usual address of FastAPI's page
     @app.get("/", response_class=HTMLResponse, summary="A page to try the model")
     async def index() -> HTMLResponse:
-        return HTMLResponse(_page("text.html" if is_text else "page.html"), headers={"content-security-policy": POLICY})
+        return HTMLResponse(_page(page), headers={"content-security-policy": POLICY})
 
     @app.get("/health", summary="Whether the server answers, and with which model")
     async def health() -> dict[str, str]:

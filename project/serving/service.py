@@ -93,7 +93,7 @@ class Service:
         try:
             if isinstance(model, TextModel):
                 request = await asyncio.to_thread(model.read, path, body)  # the tokens of a long prompt take time
-                return content_type, *await answer_text(model, request, self._threads, receive, send)
+                return content_type, *await answer_text(model.batch, request, self._threads, receive, send)
             answer_type = JSON if content_type in IMAGE_TYPES else content_type
             return answer_type, *await self._predict(model, content_type, body)
         finally:

@@ -3,15 +3,12 @@
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any
 
-import onnxruntime
-
-from project.serving.text_model import TextModel
+from project.serving.text_batch import TextBatch
 from project.serving.text_reply import Piece
 from project.serving.text_request import TextRequest
 
@@ -24,16 +21,16 @@ HEADERS = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-cache"), 
 
 
 async def answer_text(
-    model: TextModel, request: TextRequest, threads: ThreadPoolExecutor, receive: Receive, send: Send
+    batch: TextBatch, request: TextRequest, threads: Executor, receive: Receive, send: Send
 ) -> tuple[int, bytes | None]:
-    """Write the texts of a request in a thread; they end early if the client leaves.
+    """Write the texts of a request together with those of others; they end early if the client leaves.
 
     Return the number of tokens, and the answer in JSON, None if it was sent as events.
 
     Raises:
         RequestError: If nothing can be written.
     """
-    async with aclosing(_pieces(model, request, threads, receive)) as pieces:
+    async with aclosing(_pieces(batch, request, threads, receive)) as pieces:
         if request.stream:
             return await _send_events(pieces, request, send), None
         found: list[list[Piece]] = [[] for _ in range(request.writing.texts)]
@@ -67,38 +64,24 @@ async def _send_events(pieces: AsyncIterator[Piece], request: TextRequest, send:
 
 
 async def _pieces(
-    model: TextModel, request: TextRequest, threads: ThreadPoolExecutor, receive: Receive
+    batch: TextBatch, request: TextRequest, threads: Executor, receive: Receive
 ) -> AsyncGenerator[Piece, None]:
-    """Yield the pieces that a thread writes; raise what it raises."""
-    loop, found, stopped = asyncio.get_running_loop(), asyncio.Queue[Piece | Exception | None](), threading.Event()
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4  # cancelling is not an error
-
-    def work() -> None:
-        last: Exception | None = None
-        try:
-            for piece in model.write(request, options, stopped):
-                loop.call_soon_threadsafe(found.put_nowait, piece)
-        except Exception as error:
-            last = None if stopped.is_set() else error
-        loop.call_soon_threadsafe(found.put_nowait, last)
-
-    def stop() -> None:
-        stopped.set()
-        options.terminate = True
+    """Yield the pieces of all texts until they have ended, or the client has left; raise what goes wrong."""
+    loop, found = asyncio.get_running_loop(), asyncio.Queue[Piece | Exception | None]()
+    job = batch.add(request, lambda piece: loop.call_soon_threadsafe(found.put_nowait, piece) and None, threads)
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        stop()
+        found.put_nowait(None)
 
-    threads.submit(work)
-    watching = asyncio.create_task(watch())
+    watching, running = asyncio.create_task(watch()), request.writing.texts
     try:
-        while (piece := await found.get()) is not None:
+        while running and (piece := await found.get()) is not None:
             if isinstance(piece, Exception):
                 raise piece
+            running -= piece.end is not None
             yield piece
     finally:
-        stop()
+        job.stopped = True
         watching.cancel()

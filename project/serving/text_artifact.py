@@ -1,6 +1,5 @@
 """An exported language model: an ONNX file with the keys and values of earlier tokens among its inputs and outputs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import numpy as np
 from project.runtime.errors import UserError
 from project.serving.artifact import Array, Artifact
 from project.serving.metadata import LANGUAGE, read_metadata
+from project.serving.text_cache import TextCache
 from project.text import tokenizer_from_dict
 from project.text.writing import NextLogits, Tokens
 
-TOKENS, LOGITS = "tokens", "logits"
+TOKENS, LENGTHS, LOGITS = "tokens", "lengths", "logits"
 STEP_TOKENS = 64  # of a prompt, computed at once: their logits take memory
 STEP_BYTES = 2**26  # of logits of rows, computed at once
-
-Past = Sequence[Array]
 
 
 class TextArtifact(Artifact):
@@ -28,6 +26,7 @@ class TextArtifact(Artifact):
 
     Attributes:
         context: The largest number of tokens.
+        caches: Heads, and the width of each, of the inputs that are keys or values.
         tokenizer: The tokenizer of the model.
 
     Raises:
@@ -48,41 +47,28 @@ class TextArtifact(Artifact):
         """Raise a UserError unless inputs and outputs are tokens, logits and the cache."""
         if self.metadata["task"] != LANGUAGE:
             raise UserError(f"{self.path}: a model of {self.metadata['task']} writes no text; pass a language model")
-        [tokens, *past] = self.session.get_inputs()
+        [tokens, lengths, *past] = self.session.get_inputs()
         outputs = self.session.get_outputs()
-        names = [tokens.name, outputs[0].name, *(each.name.removeprefix("past_") for each in past)]
+        names = [tokens.name, lengths.name, outputs[0].name, *(each.name.removeprefix("past_") for each in past)]
         are_caches = all(len(each.shape) == 4 for each in past)
-        if names != [TOKENS, LOGITS, *(each.name for each in outputs[1:])] or not are_caches:
+        if names != [TOKENS, LENGTHS, LOGITS, *(each.name for each in outputs[1:])] or not are_caches:
             raise UserError(f"{self.path}: its inputs are not tokens and a cache; export the run again")
-        self._inputs = [tokens.name, *(each.name for each in past)]
-        self._shapes = [(each.shape[1], each.shape[3]) for each in past]  # heads, and their width
+        self.caches = {each.name: (each.shape[1], each.shape[3]) for each in past}
 
     @property
     def token_bytes(self) -> int:
-        """Memory of a token of a text in bytes: its keys and values, before and after a step."""
-        return 2 * 4 * sum(heads * width for heads, width in self._shapes)
+        """Memory of a token of a text in bytes: its keys and values, and their copy when a cache grows."""
+        return 2 * 4 * sum(heads * width for heads, width in self.caches.values())
 
-    def empty(self, rows: int) -> Past:
-        """Return the cache before the first token: for each layer keys and values (rows, heads, 0, width)."""
-        return [np.zeros((rows, heads, 0, width), np.float32) for heads, width in self._shapes]
-
-    def step(self, tokens: Tokens, past: Past, options: Any = None) -> tuple[Array, Past]:
-        """Return the logits (rows, T, vocabulary) after each of the new tokens (rows, T), and the cache with them.
-
-        `options` are ONNX Runtime's RunOptions.
-        """
-        logits, *present = self.session.run(None, dict(zip(self._inputs, (tokens, *past), strict=True)), options)
-        return logits, present
-
-    def next_logits(self, options: Any = None) -> "ArtifactLogits":
+    def next_logits(self) -> "ArtifactLogits":
         """Return what computes the logits of the next token of new texts."""
-        return ArtifactLogits(self, options)
+        return ArtifactLogits(self)
 
     def predict(self, x: Any, options: Any = None) -> dict[str, Array]:
         """Return `outputs`: the logits (rows, T, vocabulary) after each token of x (rows, T), 1 to context of them."""
         size = max(1, STEP_BYTES // (4 * x.shape[1] * self.metadata["out_features"]))
         parts = [x[start : start + size].astype(np.int64) for start in range(0, max(len(x), 1), size)]
-        return {"outputs": np.concatenate([self.step(part, self.empty(len(part)), options)[0] for part in parts])}
+        return {"outputs": np.concatenate([TextCache(self, *part.shape).step(part, options) for part in parts])}
 
 
 class ArtifactLogits(NextLogits):
@@ -90,21 +76,19 @@ class ArtifactLogits(NextLogits):
 
     Args:
         artifact: The model.
-        options: ONNX Runtime's RunOptions.
     """
 
-    def __init__(self, artifact: TextArtifact, options: Any = None) -> None:
+    def __init__(self, artifact: TextArtifact) -> None:
         super().__init__(artifact.context)
-        self.artifact, self.options = artifact, options
-        self._past: Past = ()
+        self.artifact = artifact
+        self._cache = TextCache(artifact, 0, 0)
 
     def compute(self, new: Tokens, afresh: bool) -> Array:
         """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
         if afresh:
-            self._past = self.artifact.empty(len(new))
+            self._cache = TextCache(self.artifact, len(new), self.context)
         for start in range(0, new.shape[1], STEP_TOKENS):
-            part = new[:, start : start + STEP_TOKENS]
-            logits, self._past = self.artifact.step(part, self._past, self.options)
+            logits = self._cache.step(new[:, start : start + STEP_TOKENS])
         return logits[:, -1]
 
 

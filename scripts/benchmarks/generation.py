@@ -1,8 +1,10 @@
 """Tokens a second of an exported language model in ONNX Runtime, of its network in PyTorch, and of transformers.
 
-All three have the same weights and write the same tokens, each the likeliest one.
+All three have the same weights and write the same tokens, each the likeliest one. Then, requests a second to a server
+of the exported model, from one client and from several at once.
 """
 
+import json
 import statistics
 import tempfile
 import time
@@ -12,6 +14,7 @@ from typing import Any, get_type_hints
 
 import torch
 
+from benchmarks.serving import load, started
 from benchmarks.suite import Measurement
 from project.exporting.text_export import write_text_onnx
 from project.inference.generate import TorchLogits
@@ -26,6 +29,7 @@ from project.text.writing import NextLogits, Writing, write
 CONTEXT, VOCABULARY, WIDTH, LAYERS, HEADS, HIDDEN = 512, 1_024, 128, 4, 4, 352
 PROMPT, TOKENS = [1, 2, 3], 256
 PEER = "transformers"
+ROUTE, ALONE, CLIENTS, SERVED_TOKENS = "/v1/completions", "one client", 8, 64
 # Names of Llama's modules in transformers, by those of `GPT`.
 NAMES = {
     "embedding": "model.embed_tokens",
@@ -100,11 +104,13 @@ def generation(quick: bool) -> Iterator[Measurement]:
     described |= dict.fromkeys(get_type_hints(Metadata).keys() - described.keys(), "")
     described |= {"dynamic_length": True, "window": 0, "class_names": None, "intervals": None, "metrics": {}}
     described |= {"feature_names": [], "target_names": [], "feature_means": []}
-    described |= {"precision": "float32", "fields": [{"tokenizer": {"kind": "bytes"}}]}
+    pairs = [[number // 256, number % 256] for number in range(VOCABULARY - 257)]  # and 256 bytes, and an end
+    described |= {"precision": "float32", "fields": [{"tokenizer": {"kind": "bpe", "merges": pairs}}]}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         write_text_onnx(path, net, described)
         artifact = TextArtifact(path)
+        yield from requests(path, 2 if quick else 10)
     runs = {
         PEER: llama(net),
         "PyTorch": ours(lambda: TorchLogits(net, CONTEXT)),
@@ -121,3 +127,17 @@ def generation(quick: bool) -> Iterator[Measurement]:
     what = f"{TOKENS} tokens of {sum(weight.numel() for weight in net.parameters()):,} weights, 1 thread"
     for name, median in medians.items():
         yield Measurement(what, name, TOKENS / median, medians[PEER] / median, PEER, "tokens/s")
+
+
+def requests(path: Path, seconds: float) -> Iterator[Measurement]:
+    """Measure requests a second, in turns."""
+    settings = {"prompt": PROMPT, "max_tokens": SERVED_TOKENS, "temperature": 0}
+    body, found = json.dumps(settings).encode(), dict[str, list[float]]()
+    with started(path, path=ROUTE, body=body) as server:
+        for _ in range(3):
+            for name, clients in ((ALONE, 1), (f"{CLIENTS} clients", CLIENTS)):
+                found.setdefault(name, []).append(load(server.port, body, clients, seconds, ROUTE))
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    for name, median in medians.items():
+        what = f"requests for {SERVED_TOKENS} tokens"
+        yield Measurement(what, name, median, median / medians[ALONE], ALONE, "/s")

@@ -1,4 +1,4 @@
-"""Load generator: `python -m benchmarks.load PORT CONNECTIONS SECONDS < BODY`.
+"""Load generator: `python -m benchmarks.load PORT CONNECTIONS SECONDS PATH < BODY`.
 
 Each connection sends its next request as soon as it has the response to the last one.
 """
@@ -46,10 +46,10 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def requests_per_second(port: int, connections: int, seconds: float, body: bytes) -> float:
+async def requests_per_second(port: int, connections: int, seconds: float, body: bytes, path: str) -> float:
     """Send requests over several connections at once, and return the responses per second."""
     loop, start = asyncio.get_running_loop(), time.perf_counter()
-    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     request, clients = head.encode() + b"\r\n\r\n" + body, []
     for _ in range(connections):
         client = Client(request, start + seconds, loop.create_future())
@@ -61,4 +61,4 @@ async def requests_per_second(port: int, connections: int, seconds: float, body:
 
 if __name__ == "__main__":
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    print(asyncio.run(requests_per_second(port, connections, seconds, sys.stdin.buffer.read())))
+    print(asyncio.run(requests_per_second(port, connections, seconds, sys.stdin.buffer.read(), sys.argv[4])))

@@ -23,6 +23,7 @@ from benchmarks.suite import OURS, SCRIPTS, Measurement, environment
 from project.exporting.export import export
 from project.runtime.errors import UserError
 
+PREDICT = "/predict"
 CONNECTIONS, ROWS, ROUNDS, MAX_SECONDS = 8, 10_000, 5, 60.0
 PEERS = {
     "LitServe": ["benchmarks.litserve_server"],
@@ -85,20 +86,24 @@ def rows_in_json(rows: int) -> bytes:
     return json.dumps({"rows": [[generator.gauss(0, 1) for _ in range(FEATURES)] for _ in range(rows)]}).encode()
 
 
-def load(port: int, body: bytes, connections: int, seconds: float) -> float:
+def load(port: int, body: bytes, connections: int, seconds: float, path: str = PREDICT) -> float:
     """Measure requests per second, sent by a separate process."""
-    args = [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)]
+    args = [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds), path]
     done = subprocess.run(args, input=body, capture_output=True, check=True, timeout=MAX_SECONDS, env=environment())
     return float(done.stdout)
 
 
 @contextmanager
-def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]:
+def started(
+    artifact: Path, module: list[str] | None = None, path: str = PREDICT, body: bytes | None = None
+) -> Iterator[Server]:
     """Start a server and wait for its first response; kill it and its child processes at the end.
 
     Args:
         artifact: File to serve.
         module: Module of a peer and its arguments; None for this project's server.
+        path: Where it is asked.
+        body: What it is asked; by default a row to predict.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -108,7 +113,7 @@ def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]
         [sys.executable, *args, artifact], stdout=subprocess.DEVNULL, start_new_session=True, env=environment()
     )
     try:
-        while not responds(port):
+        while not responds(port, path, body or rows_in_json(1)):
             if process.poll() is not None or time.perf_counter() - start > MAX_SECONDS:
                 raise UserError(f"{' '.join(module or ['scripts/serve.py'])} did not start")
             time.sleep(0.005)
@@ -119,11 +124,11 @@ def started(artifact: Path, module: list[str] | None = None) -> Iterator[Server]
         process.wait()
 
 
-def responds(port: int) -> bool:
-    """Return whether a server predicts a row."""
+def responds(port: int, path: str, body: bytes) -> bool:
+    """Return whether a server answers a request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_SECONDS)
     try:
-        connection.request("POST", "/predict", rows_in_json(1), {"content-type": "application/json"})
+        connection.request("POST", path, body, {"content-type": "application/json"})
         return connection.getresponse().status == 200
     except OSError:
         return False

@@ -1,7 +1,10 @@
 """A language model as one file, with its cache as inputs and outputs, that writes what the run writes."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +17,12 @@ from project.exporting.formats import save_onnx
 from project.exporting.text_export import check_text_onnx, write_text_onnx
 from project.nets import GPT, MLP
 from project.runtime.errors import UserError
+from project.serving.limits import LIMITS
+from project.serving.memory import MemoryBudget
 from project.serving.metadata import read_metadata
 from project.serving.text_artifact import TextArtifact
+from project.serving.text_cache import TextCache
+from project.serving.text_model import TextModel
 from tests.inference.test_generate import ARGS, CONTEXT, SONG
 from tests.serving.artifacts import metadata
 from tests.trained import trained
@@ -63,12 +70,45 @@ def test_any_number_of_texts_and_tokens_is_computed_with_any_past(written):
     rows = np.random.default_rng(0).integers(0, VOCABULARY, (5, CONTEXT))
     whole = artifact.predict(rows)["outputs"]
     for sizes in ([1] * CONTEXT, [3, 1, 12], [CONTEXT - 1, 1]):
-        past, parts, start = artifact.empty(len(rows)), [], 0
+        cache, parts, start = TextCache(artifact, *rows.shape), [], 0
         for size in sizes:
-            logits, past = artifact.step(rows[:, start : start + size], past)
-            parts.append(logits)
+            parts.append(cache.step(rows[:, start : start + size]))
             start += size
         np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=1e-4)
+
+
+def test_texts_of_requests_that_come_and_go_are_those_written_alone(written):
+    model = TextModel(TextArtifact(written[1]), LIMITS, MemoryBudget(LIMITS.memory, LIMITS.seconds))
+    asked = [
+        {"prompt": SONG[seed : 3 * seed + 1], "seed": seed, "n": 1 + seed % 2, "max_tokens": 10 + 9 * seed}
+        for seed in range(7)  # the last ones go on beyond the context
+    ]
+    found: list[list[Any]] = [[] for _ in asked]
+
+    def take(number: int, piece: Any) -> None:
+        found[number].append(piece)
+        if number == 3 and len(found[3]) == 5:
+            jobs[3].stopped = True
+        if number == 0 and len(found[0]) == 4:  # while the first one is being written
+            for other in range(1, len(asked)):
+                begin(other)
+
+    def begin(number: int) -> None:
+        request = model.read("/v1/completions", bytearray(json.dumps(asked[number]).encode()))
+        jobs[number] = model.batch.add(request, partial(take, number), threads)
+
+    jobs: dict[int, Any] = {}
+    with ThreadPoolExecutor(1) as threads:
+        begin(0)
+    assert len(found[3]) == 5  # nobody waited any longer
+    for number, request in enumerate(asked):
+        count, tokens = request["n"], request["max_tokens"]
+        settings = {"temperature": 1, "top_k": 0, "top_p": 1, "seed": request["seed"], "count": count}
+        alone = project.generate(written[1], request["prompt"], max_tokens=tokens, **settings)
+        for place, text in enumerate(alone):
+            pieces = [piece for piece in found[number] if piece.number == place]
+            assert text.text.startswith("".join(piece.text for piece in pieces))
+            assert number == 3 or [token for piece in pieces for token in piece.tokens] == text.tokens
 
 
 @pytest.mark.slow

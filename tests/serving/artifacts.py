@@ -76,29 +76,27 @@ def write_text(path: Path, text: bytes, tokenizer: dict[str, Any] | None = None)
     table = np.zeros((len(text) + 1, 257), np.float32)
     table[np.arange(len(text)), list(text)] = 9.0
     nodes = [
-        helper.make_node("Unsqueeze", ["tokens", "sides"], ["shaped"]),
-        helper.make_node("Cast", ["shaped"], ["key"], to=TensorProto.FLOAT),
-        helper.make_node("Concat", ["past_key_0", "key"], ["key_0"], axis=2),
-        helper.make_node("Shape", ["past_key_0"], ["before"], start=2, end=3),
-        helper.make_node("Shape", ["key_0"], ["after"], start=2, end=3),
-        helper.make_node("Squeeze", ["before"], ["first"]),
-        helper.make_node("Squeeze", ["after"], ["last"]),
-        helper.make_node("Range", ["first", "last", "one"], ["places"]),
-        helper.make_node("Gather", ["table", "places"], ["rows"]),
-        helper.make_node("Unsqueeze", ["rows", "front"], ["logits"]),
+        helper.make_node("Shape", ["tokens"], ["count"], start=1, end=2),
+        helper.make_node("Squeeze", ["count"], ["new"]),
+        helper.make_node("Range", ["zero", "new", "one"], ["following"]),
+        helper.make_node("Unsqueeze", ["lengths", "side"], ["first"]),
+        helper.make_node("Add", ["first", "following"], ["places"]),
+        helper.make_node("Gather", ["table", "places"], ["logits"]),
+        helper.make_node("Identity", ["past_key_0"], ["key_0"]),
     ]
-    constants = {"table": table, "sides": np.array([1, 3]), "front": np.array([0]), "one": np.array(1)}
-    cache = [1, 1, "past", 1]
+    constants = {"table": table, "side": np.array([1]), "zero": np.array(0), "one": np.array(1)}
+    cache = ["batch", 1, "past", 1]
     graph = helper.make_graph(
         nodes,
         "text",
         [
-            helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "new"]),
+            helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "new"]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
             helper.make_tensor_value_info("past_key_0", TensorProto.FLOAT, cache),
         ],
         [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "new", 257]),
-            helper.make_tensor_value_info("key_0", TensorProto.FLOAT, [1, 1, "length", 1]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "new", 257]),
+            helper.make_tensor_value_info("key_0", TensorProto.FLOAT, ["batch", 1, "room", 1]),
         ],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )

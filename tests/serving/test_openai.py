@@ -98,6 +98,21 @@ def test_a_streamed_text_is_the_whole_one(client, ask):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+def test_several_texts_come_at_once_and_each_ends_by_itself(client):
+    settings = {"n": 3, "temperature": 2, "seed": 1, "max_tokens": 40, "stop": "b"}
+    whole = {choice.index: choice for choice in completion(client, **settings).choices}
+    assert len({choice.text for choice in whole.values()}) == 3
+    texts, ends = dict.fromkeys(whole, ""), dict[int, str]()
+    for chunk in completion(client, stream=True, **settings):
+        [choice] = chunk.choices
+        texts[choice.index] += choice.text
+        assert choice.index not in ends
+        if choice.finish_reason:
+            ends[choice.index] = choice.finish_reason
+    assert texts == {index: choice.text for index, choice in whole.items()}
+    assert ends == {index: choice.finish_reason for index, choice in whole.items()}
+
+
 def test_a_stop_text_is_left_out(client):
     choice = completion(client, max_tokens=100, stop=["拳", "nothing"]).choices[0]
     assert (choice.text, choice.finish_reason) == (TEXT[: TEXT.index("拳")], "stop")

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from project.serving.request_error import RequestError
 from project.serving.text_answer import answer_text
 from project.serving.text_artifact import TextArtifact
 from project.serving.text_model import TextModel
-from project.serving.text_reply import GenerateReply, Piece
+from project.serving.text_reply import GenerateReply
 from project.serving.text_request import TextRequest
 from project.text.writing import Writing
 from tests.command import run_script
@@ -64,7 +63,7 @@ def test_a_streamed_text_is_the_whole_one_and_no_character_is_cut(server):
     *others, last = events(ask(server, max_tokens=CONTEXT, stream=True, seed=0))
     pieces = [event["text"] for event in (*others, last)]
     assert "".join(pieces) == TEXT
-    assert len(others) == len(TEXT)  # a piece for each character, whatever its number of bytes
+    assert len(pieces) == len(TEXT)  # a piece for each character, whatever its number of bytes
     assert all(event.keys() == {"text"} for event in others)
     assert (last["tokens"], last["end"], last["seed"]) == (CONTEXT, "length", 0)
 
@@ -161,9 +160,17 @@ def model_of(path: Path, **limits: Any) -> TextModel:
     return TextModel(TextArtifact(path), changed, MemoryBudget(changed.memory, changed.seconds))
 
 
-def pieces_of(model: TextModel, **request: Any) -> list[Piece]:
-    content = bytearray(json.dumps({"temperature": 0} | request).encode())
-    return list(model.write(model.read("/generate", content), None, threading.Event()))
+class Now(Executor):
+    """Works at once."""
+
+    def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+        work(*args, **kwargs)
+
+
+def pieces_of(model: TextModel, **request: Any) -> list[Any]:
+    content, found = bytearray(json.dumps({"temperature": 0} | request).encode()), list[Any]()
+    model.batch.add(model.read("/generate", content), found.append, Now())
+    return found
 
 
 def test_a_text_that_takes_too_long_is_what_there_is(written):
@@ -173,19 +180,14 @@ def test_a_text_that_takes_too_long_is_what_there_is(written):
 
 def test_a_text_that_needs_too_much_memory_is_refused(written):
     model = model_of(written, memory=100_000)
-    assert len(pieces_of(model, max_tokens=1)) == 2
+    assert len(pieces_of(model, max_tokens=1)) == 1
     with pytest.raises(RequestError, match="the text needs .* ask for fewer tokens") as caught:
         pieces_of(model_of(written, memory=50_000), max_tokens=400)
     assert caught.value.status == 413
 
 
-def test_nothing_is_written_for_a_client_that_has_left():
-    class Endless:
-        """Writes until it is stopped."""
-
-        def write(self, request: Any, options: Any, stopped: threading.Event) -> Iterator[Piece]:
-            while not stopped.wait(0.001):
-                yield Piece(0, "a", [1], [0.0], None)
+def test_nothing_is_written_for_a_client_that_has_left(written):
+    batch = model_of(written, seconds=1e9).batch
 
     async def leave() -> dict[str, Any]:
         return {"type": "http.disconnect"}
@@ -193,10 +195,9 @@ def test_nothing_is_written_for_a_client_that_has_left():
     async def send(message: Any) -> None:
         pass
 
-    request = TextRequest([1], Writing(), True, GenerateReply(0))
-    threads = ThreadPoolExecutor(1)
-    assert asyncio.run(answer_text(Endless(), request, threads, leave, send))[1] is None  # type: ignore[arg-type]
-    threads.shutdown()  # which waits for the thread
+    request = TextRequest([1], Writing(max_tokens=10**9), True, GenerateReply(0))
+    with ThreadPoolExecutor(1) as threads:  # which waits for the thread
+        assert asyncio.run(answer_text(batch, request, threads, leave, send))[1] is None
 
 
 def test_the_command_continues_a_text_and_names_a_model_that_does_not(written, houses, tmp_path):

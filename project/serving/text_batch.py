@@ -1,0 +1,217 @@
+"""Texts of several requests that are written together: each step computes a token of each of them.
+
+Source: Yu et al., "Orca: A Distributed Serving System for Transformer-Based Generative Models" (2022).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import numpy as np
+
+from project.serving.limits import Limits
+from project.serving.memory import MemoryBudget
+from project.serving.request_error import RequestError, require
+from project.serving.text_artifact import STEP_TOKENS, TextArtifact
+from project.serving.text_cache import TextCache
+from project.serving.text_reply import Piece
+from project.serving.text_request import TextRequest
+from project.text.sampling import Numbers
+from project.text.writing import Writer
+
+LOGIT_BYTES, CHOICE_BYTES = 4, 40  # memory of a logit, and of a token while one is chosen
+MAX_ROWS = 32  # texts that are computed together; others wait
+Emit = Callable[[Piece | Exception], None]
+
+
+class Job:
+    """A request whose texts are being written.
+
+    Args:
+        request: The request.
+        emit: Takes each piece of its texts, or what went wrong.
+        latest: When its time is over, in the clock `time.monotonic`.
+        room: Tokens that each of its texts may have.
+
+    Attributes:
+        stopped: Whether nobody waits for it any more.
+    """
+
+    def __init__(self, request: TextRequest, emit: Emit, latest: float, room: int) -> None:
+        self.request, self._emit, self.latest, self.room = request, emit, latest, room
+        self.stopped = False
+
+    def emit(self, piece: Piece | Exception) -> None:
+        """Pass something on if it is waited for."""
+        if not self.stopped:
+            self._emit(piece)
+
+
+class Text:
+    """A text of a job, which has a row of the cache.
+
+    Attributes:
+        window: The tokens that the model sees, at most its context.
+        new: Number of those that are not computed yet.
+        is_done: Whether nothing is to be added.
+    """
+
+    def __init__(self, job: Job, number: int, artifact: TextArtifact) -> None:
+        self.job, self.number, self.context = job, number, artifact.context
+        self.writer = Writer(artifact.tokenizer, job.request.writing, number)
+        self.window = job.request.prompt[-artifact.context :]
+        self.new, self.is_done = len(self.window), False
+
+    def add(self, logits: Numbers) -> None:
+        """Choose the next token from logits (vocabulary,), and emit what is certain of the text."""
+        writer = self.writer
+        token = writer.add(logits)
+        is_long = len(writer.tokens) == self.job.request.writing.max_tokens
+        is_late = time.monotonic() > self.job.latest
+        end = "stop" if writer.is_done else "length" if is_long else "time" if is_late else None
+        text = writer.piece
+        if end is not None:
+            writer.finish()
+            text += writer.piece
+        self.is_done = end is not None
+        self.job.emit(Piece(self.number, text, writer.tokens[-1:], writer.log_probabilities[-1:], end))
+        self.window, self.new = [*self.window, token], 1
+        if len(self.window) > self.context:  # the earlier half of it is forgotten
+            self.window = self.window[-max(1, self.context // 2) :]
+            self.new = len(self.window)
+
+
+class TextBatch:
+    """Writes the texts of all requests, in one thread while there are any.
+
+    Args:
+        artifact: What computes the logits.
+        limits: Limits on requests.
+        budget: Memory that all requests share, also those to the model before this one.
+    """
+
+    def __init__(self, artifact: TextArtifact, limits: Limits, budget: MemoryBudget) -> None:
+        self.artifact, self.limits, self.budget = artifact, limits, budget
+        self._lock, self._is_running, self._reserved = threading.Lock(), False, 0
+        self._waiting: deque[Job] = deque()
+        # Each has the row of its place; first those of which a single token is new, then the others.
+        self._texts: list[Text] = []
+        self._ready = 0  # number of the first kind
+        self._cache = TextCache(artifact, 0, 0)
+
+    def add(self, request: TextRequest, emit: Emit, threads: Executor) -> Job:
+        """Begin to write the texts of a request, in one of the threads if none writes yet.
+
+        Raises:
+            RequestError: If they take too much memory.
+        """
+        room = min(self.artifact.context, len(request.prompt) + request.writing.max_tokens)
+        needed = self._memory(request.writing.texts, room)
+        problem = f"the text needs {needed / 2**20:.0f} MiB, more than the server may use; ask for fewer tokens"
+        require(needed <= self.budget.size, 413, problem)
+        job = Job(request, emit, time.monotonic() + self.limits.seconds, room)
+        with self._lock:
+            self._waiting.append(job)
+            begins, self._is_running = not self._is_running, True
+        if begins:
+            threads.submit(self._run)
+        return job
+
+    def _run(self) -> None:
+        while self._admit():
+            try:
+                self._step()
+            except Exception as error:
+                for job in {id(text.job): text.job for text in self._texts}.values():
+                    job.emit(error)
+                self._texts, self._ready = [], 0
+
+    def _admit(self) -> bool:
+        """Let jobs begin as far as there is memory; return False, and end, if there is nothing to do."""
+        with self._lock:
+            while self._waiting:
+                job = self._waiting[0]
+                if not job.stopped and not self._begin(job):
+                    if time.monotonic() <= job.latest:
+                        break
+                    job.emit(RequestError(503, "the server is busy; try again"))
+                self._waiting.popleft()
+            if not self._texts:
+                self.budget.change(self._reserved, 0)
+                self._reserved, self._cache = 0, TextCache(self.artifact, 0, 0)
+                self._is_running = bool(self._waiting)
+                if self._is_running:
+                    time.sleep(0.01)  # the memory is another model's, which ends
+            return self._is_running
+
+    def _begin(self, job: Job) -> bool:
+        """Give the texts of a job their rows; return False if there is no memory for them."""
+        texts = [Text(job, number, self.artifact) for number in range(job.request.writing.texts)]
+        rows = len(self._texts) + len(texts)
+        room = max([job.room, *(text.job.room for text in self._texts)])
+        needed = self._memory(rows, room)
+        if (self._texts and rows > MAX_ROWS) or not self.budget.change(self._reserved, needed):
+            return False
+        self._reserved = needed
+        self._cache.resize(rows, room)
+        self._texts += texts
+        return True
+
+    def _step(self) -> None:
+        """Compute a token of each text that is ready, and tokens of the prompt of one that is not."""
+        if ready := self._texts[: self._ready]:
+            logits = self._cache.step(np.array([[text.window[-1]] for text in ready]))
+            for text, row in zip(ready, logits[:, 0], strict=True):
+                text.add(row)
+        if self._ready < len(self._texts):
+            self._read_prompt()
+        for place in reversed(range(len(self._texts))):
+            text = self._texts[place]
+            if text.is_done or text.job.stopped:
+                self._remove(place)
+            elif text.new > 1 and place < self._ready:
+                self._restart(place)
+
+    def _read_prompt(self) -> None:
+        """Compute some tokens of the first text that is not ready, and the first token after its last ones."""
+        place = self._ready
+        text = self._texts[place]
+        first = len(text.window) - text.new
+        if first == 0:
+            self._cache.lengths[place] = 0
+        tokens = text.window[first : first + STEP_TOKENS]
+        logits = self._cache.step(np.array([tokens]), first=place)
+        text.new -= len(tokens)
+        if text.new == 0:
+            self._ready += 1
+            text.add(logits[0, -1])
+
+    def _restart(self, place: int) -> None:
+        """Let a text whose window has changed read it again."""
+        self._ready -= 1
+        text = self._texts[place]
+        self._replace(self._ready, place)
+        self._texts[self._ready] = text
+
+    def _remove(self, place: int) -> None:
+        """Give up the row of a text."""
+        if place < self._ready:
+            self._ready -= 1
+            self._replace(self._ready, place)
+            place = self._ready
+        self._replace(len(self._texts) - 1, place)
+        self._texts.pop()
+
+    def _replace(self, source: int, target: int) -> None:
+        """Put a text and its row at another place."""
+        if source != target:
+            self._texts[target] = self._texts[source]
+            self._cache.move(source, target)
+
+    def _memory(self, rows: int, room: int) -> int:
+        """Return the memory of texts of so many tokens."""
+        vocabulary = self.artifact.metadata["out_features"]
+        logits = vocabulary * (rows * (LOGIT_BYTES + CHOICE_BYTES) + STEP_TOKENS * LOGIT_BYTES)
+        return rows * room * self.artifact.token_bytes + logits

@@ -1,0 +1,83 @@
+"""The keys and values of texts that an exported model computes together."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from project.serving.artifact import Array
+from project.text.writing import Tokens
+
+if TYPE_CHECKING:
+    from project.serving.text_artifact import TextArtifact
+
+
+class TextCache:
+    """Keys and values of texts, each in a row with its own number of tokens.
+
+    ONNX Runtime appends to them in place.
+
+    Args:
+        artifact: The model.
+        rows: Number of texts.
+        room: The largest number of tokens of a text.
+
+    Attributes:
+        lengths: Number of tokens of each text, (rows,).
+    """
+
+    def __init__(self, artifact: "TextArtifact", rows: int, room: int) -> None:
+        self.artifact = artifact
+        self.lengths: Tokens = np.zeros(rows, np.int64)
+        self._parts = _empty(artifact, rows, room)
+        self._bindings: dict[tuple[int, int], Any] = {}
+
+    def resize(self, rows: int, room: int) -> None:
+        """Make place for another number of texts, the first of which stay, and of tokens."""
+        kept = min(rows, len(self.lengths))
+        longest = int(self.lengths[:kept].max(initial=0))
+        new = _empty(self.artifact, rows, room)
+        for name, part in new.items():
+            part[:kept, :, :longest] = self._parts[name][:kept, :, :longest]
+        self.lengths = np.concatenate([self.lengths[:kept], np.zeros(rows - kept, np.int64)])
+        self._parts, self._bindings = new, {}
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a text to another row."""
+        length = self.lengths[target] = self.lengths[source]
+        for part in self._parts.values():
+            part[target, :, :length] = part[source, :, :length]
+
+    def step(self, tokens: Tokens, options: Any = None, first: int = 0) -> Array:
+        """Return the logits (n, T, vocabulary) after each of the new tokens (n, T) of the n rows from `first` on.
+
+        `options` are ONNX Runtime's RunOptions.
+        """
+        rows = (first, first + len(tokens))
+        if len(tokens) > 1 and tokens.shape[1] > 1 and self.lengths[slice(*rows)].any():
+            # With a cache, the operator computes several tokens of one text alone.
+            each = [self.step(row[None], options, first + place) for place, row in enumerate(tokens)]
+            return np.concatenate(each)
+        binding = self._binding(rows)
+        binding.bind_cpu_input("tokens", np.ascontiguousarray(tokens))
+        binding.bind_cpu_input("lengths", self.lengths[slice(*rows)].copy())
+        binding.bind_output("logits")
+        self.artifact.session.run_with_iobinding(binding, options)
+        self.lengths[slice(*rows)] += tokens.shape[1]
+        logits: Array = binding.get_outputs()[-1].numpy()
+        return logits
+
+    def _binding(self, rows: tuple[int, int]) -> Any:
+        """Return a binding of rows of the cache to inputs and outputs."""
+        from onnxruntime import OrtValue
+
+        if rows not in self._bindings:
+            binding = self._bindings[rows] = self.artifact.session.io_binding()
+            for name, part in self._parts.items():
+                value = OrtValue.ortvalue_from_numpy(part[slice(*rows)])
+                binding.bind_ortvalue_input(name, value)
+                binding.bind_ortvalue_output(name.removeprefix("past_"), value)
+        return self._bindings[rows]
+
+
+def _empty(artifact: "TextArtifact", rows: int, room: int) -> dict[str, Array]:
+    return {name: np.zeros((rows, heads, room, width), np.float32) for name, (heads, width) in artifact.caches.items()}
