@@ -63,6 +63,7 @@ class Text:
         self.writer = Writer(artifact.tokenizer, job.request.writing, number)
         self.window = job.request.prompt[-artifact.context :]
         self.new, self.is_done = len(self.window), False
+        self._pieces: list[Piece] = []
 
     def add(self, logits: Numbers) -> None:
         """Choose the next token from logits (vocabulary,), and emit what is certain of the text."""
@@ -76,7 +77,10 @@ class Text:
             writer.finish()
             text += writer.piece
         self.is_done = end is not None
-        self.job.emit(Piece(self.number, text, writer.tokens[-1:], writer.log_probabilities[-1:], end))
+        self._pieces.append(Piece(self.number, text, writer.tokens[-1:], writer.log_probabilities[-1:], end))
+        if self.is_done or self.job.request.stream:  # waking the event loop takes longer than a token of a small net
+            self.job.emit(Piece.whole(self._pieces))
+            self._pieces = []
         self.window, self.new = [*self.window, token], 1
         if len(self.window) > self.context:  # the earlier half of it is forgotten
             self.window = self.window[-max(1, self.context // 2) :]

@@ -50,7 +50,9 @@ class Sampling(NamedTuple):
         return chosen
 
     def choose(self, logits: Numbers, generator: np.random.Generator) -> int:
-        """Return a token, chosen at random with one number of a generator."""
+        """Return a token, chosen at random with one number of a generator; the first of the likeliest at temperature 0."""
+        if self.temperature == 0:
+            return int(np.argmax(logits))
         cumulated = np.cumsum(self.probabilities(logits))
         return int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
 

@@ -80,7 +80,13 @@ def test_any_number_of_texts_and_tokens_is_computed_with_any_past(written):
 def test_texts_of_requests_that_come_and_go_are_those_written_alone(written):
     model = TextModel(TextArtifact(written[1]), LIMITS, MemoryBudget(LIMITS.memory, LIMITS.seconds))
     asked = [
-        {"prompt": SONG[seed : 3 * seed + 1], "seed": seed, "n": 1 + seed % 2, "max_tokens": 10 + 9 * seed}
+        {
+            "prompt": SONG[seed : 3 * seed + 1],
+            "seed": seed,
+            "n": 1 + seed % 2,
+            "max_tokens": 10 + 9 * seed,
+            "stream": True,
+        }
         for seed in range(7)  # the last ones go on beyond the context
     ]
     found: list[list[Any]] = [[] for _ in asked]
