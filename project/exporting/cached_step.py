@@ -81,7 +81,7 @@ class GivenCache(Cache):
             q, k = rotate(q, self.turns), rotate(k, self.turns)
         heads, is_rotary = q.shape[2], self.rotation[0] is not None
         q, k, v = (part.flatten(2) for part in (q, k, v))
-        attributes = {"num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": int(is_rotary)}
+        attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": int(is_rotary)}
         mixed, *self.parts[place] = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
             (q, k, v, *past, self._last, self._total, *self.rotation),

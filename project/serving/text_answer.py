@@ -68,7 +68,7 @@ async def _pieces(
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of all texts until they have ended, or the client has left; raise what goes wrong."""
     loop, found = asyncio.get_running_loop(), asyncio.Queue[Piece | Exception | None]()
-    job = batch.add(request, lambda piece: loop.call_soon_threadsafe(found.put_nowait, piece) and None, threads)
+    job = batch.add(request, lambda piece: loop.call_soon_threadsafe(found.put_nowait, piece), threads)
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -23,7 +23,7 @@ from project.text.writing import Writer
 
 LOGIT_BYTES, CHOICE_BYTES = 4, 40  # memory of a logit, and of a token while one is chosen
 MAX_ROWS = 32  # texts that are computed together; others wait
-Emit = Callable[[Piece | Exception], None]
+Emit = Callable[[Piece | Exception], object]
 
 
 class Job:

@@ -50,7 +50,7 @@ class Sampling(NamedTuple):
         return chosen
 
     def choose(self, logits: Numbers, generator: np.random.Generator) -> int:
-        """Return a token, chosen at random with one number of a generator; the first of the likeliest at temperature 0."""
+        """Return a token, chosen at random with one number of a generator; at temperature 0 the likeliest one."""
         if self.temperature == 0:
             return int(np.argmax(logits))
         cumulated = np.cumsum(self.probabilities(logits))

@@ -46,7 +46,9 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def requests_per_second(port: int, connections: int, seconds: float, body: bytes, path: str) -> float:
+async def requests_per_second(
+    port: int, connections: int, seconds: float, body: bytes, path: str = "/predict"
+) -> float:
     """Send requests over several connections at once, and return the responses per second."""
     loop, start = asyncio.get_running_loop(), time.perf_counter()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"

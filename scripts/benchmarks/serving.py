@@ -113,7 +113,7 @@ def started(
         [sys.executable, *args, artifact], stdout=subprocess.DEVNULL, start_new_session=True, env=environment()
     )
     try:
-        while not responds(port, path, body or rows_in_json(1)):
+        while not responds(port, path, body):
             if process.poll() is not None or time.perf_counter() - start > MAX_SECONDS:
                 raise UserError(f"{' '.join(module or ['scripts/serve.py'])} did not start")
             time.sleep(0.005)
@@ -124,11 +124,11 @@ def started(
         process.wait()
 
 
-def responds(port: int, path: str, body: bytes) -> bool:
+def responds(port: int, path: str = PREDICT, body: bytes | None = None) -> bool:
     """Return whether a server answers a request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_SECONDS)
     try:
-        connection.request("POST", path, body, {"content-type": "application/json"})
+        connection.request("POST", path, body or rows_in_json(1), {"content-type": "application/json"})
         return connection.getresponse().status == 200
     except OSError:
         return False
