@@ -18,7 +18,6 @@ from project.runtime.logging import quiet_exporters
 from project.serving.artifact import Array
 from project.serving.metadata import Metadata
 from project.serving.text_artifact import LENGTHS, LOGITS, TOKENS, TextArtifact
-from project.serving.text_cache import TextCache
 from project.text.writing import NextLogits, Tokens
 
 ROWS = (1, 2, 5)  # of batches that are compared
@@ -82,7 +81,7 @@ def check_text_onnx(path: Path, net: nn.Module | TextArtifact, rows: Tokens, pre
 
 def _row_difference(artifact: TextArtifact, expected: dict[str, Array], rows: Tokens) -> float:
     """Compare the logits of rows, computed at once and in two parts with the cache between them."""
-    middle, cache = rows.shape[1] // 2, TextCache(artifact, *rows.shape)
+    middle, cache = rows.shape[1] // 2, artifact.cache(*rows.shape)
     parts = [cache.step(part) for part in (rows[:, :middle], rows[:, middle:]) if part.size]
     outputs = artifact.predict(rows), {"outputs": np.concatenate(parts, axis=1)}
     return max(difference(each, expected) for each in outputs)

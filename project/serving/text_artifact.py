@@ -60,6 +60,10 @@ class TextArtifact(Artifact):
         """Memory of a token of a text in bytes: its keys and values, and their copy when a cache grows."""
         return 2 * 4 * sum(heads * width for heads, width in self.caches.values())
 
+    def cache(self, rows: int, room: int) -> TextCache:
+        """Return an empty cache for so many texts of up to so many tokens."""
+        return TextCache(self.session, self.caches, rows, room)
+
     def next_logits(self) -> "ArtifactLogits":
         """Return what computes the logits of the next token of new texts."""
         return ArtifactLogits(self)
@@ -68,7 +72,7 @@ class TextArtifact(Artifact):
         """Return `outputs`: the logits (rows, T, vocabulary) after each token of x (rows, T), 1 to context of them."""
         size = max(1, STEP_BYTES // (4 * x.shape[1] * self.metadata["out_features"]))
         parts = [x[start : start + size].astype(np.int64) for start in range(0, max(len(x), 1), size)]
-        return {"outputs": np.concatenate([TextCache(self, *part.shape).step(part, options) for part in parts])}
+        return {"outputs": np.concatenate([self.cache(*part.shape).step(part, options) for part in parts])}
 
 
 class ArtifactLogits(NextLogits):
@@ -81,12 +85,12 @@ class ArtifactLogits(NextLogits):
     def __init__(self, artifact: TextArtifact) -> None:
         super().__init__(artifact.context)
         self.artifact = artifact
-        self._cache = TextCache(artifact, 0, 0)
+        self._cache = artifact.cache(0, 0)
 
     def compute(self, new: Tokens, afresh: bool) -> Array:
         """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
         if afresh:
-            self._cache = TextCache(self.artifact, len(new), self.context)
+            self._cache = self.artifact.cache(len(new), self.context)
         for start in range(0, new.shape[1], STEP_TOKENS):
             logits = self._cache.step(new[:, start : start + STEP_TOKENS])
         return logits[:, -1]

@@ -15,7 +15,6 @@ from project.serving.limits import Limits
 from project.serving.memory import MemoryBudget
 from project.serving.request_error import RequestError, require
 from project.serving.text_artifact import STEP_TOKENS, TextArtifact
-from project.serving.text_cache import TextCache
 from project.serving.text_reply import Piece
 from project.serving.text_request import TextRequest
 from project.text.sampling import Numbers
@@ -103,7 +102,7 @@ class TextBatch:
         # Each has the row of its place; first those of which a single token is new, then the others.
         self._texts: list[Text] = []
         self._ready = 0  # number of the first kind
-        self._cache = TextCache(artifact, 0, 0)
+        self._cache = artifact.cache(0, 0)
 
     def add(self, request: TextRequest, emit: Emit, threads: Executor) -> Job:
         """Begin to write the texts of a request, in one of the threads if none writes yet.
@@ -144,7 +143,7 @@ class TextBatch:
                 self._waiting.popleft()
             if not self._texts:
                 self.budget.change(self._reserved, 0)
-                self._reserved, self._cache = 0, TextCache(self.artifact, 0, 0)
+                self._reserved, self._cache = 0, self.artifact.cache(0, 0)
                 self._is_running = bool(self._waiting)
                 if self._is_running:
                     time.sleep(0.01)  # the memory is another model's, which ends

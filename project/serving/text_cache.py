@@ -1,14 +1,12 @@
 """The keys and values of texts that an exported model computes together."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from project.serving.artifact import Array
 from project.text.writing import Tokens
-
-if TYPE_CHECKING:
-    from project.serving.text_artifact import TextArtifact
 
 
 class TextCache:
@@ -17,7 +15,8 @@ class TextCache:
     ONNX Runtime appends to them in place.
 
     Args:
-        artifact: The model.
+        session: The model in ONNX Runtime.
+        sizes: Heads, and the width of each, of the inputs that are keys or values.
         rows: Number of texts.
         room: The largest number of tokens of a text.
 
@@ -25,17 +24,17 @@ class TextCache:
         lengths: Number of tokens of each text, (rows,).
     """
 
-    def __init__(self, artifact: "TextArtifact", rows: int, room: int) -> None:
-        self.artifact = artifact
+    def __init__(self, session: Any, sizes: Mapping[str, tuple[int, int]], rows: int, room: int) -> None:
+        self.session, self.sizes = session, sizes
         self.lengths: Tokens = np.zeros(rows, np.int64)
-        self._parts = _empty(artifact, rows, room)
+        self._parts = self._empty(rows, room)
         self._bindings: dict[tuple[int, int], Any] = {}
 
     def resize(self, rows: int, room: int) -> None:
         """Make place for another number of texts, the first of which stay, and of tokens."""
         kept = min(rows, len(self.lengths))
         longest = int(self.lengths[:kept].max(initial=0))
-        new = _empty(self.artifact, rows, room)
+        new = self._empty(rows, room)
         for name, part in new.items():
             part[:kept, :, :longest] = self._parts[name][:kept, :, :longest]
         self.lengths = np.concatenate([self.lengths[:kept], np.zeros(rows - kept, np.int64)])
@@ -61,7 +60,7 @@ class TextCache:
         binding.bind_cpu_input("tokens", np.ascontiguousarray(tokens))
         binding.bind_cpu_input("lengths", self.lengths[slice(*rows)].copy())
         binding.bind_output("logits")
-        self.artifact.session.run_with_iobinding(binding, options)
+        self.session.run_with_iobinding(binding, options)
         self.lengths[slice(*rows)] += tokens.shape[1]
         logits: Array = binding.get_outputs()[-1].numpy()
         return logits
@@ -71,13 +70,12 @@ class TextCache:
         from onnxruntime import OrtValue
 
         if rows not in self._bindings:
-            binding = self._bindings[rows] = self.artifact.session.io_binding()
+            binding = self._bindings[rows] = self.session.io_binding()
             for name, part in self._parts.items():
                 value = OrtValue.ortvalue_from_numpy(part[slice(*rows)])
                 binding.bind_ortvalue_input(name, value)
                 binding.bind_ortvalue_output(name.removeprefix("past_"), value)
         return self._bindings[rows]
 
-
-def _empty(artifact: "TextArtifact", rows: int, room: int) -> dict[str, Array]:
-    return {name: np.zeros((rows, heads, room, width), np.float32) for name, (heads, width) in artifact.caches.items()}
+    def _empty(self, rows: int, room: int) -> dict[str, Array]:
+        return {name: np.zeros((rows, heads, room, width), np.float32) for name, (heads, width) in self.sizes.items()}

@@ -21,7 +21,6 @@ from project.serving.limits import LIMITS
 from project.serving.memory import MemoryBudget
 from project.serving.metadata import read_metadata
 from project.serving.text_artifact import TextArtifact
-from project.serving.text_cache import TextCache
 from project.serving.text_model import TextModel
 from tests.inference.test_generate import ARGS, CONTEXT, SONG
 from tests.serving.artifacts import metadata
@@ -70,7 +69,7 @@ def test_any_number_of_texts_and_tokens_is_computed_with_any_past(written):
     rows = np.random.default_rng(0).integers(0, VOCABULARY, (5, CONTEXT))
     whole = artifact.predict(rows)["outputs"]
     for sizes in ([1] * CONTEXT, [3, 1, 12], [CONTEXT - 1, 1]):
-        cache, parts, start = TextCache(artifact, *rows.shape), [], 0
+        cache, parts, start = artifact.cache(*rows.shape), [], 0
         for size in sizes:
             parts.append(cache.step(rows[:, start : start + size]))
             start += size
