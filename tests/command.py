@@ -21,7 +21,7 @@ from project.runtime.signals import SIGNALS
 from tests.fork_server import ADDRESS, use_shared
 
 REPOSITORY = Path(__file__).parents[1]
-MAX_LENGTH = 240.0  # seconds, to end a hang; a busy machine is slow
+MAX_LENGTH = 900.0  # seconds, to end a hang; a busy machine is slow
 
 
 def forks() -> ForkServerContext:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.command import forks, run_script
 from tests.fork_server import share
-from tests.operators import keep_operators
+from tests.kept import keep_operators, keep_parser
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more; tests run side by side
 
@@ -45,6 +45,8 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from what is imported: it takes a fifth of the time of short trainings."""
     if "project.exporting.formats" in sys.modules:
         keep_operators()
+    if "project.training.cli" in sys.modules:
+        keep_parser()
     gc.collect()
     gc.freeze()
 

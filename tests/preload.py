@@ -27,7 +27,7 @@ from project.exporting.formats import OPSET
 from project.inference.evaluate import evaluate
 from project.runtime.logging import quiet_exporters
 from project.training.train import train
-from tests.operators import keep_operators
+from tests.kept import keep_operators, keep_parser
 
 with (
     suppress(Exception),  # each command reports its own failure
@@ -35,6 +35,7 @@ with (
     chdir(folder),
     redirect_stdout(io.StringIO()),
 ):
+    keep_parser()
     train(["--trainer.max_epochs", "1"])
     evaluate("last")
     keep_operators()

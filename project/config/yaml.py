@@ -42,6 +42,13 @@ def _resolved(value: Any, key: str = "") -> Any:
     return class_path(key if key in KINDS else "", expanded(value))
 
 
+def _load_yaml(text: str) -> Any:
+    try:
+        return _load(text)
+    except TypeError:  # of jsonargparse, for a lone `?`, which YAML reads as an empty key
+        return text
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that some version of YAML reads as a number: PyYAML writes `1e3`, and jsonargparse reads it."""
 
@@ -69,7 +76,7 @@ def _tensor(value: Any) -> torch.Tensor:
 register_type(torch.Tensor, serializer=torch.Tensor.tolist, deserializer=_tensor)
 _Dumper.add_representer(str, _represent_text)
 set_dumper("yaml", _dump)
-_load_yaml = get_loader("yaml")
+_load = get_loader("yaml")
 # A configuration may name a file in place of a section, which only jsonargparse reads.
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 
-def quantile(probability: float, freedom: float) -> float:
-    """Return the quantile of a probability, from 0.5 to below 1, for any degrees of freedom above 0, by bisection.
+def quantile(probability: float, freedom: int) -> float:
+    """Return the quantile of a probability, from 0.5 to below 1, for any number of degrees of freedom, by bisection.
 
     With x = sqrt(freedom) tan(angle), the density is proportional to cos(angle)**(freedom - 1), which is smooth and
     integrated by Gauss-Legendre quadrature. Source: Abramowitz & Stegun (1964), 26.7.

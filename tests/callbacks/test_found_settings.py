@@ -66,6 +66,7 @@ def test_what_finders_find_is_reported_and_part_of_the_run(folder, capsys, finde
     assert group["lr"] == rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finders", [RATE, pytest.param(SIZE, marks=pytest.mark.slow)], ids=["rate", "size"])
 def test_what_finders_find_survives_a_resume(folder, capsys, finders):
     train([*BASE, *finders])

@@ -210,6 +210,7 @@ def test_a_wrong_flag_is_told_as_such_and_not_as_rows_that_are_gone(run):
         export(run, args=["--outpt", "model.onnx"])
 
 
+@pytest.mark.slow
 def test_a_table_that_is_gone_is_named_with_the_mend(folder, table, capsys):
     path = table()
     train(["--data", "TabularDataModule", f"--data.path={path}", "--data.target=y", "--trainer.max_epochs=1"])

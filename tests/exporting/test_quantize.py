@@ -31,20 +31,31 @@ SERIES += ["--trainer.max_epochs", "1", "--epoch_line.every_n_epochs", "0"]
 TRAINED = {
     "mlp": [*DIGITS, "--model.net", "MLP", "--model.net.hidden", "[256, 256]"],
     "cnn": [*DIGITS, "--model.net", "CNN"],
-    "lstm": [*SERIES, "--model.net.cell", "lstm"],
-    "gru": [*SERIES, "--model.net.cell", "gru"],
     "linear": ["--trainer.max_epochs", "1", "--epoch_line.every_n_epochs", "0"],
 }
+RECURRENT = {cell: [*SERIES, "--model.net.cell", cell] for cell in ("lstm", "gru")}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A folder with an exported file of each of several nets."""
     with chdir(folder := tmp_path_factory.mktemp("models")):
-        for name, args in TRAINED.items():
-            train(args)
-            export("last", Path(f"{name}.onnx"))
+        export_each(TRAINED)
     return folder
+
+
+@pytest.fixture(scope="module")
+def recurrent(models):
+    """The same folder, with files of recurrent nets."""
+    with chdir(models):
+        export_each(RECURRENT)
+    return models
+
+
+def export_each(nets):
+    for name, args in nets.items():
+        train(args)
+        export("last", Path(f"{name}.onnx"))
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +135,8 @@ def test_outputs_keep_all_their_digits(models):
         assert len(np.unique(outputs)) > 1_000  # and not 256
 
 
-def test_a_recurrence_is_one_operator_of_integers_or_told_to_gain_nothing(models):
+@pytest.mark.slow
+def test_a_recurrence_is_one_operator_of_integers_or_told_to_gain_nothing(recurrent):
     done = quantize("lstm.onnx", Path("small.onnx"))
     assert operators("small.onnx")["DynamicQuantizeLSTM"] == 1
     assert done.after.bytes < done.before.bytes / 2.5
@@ -143,8 +155,9 @@ def test_a_few_weights_gain_nothing_in_any_precision(models):
     assert not list(models.glob("linear.*.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "bits"), [("float16", 11), ("bfloat16", 8)])
-def test_half_precision_rounds_weights_and_halves_the_file(models, precision, bits):
+def test_half_precision_rounds_weights_and_halves_the_file(recurrent, precision, bits):
     done = quantize("gru.onnx", precision=precision)
     assert done.path == Path(f"gru.{precision}.onnx")
     assert done.after.bytes < done.before.bytes / 1.7
@@ -169,8 +182,8 @@ def test_weights_beyond_the_range_of_half_precision_stay_as_they_are(models):
 
 def test_what_a_file_says_of_itself_goes_along(models):
     for precision in ("int8", "float16"):
-        path = quantize("lstm.onnx", precision=precision).path
-        assert read_metadata(path) == read_metadata("lstm.onnx") | {"precision": precision}
+        path = quantize("mlp.onnx", precision=precision).path
+        assert read_metadata(path) == read_metadata("mlp.onnx") | {"precision": precision}
 
 
 def test_a_run_is_taken_as_well_and_its_file_lies_beside_its_own(models):
@@ -222,8 +235,9 @@ def test_a_mistake_is_named_and_leaves_no_file(models, args, told):
     assert files(models) == before
 
 
-def test_command_prints_costs_and_gains(models):
-    done = run_script(models, "quantize", "lstm.onnx", "printed.onnx")
+@pytest.mark.slow
+def test_command_prints_costs_and_gains(recurrent):
+    done = run_script(recurrent, "quantize", "lstm.onnx", "printed.onnx")
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
         "printed.onnx: dynamic int8",

@@ -78,6 +78,7 @@ def test_a_file_needs_its_run_no_longer(pets, folder):
     assert metrics.keys() >= {"test/loss", "test/accuracy", "test/f1", "test/auc"}
 
 
+@pytest.mark.slow
 def test_a_series_with_windows_over_blocks_is_forecast_alike(folder, capsys, monkeypatch):
     pyarrow.parquet.write_table(pa.table({"y": torch.randn(90).numpy()}), "s.parquet")
     args = ["--data", "SeriesDataModule", "--data.path", "s.parquet", "--data.window", "5", "--data.horizon", "2"]

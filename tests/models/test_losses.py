@@ -126,6 +126,7 @@ def test_a_loss_that_cannot_work_is_refused_by_name(model, loss, told):
         model((2,), 2, loss=loss)
 
 
+@pytest.mark.slow
 def test_a_pinball_loss_makes_scikit_learns_quantile_regression():
     data = Made(counts=True)
     for rows in data.splits:

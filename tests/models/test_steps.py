@@ -88,17 +88,22 @@ def test_schedules_by_epoch_leave_steps_together():
     "options",
     [
         {"callbacks": [CountSteps()]},
-        {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]},
-        {"callbacks": [StochasticWeightAveraging(0.05)]},
-        {"limit_val_batches": 1},
         {"callbacks": [LearningRateMonitor("step")], "logger": True},
-        {"callbacks": [ModelCheckpoint(every_n_train_steps=5)], "enable_checkpointing": True},
         {"accumulate_grad_batches": 2},
-        {"gradient_clip_val": 1.0},
-        {"precision": "bf16-mixed"},
         {"max_steps": 150},
-        {"limit_train_batches": 80},
-        {"val_check_interval": 7},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]},
+                {"callbacks": [StochasticWeightAveraging(0.05)]},
+                {"limit_val_batches": 1},
+                {"callbacks": [ModelCheckpoint(every_n_train_steps=5)], "enable_checkpointing": True},
+                {"gradient_clip_val": 1.0},
+                {"precision": "bf16-mixed"},
+                {"limit_train_batches": 80},
+                {"val_check_interval": 7},
+            )
+        ),
     ],
     ids=lambda options: next(reversed(options)),
 )

@@ -90,6 +90,7 @@ for count in range(1, 30):
 """
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_file_operation_of_a_save_leaves_the_old_or_the_new_one(tmp_path):
     IO.save_checkpoint(OLD, tmp_path / "a.ckpt")
     done = subprocess.run(

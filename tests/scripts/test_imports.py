@@ -69,6 +69,7 @@ def test_help_imports_no_heavy_library(folder, script):
     assert imported(folder, SCRIPTS / f"{script}.py", "--help") == set()
 
 
+@pytest.mark.slow
 def test_commands_import_no_heavy_library_beyond_those_of_lightning(folder, lightnings_own, default_run):
     run, _ = default_run
     (folder / "rows.csv").write_text("x\n1\n2\n")

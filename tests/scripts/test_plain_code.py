@@ -201,6 +201,7 @@ def test_a_model_with_batches_and_optimizers_of_its_own_resumes_exactly(folder, 
         predict(RUN, Path("outside.py"), Path("out.csv"), ["outside"])
 
 
+@pytest.mark.slow
 def test_a_plain_network_is_fine_tuned_pruned_and_distilled(folder, capsys):
     train([*COMBINATIONS["module and data"], *EPOCHS, *TRUST])
     finetune(RUN, lora=2, args=[*TRUST, *EPOCHS])

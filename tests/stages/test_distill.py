@@ -100,6 +100,7 @@ def test_the_student_is_a_run_that_needs_no_teacher(folder, capsys):
     assert type(load("lightning_logs/version_2")).__name__ == "Classification"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutual", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mutual):
     trained(SHORT)
