@@ -4,21 +4,28 @@ import math
 
 import numpy as np
 
+SMOOTH = 8  # degrees of freedom beyond which the density is smooth up to the end of the range
 
-def quantile(probability: float, freedom: int) -> float:
-    """Return the quantile of a probability, from 0.5 to below 1, for any number of degrees of freedom, by bisection.
 
-    With x = sqrt(freedom) tan(angle), the density is proportional to cos(angle)**(freedom - 1), which is smooth and
-    integrated by Gauss-Legendre quadrature. Source: Abramowitz & Stegun (1964), 26.7.
+def quantile(probability: float, freedom: float) -> float:
+    """Return the quantile of a probability, from 0.5 to below 1, for 0.5 or more degrees of freedom, by bisection.
+
+    With x = sqrt(freedom) tan(angle), the density is proportional to cos(angle)**(freedom - 1), which is integrated by
+    Gauss-Legendre quadrature. Source: Abramowitz & Stegun (1964), 26.7.
     """
     nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes = (nodes + 1) / 2
     factor = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         angle = (low + high) / 2
-        # The density is negligible beyond 40 standard deviations; the nodes should be within them.
-        reach = min(angle, 40 / math.sqrt(freedom))
-        angles = reach * (nodes + 1) / 2
-        above_half = factor * reach / 2 * float(weights @ np.cos(angles) ** (freedom - 1))
-        low, high = (angle, high) if 0.5 + above_half < probability else (low, angle)
+        if freedom > SMOOTH:
+            # The density is negligible beyond 40 standard deviations; the nodes should be within them.
+            reach = min(angle, 40 / math.sqrt(freedom))
+            share = 0.5 + factor * reach / 2 * float(weights @ np.cos(reach * nodes) ** (freedom - 1))
+        else:  # from the other end, where a power of the cosine is rough; with angle = pi / 2 - v**8, it is not
+            reach = (math.pi / 2 - angle) ** (1 / 8)
+            v = reach * nodes
+            share = 1 - factor * reach / 2 * float(weights @ (8 * v**7 * np.sin(v**8) ** (freedom - 1)))
+        low, high = (angle, high) if share < probability else (low, angle)
     return math.sqrt(freedom) * math.tan(high)
