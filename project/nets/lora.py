@@ -1,6 +1,7 @@
 """Low-rank adapters: learn another task while the original weights stay frozen."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ class LoRA(Net):
         self._hooks = [
             module.register_forward_hook(partial(self._add, as_key(name))) for name, module in owners.items()
         ]
+        self.register_load_state_dict_pre_hook(without_adapted_head)
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,6 +118,15 @@ class LoRA(Net):
         for hook in self._hooks:
             hook.remove()
         return self.net.requires_grad_()
+
+
+def without_adapted_head(lora: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Give weights of earlier versions, whose head was trained in full, the adapters of a head that change nothing."""
+    heads = lora.net.head_names() if isinstance(lora, LoRA) else []
+    for name in (name for name in getattr(lora, "adapted", []) if within(name, heads)):
+        for part in ("down", "up"):
+            key = f"{part}.{as_key(name)}"
+            state.setdefault(prefix + key, torch.zeros_like(lora.get_parameter(key)))
 
 
 def matrices(net: nn.Module) -> list[str]:

@@ -190,10 +190,11 @@ def load_weights(model: LightningModule, state: Mapping[str, Tensor]) -> None:
         except ValueError as error:
             raise UserError(f"the weights belong to another network or other data ({error})") from error
         return
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    if expected != found:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
         names = sorted(name for name in expected | found if expected.get(name) != found.get(name))
         listed = "; ".join(f"{n}: model {expected.get(n)}, checkpoint {found.get(n)}" for n in names[:3])
-        raise UserError(f"the checkpoint's weights belong to another network or other data ({listed})")
-    model.load_state_dict(state)
+        raise UserError(f"the checkpoint's weights belong to another network or other data ({listed})") from error

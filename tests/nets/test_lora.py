@@ -106,3 +106,17 @@ def test_only_some_layers_are_adapted():
     assert net.adapted == [f"blocks.{k}.attention.{name}.weight" for k in (0, 1) for name in ("query", "value")]
     with pytest.raises(ValueError, match="LoRA: no layer's name ends with one of only, q_proj"):
         LoRA((8,), 11, partial(GPT, width=16, layers=2, heads=2), only=["q_proj"])
+
+
+def test_weights_whose_head_was_trained_in_full_are_those_of_a_head_that_adapters_do_not_change():
+    net = LoRA((8,), 11, partial(GPT, width=16, layers=1, heads=2, zero_init=False))
+    learn_something(net)
+    earlier = {name: value for name, value in net.state_dict().items() if "head/weight" not in name}
+    assert len(earlier) == len(net.state_dict()) - 2
+    opened = LoRA((8,), 11, partial(GPT, width=16, layers=1, heads=2))
+    opened.load_state_dict(earlier)
+    torch.nn.init.zeros_(net.up["head/weight"])
+    x = torch.randint(11, (3, 8))
+    torch.testing.assert_close(opened(x), net(x), rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="blocks"):
+        opened.load_state_dict({name: value for name, value in earlier.items() if "query" not in name})
