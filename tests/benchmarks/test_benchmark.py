@@ -13,6 +13,7 @@ from project.runtime.errors import UserError
 from tests.command import run_script
 
 
+@pytest.mark.slow
 def test_every_contestant_trains_an_epoch_and_is_compared_with_the_plain_loop(folder):
     measurements = list(suite.epochs("epoch", rows=2_000, features=3, batch=100))
     by_name = {measurement.name: measurement for measurement in measurements}

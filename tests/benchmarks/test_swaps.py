@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 from benchmarks import swaps
 
 from tests.serving.artifacts import metadata, write_linear
 
 
+@pytest.mark.slow
 def test_every_request_is_answered_while_the_model_is_replaced(tmp_path, monkeypatch, capsys):
     names = [f"x{number}" for number in range(8)]
     artifact = write_linear(tmp_path / "a.onnx", np.ones((8, 1)), [0.0], metadata(names, ["y"]))

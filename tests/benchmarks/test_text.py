@@ -38,5 +38,6 @@ def test_precisions_and_generation_are_relative_to_the_first(folder, monkeypatch
     assert cached.ratio == pytest.approx(uncached.value / cached.value)
 
 
+@pytest.mark.slow
 def test_bits_per_byte_do_not_depend_on_the_batch_size(folder):
     assert text.batch_sizes([1, 3, 64], "--data.context", "16").ratio < 1e-12

@@ -19,7 +19,7 @@ NUMBERLIKE = st.from_regex(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(NUMBERLIKE, st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8))))
 def test_text_stays_text(texts):
     parser = ArgumentParser()

@@ -44,7 +44,7 @@ NETS = {
 
 # To others, which are in the quick suite.
 SIMILAR = ("rnn, bidirectional, 2 layers", "gru, bidirectional, 2 layers", "lstm", "Transformer, not causal")
-SIMILAR += ("lstm, bidirectional, 2 layers", "Ensemble of GRUs", "EncoderDecoder", "MLP")
+SIMILAR += ("Transformer, causal", "lstm, bidirectional, 2 layers", "Ensemble of GRUs", "EncoderDecoder", "MLP")
 
 
 def model_of(net, shape, kind=Regression):

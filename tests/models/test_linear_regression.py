@@ -49,6 +49,7 @@ def test_its_run_is_a_run_like_any_other(folder):
     assert metrics["gap/train_mse"] < 1e-9
 
 
+@pytest.mark.slow
 def test_two_processes_solve_as_one_does(folder, default_run):
     ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
     trained = run_script(folder, "train", "--model", "LinearRegression", "--data.batch_size", "7", *ddp)

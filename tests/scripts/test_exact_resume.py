@@ -39,7 +39,7 @@ WAYS = {
 
 # Similar to others, which are in the quick suite.
 SIMILAR = ("momentum", "clipping", "penalties", "accumulation", "accumulation by epoch", "step schedule")
-SIMILAR += ("plateau", "validation within epochs")
+SIMILAR += ("averaging", "plateau", "validation within epochs")
 # The quick suite stops at every third step: each way at other ones.
 EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["third", "each"])
 

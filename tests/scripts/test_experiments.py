@@ -20,7 +20,7 @@ GOLDEN = REPOSITORY / "tests/scripts/golden_losses.json"
 EXPERIMENTS = sorted((REPOSITORY / "scripts/experiments").glob("*.yaml"))
 QUIET = ["--epoch_line.every_n_epochs", "0"]
 # Their short trainings are similar to others, and slow tests.
-SIMILAR = ("diabetes", "digits_linear", "digits_lstm", "mnist5k_cnn", "seq2seq", "series_gru", "series_rnn")
+SIMILAR = ("diabetes", "digits_linear", "digits_lstm", "mlp", "mnist5k_cnn", "seq2seq", "series_gru", "series_rnn")
 SIMILAR += ("series_lstm", "series_transformer", "table", "gpt_bytes", "gpt_kjv", "gpt_markov", "gpt_shakespeare")
 EVERY = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 

@@ -167,6 +167,7 @@ def test_resuming_a_run_stopped_after_its_last_step_only_tests_it(folder, capsys
     }
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_early_stopping_is_not_trained_further(folder, capsys):
     early = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
     early += ["--trainer.callbacks.min_delta", "50", "--trainer.callbacks.patience", "1"]

@@ -90,6 +90,7 @@ def test_tensorboard_shows_the_table_next_to_the_curves(whole):
     assert (folder / CHAIN / "report.md").read_text().startswith(text)
 
 
+@pytest.mark.slow
 def test_the_commands_in_the_report_reproduce_its_metrics(whole):
     folder, _ = whole
     rows = {row["stage"]: row for row in report_of(folder)["rows"]}

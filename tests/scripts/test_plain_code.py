@@ -137,7 +137,7 @@ def outside(folder):
     (folder / "outside.py").write_text(SOURCE)
 
 
-ALONE = ("module", "data", "model")  # the quick suite has them together
+ALONE = ("module", "data", "model", "module and data")  # the quick suite has a model with data
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name in ALONE else []) for name in COMBINATIONS])

@@ -102,6 +102,7 @@ def test_the_input_table_is_not_overwritten(run, folder):
     assert (folder / "in.csv").read_text() == "a,b\n1,2\n"
 
 
+@pytest.mark.slow
 def test_predicted_classes_have_names_and_probabilities(folder, capsys):
     lines = [f"{i % 2 + 0.1 * (i % 5)},{'ja' if i % 2 else 'nein'}" for i in range(60)]
     (folder / "t.csv").write_text("\n".join(["a,answer", *lines]))

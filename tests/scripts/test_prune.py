@@ -37,6 +37,7 @@ def test_the_report_of_masked_weights_says_that_no_file_gets_smaller(source):
     assert "the file is no smaller, and nothing is faster" in printed
 
 
+@pytest.mark.slow
 def test_the_report_of_removed_units_shows_parameters_before_and_after(source):
     before = runs(source)
     args = ["--structured", "0.5", "--trainer.max_epochs", "2"]

@@ -170,7 +170,8 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_exactly(fol
     assert_same(state(folder / "lightning_logs/version_0"), state(folder / "lightning_logs/version_1"))
 
 
-@pytest.mark.parametrize("lost", ["first", pytest.param("other", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["first", "other"])
 def test_a_lost_process_ends_the_job(folder, lost):
     command = Command(folder, "train", *ENDLESS, *DDP)
     wait_for(lambda: trained(folder))

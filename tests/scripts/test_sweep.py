@@ -57,6 +57,7 @@ def test_the_value_of_a_trial_is_the_minimum_of_its_curve(swept):
             assert trial.value == pytest.approx(min(curve))
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_complete_run(swept):
     folder, _ = swept
     for trial in open_study(folder).trials:
@@ -152,6 +153,7 @@ def test_equal_seeds_repeat_a_sweep_and_other_seeds_do_not(folder, capsys):
     assert [trial[3] for trial in facts(folder / "a")] != [trial[3] for trial in facts(folder / "c")]
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_reported_and_the_others_continue(folder, capsys):
     sweep("--search.optimizer.lr", "choice(0.1, 1e6)", *SMALL, trials=6)
     printed, trials = capsys.readouterr().out, open_study(S).trials
@@ -211,6 +213,7 @@ def test_trials_can_be_added_but_settings_cannot_change(folder, table, capsys):
     assert len(facts(S)) == 4
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_sweep_and_fails_no_trial(folder, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))

@@ -133,7 +133,10 @@ def test_two_processes_learn_the_weights_of_one_with_twice_the_batch_size(folder
             "5",
         ],
         pytest.param(["Adam", "--optimizer.lr", "0.05"], marks=pytest.mark.slow),
-        ["SGD", "--optimizer.lr", "0.05", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "30"],
+        pytest.param(
+            ["SGD", "--optimizer.lr", "0.05", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "30"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_other_optimizers_reach_the_exact_answer(folder, optimizer):
@@ -196,6 +199,7 @@ def test_a_resumed_run_continues_after_its_last_epoch(folder, capsys):
         train(["--ckpt_path", "last"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(folder, capsys):
     args = [*QUIET, "--data.batch_size", "7", "--optimizer.momentum", "0.9", "--trainer.max_epochs"]
     train([*args, "6"])

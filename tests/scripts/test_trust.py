@@ -25,6 +25,7 @@ def package(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_needs_trust_for_a_net_of_your_own(package):
     commands = [
         ("train", *SHORT, "--model.net", "mypackage.nets.Own"),

@@ -67,6 +67,7 @@ def test_members_trained_jointly_are_those_trained_one_by_one(folder, capsys, ar
     assert not torch.allclose(weights[0], weights[1])
 
 
+@pytest.mark.slow
 def test_joint_training_resumes_as_if_never_interrupted(folder, capsys):
     args = ["--data.features", "3", "--data.rows", "60", *QUIET, *MLP]
     train_jointly(3, True, [*args, "--trainer.max_epochs", "4"])

@@ -127,6 +127,7 @@ def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one_also_without_its_so
     assert all(value.equal(resumed[name]) for name, value in whole.items())
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_in_what_is_loaded_and_the_next_stage_has_none(source):
     metrics = finetune(SOURCE, 2, [*HIGH, "--trainer.max_epochs", "2"])
     adapted = load("lightning_logs/version_1")
@@ -159,6 +160,7 @@ def test_an_adapter_alone_is_small_and_makes_the_whole_with_its_run(source):
         train(args)
 
 
+@pytest.mark.slow
 def test_other_features_take_a_new_input_and_another_task_a_new_head(folder, capsys):
     rows = [[random.gauss(0, 1) for _ in range(3)] for _ in range(60)]
     lines = [f"{a},{b},{c},{'yes' if a + b > 0 else 'no'},{a + b}" for a, b, c in rows]

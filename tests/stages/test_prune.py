@@ -117,6 +117,7 @@ def test_a_linear_net_is_pruned_from_scratch(folder, capsys):
     assert zeros(0) == 5
 
 
+@pytest.mark.slow
 def test_figures_are_of_the_nets_themselves(mlp):
     metrics = prune(mlp, sparsity=0.8)
     assert metrics["unpruned/parameters"] == metrics["pruned/parameters"] == 78 + 8 + 6 + 1

@@ -136,6 +136,7 @@ def test_a_net_of_the_users_own_is_pruned_where_its_sizes_are_free(folder, capsy
         prune(run(0), structured=0.5)
 
 
+@pytest.mark.slow
 def test_the_run_before_is_measured_on_the_rows_that_the_pruned_one_is(mlp):
     args = ["--data.seed", "5", "--trainer.max_epochs", "1"]
     metrics = prune(mlp, structured=0.5, args=args)

@@ -19,6 +19,7 @@ RESUMED = ["--ckpt_path", "lightning_logs/version_0", "--trainer.max_epochs", "4
 RESUMED += ["--trainer.callbacks", "LearningRateMonitor", "--trainer.callbacks.logging_interval", "step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [

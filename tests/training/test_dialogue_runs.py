@@ -66,7 +66,7 @@ def test_a_pipe_is_answered_line_by_line(run, monkeypatch, capsys):
     assert capsys.readouterr() == ("It is red.\nIt is black.\n", "")
 
 
-@pytest.mark.parametrize("lora", [None, 2])
+@pytest.mark.parametrize("lora", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_dpo_teaches_which_answer_is_better_and_is_the_same_after_a_stop(run, folder, capsys, lora):
     args = [*PAIRS, *QUIET, "2"]
     metrics = finetune(run, lora, args)
@@ -84,6 +84,7 @@ def test_dpo_teaches_which_answer_is_better_and_is_the_same_after_a_stop(run, fo
     )
 
 
+@pytest.mark.slow
 def test_sft_is_the_same_after_a_stop(run):
     args = ["--data.path", "pairs.jsonl", "--data.prompt", "prompt", "--data.response", "rejected", *QUIET, "3"]
     finetune(run, 2, args)
