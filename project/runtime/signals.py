@@ -14,7 +14,9 @@ from types import FrameType
 
 PARENT_SECONDS = 1
 AGAIN_SECONDS = 0.1
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+# Of a user, a terminal, a service manager and a batch system, which warns with one of the last three.
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from project.data.loader import Rows, row_loader
 from project.data.plain import PlainDataModule
 from project.data.workers import protect_workers
 from project.runtime.errors import UserError
+from project.runtime.signals import NAMES
 from project.training.train import train
 
 SHORT = ["--epoch_line.every_n_epochs", "0", "--trainer.max_epochs", "1"]
@@ -36,7 +37,7 @@ def test_workers_ignore_signals_from_others_than_their_parent(kind):
     batches = iter(loaders()[kind])
     seen = [next(batches)[0]]
     for worker in batches._workers:
-        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+        for name in NAMES:
             sender = os.fork()  # from this process itself they would come from the parent
             if sender == 0:
                 os.kill(worker.pid, signal.Signals[name])

@@ -15,7 +15,7 @@ import pytest
 
 from project.runs.checkpoint import read_checkpoint
 from project.runtime.errors import UserError
-from project.runtime.signals import SIGNALS, SignalListener, exit_on_signals
+from project.runtime.signals import NAMES, SIGNALS, SignalListener, exit_on_signals
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 from project.training.trainer import PROCESS_TIMEOUT
@@ -57,7 +57,10 @@ def ended(pid) -> bool:
         return True
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGTERM", "SIGINT", "SIGXCPU", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[2:5])],
+)
 def test_a_signal_stops_training_after_saving_a_checkpoint(folder, name):
     command = Command(folder, "train", *ENDLESS)
     wait_for(lambda: trained(folder))
