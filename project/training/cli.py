@@ -36,6 +36,7 @@ from project.models.network import supervised
 from project.models.preferences import DPO
 from project.runs.checkpoint import SIZES
 from project.runs.weights import load_reference, load_teacher
+from project.runtime.environment import job_problem
 from project.runtime.errors import UserError
 from project.training.flags import DESCRIPTION, USAGE
 from project.training.plain_code import data_instantiator, flags_for_net, use_optimizer
@@ -164,8 +165,10 @@ class ExperimentCLI(LightningCLI):
             ConstructorError,
             RuntimeError,
         ) as error:
+            if problem := job_problem(error):
+                raise UserError(problem) from error
             module = raised_in(error)
-            if module.startswith("lightning.fabric.plugins.environments"):  # such as the variables of SLURM
+            if module.startswith("lightning.fabric.plugins.environments"):
                 raise UserError(str(error)) from error
             if module.startswith("project.training") or isinstance(error, RuntimeError):
                 raise  # a defect, or already a UserError
