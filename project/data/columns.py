@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from project.data.table import require_columns
 from project.runtime.arrow import CellError
@@ -21,6 +22,15 @@ from project.schema.schema import FieldError
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
 # How pandas names an index that it writes among the columns.
 NAMELESS, INDEX = re.compile(r"|Unnamed: \d+"), re.compile(r"__index_level_\d+__|index|rownames")
+
+
+def require_values(path: str, missing: Tensor, names: Sequence[str], first_row: int) -> None:
+    """Raise a UserError that counts the missing values (rows, columns) of each column, if there are any."""
+    if missing.any():
+        counts = zip(names, missing.sum(0).tolist(), strict=True)
+        listed = ", ".join(f"{name} {count}" for name, count in counts if count)
+        place = f"the first in row {first_row + int(missing.any(1).nonzero()[0])}"
+        raise UserError(f"{path}: missing values ({listed}), {place}; set --data.missing fill, drop or mean")
 
 
 def index_columns(first: pa.Table) -> list[str]:

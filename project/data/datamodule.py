@@ -1,16 +1,13 @@
 """Base class of the data modules: sizes, statistics, the exact least squares fit, and loaders."""
 
-import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import compress
 from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,8 +15,8 @@ from project.data.inputs import NamedInputs
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.numbers import as_float32, check_float32, plus
 from project.data.sampling import Sampling, is_labelled
-from project.data.split import check_not_empty
-from project.data.statistics import BLOCK_ROWS, Statistics, check_resolution, one_hot_statistics, statistics
+from project.data.split import check_not_empty, fingerprint
+from project.data.statistics import BLOCK_ROWS, Statistics, check_training_columns, one_hot_statistics, statistics
 from project.least_squares import LeastSquaresFit, fit_within
 from project.runtime.errors import UserError
 from project.runtime.ranges import NonNegativeInt, PositiveInt
@@ -120,22 +117,15 @@ class RowsDataModule(NamedInputs, LightningDataModule):
             raise UserError("--sampling: needs the rows in memory; remove --data.stream")
         if self.schema is not None and any(self.schema.sizes):
             summary = summary._replace(x=one_hot_statistics(summary.x, splits.train.x, self.schema.sizes))
-        self._check_columns(summary.x, self.feature_names if self.schema is None else self.schema.one_hot_names)
+        names = self.feature_names if self.schema is None else self.schema.one_hot_names
+        check_training_columns(self.source, summary.x, names)
         if summary.y is not None:
-            self._check_columns(summary.y, self.target_names)
+            check_training_columns(self.source, summary.y, self.target_names)
         # Statistics and least squares are computed at full precision; training uses float32.
         if numbers and summary.fit is None and torch.float64 in (splits.train.x.dtype, splits.train.y.dtype):
             self._exact = splits.train
         kept = (Rows(as_float32(r.x), as_float32(r.y) if numbers else r.y, block_rows=r.block_rows) for r in splits)
         return Splits(*kept), summary
-
-    def _check_columns(self, columns: Statistics, names: list[str]) -> None:
-        if len(names) != columns.mean.numel():  # images have statistics per channel
-            names = [f"channel {channel}" for channel in range(columns.mean.numel())]
-        constant = ", ".join(compress(names, columns.constant.flatten()))
-        if constant:
-            rank_zero_warn(f"constant in the training rows, so the model cannot learn from them: {constant}")
-        check_resolution(self.source, columns, names)
 
     @property
     def splits(self) -> Splits:
@@ -155,13 +145,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the inputs and targets of up to 1,000 evenly spaced rows of each split."""
-        digest = hashlib.sha256()
-        for rows in self.splits:
-            count = min(len(rows), 1_000)
-            index = torch.arange(count) * (len(rows) - 1) // max(count - 1, 1)
-            for values in rows.gather(index)[:2]:
-                digest.update(values.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.splits)
 
     @property
     def feature_means(self) -> list[float]:

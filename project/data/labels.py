@@ -1,6 +1,7 @@
 """Labels of classes, of any spelling, as class numbers."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +17,21 @@ from project.schema.category import sorted_levels
 from project.schema.spelling import as_text
 
 
-def distinct_labels(path: str | Path, column: str, given: CSVFormat = GUESSED) -> list[str]:
-    """Read the distinct labels of a column, in bounded memory: numbers in their order, or text in its own."""
+def distinct_labels(
+    path: str | Path, column: str, missing: Sequence[str] = (), given: CSVFormat = GUESSED
+) -> list[str]:
+    """Read the distinct labels of a column, in bounded memory: numbers in their order, or text in its own.
+
+    Raises:
+        UserError: If there are fewer than two, without those that mean a missing one.
+    """
     found: set[str | None] = set()
     for block in table_blocks(path, [column], (), given):
         found.update(pc.unique(_label_text(path, block, column)).to_pylist())
-    return sorted_levels(found)
+    labels = [label for label in sorted_levels(found) if label not in missing]
+    if len(labels) < 2:
+        raise UserError(f"{path}: column {column!r} has fewer than two classes: {labels}")
+    return labels
 
 
 def class_numbers(

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from project.nets.scaling import column_shape
@@ -101,6 +103,16 @@ def one_hot_statistics(columns: Statistics, x: Tensor, sizes: Sequence[int]) -> 
         parts.append(torch.stack([share, torch.where(deviation == 0, 1.0, deviation), (deviation == 0).double()]))
     mean, std, constant = torch.cat(parts, dim=1)
     return Statistics(mean, std, constant.bool())
+
+
+def check_training_columns(place: str, columns: Statistics, names: list[str]) -> None:
+    """Warn of columns with one value in all training rows; raise a UserError for one that float32 cannot resolve."""
+    if len(names) != columns.mean.numel():  # images have statistics per channel
+        names = [f"channel {channel}" for channel in range(columns.mean.numel())]
+    constant = ", ".join(compress(names, columns.constant.flatten()))
+    if constant:
+        rank_zero_warn(f"constant in the training rows, so the model cannot learn from them: {constant}")
+    check_resolution(place, columns, names)
 
 
 def check_resolution(place: str, columns: Statistics, names: list[str]) -> None:

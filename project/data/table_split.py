@@ -57,6 +57,12 @@ class TableSplit(NamedTuple):
             parts = random_split(len(kept), *fractions, self.seed)
         return [kept[part] for part in parts]
 
+    def draw(self, kept: Tensor, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Assign each row of a block of a stream to a random split; return the numbers of the rows `kept`."""
+        draws = torch.rand(rows, generator=generator)[kept]
+        val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
+        return {"train": kept[~val & ~test], "val": kept[val], "test": kept[test]}
+
 
 def _kind(name: str, path: str, table: pa.Table, kinds: Mapping[str, str]) -> type[Field]:
     """Return the kind of the column of times, which may be ignored as a feature."""

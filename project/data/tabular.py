@@ -16,6 +16,7 @@ from project.data.columns import (
     index_columns,
     inferred,
     parse_fields,
+    require_values,
     task_of,
     warn_of_levels,
 )
@@ -36,9 +37,6 @@ from project.schema.field import Missing
 from project.schema.offset import Offset
 from project.schema.schema import FieldError
 from project.schema.spelling import spellings, without_values
-
-MISSING_HINT = "set --data.missing fill, drop or mean"
-TARGET_HINT = "correct it, or set --data.task classification"
 
 
 class TabularDataModule(RowsDataModule):
@@ -139,17 +137,12 @@ class TabularDataModule(RowsDataModule):
 
     def _ignored(self, exclude: list[str], features: list[str] | None) -> list[str]:
         grouped = [self.split.group] if self.split.group and features is None else []
-        ignored = [name for name, kind in self.kinds.items() if kind == "ignore"]
-        return [*exclude, *ignored, *self.left_out, *grouped]
+        return [*exclude, *(name for name, kind in self.kinds.items() if kind == "ignore"), *self.left_out, *grouped]
 
     def _set_classes(self) -> None:
-        name, *more = self.target_names
-        if more:
+        if len(self.target_names) > 1:
             raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
-        missing = self.missing_values or []
-        self.class_names = [label for label in distinct_labels(self.path, name, self.csv) if label not in missing]
-        if len(self.class_names) < 2:
-            raise UserError(f"{self.path}: column {name!r} has fewer than two classes: {self.class_names}")
+        self.class_names = distinct_labels(self.path, self.target_names[0], self.missing_values or [], self.csv)
 
     def load(self) -> Splits:
         """Read the tables and split them."""
@@ -188,17 +181,20 @@ class TabularDataModule(RowsDataModule):
     def _inferred(self, table: pa.Table) -> Schema:
         return inferred(self.path, table, self.feature_names, self.kinds, self.missing, self.missing_values)
 
+    @property
+    def _known_schema(self) -> Schema:
+        assert self.schema is not None
+        return self.schema
+
     def _learn(self, parsed: list[Any], y: Tensor, rows: Tensor) -> None:
         """Learn the schema and the offsets of the targets from some training rows, by their numbers."""
-        assert self.schema is not None
-        self.schema.partial_fit(parsed, rows.numpy())
+        self._known_schema.partial_fit(parsed, rows.numpy())
         for offset, values in zip(self._offsets, y[rows].T.numpy(), strict=True):
             offset.partial_fit(values)
 
     def _finish(self) -> None:
-        assert self.schema is not None
         try:
-            self.schema.finish()
+            self._known_schema.finish()
         except FieldError as error:
             raise UserError(f"{self.path}: column {error.field!r} {error.problem}; use --data.exclude") from None
         offsets = [offset.value for offset in self._offsets]
@@ -208,29 +204,23 @@ class TabularDataModule(RowsDataModule):
         """Read all rows of another table."""
         parsed, y, kept = self._parse(path, self._table(path))
         x = self._encode(path, parsed)[kept]
-        assert self.schema is not None
-        warn_of_levels(path, self.schema.unknown(x.numpy()), len(x))
+        warn_of_levels(path, self._known_schema.unknown(x.numpy()), len(x))
         return Rows(x, self._targets(y[kept]))
 
     def read_inputs(self, path: str) -> Tensor:
         """Read x of a table without targets, (rows, inputs)."""
         table = self._table(path, self.feature_names)
-        assert self.schema is not None
-        return self._encode(path, parse_fields(self.schema, path, table))
+        return self._encode(path, parse_fields(self._known_schema, path, table))
 
     def _parse(self, path: str, table: pa.Table, first_row: int = 1) -> tuple[list[Any], Tensor, Tensor]:
         """Return the values of each field, y (rows, targets) in float64, and the numbers of the rows to keep."""
-        assert self.schema is not None
-        parsed = parse_fields(self.schema, path, table, first_row)
+        parsed = parse_fields(self._known_schema, path, table, first_row)
         y = self._parse_targets(path, table, first_row)
-        gaps, labelled = torch.from_numpy(self.schema.missing(parsed)), ~y.isnan().any(1)
+        gaps, labelled = torch.from_numpy(self._known_schema.missing(parsed)), ~y.isnan().any(1)
         self.rows_left_out["without a target"] += int((~labelled).sum())
         every = torch.cat([gaps, y.isnan()], dim=1)
-        if self.missing == "error" and every.any():
-            counts = zip(self._columns, every.sum(0).tolist(), strict=True)
-            listed = ", ".join(f"{name} {count}" for name, count in counts if count)
-            row = first_row + int(every.any(1).nonzero()[0])
-            raise UserError(f"{path}: missing values ({listed}), the first in row {row}; {MISSING_HINT}")
+        if self.missing == "error":
+            require_values(path, every, self._columns, first_row)
         kept = labelled
         if self.missing == "drop":
             kept = labelled & ~gaps.any(1)
@@ -243,14 +233,13 @@ class TabularDataModule(RowsDataModule):
             columns = [without_values(column, self.missing_values) for column in table.columns]
             table = pa.table(columns, self.target_names)
         if self.class_names is None:
-            return numbers(path, table, first_row, TARGET_HINT)
+            return numbers(path, table, first_row, "correct it, or set --data.task classification")
         return class_numbers(path, table, self.target_names[0], self.class_names, self.path, first_row)
 
     def _encode(self, path: str, parsed: list[Any], first_row: int = 1) -> Tensor:
         """Return x (rows, inputs) in float64."""
-        assert self.schema is not None
-        x = torch.from_numpy(self.schema.encode(parsed))
-        check_float32(path, x, self.schema.names, first_row)
+        x = torch.from_numpy(self._known_schema.encode(parsed))
+        check_float32(path, x, self._known_schema.names, first_row)
         return x
 
     def _targets(self, y: Tensor) -> Tensor:
@@ -269,8 +258,7 @@ class TabularDataModule(RowsDataModule):
             self.rows_left_out.clear()
         targets = len(self.target_names) if self.class_names is None else 0
         offsets = self.schema.offsets if any(self.schema.offsets) else None, self.target_offsets
-        solve = not any(self.schema.sizes)
-        streamed = StreamedSplits(self.path, len(self.schema.names), targets, solve, offsets)
+        streamed = StreamedSplits(self.path, len(self.schema.names), targets, not any(self.schema.sizes), offsets)
         for name, x, y in self._streamed_parts():
             streamed.append(name, x, y)
         splits, self.summary = streamed.splits(), streamed.summary()
@@ -287,8 +275,7 @@ class TabularDataModule(RowsDataModule):
     def _streamed_blocks(self) -> Iterator[tuple[str, int, list[Any], Tensor, dict[str, Tensor]]]:
         """Yield path, number of the first row, values of the fields, y, and row numbers by split, for each block."""
         generator = torch.Generator().manual_seed(self.seed)
-        assert self.schema is not None
-        numeric = [field.name for field in self.schema.fields if field.kind == "number"]
+        numeric = [field.name for field in self._known_schema.fields if field.kind == "number"]
         numeric += self.target_names if self.class_names is None else []
         for path, split in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
             if not path:
@@ -296,16 +283,10 @@ class TabularDataModule(RowsDataModule):
             row = 1
             for table in table_blocks(path, self._columns, numeric, self.csv):
                 parsed, y, kept = self._parse(path, table, row)
-                yield path, row, parsed, y, {split: kept} if split else self._divide(kept, len(table), generator)
+                yield path, row, parsed, y, {split: kept} if split else self.split.draw(kept, len(table), generator)
                 row += len(table)
             if row == 1:
                 raise UserError(f"{path}: no rows below the header")
-
-    def _divide(self, kept: Tensor, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Assign each row of a block to a random split; return the numbers of those to keep."""
-        draws = torch.rand(rows, generator=generator)[kept]
-        val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
-        return {"train": kept[~val & ~test], "val": kept[val], "test": kept[test]}
 
     def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the training rows before rounding; those of a stream, which are float32 on disk, are read again."""
