@@ -124,6 +124,9 @@ class TextBatch:
 
     def _run(self) -> None:
         while self._admit():
+            if not self._texts:
+                time.sleep(0.01)  # the memory is another model's, which ends
+                continue
             try:
                 self._step()
             except Exception as error:
@@ -136,7 +139,12 @@ class TextBatch:
         with self._lock:
             while self._waiting:
                 job = self._waiting[0]
-                if not job.stopped and not self._begin(job):
+                try:
+                    begins = job.stopped or self._begin(job)
+                except Exception as error:  # which ends neither this thread nor other texts
+                    job.emit(error)
+                    begins = True
+                if not begins:
                     if time.monotonic() <= job.latest:
                         break
                     job.emit(RequestError(503, "the server is busy; try again"))
@@ -145,8 +153,6 @@ class TextBatch:
                 self.budget.change(self._reserved, 0)
                 self._reserved, self._cache = 0, self.artifact.cache(0, 0)
                 self._is_running = bool(self._waiting)
-                if self._is_running:
-                    time.sleep(0.01)  # the memory is another model's, which ends
             return self._is_running
 
     def _begin(self, job: Job) -> bool:
@@ -158,7 +164,7 @@ class TextBatch:
         if (self._texts and rows > MAX_ROWS) or not self.budget.change(self._reserved, needed):
             return False
         self._reserved = needed
-        self._cache.resize(rows, room)
+        self._cache.resize(len(self._texts), rows, room)
         self._texts += texts
         return True
 

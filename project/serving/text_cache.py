@@ -30,9 +30,8 @@ class TextCache:
         self._parts = self._empty(rows, room)
         self._bindings: dict[tuple[int, int], Any] = {}
 
-    def resize(self, rows: int, room: int) -> None:
-        """Make place for another number of texts, the first of which stay, and of tokens."""
-        kept = min(rows, len(self.lengths))
+    def resize(self, kept: int, rows: int, room: int) -> None:
+        """Make place for other numbers of texts and of tokens; the first `kept` of the texts stay."""
         longest = int(self.lengths[:kept].max(initial=0))
         new = self._empty(rows, room)
         for name, part in new.items():

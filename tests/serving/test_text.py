@@ -16,6 +16,7 @@ from project.serving.memory import MemoryBudget
 from project.serving.request_error import RequestError
 from project.serving.text_answer import answer_text
 from project.serving.text_artifact import TextArtifact
+from project.serving.text_cache import TextCache
 from project.serving.text_model import TextModel
 from project.serving.text_reply import GenerateReply
 from project.serving.text_request import TextRequest
@@ -171,6 +172,41 @@ def pieces_of(model: TextModel, **request: Any) -> list[Any]:
     content, found = bytearray(json.dumps({"temperature": 0} | request).encode()), list[Any]()
     model.batch.add(model.read("/generate", content), found.append, Now())
     return found
+
+
+def after_it(model: TextModel, first: dict[str, Any], *others: dict[str, Any]) -> list[list[Any]]:
+    """The pieces of requests, of which the others come while the last piece of the first one is passed on."""
+    found = [list[Any]() for _ in range(1 + len(others))]
+    requests = [
+        model.read("/generate", bytearray(json.dumps({"temperature": 0} | each).encode())) for each in (first, *others)
+    ]
+
+    def emit(piece: Any) -> None:
+        found[0].append(piece)
+        for request, pieces in zip(requests[1:], found[1:], strict=True):
+            model.batch.add(request, pieces.append, Now())
+
+    model.batch.add(requests[0], emit, Now())
+    return found
+
+
+def test_a_short_text_begins_where_a_longer_one_has_just_ended(written):
+    [first], [second] = after_it(model_of(written), {"max_tokens": 20}, {"max_tokens": 5})
+    assert (len(first.tokens), len(second.tokens), second.end) == (20, 5, "length")
+    assert second.tokens == first.tokens[:5]
+
+
+def test_what_cannot_begin_is_told_and_keeps_no_other_from_it(written, monkeypatch):
+    def no_memory(self: TextCache, kept: int, rows: int, room: int) -> None:
+        raise MemoryError
+
+    model = model_of(written)
+    with monkeypatch.context() as patch:
+        patch.setattr(TextCache, "resize", no_memory)
+        [error] = pieces_of(model, max_tokens=3)
+    assert isinstance(error, MemoryError)
+    [piece] = pieces_of(model, max_tokens=3)
+    assert len(piece.tokens) == 3
 
 
 def test_a_text_that_takes_too_long_is_what_there_is(written):
