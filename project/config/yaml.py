@@ -47,6 +47,8 @@ def _load_yaml(text: str) -> Any:
         return _load(text)
     except TypeError:  # of jsonargparse, for a lone `?`, which YAML reads as an empty key
         return text
+    except ValueError as error:  # of PyYAML, for `._` and the like, which it takes for a number
+        raise yaml.YAMLError(str(error)) from error
 
 
 class _Dumper(yaml.SafeDumper):
@@ -54,11 +56,13 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None
-    with contextlib.suppress(ValueError, yaml.YAMLError):
-        if not isinstance(_load_yaml(text), str) or float(text):
-            style = "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    try:
+        is_quoted = not isinstance(_load_yaml(text), str)
+    except yaml.YAMLError:
+        is_quoted = True
+    with contextlib.suppress(ValueError):
+        is_quoted = is_quoted or bool(float(text))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if is_quoted else None)
 
 
 def _dump(data: Any) -> str:
