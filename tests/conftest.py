@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.command import forks, run_script
 from tests.fork_server import share
 from tests.kept import keep_operators, keep_parser
 
+# The same examples in every run, so that a change alone makes a test fail; others with --hypothesis-profile default.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more; tests run side by side
 
 
