@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from project.config.flag_errors import refuse_flags
 from project.config.yaml import yaml_of
 from project.exporting.formats import require_onnx
 from project.pipeline.pipeline import Plan
 from project.pipeline.stages import STAGES
 from project.runtime.errors import UserError
 from project.serving.server import require_packages
-from project.stages.base import parse, require_run
+from project.stages.base import NO_NAME, parse, require_run
 
 SECTION = "lifecycle"
 # Two ways to prune that exclude each other: the newer flag replaces the older one.
@@ -33,6 +34,7 @@ def make_plan(stages: str | None, args: Sequence[str], trust: Sequence[str] = ()
         unknown = ", ".join(section.keys() - {"stages", *STAGES}) if isinstance(section, dict) else section
         raise UserError(f"{SECTION}: {unknown}: unknown; use `stages`, and flags of {', '.join(STAGES)}")
     own, others = split_args(args)
+    refuse_flags(others, NO_NAME)
     if before is not None and not others:
         flags, config = before.flags, before.config
     else:

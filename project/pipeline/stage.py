@@ -59,10 +59,10 @@ class Stage(ABC):
     def check(self, config: dict[str, Any], options: Options, flags: Sequence[str]) -> None:
         """Raise a UserError if the stage could not run on the experiment `config`, with what `parse` has separated."""
         from project.config.flag_errors import refuse_flags
-        from project.stages.base import NO_RESUME, parse
+        from project.stages.base import NO_NAME, NO_RESUME, parse
 
         if self.trains:
-            refuse_flags(flags, NO_RESUME)
+            refuse_flags(flags, NO_RESUME | NO_NAME)
             parse(flags, config)
 
     @abstractmethod

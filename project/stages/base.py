@@ -20,6 +20,7 @@ SOLVER = "project.models.LinearRegression"
 PER_RUN_SECTIONS = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
 # Flags that a stage refuses, with the reason.
 NO_RESUME = {"ckpt_path": "a stage starts a new run; remove it, or resume a run with scripts/train.py"}
+NO_NAME = {"name": "this command names its runs itself; remove it"}
 NO_WEIGHTS = NO_RESUME | {"weights.path": "a stage takes the weights of the run that you pass; remove it"}
 
 

@@ -14,7 +14,7 @@ from project.config.flag_errors import refuse_flags
 from project.data.tokens import TokensDataModule
 from project.runs.folder import ROOT, claim_version, write_metrics
 from project.runtime.errors import UserError
-from project.stages.base import NO_RESUME, parse, require_run, trust_flags
+from project.stages.base import NO_NAME, NO_RESUME, parse, require_run, trust_flags
 from project.training.train import train
 
 
@@ -32,7 +32,7 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
         The run of each fold, with its test metrics.
     """
     reason = "cross-validation sets the fold of each run; remove it, and set the number with --folds"
-    refuse_flags(args, NO_RESUME | {"sampling.fold": reason, "sampling.folds": reason})
+    refuse_flags(args, NO_RESUME | NO_NAME | {"sampling.fold": reason, "sampling.folds": reason})
     config = parse([*args, "--sampling.folds", str(folds)])
     if issubclass(pkgutil.resolve_name(config["data"]["class_path"]), TokensDataModule):
         raise UserError(

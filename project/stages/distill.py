@@ -8,7 +8,7 @@ from project.inference.evaluate import evaluate
 from project.runs.checkpoint import without_teacher
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
-from project.stages.base import NO_RESUME, SOLVER, Config, parse, stage_config, trust_flags
+from project.stages.base import NO_NAME, NO_RESUME, SOLVER, Config, parse, stage_config, trust_flags
 from project.training.cli import ExperimentCLI
 from project.training.train import train
 
@@ -17,7 +17,7 @@ DISTILLED = {
     "project.models.LanguageModel": "project.models.DistilledLanguageModel",
     "project.models.Regression": "project.models.DistilledRegression",
 }
-NO_TEACHER = NO_RESUME | {"model.teacher": "the teacher is the run that you pass; remove it"}
+NO_TEACHER = NO_RESUME | NO_NAME | {"model.teacher": "the teacher is the run that you pass; remove it"}
 
 
 def student_config(reference: str, args: Sequence[str] = ()) -> Config:

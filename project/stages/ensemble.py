@@ -10,6 +10,7 @@ from project.runs.weights import coding
 from project.runtime.errors import UserError
 from project.stages.base import (
     LINEAR,
+    NO_NAME,
     NO_RESUME,
     NO_WEIGHTS,
     SOLVER,
@@ -84,7 +85,7 @@ def train_jointly(members: int, bootstrap: bool, args: Sequence[str], folder: Pa
     Raises:
         StageSkipped: If the model has a closed form.
     """
-    refuse_flags(args, NO_RESUME)
+    refuse_flags(args, NO_RESUME | NO_NAME)
     config = parse(args)
     if config["model"]["class_path"] == SOLVER:
         raise StageSkipped("LinearRegression has a closed form, so all members would be identical")

@@ -10,7 +10,7 @@ from project.config.changes import refuse_changes
 from project.config.plain_data import flatten
 from project.runtime.errors import UserError
 from project.runtime.signals import Stopped
-from project.stages.base import parse, require_run
+from project.stages.base import NO_NAME, parse, require_run
 from project.sweep.ranges import as_args, read_range
 from project.training.cli import ExperimentCLI
 from project.training.train import fit
@@ -21,6 +21,7 @@ LOWER, HIGHER = ("loss", "mse", "rmse", "mae"), ("accuracy", "f1", "r2")
 DIRECTIONS = dict.fromkeys(LOWER, "minimize") | dict.fromkeys(HIGHER, "maximize")
 NOT_IN_TRIALS = {
     "ckpt_path": "trials start from new weights; remove it",
+    **NO_NAME,
     "trust": "a stored study cannot grant trust; pass it on the command line",
 }
 

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from project.inference.evaluate import evaluate
+from project.pipeline.plan import make_plan
 from project.runtime.errors import UserError
+from project.stages.crossvalidate import crossvalidate
+from project.stages.distill import distill
+from project.stages.ensemble import train_jointly
+from project.sweep.settings import merge_settings
 from project.training.train import train
 
 SHORT = ["--trainer.max_epochs", "1"]
@@ -50,3 +55,18 @@ def trained_folder(tmp_path_factory):
 def named(trained_folder, monkeypatch):
     monkeypatch.chdir(trained_folder)
     return trained_folder
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda args: merge_settings(None, {}, {"search": {"optimizer.lr": "[1.0]"}, "args": args, "trust": []}),
+        lambda args: [*crossvalidate(2, args)],
+        lambda args: make_plan(None, args),
+        lambda args: train_jointly(2, False, args),
+        lambda args: distill(str(RUN), args=args),
+    ],
+)
+def test_a_command_that_names_its_runs_itself_refuses_a_name(named, refused):
+    with pytest.raises(UserError, match="--name: this command names its runs itself; remove it"):
+        refused(["--name", "new"])
