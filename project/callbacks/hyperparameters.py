@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.config.plain_data import flatten
 from project.config.yaml import run_settings
-from project.runtime.address import credentials_removed
+from project.runtime.address import remove_credentials
 
 
 class Hyperparameters(Callback):
@@ -19,7 +19,7 @@ class Hyperparameters(Callback):
 
     def choose(self, config: Mapping[str, Any]) -> None:
         """Take another configuration."""
-        self.values = flatten(credentials_removed(run_settings(config)))
+        self.values = flatten(remove_credentials(run_settings(config)))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the hyperparameters to every logger."""

@@ -7,7 +7,7 @@ from project.config.class_help import answer_class_help
 from project.config.class_names import class_path, kind_of
 from project.config.habits import refuse_habits
 from project.config.yaml import GROUPS, require_settings
-from project.runtime.address import expanded
+from project.runtime.address import expand_home
 
 
 def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[str]:
@@ -29,7 +29,7 @@ def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[s
     arguments = split_arguments(args)
     answer_class_help(arguments)
     refuse_habits(arguments, has_settings)
-    expanded = [_expanded(argument) for argument in classes_first(arguments)]
+    expanded = [_expand_argument(argument) for argument in classes_first(arguments)]
     for argument in expanded:
         _check_section_file(argument)
     return join_arguments(expanded)
@@ -50,10 +50,10 @@ def classes_first(arguments: Sequence[Argument]) -> list[Argument]:
     return ordered
 
 
-def _expanded(argument: Argument) -> Argument:
+def _expand_argument(argument: Argument) -> Argument:
     if not argument.values:
         return argument
-    value, *others = map(expanded, argument.values)
+    value, *others = map(expand_home, argument.values)
     return argument._replace(values=(class_path(kind_of(argument.flag), value), *others))
 
 

@@ -14,7 +14,7 @@ from jsonargparse.typing import register_type
 
 from project.config.class_names import KINDS, class_path
 from project.config.plain_data import check_yaml, read_yaml, without_dropped
-from project.runtime.address import credentials_removed, expanded, full_address
+from project.runtime.address import expand_home, full_address, remove_credentials
 from project.runtime.errors import UserError
 from project.text.corpus import CORPORA
 
@@ -39,7 +39,7 @@ def _resolved(value: Any, key: str = "") -> Any:
         return [_resolved(part, key) for part in value]
     if not isinstance(value, str):
         return value
-    return class_path(key if key in KINDS else "", expanded(value))
+    return class_path(key if key in KINDS else "", expand_home(value))
 
 
 def _load_yaml(text: str) -> Any:
@@ -128,14 +128,14 @@ def with_plain_values(config: Namespace) -> Namespace:
     config = config.clone()
     for key, value in config.items():
         if isinstance(value, str | Mapping):
-            config[key] = credentials_removed(value)
+            config[key] = remove_credentials(value)
         elif isinstance(value, Enum):
             config[key] = value.value
         elif isinstance(value, torch.device):
             config[key] = str(value)
         elif isinstance(value, list):
             parts = [with_plain_values(item) if isinstance(item, Namespace) else item for item in value]
-            config[key] = credentials_removed(parts)
+            config[key] = remove_credentials(parts)
     return config
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from project.config.changes import refuse_changes
 from project.config.plain_data import flatten
 from project.pipeline.pipeline import EXPERIMENT, Plan, StageResult
-from project.runtime.address import credentials_removed
+from project.runtime.address import remove_credentials
 from project.runtime.errors import UserError
 from project.runtime.files import atomic_write, check_folder
 
@@ -42,7 +42,7 @@ def write_record(folder: Path, plan: Plan, results: list[StageResult]) -> None:
             path.write_text(yaml.safe_dump(plan.config, sort_keys=False), encoding="utf-8")
     state = {
         "stages": plan.stages,
-        "flags": credentials_removed(plan.flags),
+        "flags": remove_credentials(plan.flags),
         "results": [asdict(result) for result in results],
     }
     with atomic_write(folder / STATE) as path:
@@ -96,7 +96,7 @@ def _resume(folder: Path, plan: Plan | None) -> tuple[Plan, list[StageResult]]:
 
 def finished_settings(plan: Plan, finished: int) -> Mapping[str, Any]:
     """Settings that may not change once so many stages have run, by flag."""
-    kept = credentials_removed(plan.flags)
+    kept = remove_credentials(plan.flags)
     flags = {stage: " ".join(map(" ".join, sorted(kept.get(stage, [])))) for stage in plan.stages[:finished]}
     stages = {"stages": ",".join(plan.stages[:finished])}
     return stages | {stage: text for stage, text in flags.items() if text} | flatten(plan.config)

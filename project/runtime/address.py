@@ -1,4 +1,4 @@
-"""Addresses: which local path one stands for, and how it is written without the credentials in it."""
+"""Addresses of files: conversion to local paths, and removal of the credentials in remote ones."""
 
 import os
 import re
@@ -9,18 +9,20 @@ from urllib.parse import unquote, urlsplit
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HOME = re.compile(r"(~|\$HOME|\$\{HOME\})(?=/)")
-# `s3://KEY:SECRET@bucket`, whose secret may hold slashes, but not `https://host:8080/user@example`; and `https://TOKEN@`.
+# Matches `s3://KEY:SECRET@bucket`, also if the secret contains slashes, and `https://TOKEN@host`. Does not match
+# `https://host:8080/user@example`, where the text after the colon is a port.
 USER = re.compile(
     r"\b((?!(?:abfss?|gs|hdfs|viewfs)://)[a-z][a-z0-9+.-]*://)(?:[^\s/:@'\"]*:(?!\d+/)[^\s@'\"]*|[^\s/:@'\"]+)@", re.I
 )
-PASSWORD = re.compile(r"\b((?:abfss?|gs|hdfs|viewfs)://[^\s/:@'\"]*):(?!\d+/)[^\s@'\"]*@", re.I)  # the user is a place
+# With these schemes, the part before `@` names a container or a host. Only a password after it is removed.
+PASSWORD = re.compile(r"\b((?:abfss?|gs|hdfs|viewfs)://[^\s/:@'\"]*):(?!\d+/)[^\s@'\"]*@", re.I)
 SECRETS = re.compile(
     r"(?<=[?&])(?:x-(?:amz|goog)-[\w-]*|[\w.-]*(?:sig|signature|token|key|keyid|secret|password|passwd|pwd|auth|credential)s?)"
     r"=[^\s&#'\"]*?(?:&|(?=[:,;)]*(?:[\s#'\"]|$)))",
     re.I,
 )
 
-_CREDENTIALS: dict[str, str] = {}  # whole addresses, by what a run stores of them
+_CREDENTIALS: dict[str, str] = {}  # for each address as a run stores it, the address with its credentials
 
 
 def is_remote(address: str | Path) -> bool:
@@ -28,15 +30,15 @@ def is_remote(address: str | Path) -> bool:
     return bool(SCHEME.match(str(address))) and not str(address).lower().startswith("file://")
 
 
-def expanded(text: str) -> str:
-    """Replace `~/`, `$HOME/` or `${HOME}/` at the start of a text by the user's home."""
+def expand_home(text: str) -> str:
+    """Replace `~/`, `$HOME/` or `${HOME}/` at the start of a text by the user's home directory."""
     return HOME.sub(lambda _: str(Path.home()), text, count=1) if HOME.match(text) else text
 
 
 def local_path(address: str | Path) -> Path:
     """Return the path that a local address stands for: a path, `~/…`, `$HOME/…` or `file://…`."""
     text = str(address)
-    return Path(unquote(urlsplit(text).path) if text.lower().startswith("file://") else expanded(text))
+    return Path(unquote(urlsplit(text).path) if text.lower().startswith("file://") else expand_home(text))
 
 
 def full_address(address: str | Path) -> str:
@@ -45,7 +47,7 @@ def full_address(address: str | Path) -> str:
         stored = without_credentials(str(address))
         _CREDENTIALS.setdefault(stored, str(address))
         return stored
-    return os.path.realpath(local_path(address))  # Path.resolve raises an error at a loop of links
+    return os.path.realpath(local_path(address))  # Path.resolve would raise an error for a loop of symbolic links
 
 
 def with_credentials(address: str) -> str:
@@ -61,10 +63,10 @@ def without_credentials(text: str) -> str:
     return re.sub(r"[?&](?=[:,;)]*(?:[\s#'\"]|$))", "", SECRETS.sub("", text)) if "?" in text else text
 
 
-def credentials_removed(value: Any) -> Any:
-    """Return settings, nested in any way, without the credentials in their addresses."""
+def remove_credentials(value: Any) -> Any:
+    """Return a copy of nested settings in which the addresses have no credentials."""
     if isinstance(value, str):
         return without_credentials(value)
     if isinstance(value, Mapping):
-        return {name: credentials_removed(part) for name, part in value.items()}
-    return [credentials_removed(part) for part in value] if isinstance(value, list) else value
+        return {name: remove_credentials(part) for name, part in value.items()}
+    return [remove_credentials(part) for part in value] if isinstance(value, list) else value

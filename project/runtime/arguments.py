@@ -9,7 +9,7 @@ from project.runtime.errors import exit_with_error
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Like argparse's, without abbreviated flags: one that looks like an abbreviation may be a flag of train.py."""
+    """An `argparse.ArgumentParser` without abbreviated flags, since scripts pass unknown flags on to train.py."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
@@ -20,14 +20,14 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def boolean(text: str) -> bool:
-    """Parse `true` or `false`, as the type of an option."""
+    """Parse `true` or `false`. Use it as the `type` of an argument."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"must be true or false, got {text}")
     return text.lower() == "true"
 
 
 def path(text: str) -> Path:
-    """Parse a local path, as the type of an option: `~/…` and `file://…`, too."""
+    """Parse a local path, including `~/…` and `file://…`. Use it as the `type` of an argument."""
     if is_remote(text):
-        raise argparse.ArgumentTypeError("must be a path on this machine; copy the file from or to other places")
+        raise argparse.ArgumentTypeError("must be a path on this machine; copy remote files yourself")
     return local_path(text)

@@ -9,27 +9,31 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Hides pandas from pyarrow, which imports it to make its first array: that takes half a second and 60 MB.
+class _PandasBlocker(MetaPathFinder):
+    """Makes `import pandas` fail while pyarrow makes its first array, because that import takes 0.5 s and 60 MB.
 
-    pyarrow still imports it when it is asked for a data frame.
+    pyarrow imports pandas later if a data frame is requested.
     """
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        """Refuse pandas, and leave other modules to others."""
+        """Raise an ImportError for pandas; other finders import the other modules."""
         if fullname == "pandas":
             raise ImportError(fullname)
 
 
 if "pandas" not in sys.modules:
-    sys.meta_path.insert(0, _WithoutPandas())
+    sys.meta_path.insert(0, _PandasBlocker())
     pa.array([0])
     del sys.meta_path[0]
 MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)  # "", "NA", "NaN", "null" and the like
 
 
 class CellError(ValueError):
-    """A value of a column cannot be converted; `row` is its index, None if the whole column is of a wrong type."""
+    """A value of a column cannot be converted.
+
+    Attributes:
+        row: Index of the value; None if the type of the whole column is wrong.
+    """
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         self.row = row
@@ -37,7 +41,11 @@ class CellError(ValueError):
 
 
 def as_float64(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a column, which may be of text, to float64; missing values become null. Raises CellError."""
+    """Convert a column of numbers or text to float64; missing values become null.
+
+    Raises:
+        CellError: If a text is not a number, or the type of the column cannot be converted to numbers.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

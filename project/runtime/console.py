@@ -1,4 +1,4 @@
-"""The console for tables and progress: a terminal, a file, or a notebook cell."""
+"""The rich console for tables and progress bars, in a terminal, a file or a notebook cell."""
 
 import sys
 from importlib.util import find_spec
@@ -9,10 +9,10 @@ from rich.measure import Measurement
 
 
 class Table(rich.table.Table):
-    """A table of rich, written as lines `column: cell` where the terminal is too narrow for its numbers."""
+    """A rich table that becomes lines `column: cell` if the terminal is too narrow for the table."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Render the table, or its rows one by one."""
+        """Render the table, or one line for each cell if it does not fit."""
         if Measurement.get(console, options.update(width=1_000), self).minimum <= options.max_width:
             yield from super().__rich_console__(console, options)
             return
@@ -26,13 +26,13 @@ class Table(rich.table.Table):
 
 
 def open_console() -> Console:
-    """Return a console on standard output: as wide as the terminal, or 120 columns of plain text elsewhere."""
+    """Return a console for standard output. Outside a terminal it writes plain text, 120 columns wide."""
     return Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else 120,
-        force_terminal=False if in_cell() else None,  # kernels ask for colours, but a cell cannot move a cursor
+        force_terminal=False if in_cell() else None,  # notebook kernels enable colours, but a cell has no cursor
         force_jupyter=False,
-        markup=False,  # names of columns and folders may hold brackets
+        markup=False,  # names of columns and folders may contain brackets
         emoji=False,
     )
 

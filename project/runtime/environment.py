@@ -1,10 +1,10 @@
-"""Environment variables that the jobs of a cluster leave behind."""
+"""Checks of the environment variables that cluster jobs set."""
 
 import os
 import re
 import sys
 
-# What says that the process belongs to a job, by the variables that number its processes.
+# For each variable that holds a rank: a process of a real job also has at least one of these variables.
 JOBS = {
     "RANK": ("WORLD_SIZE",),
     "LOCAL_RANK": ("WORLD_SIZE",),
@@ -15,8 +15,11 @@ JOBS = {
 NUMBER = re.compile(r"SLURM_\w+|(LOCAL_|NODE_|GROUP_)?RANK|(LOCAL_)?WORLD_SIZE|MASTER_PORT")
 
 
-def forget_stray_ranks() -> None:
-    """Remove the number of a process that belongs to no job: as number 1 it waits for number 0, or saves nothing."""
+def remove_stray_ranks() -> None:
+    """Remove rank variables that were left over outside a job.
+
+    A process that takes itself for rank 1 would wait for rank 0 or save nothing.
+    """
     for name, job in JOBS.items():
         if name in os.environ and not any(other in os.environ for other in job):
             del os.environ[name]
@@ -24,7 +27,7 @@ def forget_stray_ranks() -> None:
 
 
 def job_problem(error: BaseException) -> str | None:
-    """Return which variable of a job is no number, if that is why a library has raised an exception."""
+    """Return a message about a job variable that is not an integer if it caused the exception, otherwise None."""
     for name, value in os.environ.items():
         if NUMBER.fullmatch(name) and str(error) == f"invalid literal for int() with base 10: {value!r}":
             return f"{name}: must be an integer, got {value!r}; unset it, or let srun or torchrun set it"

@@ -15,7 +15,11 @@ from project.runtime.errors import UserError
 
 
 def check_output(path: Path, suffixes: Sequence[str], source: Path | None = None) -> None:
-    """Raise a UserError unless a path has one of the suffixes, can be written, and is not the input file (`source`)."""
+    """Check the path of an output file.
+
+    Raises:
+        UserError: If it has none of the suffixes, is a folder, is in no folder, or is the input file (`source`).
+    """
     problems = {
         "is a folder; pass the name of a file": path.is_dir(),
         f"must end in {' or '.join(suffixes)}": path.suffix.lower() not in suffixes,
@@ -26,15 +30,18 @@ def check_output(path: Path, suffixes: Sequence[str], source: Path | None = None
 
 
 def check_folder(path: Path, kind: str, mark: str, *others: str) -> None:
-    """Raise a UserError unless a folder is new, empty, or already used for the same purpose (`kind`).
+    """Check that a folder is new, empty, or already used for the same purpose (`kind`).
 
-    A folder in use has a file named `mark`; the files `others` may be written before it.
+    A folder in use contains a file named `mark`. The files `others` may be written before it.
+
+    Raises:
+        UserError: If the path is a file, or the folder contains something else.
     """
     entries = path.iterdir() if path.is_dir() else ()
-    names = {entry.name for entry in entries if not entry.name.startswith(".")}  # not locks and system files
+    names = {entry.name for entry in entries if not entry.name.startswith(".")}  # without locks and system files
     problems = {
         "is a file; pass a folder": path.exists() and not path.is_dir(),
-        f"the folder holds something other than {kind}; pass one that is new or empty": (
+        f"the folder contains something other than {kind}; pass one that is new or empty": (
             mark not in names and names - {*others}
         ),
     }
@@ -48,9 +55,9 @@ def _refuse(path: Path, problems: Mapping[str, object]) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces the path at the end; after an error, the path is unchanged.
+    """Yield the path of a temporary file that replaces `path` at the end. After an error, `path` is unchanged.
 
-    The temporary files of processes of this machine that were killed while they wrote the same path are removed.
+    If earlier processes on this machine were killed while they wrote the same path, their temporary files are removed.
     """
     host = re.sub(r"\W", "", platform.node())[:16]
     for leftover in path.parent.glob(f".{host}-*.{glob.escape(path.name)}"):
@@ -65,7 +72,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         unnamed = error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG)
-        if unnamed or error.filename == str(temporary):  # a name that the user does not know
+        if unnamed or error.filename == str(temporary):  # the user does not know its name
             error.filename = str(path)
         raise
     finally:
@@ -76,16 +83,16 @@ def _is_running(process: int) -> bool:
     if os.name != "posix":
         return True
     try:
-        os.kill(process, 0)  # sends nothing
+        os.kill(process, 0)  # signal 0 only checks whether the process exists
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's
+    except (PermissionError, OverflowError):  # the process belongs to another user
         pass
     return True
 
 
 def sha256(file: BinaryIO, length: int) -> bytes:
-    """Return the SHA-256 of the next `length` bytes of a file, or of the rest if it is shorter, and move past them."""
+    """Read the next `length` bytes of a file, or all that are left, and return their SHA-256."""
     digest = hashlib.sha256()
     while block := file.read(min(length, 2**20)):
         digest.update(block)

@@ -1,4 +1,4 @@
-"""Filters for messages of libraries that do not help the user."""
+"""Filters that hide messages of libraries which do not help the user."""
 
 import logging
 import warnings
@@ -13,10 +13,10 @@ IGNORED_WARNINGS = (
     r".*smaller than the logging interval",  # a curve has one point per epoch, however many batches there are
     r".*isinstance\(treespec, LeafSpec\)",  # raised inside Lightning
     r".*torch.jit.script_method. is deprecated",  # raised inside torch.compile
-    r".*ended before the epoch ended and your dataloader is not resumable",  # the sampler makes it resumable
+    r".*ended before the epoch ended and your dataloader is not resumable",  # our sampler makes it resumable
     r".*module\(s\) in eval mode at the start of training",  # the norms of frozen layers stay in eval mode on purpose
-    r".*AccumulateGrad node's stream does not match",  # Lightning wraps a model for DDP in a stream of its own
-    r".*Checkpoint directory .* exists",  # always, when a run is resumed
+    r".*AccumulateGrad node's stream does not match",  # Lightning wraps a model for DDP in a CUDA stream of its own
+    r".*Checkpoint directory .* exists",  # it always does when a run is resumed
 )
 
 ASKED_FOR = ("callbacks", "profilers", "tuner")  # parts of Lightning that report only what the user asked for
@@ -28,13 +28,13 @@ def quiet_lightning() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for part in ASKED_FOR:
         logging.getLogger(f"lightning.pytorch.{part}").setLevel(logging.INFO)
-    general = logging.getLogger("lightning.pytorch.utilities.rank_zero")  # of callbacks, too
+    general = logging.getLogger("lightning.pytorch.utilities.rank_zero")  # callbacks also log to it
     general.setLevel(logging.INFO)
     general.addFilter(_is_asked_for)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("error", ".*Using a target size")  # broadcasting would spoil the loss
-    # Without file and line number.
+    # The default format adds the file and the line number.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {without_credentials(str(message))}\n"
 
 

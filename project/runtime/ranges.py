@@ -1,14 +1,14 @@
 """Types of numbers within a range, for the signatures of classes and for `argparse`.
 
-`--help` shows the name of the type, and parsing enforces the range. The value is a plain `int` or `float`: with an
-instance of another class, `torch.load(weights_only=True)` could not read a checkpoint.
+`--help` shows the name of the type, and parsing enforces the range. The parsed value is a plain `int` or `float`,
+because `torch.load(weights_only=True)` could not read a checkpoint with an instance of another class.
 """
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # one alias per line: mypy takes chained assignments for variables
+if TYPE_CHECKING:  # one alias per line, because mypy treats names in chained assignments as variables
     PositiveInt = int
     NonNegativeInt = int
     IntFromTwo = int
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # one alias per line: mypy takes chained assignments for vari
 else:
 
     def _range(number: type, rule: str, contains: Callable[[float], bool]) -> type:
-        """Make a type whose call checks a value, text or number, and returns a plain number."""
+        """Return a type. Calling it checks a text or a number and returns a plain number."""
 
         def parse(cls: type, value: Any) -> float:
             try:

@@ -1,4 +1,4 @@
-"""Signals: they end the process, or stop training between two steps."""
+"""Signal handling: signals end the process, or stop training between two steps."""
 
 import multiprocessing
 import os
@@ -14,17 +14,18 @@ from types import FrameType
 
 PARENT_SECONDS = 1
 AGAIN_SECONDS = 0.1
-# Of a user, a terminal, a service manager and a batch system, which warns with one of the last three.
+# Users, terminals, service managers and batch systems send these. Batch systems use the last three as a warning.
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Let signals end the process after its clean-up, without a traceback; ignored ones, as by nohup, stay ignored.
+    """Within this block, signals end the process after its clean-up, without a traceback.
 
-    Python ignores exceptions in finalizers, so a signal that arrives in one is raised again after it, at the latest
-    when the block ends. From then on the process has nothing left to do, and a signal ends it at once.
+    Signals that are ignored, as by nohup, stay ignored. Python ignores exceptions in finalizers, so a signal that
+    arrives in one is raised again after it, at the latest when the block ends. After the block, a signal ends the
+    process at once.
     """
     received: list[int] = []
     hook = sys.unraisablehook
@@ -46,7 +47,7 @@ def exit_on_signals() -> Iterator[None]:
             hook(ignored)
 
     sys.unraisablehook = raise_again
-    for number in _heard():
+    for number in _handled_signals():
         signal.signal(number, exit_process)
     try:
         yield
@@ -56,19 +57,19 @@ def exit_on_signals() -> Iterator[None]:
         for timer in timers:
             timer.cancel()
         sys.unraisablehook = hook
-        for number in _heard():
+        for number in _handled_signals():
             signal.signal(number, signal.SIG_DFL)
 
 
-def _heard() -> list[int]:
+def _handled_signals() -> list[int]:
     return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def leave_signals_to_parent() -> None:
-    """Let a worker process end only with its parent, or when its parent ends it.
+    """Make a worker process ignore signals, except a SIGTERM from its parent, and end when its parent ends.
 
-    A terminal, a scheduler or a service manager sends a signal to all processes of a job at once. A worker that it ends
-    would take the batches away from the training, which still has to finish its step.
+    A terminal, a scheduler or a service manager sends a signal to all processes of a job at once. If it ended the
+    workers, the training would have no batches to finish its step.
     """
     parent = multiprocessing.parent_process()
     waits = hasattr(signal, "sigtimedwait") and parent is not None  # not on macOS
@@ -91,14 +92,18 @@ def leave_signals_to_parent() -> None:
 
 
 def silence_other_threads() -> None:
-    """Silence tracebacks from threads other than the main one: one that loads batches may lose its worker."""
+    """Silence tracebacks from threads other than the main one: loader threads fail when their workers end."""
     excepthook = sys.excepthook
     main = threading.main_thread()
     sys.excepthook = lambda *error: excepthook(*error) if threading.current_thread() is main else None
 
 
 class Stopped(BaseException):
-    """Training has stopped between two steps and saved a checkpoint; `signum` is 0 for a limit on time or steps."""
+    """Training has stopped between two steps and saved a checkpoint.
+
+    Attributes:
+        signum: The signal; 0 for a limit on time or steps.
+    """
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
@@ -106,7 +111,11 @@ class Stopped(BaseException):
 
 
 class SignalListener:
-    """Remembers the first signal to stop in `received` (0 if none); a SIGINT after it ends the process at once."""
+    """Remembers the first signal so that training can stop. A SIGINT after it ends the process at once.
+
+    Attributes:
+        received: The first signal; 0 if there was none.
+    """
 
     def __init__(self) -> None:
         self.received = 0
@@ -119,8 +128,8 @@ class SignalListener:
 
     def start(self) -> None:
         """Replace the current signal handlers."""
-        if threading.current_thread() is threading.main_thread():  # the only one in which Python sets handlers
-            self._previous = {number: signal.signal(number, self._remember) for number in _heard()}
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers only in this thread
+            self._previous = {number: signal.signal(number, self._remember) for number in _handled_signals()}
 
     def stop(self) -> None:
         """Restore the previous signal handlers."""
@@ -137,14 +146,14 @@ class SignalListener:
 
 
 def stop_message(stop: Stopped, steps: int, run: Path | None) -> str:
-    """Return the message for the user of a stopped training."""
+    """Return the message that tells the user how to resume a stopped training."""
     if run is None or not run.exists():
         return f"stopped by {stop} after step {steps}; nothing was saved"
     return f"stopped by {stop} after step {steps}; resume with --ckpt_path {shlex.quote(os.path.relpath(run))}"
 
 
 def exit_with_parent() -> None:
-    """End this process as soon as the one from which Lightning started it has ended, whatever it is doing."""
+    """End this process, whatever it is doing, as soon as the process from which Lightning started it has ended."""
     parent = os.getppid()
 
     def watch() -> None:

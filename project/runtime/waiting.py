@@ -1,4 +1,4 @@
-"""Calls that wait in native code, during which Python hears no signal."""
+"""Calls that wait in native code, in a thread, so that the main thread can handle signals."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,10 @@ Value = TypeVar("Value")
 
 
 def in_thread(call: Callable[[], Value], seconds: float | None = None) -> Value:
-    """Return what a call returns, while the main thread hears signals.
+    """Call a function in a thread and return its result. Meanwhile the main thread handles signals.
 
     Raises:
-        TimeoutError: If it takes longer than a number of seconds; the call then goes on until the process ends.
+        TimeoutError: If the call takes longer than `seconds`. It then goes on until the process ends.
     """
     outcome: Future[Value] = Future()
 

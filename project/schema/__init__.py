@@ -1,6 +1,6 @@
-"""What a row of a table is: its fields, their kinds, and how their values become the numbers of a network.
+"""Schemas of tables: the fields of a row, their kinds, and how their values become the inputs of a network.
 
-This package knows neither torch nor Lightning, so training and an exported file's server encode rows alike.
+This package imports neither torch nor Lightning, so that training and the server of an exported file use the same code.
 """
 
 from project.schema.field import Field

@@ -13,16 +13,16 @@ from project.schema.field import Field, Mask, Missing, Numbers
 from project.schema.spelling import as_text
 
 SHOWN_LEVELS = 4
-UNKNOWN = 0  # code of a level that training did not have
+UNKNOWN = 0  # code of a level that did not occur in training
 
 
 class Category(Field):
-    """A column of categories, as the codes 1, 2, … of its levels; 0 is a level that training did not have.
+    """A column of categories. Its levels have the codes 1, 2, …; code 0 is a level that did not occur in training.
 
     Attributes:
-        levels: The spellings, in order: the first is the reference level of a linear model.
-        gap_level: Whether missing values are a level of their own, the last one.
-        marks_gaps: Whether a missing value that is no level is NaN, otherwise it is an unknown level.
+        levels: The spellings, sorted. The first one is the reference level of a linear model.
+        gap_level: Whether missing values have a level of their own, the last one.
+        marks_gaps: Whether missing values are encoded as NaN. If neither is set, they are an unknown level.
     """
 
     kind = "category"
@@ -64,7 +64,7 @@ class Category(Field):
         return as_text(column)
 
     def missing_rows(self, parsed: pa.ChunkedArray) -> Mask:
-        """Return in which rows the value is missing, (rows,)."""
+        """Return whether the value of each row is missing, (rows,)."""
         return parsed.is_null().combine_chunks().to_numpy(zero_copy_only=False)
 
     def partial_fit(self, parsed: pa.ChunkedArray, rows: NDArray[np.int64]) -> None:
@@ -89,33 +89,33 @@ class Category(Field):
         return numbers.combine_chunks().to_numpy(zero_copy_only=False)[:, None]
 
     def decode(self, numbers: Numbers) -> list[Any]:
-        """Return the levels of codes (rows, 1); None for a gap, and a text that is no level for an unknown one."""
+        """Return the levels of codes (rows, 1): None for a missing value, "(unknown)" for an unknown level."""
         other = "(unknown)"
-        while other in self.levels:
+        while other in self.levels:  # it must not be the name of a level
             other += "?"
         values: list[Any] = [other, *self.levels, None]
         return [None if math.isnan(code) else values[int(code)] for code in numbers[:, 0].tolist()]
 
     def settings(self) -> dict[str, Any]:
-        """Return the levels."""
+        """Return the levels and how missing values are encoded."""
         return {"levels": self.levels, "gap_level": self.gap_level, "marks_gaps": self.marks_gaps}
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take the levels."""
+        """Set the levels and how missing values are encoded."""
         levels, flags = settings["levels"], (settings["gap_level"], settings["marks_gaps"])
         texts = type(levels) is list and all(type(level) is str for level in levels)
-        if not texts or len(set(levels)) != len(levels) or not all(type(flag) is bool for flag in flags):
-            raise ValueError(f"field {self.name!r}: invalid levels {levels!r:.80}")
+        valid = texts and len(set(levels)) == len(levels) and all(type(flag) is bool for flag in flags)
+        self.require(valid, f"invalid levels {levels!r:.80}")
         self.levels, (self.gap_level, self.marks_gaps) = levels, flags
 
 
 def sorted_levels(levels: set[str | None]) -> list[str]:
-    """Sort distinct levels, without None: as numbers if all are numbers, else as text."""
+    """Sort the levels that are not None: by value if all are numbers, otherwise as text."""
     names = {level for level in levels if level is not None}
     numeric = all(map(is_number, names))
     return sorted(names, key=lambda name: (float(name) if numeric else 0, name))
 
 
 def unknown_levels(codes: NDArray[Any]) -> int:
-    """Return how many codes are of levels that training did not have."""
+    """Return how many codes are those of unknown levels."""
     return int(np.count_nonzero(codes == UNKNOWN))

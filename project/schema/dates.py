@@ -1,4 +1,4 @@
-"""Fields of dates and times, as the parts in which a calendar repeats itself."""
+"""Fields of dates and times, encoded as the days since 2000 and as parts of the calendar."""
 
 import math
 from datetime import datetime, timedelta
@@ -18,12 +18,17 @@ EPOCH_2000 = np.datetime64("2000-01-01", "us").astype(object)
 SECONDS_A_DAY = 86_400
 MICROSECONDS_A_DAY = 1e6 * SECONDS_A_DAY
 ISO = "ISO 8601"
-# How dates are written as text; the empty format is not known yet.
+# Formats of dates in text columns; "" means that the format has not been found yet.
 FORMATS = ("", ISO, "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%b %d %Y", "%d %b %Y", "%B %d, %Y", "%Y%m%d")
 
 
 class Date(Quantity):
-    """A column of dates or times: the days since 2000, and the parts in which a calendar repeats itself."""
+    """A column of dates or times, encoded as the days since 2000, month, day, weekday and hour.
+
+    Attributes:
+        has_hours: Whether a training row has a time of day; only then is the hour encoded.
+        format: One of `FORMATS`.
+    """
 
     kind = "date"
     PARTS = ("days", "month", "day", "weekday", "hour")
@@ -34,12 +39,12 @@ class Date(Quantity):
 
     @property
     def part_names(self) -> list[str]:
-        """`NAME[days]`, with fractions, `NAME[month]`, `NAME[day]`, `NAME[weekday]` from Monday as 0, `NAME[hour]`."""
+        """`NAME[days]` with fractions, `NAME[month]`, `NAME[day]`, `NAME[weekday]` with Monday 0, `NAME[hour]`."""
         return [f"{self.name}[{part}]" for part in self.PARTS]
 
     @property
     def names(self) -> list[str]:
-        """A name for each number; without the hour if the dates of all training rows are days."""
+        """A name for each number, without the hour if no training row has a time of day."""
         names = super().names
         return names if self.has_hours else names[:4] + names[5:]
 
@@ -54,15 +59,14 @@ class Date(Quantity):
         return numbers if self.has_hours else np.delete(numbers, 4, axis=1)
 
     def settings(self) -> dict[str, Any]:
-        """Return what replaces a missing value, whether there are hours, and the format of text."""
+        """Return the means, what replaces a missing value, whether there are hours, and the format."""
         return super().settings() | {"has_hours": self.has_hours, "format": self.format}
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take what replaces a missing value, whether there are hours, and the format of text."""
+        """Set what `settings` returned."""
         super().restore(settings)
         self.has_hours, self.format = bool(settings["has_hours"]), settings["format"]
-        if self.format not in FORMATS:
-            raise ValueError(f"field {self.name!r}: unknown format {self.format!r:.80}")
+        self.require(self.format in FORMATS, f"unknown format {self.format!r:.80}")
 
     @property
     def example(self) -> Any:
@@ -71,7 +75,7 @@ class Date(Quantity):
         return str(np.datetime64("2000-01-01") + np.timedelta64(days, "D"))
 
     def value(self, parts: list[float]) -> Any:
-        """Return the date and time in ISO 8601, to the second; the other parts follow from the days."""
+        """Return the date and time in ISO 8601, rounded to seconds. Only the first part, the days, is used."""
         return (datetime(2000, 1, 1) + timedelta(seconds=round(parts[0] * SECONDS_A_DAY))).isoformat()
 
     def parse(self, column: pa.ChunkedArray) -> Numbers:
@@ -85,12 +89,17 @@ class Date(Quantity):
 
 
 def as_times(column: pa.ChunkedArray, format: str = "") -> tuple[pa.ChunkedArray, str]:
-    """Convert dates, timestamps or text to timestamps without a time zone, in UTC; null where missing.
+    """Convert dates, timestamps or text to timestamps in UTC without a time zone; missing values become null.
 
-    Return the format of the text, too, which is found if it is not known.
+    Args:
+        column: The column.
+        format: One of `FORMATS`, for text; by default the one that `find_format` finds.
+
+    Returns:
+        The timestamps, and the format.
 
     Raises:
-        CellError: With the row of the first text that is not a date, or for a column of another type.
+        CellError: If a text is not a date (with its row), or the type of the column cannot be converted.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -110,26 +119,26 @@ def as_times(column: pa.ChunkedArray, format: str = "") -> tuple[pa.ChunkedArray
 
 
 def find_format(text: pa.ChunkedArray) -> str:
-    """Return the format that fits the most values, ISO 8601 if none fits any.
+    """Return the format that fits the most values; ISO 8601 if no format fits any value.
 
     Raises:
-        CellError: If a date may be read in two ways, as the month may be first or second.
+        CellError: If all dates fit both the American and the British order of day and month.
     """
     distinct = pa.chunked_array([pc.unique(text.drop_null())])
     fits = {format: len(distinct) - parse_dates(distinct, format).null_count for format in FORMATS[1:]}
     best = max(fits, key=lambda format: fits[format])
     if fits["%m/%d/%Y"] == fits["%d/%m/%Y"] == fits[best] > 0:
-        raise CellError("has dates with the month first or second, nobody knows; write them as 2024-12-31")
+        raise CellError("has dates whose month may be the first or the second number; write them as 2024-12-31")
     return best
 
 
 def parse_dates(text: pa.ChunkedArray, format: str) -> pa.ChunkedArray:
-    """Convert text to timestamps, null where it has another format."""
+    """Convert text to timestamps; text of another format becomes null."""
     if format != ISO:
         return pc.strptime(text, format=format, unit="us", error_is_null=True)
     try:
         return text.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:  # one by one: a cast knows no nulls for errors
+    except pa.ArrowInvalid:  # a cast of the whole column has no option to return null for errors
         values = [_iso(value) for value in text]
         return pa.chunked_array([pa.array(values, pa.timestamp("us"))])
 

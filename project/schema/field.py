@@ -1,4 +1,4 @@
-"""A field of a row: one column of a table, and the numbers that a network gets for it."""
+"""Base class of all fields: a field encodes one column of a table as inputs of a network."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-# What becomes of a missing value: the training mean with an indicator (or a level of its own), the mean or the median
-# alone, the row is left out, or an error.
+# Treatment of missing values. "fill": the training mean and an indicator column (a category gets a level of its own);
+# "mean" and "median": without the indicator; "drop": rows with one are left out; "error": they are not allowed.
 Missing = Literal["fill", "mean", "median", "drop", "error"]
 
 
 class Field(ABC):
-    """One column of a table. `partial_fit` sees training rows, then `finish` fixes what is learned from them.
+    """One column of a table. Call `partial_fit` on blocks of training rows, then `finish`, then `encode`.
 
     Args:
         name: Name of the column.
-        missing: What becomes of missing values.
+        missing: Treatment of missing values.
 
     Attributes:
-        kind: The word for this kind in `--data.kinds`.
+        kind: Name of this kind in `--data.kinds`.
         gaps: Number of missing values that `partial_fit` has seen.
-        count: Number of other values that it has seen.
-        fill: What replaces the numbers of a missing value; None if nothing does.
-        missing_values: Spellings of values that count as missing, besides those that do in any table.
+        count: Number of other values that `partial_fit` has seen.
+        fill: The numbers that replace a missing value; None if missing values stay NaN.
+        missing_values: Spellings that mean a missing value in this column, in addition to the usual ones such as "NA".
     """
 
     kind: ClassVar[str]
@@ -43,17 +43,17 @@ class Field(ABC):
 
     @property
     def width(self) -> int:
-        """How many numbers a network gets; more than `names` for an image."""
+        """How many numbers a network gets. An image has more of them than `names`."""
         return len(self.names)
 
     @property
     def sizes(self) -> list[int]:
-        """For each number, how many levels it may have: 0 for a quantity, otherwise it is a code from 0 to the size."""
+        """For each number, how many levels it has: 0 for a quantity; a category's codes range from 0 to this number."""
         return [0] * len(self.names)
 
     @property
     def offsets(self) -> list[float]:
-        """For each number, what was subtracted from the value in the table."""
+        """For each number, what `encode` subtracts from the value in the table."""
         return [0.0] * len(self.names)
 
     @property
@@ -64,40 +64,40 @@ class Field(ABC):
     @property
     @abstractmethod
     def example(self) -> Any:
-        """A typical value, as JSON has it."""
+        """A typical value that JSON can represent."""
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """What the values are, in a few words."""
+        """A description of the values in a few words."""
 
     @abstractmethod
     def parse(self, column: pa.ChunkedArray) -> Any:
-        """Return the values in one form, an array with an item for each row, for the other methods.
+        """Convert a column to the array that the other methods take, with one item for each row.
 
         Raises:
-            CellError: With the row of the first value that is not of this kind.
+            CellError: If a value is not of this kind, with the row of the first one.
         """
 
     @abstractmethod
     def missing_rows(self, parsed: Any) -> Mask:
-        """Return in which rows the value is missing, (rows,)."""
+        """Return whether the value of each row is missing, (rows,)."""
 
     @abstractmethod
     def partial_fit(self, parsed: Any, rows: NDArray[np.int64]) -> None:
-        """Learn from some training rows."""
+        """Update the statistics with some training rows, given by their indices."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Fix what was learned, after the last training row."""
+        """Compute what `encode` needs from the statistics, after the last training row."""
 
     @abstractmethod
     def encode(self, parsed: Any) -> Numbers:
-        """Return the numbers (rows, names); NaN for a missing value that nothing replaces."""
+        """Return the numbers (rows, width); NaN for missing values if `fill` is None."""
 
     @abstractmethod
     def decode(self, numbers: Numbers) -> list[Any]:
-        """Return values, as JSON has them, of which `encode` makes the numbers (rows, names); None for a gap."""
+        """Return JSON values that `encode` converts to these numbers (rows, width); None for missing values."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -105,4 +105,13 @@ class Field(ABC):
 
     @abstractmethod
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take what `settings` returned; raise a ValueError if it is something else."""
+        """Set what `settings` returned.
+
+        Raises:
+            ValueError, KeyError, TypeError: If the settings are invalid.
+        """
+
+    def require(self, valid: bool, problem: str) -> None:
+        """Raise a ValueError that names the field and the problem unless its settings are valid."""
+        if not valid:
+            raise ValueError(f"field {self.name!r}: {problem}")

@@ -14,12 +14,17 @@ from project.schema.pixels import MAX_PIXELS, Fit, Pixels, Size, decode, encode_
 from project.schema.spelling import is_text
 
 EXAMPLE_SIDE = 8  # pixels
-USUAL = Size(3, 224, 224)
+DEFAULT_SIZE = Size(3, 224, 224)
 
 
 @dataclass
 class Images:
-    """Pixels (rows, channels, height, width), and in which rows there is no image."""
+    """The images of some rows.
+
+    Attributes:
+        pixels: Shape (rows, channels, height, width).
+        missing: Whether a row has no image, (rows,).
+    """
 
     pixels: Pixels
     missing: Mask
@@ -29,15 +34,15 @@ class Images:
 
 
 class Image(Field):
-    """A column of image files, as bytes or in base64; the numbers are the pixels from 0 to 255, channel by channel.
+    """A column of image files, as bytes or in base64. They become pixels from 0 to 255, channel by channel.
 
     Attributes:
-        size: What images of any size become.
+        size: The size to which all images are converted.
     """
 
     kind = "image"
 
-    def __init__(self, name: str, missing: Missing = "error", size: Size = USUAL) -> None:
+    def __init__(self, name: str, missing: Missing = "error", size: Size = DEFAULT_SIZE) -> None:
         super().__init__(name, missing)
         self.size = size
 
@@ -65,7 +70,7 @@ class Image(Field):
         return f"{height} x {width} pixels, {'grey' if channels == 1 else 'red, green and blue'}"
 
     def parse(self, column: pa.ChunkedArray) -> Images:
-        """Return the pixels."""
+        """Decode the images."""
         channels, height, width, _ = self.size
         images = Images(np.zeros((len(column), channels, height, width), np.uint8), np.zeros(len(column), np.bool_))
         for row, data in enumerate(column):
@@ -79,7 +84,7 @@ class Image(Field):
         return images
 
     def missing_rows(self, parsed: Images) -> Mask:
-        """Return in which rows there is no image."""
+        """Return whether each row has no image, (rows,)."""
         return parsed.missing
 
     def partial_fit(self, parsed: Images, rows: NDArray[np.int64]) -> None:
@@ -88,7 +93,7 @@ class Image(Field):
         self.count += len(rows) - int(parsed.missing[rows].sum())
 
     def finish(self) -> None:
-        """Do nothing."""
+        """Do nothing, since nothing is learned from images."""
 
     def encode(self, parsed: Images) -> Numbers:
         """Return the pixels (rows, width)."""
@@ -108,16 +113,16 @@ class Image(Field):
         return self.size._asdict()
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take the size."""
+        """Set the size."""
         self.size = Size(*(settings[name] for name in Size._fields))
         channels, height, width, fit = self.size
-        numbers = all(type(number) is int and number > 0 for number in (channels, height, width))
-        if not numbers or channels not in (1, 3) or height * width > MAX_PIXELS or fit not in get_args(Fit):
-            raise ValueError(f"field {self.name!r}: invalid size {self.size!r:.80}")
+        valid = all(type(number) is int and number > 0 for number in (channels, height, width))
+        valid = valid and channels in (1, 3) and height * width <= MAX_PIXELS and fit in get_args(Fit)
+        self.require(valid, f"invalid size {self.size!r:.80}")
 
 
 def _bytes(value: pa.Scalar) -> bytes | None:
-    """Return the content of a file, of which text is the base64; None if it is missing."""
+    """Return the content of an image file from bytes or from text in base64; None if it is missing."""
     data = value.as_py()
     if data is None or not is_text(value.type):
         return data

@@ -1,4 +1,4 @@
-"""Infer of what kind each column of a table is."""
+"""Inference of the kind of each column of a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,16 +11,20 @@ from project.schema.field import Missing
 from project.schema.schema import KINDS, Schema
 from project.schema.spelling import TRUE_AND_FALSE, as_text, is_text, without_values
 
-FEW_LEVELS = 20  # a text column with no more levels is a category even in a short table
+FEW_LEVELS = 20  # a text column with at most as many levels is a category even in a short table
 MAX_LEVELS = 10_000
-SAMPLE = 1_000  # distinct values from which numbers and dates are recognised
+SAMPLE = 1_000  # number of distinct values from which numbers and dates are recognised
 IGNORED = "ignore"
-# What people write into a column of numbers where one is missing, besides what pyarrow takes for missing.
+# Marks that people use for a missing number, in addition to those that pyarrow recognises.
 GAP_MARKS = ("?", "-", "--", "*", ".")
 
 
 class UnknownKindError(ValueError):
-    """No kind suits some columns; `problems` has what is wrong by column."""
+    """No kind can be inferred for some columns.
+
+    Attributes:
+        problems: For each of these columns, what is wrong.
+    """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
@@ -34,12 +38,17 @@ def infer_schema(
     missing: Missing,
     missing_values: Sequence[str] | None = None,
 ) -> Schema:
-    """Return a schema that has learned nothing yet, for the columns `names`, of which `kinds` fixes some.
+    """Return an unfitted schema for some columns of a table.
 
-    `missing_values` are the spellings of missing values; by default they are marks such as `?` in columns of numbers.
+    Args:
+        table: The table.
+        names: The columns.
+        kinds: The kind of some columns; that of the others is inferred.
+        missing: Treatment of missing values.
+        missing_values: Spellings of missing values; by default marks such as `?` in columns of numbers.
 
     Raises:
-        UnknownKindError: For all columns that are free text, have no values, or are of a type without a kind.
+        UnknownKindError: If columns are free text, have no values, or have a type that belongs to no kind.
     """
     fields, problems = [], dict[str, str]()
     for name in names:
@@ -56,7 +65,7 @@ def infer_schema(
 
 
 def _gap_marks(kind: str, column: pa.ChunkedArray) -> list[str]:
-    """Return the mark of a missing value in a column of numbers, if it is the only text that is no number."""
+    """Return the mark of missing values in a column of numbers: the only text that is not a number, if it is a mark."""
     if kind != "number" or not is_text(column.type):
         return []
     others = [text for text in pc.unique(as_text(column)).to_pylist() if text is not None and not is_number(text)]
@@ -64,7 +73,13 @@ def _gap_marks(kind: str, column: pa.ChunkedArray) -> list[str]:
 
 
 def infer_kind(column: pa.ChunkedArray) -> str:
-    """Return the word for the kind of a column; a CellError says why there is none."""
+    """Return the name of the kind of a column.
+
+    Raises:
+        CellError: If it is free text, has no values, or has a type that belongs to no kind.
+    """
+    if is_text(column.type):
+        column = as_text(column)  # spellings such as "NA" become null
     if column.null_count == len(column):
         raise CellError("has no values")
     if pa.types.is_boolean(column.type):
@@ -77,19 +92,17 @@ def infer_kind(column: pa.ChunkedArray) -> str:
         return "category"
     if not is_text(column.type):
         raise CellError(f"is {column.type}")
-    return _kind_of_text(as_text(column))
+    return _infer_text_kind(column)
 
 
-def _kind_of_text(text: pa.ChunkedArray) -> str:
+def _infer_text_kind(text: pa.ChunkedArray) -> str:
     valid = text.drop_null()
     distinct = pc.unique(valid)
     levels = len(distinct)
-    if not levels:
-        raise CellError("has no values")
     if levels <= 2 and any(set(pc.utf8_lower(distinct).to_pylist()) <= set(pair) for pair in TRUE_AND_FALSE):
         return "boolean"
     sample = distinct.slice(0, SAMPLE)
-    if 2 * sum(map(is_number, sample.to_pylist())) > len(sample):  # a mistyped number is named with its row later
+    if 2 * sum(map(is_number, sample.to_pylist())) > len(sample):  # `parse` reports mistyped numbers with their row
         return "number"
     times = pa.chunked_array([sample])
     if not parse_dates(times, find_format(times)).null_count:

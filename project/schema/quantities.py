@@ -15,11 +15,11 @@ from project.schema.spelling import as_booleans
 
 
 class Quantity(Field):
-    """A field of one or more numbers. A gap becomes their training means, or medians, and 1 in an indicator.
+    """A field that is encoded as one or more numbers.
 
     Attributes:
         mean: Means of the numbers over the training rows.
-        indicator: Whether a number that is 1 for a missing value and 0 otherwise follows the others.
+        indicator: Whether another number follows: 1 for a missing value, otherwise 0.
     """
 
     def __init__(self, name: str, missing: Missing = "fill") -> None:
@@ -35,10 +35,14 @@ class Quantity(Field):
 
     @abstractmethod
     def parse(self, column: pa.ChunkedArray) -> Numbers:
-        """Return the numbers (rows, part_names), NaN for missing values; raise a CellError for others."""
+        """Return the numbers (rows, parts), NaN for missing values.
+
+        Raises:
+            CellError: If a value is not of this kind, with the row of the first one.
+        """
 
     def missing_rows(self, parsed: Numbers) -> Mask:
-        """Return in which rows the value is missing, (rows,)."""
+        """Return whether the value of each row is missing, (rows,)."""
         return np.isnan(parsed[:, 0])
 
     @property
@@ -48,7 +52,7 @@ class Quantity(Field):
 
     @property
     def example(self) -> Any:
-        """The value that replaces a gap."""
+        """The training mean, rounded."""
         return float(f"{(self.mean or [0.0])[0]:.4g}")
 
     @property
@@ -57,7 +61,7 @@ class Quantity(Field):
         return f"mean {self.example}"
 
     def partial_fit(self, parsed: Numbers, rows: NDArray[np.int64]) -> None:
-        """Add up the numbers of some training rows."""
+        """Update the sums, and the values for the median, with some training rows."""
         parts = parsed[rows]
         missing = self.missing_rows(parts)
         valid = parts[~missing] if missing.any() else parts
@@ -66,10 +70,10 @@ class Quantity(Field):
         if self.missing == "median":
             self._parts.append(valid)
         self._sum = self._sum + valid.sum(axis=0)
-        self.see(valid)
+        self.update(valid)
 
-    def see(self, valid: Numbers) -> None:
-        """Learn more from the numbers of some training rows, without missing ones."""
+    def update(self, valid: Numbers) -> None:
+        """Update the statistics of a subclass with the valid numbers (rows, parts) of some training rows."""
 
     def finish(self) -> None:
         """Choose what replaces a missing value."""
@@ -91,12 +95,12 @@ class Quantity(Field):
         return np.concatenate([parsed, missing], axis=1) if self.indicator else parsed
 
     def decode(self, numbers: Numbers) -> list[Any]:
-        """Return values, as JSON has them, of which `encode` makes the numbers (rows, names); None for a gap."""
+        """Return JSON values that `encode` converts to these numbers (rows, names); None for missing values."""
         gaps = np.isnan(numbers[:, 0]) | ((numbers[:, -1] == 1) if self.indicator else False)
         return [None if gap else self.value(row) for gap, row in zip(gaps, numbers.tolist(), strict=True)]
 
     def value(self, parts: list[float]) -> Any:
-        """Return the value of a row, which is not missing, as JSON has it."""
+        """Return the JSON value of a row without a missing value, from its numbers."""
         return parts[0]
 
     def settings(self) -> dict[str, Any]:
@@ -104,19 +108,18 @@ class Quantity(Field):
         return {"mean": self.mean, "fill": self.fill, "indicator": self.indicator}
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take the means, and what replaces a missing value."""
-        self.mean, self.fill = self._numbers(settings["mean"]), self._numbers(settings["fill"])
+        """Set the means, and what replaces a missing value."""
+        self.mean, self.fill = self._check_numbers(settings["mean"]), self._check_numbers(settings["fill"])
         self.indicator = settings["indicator"]
-        if self.mean is None or type(self.indicator) is not bool:
-            raise ValueError(f"field {self.name!r}: no mean, or an invalid indicator")
+        self.require(self.mean is not None and type(self.indicator) is bool, "no mean, or an invalid indicator")
 
-    def _numbers(self, values: Any) -> list[float] | None:
-        """Return one finite number for each part, or None; raise a ValueError for anything else."""
+    def _check_numbers(self, values: Any) -> list[float] | None:
+        """Return `values` if they are None, or one finite number for each part; otherwise raise a ValueError."""
         if values is None:
             return None
         is_list = type(values) is list and len(values) == len(self.part_names)
-        if not is_list or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-            raise ValueError(f"field {self.name!r}: invalid numbers {values!r:.80}")
+        valid = is_list and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+        self.require(valid, f"invalid numbers {values!r:.80}")
         return list(values)
 
 
@@ -124,7 +127,7 @@ class Number(Quantity):
     """A column of numbers.
 
     Attributes:
-        offset: What is subtracted from the numbers because float32 would lose digits of them; 0 for most columns.
+        offset: What is subtracted from the numbers so that float32 loses none of their digits; 0 for most columns.
     """
 
     kind = "number"
@@ -133,8 +136,8 @@ class Number(Quantity):
         super().__init__(name, missing)
         self.offset, self._offset = 0.0, Offset()
 
-    def see(self, valid: Numbers) -> None:
-        """See how far from zero the numbers are."""
+    def update(self, valid: Numbers) -> None:
+        """Update the range from which the offset is chosen."""
         self._offset.partial_fit(valid[:, 0])
 
     def finish(self) -> None:
@@ -153,7 +156,7 @@ class Number(Quantity):
         return numbers - self.offsets if self.offset else numbers
 
     def decode(self, numbers: Numbers) -> list[Any]:
-        """Return values of which `encode` makes the numbers (rows, names); None for a gap."""
+        """Return values that `encode` converts to these numbers (rows, names); None for missing values."""
         return super().decode(numbers + self.offsets)
 
     def settings(self) -> dict[str, Any]:
@@ -161,9 +164,9 @@ class Number(Quantity):
         return super().settings() | ({"offset": self.offset} if self.offset else {})
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Take what `settings` returned."""
+        """Set what `settings` returned."""
         super().restore(settings)
-        [self.offset] = self._numbers([settings.get("offset", 0.0)]) or [0.0]
+        [self.offset] = self._check_numbers([settings.get("offset", 0.0)]) or [0.0]
 
     @property
     def part_names(self) -> list[str]:
@@ -177,7 +180,7 @@ class Number(Quantity):
 
 
 class Boolean(Quantity):
-    """A column of booleans in any spelling, as 0 and 1."""
+    """A column of booleans in any usual spelling, encoded as 0 and 1."""
 
     kind = "boolean"
 
@@ -193,7 +196,7 @@ class Boolean(Quantity):
 
     @property
     def summary(self) -> str:
-        """How many are true."""
+        """The share of true values."""
         return f"{100 * (self.mean or [0.0])[0]:.0f} % true"
 
     def value(self, parts: list[float]) -> Any:

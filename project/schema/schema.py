@@ -18,12 +18,18 @@ from project.schema.image import Image
 from project.schema.quantities import Boolean, Number
 from project.schema.spelling import without_values
 
-# Every kind of field. A new one is added here.
+# All kinds of fields. Add new ones here.
 KINDS: dict[str, type[Field]] = {kind.kind: kind for kind in (Number, Boolean, Category, Date, Image)}
 
 
 class FieldError(ValueError):
-    """A value of a field is wrong; `row` is its index, None if the whole column is wrong."""
+    """A value of a field is wrong.
+
+    Attributes:
+        field: Name of the field.
+        problem: What is wrong.
+        row: Index of the value; None if the whole column is wrong.
+    """
 
     def __init__(self, field: str, problem: str, row: int | None = None) -> None:
         self.field, self.problem, self.row = field, problem, row
@@ -31,7 +37,7 @@ class FieldError(ValueError):
 
 
 class Schema:
-    """What a row of a table is: fields that turn its values into the numbers x of a network, (rows, names)."""
+    """The fields of a table, which encode its rows as inputs x of a network, (rows, width)."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = list(fields)
@@ -47,7 +53,7 @@ class Schema:
         return [name for field in self.fields for name in field.names]
 
     def field_of(self, number: int) -> str:
-        """Return the name of the field to which a number of x belongs."""
+        """Return the name of the field to which a number of x belongs, given by its index."""
         ends = accumulate(field.width for field in self.fields)
         return self.fields[bisect([*ends], number)].name
 
@@ -58,17 +64,17 @@ class Schema:
 
     @property
     def sizes(self) -> list[int]:
-        """For each number of x, how many levels it may have; 0 for quantities."""
+        """For each number of x, how many levels it has; 0 for quantities."""
         return [size for field in self.fields for size in field.sizes]
 
     @property
     def offsets(self) -> list[float]:
-        """For each number of x, what was subtracted from the value in the table."""
+        """For each number of x, what `encode` subtracts from the value in the table."""
         return [offset for field in self.fields for offset in field.offsets]
 
     @property
     def one_hot_offsets(self) -> list[float]:
-        """For each of `one_hot_names`, what was subtracted from the value in the table."""
+        """For each of `one_hot_names`, what `encode` subtracts from the value in the table."""
         return [
             offset
             for field in self.fields
@@ -77,20 +83,20 @@ class Schema:
 
     @property
     def one_hot_names(self) -> list[str]:
-        """A name for each number of x where a category counts as many as its levels without the first one."""
+        """The names of x after one-hot encoding: a category has one name for each level except the first."""
         return [name for field in self.fields for name in (field.level_names[1:] if field.level_names else field.names)]
 
     @property
     def is_plain(self) -> bool:
-        """Whether x is the columns themselves: numbers without offsets, indicators and spellings of gaps."""
+        """Whether x is the columns unchanged: numbers without offsets, indicators and spellings of missing values."""
         changed = any(self.offsets) or any(each.missing_values for each in self.fields)
         return not changed and all(type(each) is Number and not each.indicator for each in self.fields)
 
     def parse(self, table: pa.Table) -> list[Any]:
-        """Return the values of each field in one form; the table has the fields' columns, and perhaps others.
+        """Convert the columns of the fields to the arrays that the other methods take; other columns are ignored.
 
         Raises:
-            FieldError: With field and row of the first value that is not of the field's kind.
+            FieldError: If a value is not of the field's kind, with the field and the row of the first one.
         """
         parsed = []
         for field in self.fields:
@@ -101,24 +107,28 @@ class Schema:
         return parsed
 
     def missing(self, parsed: list[Any]) -> Mask:
-        """Return which values are missing, (rows, fields)."""
+        """Return whether each value is missing, (rows, fields)."""
         return np.stack([field.missing_rows(part) for field, part in zip(self.fields, parsed, strict=True)], axis=1)
 
     def partial_fit(self, parsed: list[Any], rows: NDArray[np.int64]) -> None:
-        """Learn from some training rows, by their numbers."""
+        """Update the statistics of all fields with some training rows, given by their indices."""
         for field, part in zip(self.fields, parsed, strict=True):
             field.partial_fit(part, rows)
 
     def finish(self) -> None:
-        """Fix what was learned, after the last training row; a FieldError names a field without any value."""
+        """Compute what `encode` needs from the statistics, after the last training row.
+
+        Raises:
+            FieldError: If a field has no values in the training rows.
+        """
         for field in self.fields:
             if not field.count:
                 raise FieldError(field.name, "has no values in the training rows")
             field.finish()
 
     def encode(self, parsed: list[Any]) -> Numbers:
-        """Return x (rows, names)."""
-        x = np.empty((self.width, len(parsed[0]))).T  # one column after the other
+        """Return x (rows, width)."""
+        x = np.empty((self.width, len(parsed[0]))).T  # each column is contiguous, since fields write whole columns
         start = 0
         for field, part in zip(self.fields, parsed, strict=True):
             stop = start + field.width
@@ -127,7 +137,7 @@ class Schema:
         return x
 
     def decode(self, x: Numbers) -> list[dict[str, Any]]:
-        """Return rows of values by field, as JSON has them, of which `encode` makes the numbers x (rows, names)."""
+        """Return rows, dicts from field to JSON value, that `encode` converts to x (rows, width)."""
         columns, start = [], 0
         for field in self.fields:
             stop = start + field.width
@@ -137,7 +147,7 @@ class Schema:
 
     @property
     def coding(self) -> list[tuple[str, str, list[str]]]:
-        """What the numbers mean apart from how gaps are filled: name, kind and levels, or offsets, of each field."""
+        """Name, kind and levels (or names and offsets) of each field: the meaning of x, without how gaps are filled."""
         return [
             (field.name, field.kind, field.level_names or [*field.names, *map(str, filter(None, field.offsets))])
             for field in self.fields
@@ -145,16 +155,16 @@ class Schema:
 
     @property
     def fills(self) -> list[float]:
-        """What replaces the missing values of a plain schema, NaN where nothing does: one number for each field."""
+        """For each field of a plain schema, the number that replaces missing values; NaN if they are not replaced."""
         return [field.fill[0] if field.fill else math.nan for field in self.fields]
 
     @property
     def examples(self) -> dict[str, Any]:
-        """A typical value of each field, as JSON has it."""
+        """A typical JSON value of each field."""
         return {field.name: field.example for field in self.fields}
 
     def unknown(self, x: NDArray[Any]) -> dict[str, int]:
-        """Return how many rows of x have a level that training did not have, by field; fields without any left out."""
+        """Return the number of rows of x with an unknown level, for each field that has any."""
         counts = {
             name: unknown_levels(x[:, index])
             for index, (name, size) in enumerate(zip(self.names, self.sizes, strict=True))
@@ -172,17 +182,17 @@ class Schema:
 
     @classmethod
     def from_list(cls, fields: Sequence[dict[str, Any]]) -> "Schema":
-        """Return the schema that `to_list` has described.
+        """Return the schema from what `to_list` returned.
 
         Raises:
-            ValueError, KeyError, TypeError: If the data are anything else.
+            ValueError, KeyError, TypeError: If the data are invalid.
         """
         built = []
         for settings in fields:
             field = KINDS[settings["kind"]](str(settings["name"]))
             field.restore(settings)
             field.missing_values = settings.get("missing_values", [])
-            if type(field.missing_values) is not list or not all(type(text) is str for text in field.missing_values):
-                raise ValueError(f"field {field.name!r}: invalid missing values {field.missing_values!r:.80}")
+            valid = type(field.missing_values) is list and all(type(text) is str for text in field.missing_values)
+            field.require(valid, f"invalid missing values {field.missing_values!r:.80}")
             built.append(field)
         return cls(built)

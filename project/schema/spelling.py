@@ -1,4 +1,4 @@
-"""One spelling for equal values, from whatever file they come: CSV, Parquet or JSON."""
+"""Normalization of spellings, so that equal values from CSV, Parquet and JSON become the same text."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,18 +17,20 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a column to text without surrounding spaces, null where a value is missing.
+    """Convert a column to text without surrounding spaces; missing values become null.
 
-    Equal values are spelled alike: `1.0` and `1` are `1`, `1.50` is `1.5`, and `True` is `true`.
+    Equal values get the same spelling: `1.0` and `1` become `1`, `1.50` becomes `1.5`, and `True` becomes `true`.
 
     Raises:
-        CellError: If the values have no spelling, such as lists.
+        CellError: If the values cannot be converted to text, such as lists.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         raise CellError(f"is {column.type}, which has no levels")
-    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()  # each distinct value is converted once
+    coded = (
+        column.cast(pa.string()).combine_chunks().dictionary_encode()
+    )  # so that each distinct value is converted once
     text = pc.utf8_trim_whitespace(coded.dictionary)
     text = pc.replace_substring_regex(text, r"^(-?(?:0|[1-9]\d*))\.0*$", r"\1")
     text = pc.replace_substring_regex(text, r"^(-?(?:0|[1-9]\d*)\.\d*?[1-9])0+$", r"\1")
@@ -38,13 +40,17 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def spellings(values: Iterable[str | float]) -> list[str]:
-    """Return the distinct spellings that `as_text` gives to values, without those that are missing in any table."""
+    """Return the distinct texts to which `as_text` converts values, sorted, without missing ones."""
     text = as_text(pa.chunked_array([[str(value) for value in values]], pa.string()))
     return sorted(set(text.drop_null().to_pylist()))
 
 
 def without_values(column: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:
-    """Replace values with some spellings by null; raises a CellError if the values have no spelling."""
+    """Replace the values with the spellings `missing` by null.
+
+    Raises:
+        CellError: If the values cannot be converted to text.
+    """
     if not missing:
         return column
     if pa.types.is_dictionary(column.type):
@@ -54,10 +60,12 @@ def without_values(column: pa.ChunkedArray, missing: Sequence[str]) -> pa.Chunke
 
 
 def as_booleans(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert a column of booleans, of numbers 0 and 1, or of words such as `yes` and `no`; null where missing.
+    """Convert a column of booleans, numbers 0 and 1, or words such as `yes` and `no` to booleans.
+
+    Missing values become null.
 
     Raises:
-        CellError: With the row of the first value that is none of them.
+        CellError: If a value is none of these, with the row of the first one.
     """
     if pa.types.is_boolean(column.type):
         return column

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from project.config.changes import refuse_changes
 from project.runs.folder import ROOT, claim_version
-from project.runtime.address import credentials_removed
+from project.runtime.address import remove_credentials
 from project.runtime.errors import UserError
 from project.runtime.files import check_folder
 from project.sweep.ranges import suggest
@@ -106,7 +106,7 @@ def create_study(folder: Path | None, settings: Settings, trials: int | None) ->
         if "settings" in study.user_attrs:  # another process may just have stored them
             refuse_changes(folder, comparable(study.user_attrs["settings"]), comparable(settings))
         stored = {name: value for name, value in settings.items() if name != "trust"}
-        study.set_user_attr("settings", credentials_removed(stored))
+        study.set_user_attr("settings", remove_credentials(stored))
         total = trials or study.user_attrs.get("trials", TRIALS)
         study.set_user_attr("trials", total)
     return folder, total

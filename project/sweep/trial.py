@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from project.callbacks.exact_resume import KEY
 from project.runs.checkpoint import read_checkpoint
 from project.runs.folder import find_checkpoint, remove_own_files
-from project.runtime.errors import UserError, is_outside
+from project.runtime.errors import UserError, is_machine_error
 from project.sweep.ranges import as_args
 from project.sweep.settings import Settings
 from project.training.train import train
@@ -51,7 +51,7 @@ def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
         set_user_attr(trial, "starts", starts[:-1])
         raise
     except (UserError, MemoryError, RuntimeError) as error:
-        if is_outside(error):  # another start of the same trial may succeed
+        if is_machine_error(error):  # another start of the same trial may succeed
             set_user_attr(trial, "starts", starts[:-1])
             raise
         if not isinstance(error, UserError | MemoryError) and "memory" not in str(error):

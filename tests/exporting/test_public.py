@@ -125,6 +125,6 @@ def test_networks_of_no_family_are_one_line(runs, tmp_path, name, format, messag
 
 def test_a_folder_with_other_files_is_not_written_to(runs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something other than public weights"):
+    with pytest.raises(UserError, match="contains something other than public weights"):
         export(runs("llama"), tmp_path, "huggingface")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

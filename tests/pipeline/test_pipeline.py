@@ -163,7 +163,7 @@ def contents(folder):
 def test_a_folder_of_something_else_is_left_alone(folder, capsys):
     train([*QUIET])
     run, before = Path("lightning_logs/version_0"), contents(folder)
-    with pytest.raises(UserError, match="version_0: the folder holds something other than a life cycle"):
+    with pytest.raises(UserError, match="version_0: the folder contains something other than a life cycle"):
         run_pipeline(run, "train", QUIET)
     with pytest.raises(UserError, match="config.yaml: is a file; pass a folder"):
         run_pipeline(run / "config.yaml", "train", QUIET)

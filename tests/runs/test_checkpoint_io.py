@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from project.runs.checkpoint_io import TEMPORARY, VerifiedCheckpointIO, sweep, verify
-from project.runtime.errors import UserError, is_outside
+from project.runtime.errors import UserError, is_machine_error
 from tests.command import MAX_LENGTH, REPOSITORY, forks
 
 IO = VerifiedCheckpointIO()
@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_checkpoint_before(small_
     with pytest.raises(UserError, match=r"a.ckpt: could not be written, with \d MiB free on its disk") as caught:
         IO.save_checkpoint({"version": 2, "weights": torch.zeros(10**6)}, path)
     assert "\n" not in str(caught.value)
-    assert is_outside(caught.value), "a problem of the machine: exit status 1"
+    assert is_machine_error(caught.value), "a problem of the machine: exit status 1"
     assert version(path) == 1
     assert [entry.name for entry in small_disk.iterdir()] == ["a.ckpt"]
 

@@ -161,7 +161,7 @@ def test_an_error_while_writing_names_the_file(tmp_path, name):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_is_printed_is_seen_at_once(unbuffered):
     code = (
-        "import os, sys; from project.runtime.output import keep_output; keep_output(); "
+        "import os, sys; from project.runtime.output import tolerate_output_errors; tolerate_output_errors(); "
         "print('told', file=sys.stderr); os._exit(0)"
     )
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": str(REPOSITORY)}

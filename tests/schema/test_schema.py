@@ -139,7 +139,7 @@ def test_all_columns_without_a_kind_are_named_at_once():
         "text": "is free text: 30 distinct values in 30 rows",
         "nothing": "has no values",
         "list": "is list<element: int64>" if "element" in str(table["list"].type) else f"is {table['list'].type}",
-        "day": "has dates with the month first or second, nobody knows; write them as 2024-12-31",
+        "day": "has dates whose month may be the first or the second number; write them as 2024-12-31",
     }
 
 

@@ -13,7 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from project.inference.evaluate import evaluate
-from project.runtime.errors import UserError, is_outside
+from project.runtime.errors import UserError, is_machine_error
 from project.stages.base import parse
 from project.sweep.experiment import without_defaults
 from project.sweep.study import open_storage, open_study
@@ -220,7 +220,7 @@ def test_a_full_disk_ends_a_sweep_and_fails_no_trial(folder, monkeypatch, capsys
         for _ in range(4):  # more often than a trial may kill its process
             with pytest.raises(UserError, match="trial_0: 0.0 MiB are free") as error:
                 sweep(*RATE, *SMALL, trials=1)
-            assert is_outside(error.value)
+            assert is_machine_error(error.value)
     sweep(trials=1)
     assert [trial[:2] for trial in facts(S)] == [(0, "COMPLETE")]
 
@@ -228,7 +228,7 @@ def test_a_full_disk_ends_a_sweep_and_fails_no_trial(folder, monkeypatch, capsys
 def test_a_database_that_cannot_be_opened_is_a_problem_of_the_machine():
     with pytest.raises(OSError, match="unable to open database file: 'missing/study.db'") as error:
         open_storage(Path("missing"))
-    assert is_outside(error.value)
+    assert is_machine_error(error.value)
 
 
 @pytest.mark.slow

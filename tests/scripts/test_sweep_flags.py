@@ -81,7 +81,7 @@ def test_a_folder_with_other_contents_is_left_unchanged(folder, capsys):
     train(["--trainer.max_epochs", "1"])
     run = Path("lightning_logs/version_0")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="version_0: the folder holds something other than a sweep"):
+    with pytest.raises(UserError, match="version_0: the folder contains something other than a sweep"):
         sweep(*RATE, folder=run)
     with pytest.raises(UserError, match="config.yaml: is a file; pass a folder"):
         sweep(*RATE, folder=run / "config.yaml")
