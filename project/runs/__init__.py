@@ -1,1 +1,1 @@
-"""A run on disk: reading, writing, resuming, and atomic checkpoint files."""
+"""Runs on disk: their folders, reading and resuming them, and atomic checkpoint files."""

@@ -1,4 +1,4 @@
-"""Checkpoints: reading one, and loading the model in it."""
+"""Reading checkpoints, and loading the models in them."""
 
 import os
 import pickle
@@ -29,9 +29,9 @@ from project.runs.public import public_checkpoint
 from project.runtime.address import is_remote
 from project.runtime.errors import UserError
 
-# Prefix of the models that learn from a teacher, and their arguments about it.
+# Prefix of the models that learn from a teacher, and their arguments for distillation.
 DISTILLED, DISTILLATION = "project.models.Distilled", ("teacher", "labels_weight", "mutual", "temperature")
-# A checkpoint is self-contained: it holds the configuration of its run and facts about the data.
+# Keys of a checkpoint. It is self-contained: it has the configuration of its run and facts about the data.
 CONFIG_KEY, DATA_KEY, FOLDER_KEY = "config", "data", "folder"
 DATA_ATTRIBUTES = (
     "in_shape",
@@ -46,20 +46,23 @@ DATA_ATTRIBUTES = (
 )
 
 
-# Facts that checkpoints of earlier versions lack.
+# Checkpoints of earlier versions lack these facts.
 SCHEMA_ATTRIBUTES = ("levels", "fields", "token_bytes", "target_offsets")
-SIZES = ("in_shape", "out_features", "levels", "token_bytes")  # arguments of models
+SIZES = ("in_shape", "out_features", "levels", "token_bytes")  # facts that are arguments of models
 
 
 def data_facts(data: Any) -> dict[str, Any]:
-    """Return the facts about a data module that a checkpoint holds; None for those that it does not have."""
+    """Return the facts about a data module that a checkpoint stores; None for attributes that it does not have."""
     return {name: getattr(data, name, None) for name in DATA_ATTRIBUTES + SCHEMA_ATTRIBUTES}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this project as plain data, on the CPU; raise a UserError if the file is not one.
+    """Load a checkpoint of this project as plain data, on the CPU.
 
-    Public weights are a checkpoint whose weights are read when they are asked for.
+    Public weights are returned as a checkpoint whose weights are read on access.
+
+    Raises:
+        UserError: If there is no such file, or it is not a checkpoint of this project.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
@@ -80,7 +83,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def saved_config(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration in a checkpoint; a table that was moved together with the run is found again.
+    """Return the configuration in a checkpoint. If a table was moved together with the run, its path is updated.
 
     Args:
         path: The checkpoint's file.
@@ -102,7 +105,7 @@ def saved_config(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_complete(path: Path, checkpoint: Any) -> bool:
-    """Whether the project's own parts of a checkpoint are there and have the right types."""
+    """Whether a checkpoint has all parts that this project writes, with the right types."""
     if not isinstance(checkpoint, dict):
         return False
     config: Any = read_yaml(str(checkpoint.get(CONFIG_KEY)), f"{path}: its configuration")
@@ -121,7 +124,7 @@ def _is_complete(path: Path, checkpoint: Any) -> bool:
 
 
 def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the `model` section of a configuration without distillation: a trained student needs no teacher."""
+    """Return the `model` section of a configuration without distillation, since a trained student needs no teacher."""
     if not model["class_path"].startswith(DISTILLED):
         return model
     arguments = {name: value for name, value in model["init_args"].items() if name not in DISTILLATION}
@@ -129,7 +132,7 @@ def without_teacher(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_weights(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the `model` section of a configuration without pretrained weights: those of a run replace them."""
+    """Return the `model` section of a configuration without pretrained weights, which the weights of a run replace."""
     net = model.get("init_args", {}).get("net")
     if not isinstance(net, dict) or "weights" not in net.get("init_args", {}):
         return model
@@ -138,12 +141,16 @@ def without_weights(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()) -> LightningModule:
-    """Return the trained model of a checkpoint, in evaluation mode; its data is not needed.
+    """Return the trained model of a checkpoint in evaluation mode, without its data.
 
     Adapters are merged into the weights of the net, and the members of an ensemble become separate modules.
 
-    A UserError is raised if the checkpoint names arguments that its classes do not have, or classes outside the known
-    and the `trusted` modules; None keeps the modules that are trusted now.
+    Args:
+        checkpoint: What `read_checkpoint` returned.
+        trusted: Modules outside the known ones whose classes may be imported; None for those that are trusted already.
+
+    Raises:
+        UserError: If the checkpoint names a class of another module, or arguments that its class does not have.
     """
     if trusted is not None:
         allow_imports(trusted)
@@ -151,7 +158,7 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model", skip={"optimizer", "lr_scheduler"}, fail_untyped=False)
     parser.add_class_arguments(_facts(checkpoint[DATA_KEY]), "facts")
-    for size in SIZES:  # of which a model takes those in its signature
+    for size in SIZES:  # jsonargparse passes on those that are in the signature of the model
         parser.link_arguments(f"facts.{size}", f"model.init_args.{size}", apply_on="instantiate")
     try:
         parsed = parser.parse_object({"model": config})
@@ -168,7 +175,10 @@ def load_model(checkpoint: Mapping[str, Any], trusted: Sequence[str] | None = ()
 
 
 def _facts(data: Mapping[str, Any]) -> type:
-    """Return a class whose instances have the sizes of data: a parser would check a long list item by item."""
+    """Return a class whose instances have the sizes of the data as attributes, which jsonargparse does not check.
+
+    As ordinary arguments, it would check long lists item by item.
+    """
 
     class Facts:
         def __init__(self) -> None:
@@ -183,18 +193,25 @@ def load_run(reference: str) -> LightningModule:
 
 
 def load_weights(model: LightningModule, state: Mapping[str, Tensor]) -> None:
-    """Load weights into a model; raise a UserError that names some of the differences if they belong to another one."""
-    if isinstance(state, LazyState):
-        try:
-            state.copy_to(model)
-        except ValueError as error:
-            raise UserError(f"the weights belong to another network or other data ({error})") from error
-        return
+    """Load weights into a model.
+
+    Raises:
+        UserError: If they belong to another model. The error names up to three differences.
+    """
+    is_lazy = isinstance(state, LazyState)
+    mismatch: type[Exception] = ValueError if is_lazy else RuntimeError  # torch raises a RuntimeError
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in state.items()}
-        names = sorted(name for name in expected | found if expected.get(name) != found.get(name))
-        listed = "; ".join(f"{n}: model {expected.get(n)}, checkpoint {found.get(n)}" for n in names[:3])
-        raise UserError(f"the checkpoint's weights belong to another network or other data ({listed})") from error
+        if isinstance(state, LazyState):
+            state.copy_to(model)
+        else:
+            model.load_state_dict(state)
+    except mismatch as error:
+        problem = str(error) if is_lazy else _differences(model.state_dict(), state)
+        raise UserError(f"the weights belong to another network or other data ({problem})") from error
+
+
+def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Return up to three differences between the names and shapes of weights."""
+    model, checkpoint = ({name: tuple(value.shape) for name, value in state.items()} for state in (expected, found))
+    names = sorted(name for name in model | checkpoint if model.get(name) != checkpoint.get(name))
+    return "; ".join(f"{n}: model {model.get(n)}, checkpoint {checkpoint.get(n)}" for n in names[:3])

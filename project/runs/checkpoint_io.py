@@ -1,8 +1,8 @@
 """Atomic checkpoint files with a checksum.
 
 A checkpoint is written to a temporary file in the same folder and flushed to disk, and then replaces its target. The
-comment of the zip archive that `torch.save` writes holds the SHA-256 of everything before it: the checksums of a zip
-archive cover neither its headers nor its padding.
+comment of the zip archive that `torch.save` writes contains the SHA-256 of everything before it, because the checksums
+of a zip archive cover neither its headers nor its padding.
 """
 
 import errno
@@ -18,14 +18,18 @@ from project.runtime.errors import UserError
 from project.runtime.files import sha256
 
 TEMPORARY = ".unfinished"
-COMMENT_BYTES = 32  # of a SHA-256
+COMMENT_BYTES = 32  # length of a SHA-256
 
 
 class VerifiedCheckpointIO(CheckpointIO):
-    """Writes checkpoints atomically and durably, and refuses to read damaged ones or other than plain data."""
+    """Writes checkpoints atomically and durably. It reads only undamaged checkpoints of plain data."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; the previous file is unchanged until all of the new one is on disk."""
+        """Write a checkpoint. The previous file stays until the new one is completely on disk.
+
+        Raises:
+            UserError: If the file cannot be written, for example to a full disk.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + TEMPORARY)
@@ -37,7 +41,7 @@ class VerifiedCheckpointIO(CheckpointIO):
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent).free / 2**20
-            # Torch's writer reports what the system refused as a RuntimeError.
+            # torch raises a RuntimeError if the system cannot write the file.
             refused = error if isinstance(error, OSError) else OSError(errno.ENOSPC, str(error).splitlines()[0])
             raise UserError(
                 f"{path}: could not be written, with {free:.0f} MiB free on its disk ({refused.strerror}); "
@@ -52,7 +56,7 @@ class VerifiedCheckpointIO(CheckpointIO):
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
@@ -60,13 +64,17 @@ def seal(path: Path) -> None:
     """Write the checksum of a zip archive into its comment, and flush the file to disk."""
     with path.open("r+b") as file:
         digest = sha256(file, path.stat().st_size - 2)
-        file.write(COMMENT_BYTES.to_bytes(2, "little") + digest)  # replaces the length of the comment, 0 so far
+        file.write(COMMENT_BYTES.to_bytes(2, "little") + digest)  # overwrites the length of the comment, which is 0
         file.flush()
         os.fsync(file.fileno())
 
 
 def verify(path: Path) -> None:
-    """Raise a UserError if a single bit of a file has changed, or `VerifiedCheckpointIO` did not write it."""
+    """Check the checksum of a checkpoint.
+
+    Raises:
+        UserError: If any bit of the file has changed, or `VerifiedCheckpointIO` did not write it.
+    """
     with path.open("rb") as file:
         length = path.stat().st_size - 2 - COMMENT_BYTES
         digest = sha256(file, length) if length > 0 else b""
@@ -77,13 +85,16 @@ def verify(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while writing; no other process may be writing there."""
+    """Remove the temporary files of a process that was killed while writing.
+
+    Call this only if no other process writes to the folder.
+    """
     for leftover in folder.glob(f"*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder's list of files to disk, if the operating system can."""
+    """Flush the entries of a folder to disk if the operating system supports it."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,8 +1,9 @@
 """Prediction intervals of a run, from its residuals on the validation rows.
 
-Source: split conformal prediction, Lei et al., "Distribution-Free Predictive Inference for Regression" (2018). An
-interval of level p holds for a share of at least p of new rows, if these are drawn as the validation rows were; with n
-of them, the share of a single run varies by about sqrt(p (1 - p) / n).
+An interval of level p covers at least a share p of new rows if these have the same distribution as the validation
+rows. With n validation rows, the share that a single run covers varies by about sqrt(p (1 - p) / n).
+
+Source: split conformal prediction, Lei et al., "Distribution-Free Predictive Inference for Regression" (2018).
 """
 
 import json
@@ -16,12 +17,12 @@ from project.runtime.errors import UserError
 from project.runtime.files import atomic_write
 
 INTERVALS = "intervals.json"
-STEPS = 100  # levels are 0.01, 0.02, …, as far as there are rows enough
-DIGITS = 7  # of a width, as many as the network's numbers have
+STEPS = 100  # levels are 0.01, 0.02, …, up to the largest for which there are enough rows
+DIGITS = 7  # significant digits of a width, as many as float32 has
 
 
 def half_widths(residuals: Tensor) -> list[list[float]]:
-    """Return half the widths of intervals, one list for each target with an item for each level.
+    """Return half the widths of the intervals: for each target, a list with an item for each level.
 
     Args:
         residuals: Absolute residuals of rows that the model was not fitted on, (rows, out_features).
@@ -33,10 +34,10 @@ def half_widths(residuals: Tensor) -> list[list[float]]:
 
 
 def half_width(widths: Sequence[Sequence[float]], level: float) -> list[float]:
-    """Return half the width of the interval of a level for each target, rounding the level up to a multiple of 0.01.
+    """Return half the width of the interval for each target. The level is rounded up to a multiple of 0.01.
 
     Raises:
-        UserError: If the level is not between 0 and 1, or there were too few rows for it.
+        UserError: If the level is not between 0 and 1, or the run had too few validation rows for it.
     """
     if not 0 < level < 1:
         raise UserError(f"--interval: must be between 0 and 1, such as 0.9, got {level:g}")
@@ -55,7 +56,11 @@ def write_intervals(folder: Path, widths: list[list[float]]) -> None:
 
 
 def read_intervals(folder: Path) -> list[list[float]] | None:
-    """Return what `half_widths` returned for a run; None if it has no intervals, as one of classes."""
+    """Return what `half_widths` returned for a run; None if it has no intervals, as in classification.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
     path = folder / INTERVALS
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Public weights as the checkpoint of a run that has only taken them over."""
+"""Public weights as the checkpoint of a run."""
 
 from pathlib import Path
 from typing import Any

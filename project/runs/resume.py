@@ -1,4 +1,4 @@
-"""Resuming a run: from which checkpoint, and with which settings and data."""
+"""Resuming a run: the checkpoint, and checks of changed settings and data."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ DATA_FACTS = ("row_counts", "in_shape", "feature_names", "target_names", "class_
 
 
 class ResumePoint(NamedTuple):
-    """The point from which training continues; by default the start of a new run.
+    """The point at which training continues; by default the start of a new run.
 
     Attributes:
         checkpoint: The checkpoint of a resumed run.
         epochs: Number of complete epochs.
         steps: Number of optimizer steps.
-        is_finished: Whether all that is left is to test the model and write the report.
+        is_finished: Whether training is complete, and only the test and the report are missing.
         optimizer_changes: Arguments of the optimizer that differ from the checkpoint's, with their new values.
     """
 
@@ -36,10 +36,16 @@ class ResumePoint(NamedTuple):
 
 
 def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, config: Namespace) -> ResumePoint:
-    """Return the point from which a run is resumed: `config` is the saved configuration with the user's changes.
+    """Return the point at which a run is resumed.
+
+    Args:
+        path: File of the checkpoint.
+        checkpoint: Its content.
+        saved: The configuration of the run.
+        config: The same configuration with the user's changes.
 
     Raises:
-        UserError: If training is complete, or if a setting changes that may not.
+        UserError: If training is complete, or a setting is changed that has to stay the same.
     """
     changes = permitted_changes(saved, config, config.resume.allow)
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -52,7 +58,7 @@ def resume_point(path: Path, checkpoint: Mapping[str, Any], saved: Namespace, co
 
 
 def _completion(checkpoint: Mapping[str, Any], epochs: int, steps: int, trainer: Namespace) -> str | None:
-    """Return why a run has nothing left to train, and what to do about it; None if it has."""
+    """Return a message if training is complete, with what the user can do; otherwise None."""
     states = [state for state in checkpoint["callbacks"].values() if isinstance(state, dict)]
     stopped = any(state.get("stopped_epoch") or state.get("stopping_reason") for state in states)
     if stopped and epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0):
@@ -67,8 +73,8 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
     """Return the settings that differ between a run and its continuation, by name, with their new values.
 
     Raises:
-        UserError: If a setting changes that is not in `allowed` (a name such as `batch_size`, or a section such as
-            `data`), or that can never change.
+        UserError: If a setting is changed that is not in `allowed` (a name such as `batch_size`, or a section such as
+            `data`), or that can never be changed.
     """
     settings = flatten(run_settings(after.as_dict()))
     names = {part for name in settings for part in (name, *name.split("."))}
@@ -80,7 +86,7 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
     was, now = flatten(old), flatten(new)
     changes = {name: now.get(name) for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)}
     for name, value in changes.items():
-        fixed = name == "optimizer" or name.startswith("lr_scheduler")  # the checkpoint has their state
+        fixed = name == "optimizer" or name.startswith("lr_scheduler")  # the checkpoint contains their state
         if fixed or not {name, *name.split(".")} & set(allowed):
             hint = "train a new run" + ("" if fixed else f", or pass --resume.allow {name}")
             raise UserError(f"--{name}: a resumed run keeps its {was.get(name)}, got {value}; {hint}")
@@ -88,7 +94,11 @@ def permitted_changes(before: Namespace, after: Namespace, allowed: Sequence[str
 
 
 def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str]) -> None:
-    """Raise a UserError if the data has changed since a checkpoint was saved, although it has the same path."""
+    """Check that the data has not changed since a checkpoint was saved, although its path is the same.
+
+    Raises:
+        UserError: If it has changed, and `allowed` contains neither `data` nor `path`.
+    """
     facts = data_facts(data)
     for name in DATA_FACTS if not {"data", "path"} & set(allowed) else ():
         was, now = saved.get(name), facts.get(name)
@@ -102,9 +112,9 @@ def refuse_other_data(saved: Mapping[str, Any], data: Any, allowed: Sequence[str
 
 
 def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
-    """Return the last checkpoint of the run that torchrun has just restarted, the newest one with this configuration.
+    """Return the last checkpoint of the run that torchrun has restarted; None if this process was not restarted.
 
-    Return None if torchrun has not restarted this process.
+    It is the newest run with this configuration.
     """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
@@ -116,7 +126,7 @@ def restarted_run(root: Path, config: Callable[[], str]) -> Path | None:
 
 
 def _means_equal(was: Any, now: Any) -> bool:
-    """Whether means are equal up to rounding, which depends on the order of additions."""
+    """Whether means are equal up to rounding errors, which depend on the order of the additions."""
     if not was or not now or len(was) != len(now):
         return bool(was == now)
     return all(abs(a - b) <= 1e-6 * max(abs(a), abs(b)) + 1e-9 for a, b in zip(was, now, strict=True))

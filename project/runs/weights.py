@@ -1,10 +1,10 @@
-"""Trained weights from a run, a checkpoint or a safetensors file."""
+"""Pretrained weights from a run, a checkpoint or a safetensors file."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jsonargparse import Namespace
 from torch import Tensor
@@ -23,17 +23,20 @@ from project.runtime.errors import UserError
 from project.schema import Schema
 from project.text import tokenizer_from_dict
 
-# Metadata of a file of adapters, and the names of the two factors of a change of weights.
+# Metadata of an adapter file, and the suffixes of the two factors of a weight update.
 BASE, DIGEST, SCALE, ADAPTED = "base", "base_sha256", "scale", ("lora_down", "lora_up")
+
+
+Restored = TypeVar("Restored")
 
 
 class Weights(NamedTuple):
     """Pretrained weights.
 
     Attributes:
-        state: Tensors by name, as in a model's `state_dict`: `net.net.…` of the network, `net.features.…` and
-            `net.targets.…` of standardisation. Adapters are merged, and the members of an ensemble separated.
-        data: Facts about the training data, as in a checkpoint; empty if they are not known.
+        state: Tensors by name, as in a model's `state_dict`: `net.net.…` belong to the network, `net.features.…` and
+            `net.targets.…` to standardisation. Adapters are merged, and the members of an ensemble are separate.
+        data: Facts about the training data, as in a checkpoint; empty if they are unknown.
     """
 
     state: dict[str, Tensor]
@@ -41,9 +44,11 @@ class Weights(NamedTuple):
 
 
 def read_weights(reference: str, like: Net | None = None) -> Weights:
-    """Read the weights of a run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
+    """Read pretrained weights.
 
-    If `like` is the same net with fewer units, the least important units of the run are removed.
+    Args:
+        reference: A run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
+        like: If given, the same net with fewer units: the least important units of the run are removed.
 
     Raises:
         UserError: If there are no weights, or they belong to a different net.
@@ -61,7 +66,7 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
 
 
 def resolve_last(config: Namespace, root: Path) -> None:
-    """Replace `last` in a training's configuration, in place, by the run that it means now."""
+    """Replace `last` in a configuration, in place, by the run that is currently the newest."""
     model = config.model.get("init_args", {})
     for section, key in ((config.weights, "path"), (model, "teacher"), (model, "reference")):
         if value := section.get(key):
@@ -73,7 +78,7 @@ def resolve_last(config: Namespace, root: Path) -> None:
 
 
 def pretrained_facts(path: str | list[str] | None) -> Mapping[str, Any]:
-    """Return facts about the data of pretrained weights, as in a checkpoint; empty if they are not known."""
+    """Return facts about the data of pretrained weights, as in a checkpoint; empty if they are unknown."""
     if path is None:
         return {}
     first = path if isinstance(path, str) else path[0]
@@ -83,9 +88,9 @@ def pretrained_facts(path: str | list[str] | None) -> Mapping[str, Any]:
 
 
 def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list[str]]] | None:
-    """Return name, kind and levels of each column of a table, from its schema as plain data; None without levels.
+    """Return name, kind and levels of each column, from a schema as plain data; None if all columns are numbers.
 
-    A tokenizer stands in the place of the levels.
+    For text, the tokenizer takes the place of the levels.
     """
     if fields is not None and is_text(fields):
         tokenizers = ({**field["tokenizer"], "chat_template": None} for field in fields)
@@ -95,22 +100,32 @@ def coding(fields: Sequence[dict[str, Any]] | None) -> list[tuple[str, str, list
 
 
 def is_text(fields: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a schema as plain data is that of text."""
+    """Whether a schema as plain data describes text."""
     return any(field.get("kind") == "text" for field in fields)
 
 
 def _schema(fields: Sequence[dict[str, Any]]) -> Schema:
+    return _restore("schema", lambda: Schema.from_list(fields))
+
+
+def _restore(part: str, build: Callable[[], Restored]) -> Restored:
+    """Return what a function builds from the data of a run; if it fails, the message says which part is damaged."""
     try:
-        return Schema.from_list(fields)
+        return build()
+    except UserError:
+        raise
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"--data: the schema of the run is damaged ({error}); train it again") from error
+        raise UserError(f"--data: the {part} of the run is damaged ({error}); train it again") from error
 
 
 def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
-    """Encode the rows of a data module by the schema of another run, if they have the same columns.
+    """Encode the rows of a data module with the schema or the tokenizer of another run if it has the same columns.
 
-    Levels, means, offsets and tokenizers are those that the other run has learned, so that its network understands the
-    rows. `facts` are those about its data in a checkpoint.
+    The network of that run expects its levels, means, offsets and token ids.
+
+    Args:
+        data: The data module.
+        facts: Facts about the data of the other run, as in its checkpoint.
 
     Raises:
         UserError: If the schema or the tokenizer is damaged.
@@ -119,12 +134,7 @@ def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
     if fields is None or data.schema is not None or isinstance(data, TokensDataModule) != is_text(fields):
         return
     if isinstance(data, TokensDataModule):
-        try:
-            data.known = tokenizer_from_dict(fields[0]["tokenizer"]).to_dict()
-        except UserError:
-            raise
-        except (ValueError, LookupError, TypeError) as error:
-            raise UserError(f"--data: the tokenizer of the run is damaged ({error}); train it again") from error
+        data.known = _restore("tokenizer", lambda: tokenizer_from_dict(fields[0]["tokenizer"])).to_dict()
         return
     schema = _schema(fields)
     has_images = any(field.kind == "image" for field in schema.fields)
@@ -134,12 +144,20 @@ def use_schema(data: RowsDataModule, facts: Mapping[str, Any]) -> None:
 
 
 def load_reference(reference: str, data: Any) -> Standardized:
-    """Load the net of a run with the context of a data module; raise a UserError if its tokens are others."""
+    """Load the net of a run as the reference of preference learning, with the context length of a data module.
+
+    Raises:
+        UserError: If its tokens differ from those of the data module.
+    """
     return load_teacher(reference, data, "--model.reference", in_shape=data.in_shape)
 
 
 def load_teacher(reference: str, data: Any, flag: str = "--model.teacher", **facts_of_data: Any) -> Standardized:
-    """Load the net of a run as a teacher; raise a UserError if its inputs or outputs differ from the student's."""
+    """Load the net of a run as a teacher.
+
+    Raises:
+        UserError: If its inputs or outputs differ from those of the student, which the data module determines.
+    """
     checkpoint = read_checkpoint(find_checkpoint(reference))
     checkpoint[DATA_KEY] |= facts_of_data
     sizes = tuple(checkpoint[DATA_KEY]["in_shape"]), checkpoint[DATA_KEY]["out_features"]
@@ -156,7 +174,7 @@ def load_teacher(reference: str, data: Any, flag: str = "--model.teacher", **fac
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights and their names."""
+    """Return the SHA-256 of the names and the values of weights."""
     sha256 = hashlib.sha256()
     for name in sorted(state):
         sha256.update(name.encode() + state[name].contiguous().numpy().tobytes())
@@ -181,7 +199,11 @@ def _read_safetensors(path: Path) -> Weights:
 
 
 def merge_adapter(path: Path, learned: Mapping[str, Tensor], facts: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the weights of the base run with adapters merged into them."""
+    """Return the weights of the base run with adapters merged into them.
+
+    Raises:
+        UserError: If the weights of the base run have changed.
+    """
     state = dict(read_weights(facts[BASE]).state)
     if digest(state) != facts.get(DIGEST):
         raise UserError(

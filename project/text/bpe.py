@@ -17,8 +17,8 @@ import numpy as np
 from project.runtime.errors import UserError
 from project.text.tokenizer import Ids, Tokenizer
 
-# Tokens lie within words: letters, digits or other characters, each with the space before them, and spaces. A limit of
-# length keeps the time of encoding linear.
+# A token never crosses the boundary of a word. A word is a run of letters, of digits or of other characters, each with
+# the space before it, or a run of spaces. The limit of 64 characters keeps the time of encoding linear.
 WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]{1,64}| ?\d{1,64}| ?(?:[^\s\w]|_){1,64}|\s{1,64}(?!\S)|\s{1,64}")
 MAX_PIECE_BYTES = 65 * 4  # of the longest word
 CACHED_WORDS = 2**20
@@ -27,13 +27,13 @@ Pair = tuple[int, int]
 
 
 class BPETokenizer(Tokenizer):
-    """Ids 0 to 255 are bytes, each further id joins two others, and the last one is the end of text.
+    """Byte-pair encoding: ids 0 to 255 are bytes, each further id merges two others, and the last is the end of text.
 
     Args:
-        merges: The two ids that each id from 256 on joins, in the order in which they are joined in a text.
+        merges: For each id from 256 on, the two ids that it merges. Earlier merges are applied first.
 
     Raises:
-        ValueError: If a merge joins ids that come after it, or too many bytes.
+        ValueError: If a merge refers to ids after it, or results in a token longer than a word.
     """
 
     kind = "bpe"
@@ -52,15 +52,15 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def train(cls, texts: Iterable[bytes], vocab_size: int) -> "BPETokenizer":
-        """Learn the merges from texts, the most frequent pair first; of equals, the pair of smaller ids.
+        """Learn the merges from texts. The most frequent pair is merged first; of several, the one with smaller ids.
 
         Raises:
-            UserError: If the vocabulary has no room for the bytes, or the texts have too few pairs that repeat.
+            UserError: If the vocabulary is smaller than the number of bytes, or larger than the texts allow.
         """
         wanted = vocab_size - BYTES - 1
         if wanted < 0:
             raise UserError(
-                f"--data.vocab_size: must be {BYTES + 1} or more, for all bytes and an end, got {vocab_size}"
+                f"--data.vocab_size: must be {BYTES + 1} or more, for all bytes and the end of text, got {vocab_size}"
             )
         counts = Counter[str]()
         for text in texts:
@@ -72,12 +72,12 @@ class BPETokenizer(Tokenizer):
         return cls(merges)
 
     def encode(self, data: bytes) -> Ids:
-        """Return the ids (tokens,) int32 of some bytes."""
+        """Return the ids of some bytes, (tokens,) int32."""
         if len(self._cache) > CACHED_WORDS:
             self._forget()
         words = _words(data)
         index = np.fromiter(map(self._cache.__getitem__, words), np.int64, len(words))
-        # The ids of all known words lie one after another; those of the text's words are gathered from there.
+        # `known` has the ids of all known words, one word after another; this gathers those of the text's words.
         known, ends = (np.frombuffer(part, np.int32) for part in (self._known, self._ends))
         starts = ends[index]
         lengths = ends[index + 1] - starts
@@ -89,7 +89,7 @@ class BPETokenizer(Tokenizer):
         self._cache = _Cache(self._learn_word)
 
     def _learn_word(self, word: str) -> int:
-        """Encode a new word; return its number."""
+        """Encode a new word and store its ids. Return the index of the word."""
         self._known.extend(_join(list(_bytes(word)), self._ids))
         self._ends.append(len(self._known))
         return len(self._ends) - 2
@@ -100,7 +100,7 @@ class BPETokenizer(Tokenizer):
 
 
 class _Cache(dict[str, int]):
-    """Number of each known word."""
+    """The index of each known word. A word that is looked up for the first time is learned."""
 
     def __init__(self, learn: Any) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Cache(dict[str, int]):
 
 
 def _words(text: bytes) -> list[str]:
-    """Split bytes into words; those that are not UTF-8 become lone surrogates, which `_bytes` turns back."""
+    """Split bytes into words. Invalid UTF-8 becomes lone surrogates, which `_bytes` converts back."""
     return WORD.findall(text.decode("utf-8", "surrogateescape"))
 
 
@@ -121,7 +121,7 @@ def _bytes(word: str) -> bytes:
 
 
 def _join(ids: list[int], joined: Mapping[Pair, int]) -> list[int]:
-    """Join pairs of ids, the one with the smallest result first, until none can be joined."""
+    """Merge pairs of ids, the one with the smallest result first, until no pair can be merged."""
     while len(ids) > 1:
         best = min(pairwise(ids), key=lambda pair: joined.get(pair, len(joined) + BYTES))
         if best not in joined:
@@ -131,7 +131,7 @@ def _join(ids: list[int], joined: Mapping[Pair, int]) -> list[int]:
 
 
 def _replace(ids: list[int], pair: Pair, result: int) -> list[int]:
-    """Replace a pair of ids wherever it occurs, from left to right."""
+    """Replace all occurrences of a pair of ids, from left to right."""
     replaced, position, last = list[int](), 0, len(ids) - 1
     while position <= last:
         if position < last and ids[position] == pair[0] and ids[position + 1] == pair[1]:
@@ -157,7 +157,7 @@ def _learn(counts: Mapping[bytes, int], wanted: int) -> list[Pair]:
     merges: list[Pair] = []
     while heap and len(merges) < wanted:
         count, best = heappop(heap)
-        if -count != pairs[best]:  # it has changed since, and lies in the heap a second time
+        if -count != pairs[best]:  # outdated: the heap also has an entry with the new count
             continue
         if count > -2:
             break

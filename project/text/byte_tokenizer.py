@@ -1,4 +1,4 @@
-"""The tokenizer that needs no training: a token is a byte."""
+"""The byte tokenizer: each byte is a token, so it needs no training."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ class ByteTokenizer(Tokenizer):
         super().__init__([bytes([byte]) for byte in range(256)] + [b""], end=256)
 
     def encode(self, data: bytes) -> Ids:
-        """Return the bytes as numbers (bytes,) int32."""
+        """Return the values of the bytes, (bytes,) int32."""
         return np.frombuffer(data, np.uint8).astype(np.int32)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments, of which there are none."""
+        """Return no arguments."""
         return {}

@@ -1,6 +1,6 @@
-"""Chat templates: conversations as the text and the tokens that a language model has learned them in.
+"""Chat templates: they convert conversations to the text and the tokens on which a chat model was trained.
 
-Templates are those of Hugging Face: Jinja, in a sandbox, with the names and filters that `transformers` gives them.
+The templates are those of Hugging Face: Jinja in a sandbox, with the functions and filters that `transformers` adds.
 """
 
 import json
@@ -19,24 +19,25 @@ from jinja2.utils import Namespace
 from project.runtime.errors import UserError
 from project.text.tokenizer import Tokenizer
 
-# Each turn ends with the end of text, which no user can write: enough for any tokenizer.
+# Each turn ends with the end-of-text token, which no user can write. This works with any tokenizer.
 DEFAULT = (
     "{{ bos_token }}{% for message in messages %}{{ message.role + '\n' + message.content + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
 )
 ROLES = ("system", "developer", "user", "assistant", "tool")
-# A character for private use marks where the name of a special token is spelled out in a message.
+# `BROKEN` is inserted into the names of special tokens in a message, so that they are not read as the tokens. It starts
+# with a character for private use, `MARK`; where a message contains that character itself, it becomes `ITSELF`.
 MARK, ITSELF, BROKEN = "\ue000", "\ue000\ue001", "\ue000\ue002"
 
 Message = Mapping[str, Any]
 
 
 class Turn(NamedTuple):
-    """Tokens of a conversation that belong together.
+    """Consecutive tokens of a conversation.
 
     Attributes:
         ids: The tokens.
-        is_answer: Whether they are what the assistant writes, up to the token that ends its answer.
+        is_answer: Whether the assistant writes them, including the token that ends its answer.
     """
 
     ids: list[int]
@@ -44,14 +45,14 @@ class Turn(NamedTuple):
 
 
 class ChatTemplate:
-    """Turns conversations into tokens.
+    """Converts conversations to tokens.
 
-    A message is {"role": …, "content": …}, both text; further fields are not read. The names of special tokens in a
-    message are text like any other: no message can end its turn.
+    A message is {"role": …, "content": …}, both text; other fields are ignored. The names of special tokens in a
+    message are ordinary text, so that no message can end its turn.
 
     Args:
-        tokenizer: The tokenizer of the model; without a template of its own, each turn is the role, a new line and the
-            content, and ends with the end-of-text token.
+        tokenizer: The tokenizer of the model. If it has no template, each turn is the role, a newline, the content and
+            the end-of-text token.
 
     Raises:
         UserError: If the template is damaged.
@@ -70,25 +71,25 @@ class ChatTemplate:
 
     @cached_property
     def stops(self) -> frozenset[int]:
-        """Ids that end an answer: those of the tokenizer, and the token with which the template ends a turn."""
+        """Ids that end an answer: those of the tokenizer, and the token with which the template ends an answer."""
         try:
             turns = self.turns([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])[0]
-        except UserError:  # the template wants other conversations
+        except UserError:  # the template does not accept this conversation
             return self.tokenizer.stops
         special = self.tokenizer.special.values()
         last = [turn.ids[-1] for turn in turns if turn.is_answer and turn.ids[-1] in special]
         return self.tokenizer.stops | frozenset(last)
 
     def render(self, messages: Sequence[Message], answer: bool = False) -> str:
-        """Return the text of a conversation, with the beginning of the next answer if `answer`.
+        """Return the text of a conversation. If `answer`, it ends with the beginning of the next answer.
 
         Raises:
-            UserError: If a message is none, or the template refuses it; the error names it.
+            UserError: If a message is invalid, or the template does not accept it. The error names the message.
         """
         return self._render(messages, answer).replace(BROKEN, "").replace(ITSELF, MARK)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Return the tokens of a conversation up to where the next answer starts.
+        """Return the tokens of a conversation, including the beginning of the next answer.
 
         Raises:
             UserError: As `render` does.
@@ -96,12 +97,12 @@ class ChatTemplate:
         return self._encode(self._render(messages, answer=True))
 
     def turns(self, messages: Sequence[Message]) -> list[list[Turn]]:
-        """Return a conversation for training: its tokens, divided where answers of the assistant start and end.
+        """Return the tokens of a conversation for training, divided where the assistant's answers start and end.
 
-        It is one list, or one for each answer if the template writes earlier answers in another way than the last one.
+        The result has one list, or one list for each answer if the template formats earlier answers differently.
 
         Raises:
-            UserError: As `render` does, or if the template changes what comes before an answer.
+            UserError: As `render` does, or if the template changes the text before an answer.
         """
         whole, found, place = self._render(messages), list[list[Turn]](), 0
         together: list[Turn] | None = []
@@ -110,7 +111,7 @@ class ChatTemplate:
                 continue
             before, after = self._render(messages[:number], answer=True), self._render(messages[: number + 1])
             if not after.startswith(before):
-                raise UserError(f"chat template: it changes what comes before message {number + 1}; use another one")
+                raise UserError(f"chat template: it changes the text before message {number + 1}; use another template")
             answer, rest = self._divide(after[len(before) :])
             found.append([Turn(self._encode(before), False), answer])
             if together is not None and whole.startswith(after) and len(before) >= place:
@@ -123,13 +124,13 @@ class ChatTemplate:
         return [[turn for turn in turns if turn.ids] for turns in found]
 
     def _divide(self, text: str) -> tuple[Turn, str]:
-        """Divide what follows a prompt into the answer, up to its last special token if there is one, and the rest."""
+        """Divide the text after a prompt into the answer, up to its last special token if it has one, and the rest."""
         ends = [match.end() for match in self._special.finditer(text)]
         end = ends[-1] if ends else len(text)
         return Turn(self._encode(text[:end]), True), text[end:]
 
     def _encode(self, text: str) -> list[int]:
-        """Return the tokens of a text in which special tokens are written by name, except where they are marked."""
+        """Return the tokens of a text. The names of special tokens become the tokens unless `BROKEN` is in them."""
         ids = list[int]()
         for place, part in enumerate(self._special.split(text)):
             if place % 2:
@@ -142,7 +143,7 @@ class ChatTemplate:
         checked = [self._checked(message, number) for number, message in enumerate(messages, 1)]
         try:
             return self._try(checked, answer)
-        except Exception as error:  # a template raises what it does
+        except Exception as error:  # a template is a program and can raise any exception
             refused = next((count for count in range(1, len(checked) + 1) if self._refuses(checked[:count])), None)
             place = "" if refused is None else f" at message {refused} ({checked[refused - 1]['role']})"
             raise UserError(f"chat template{place}: {str(error)[:300]}; change the conversation") from error
@@ -163,7 +164,7 @@ class ChatTemplate:
         return False
 
     def _checked(self, message: Any, number: int) -> dict[str, str]:
-        """Return role and content of a message, with the names of special tokens marked."""
+        """Return role and content of a message, with `BROKEN` in the names of special tokens."""
         role, content = (message.get(name) if isinstance(message, Mapping) else None for name in ("role", "content"))
         if role not in ROLES or not isinstance(content, str):
             fix = f'it must be {{"role": …, "content": …}}, the role one of {", ".join(ROLES)} and the content text'
@@ -171,12 +172,12 @@ class ChatTemplate:
         try:
             content.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"message {number}: half a character at {error.start}; correct its text") from error
+            raise UserError(f"message {number}: invalid character at {error.start}; correct its text") from error
         return {"role": role, "content": self._starts.sub(rf"\1{BROKEN}", content.replace(MARK, ITSELF))}
 
 
 class _Generation(Extension):
-    """Writes the inside of `{% generation %}` blocks, which mark answers in some templates."""
+    """Renders the content of `{% generation %}` blocks, which some templates use to mark answers."""
 
     tags = {"generation"}  # noqa: RUF012 (as in jinja2)
 
@@ -186,7 +187,7 @@ class _Generation(Extension):
 
 
 class _Names(Namespace):
-    """A namespace without the names that Python keeps for itself."""
+    """A Jinja namespace that rejects names that start with an underscore, which could reach Python's internals."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name.startswith("_"):

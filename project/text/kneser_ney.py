@@ -1,4 +1,4 @@
-"""An interpolated Kneser-Ney model over bytes: how well counting alone predicts a text."""
+"""An interpolated Kneser-Ney n-gram model over bytes, as a baseline for language models."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -40,11 +40,12 @@ class Level(NamedTuple):
 class KneserNey:
     """Predict the next byte from up to 7 bytes before it, with modified Kneser-Ney smoothing.
 
-    The probability of a symbol is its share of what followed the longest context, less a discount; what the discounts
-    leave over is spread as the context that is one symbol shorter predicts. In shorter contexts, the count of a symbol
-    is not how often it occurs but after how many different symbols. The three discounts of each length, for n-grams
-    that occur once, twice and more often, are estimated from the numbers of n-grams that occur one to four times. The
-    shortest context interpolates with the uniform distribution, so that no symbol is impossible.
+    The probability of a symbol is its relative frequency after the longest context, less a discount. The probability
+    that the discounts free is distributed as predicted from the context that is one symbol shorter. For shorter
+    contexts, the count of a symbol is the number of different symbols before it, not the number of occurrences. Each
+    length has three discounts, for n-grams that occur once, twice and more often, estimated from the numbers of n-grams
+    that occur one to four times. The shortest context is interpolated with the uniform distribution, so that no symbol
+    has probability 0.
 
     Source: S. F. Chen and J. Goodman, "An empirical study of smoothing techniques for language modeling", Computer
     Speech and Language 13 (1999), section 3: interpolated, with modified discounts.
@@ -61,7 +62,7 @@ class KneserNey:
     def __init__(self, symbols: Symbols, order: int = MAX_ORDER) -> None:
         symbols = symbols[-MAX_TRAINING_SYMBOLS:]
         present = np.flatnonzero(np.bincount(symbols, minlength=SYMBOLS))
-        self._ids = np.zeros(SYMBOLS, np.uint64)  # 0 for symbols that never occur, and before the start of a text
+        self._ids = np.zeros(SYMBOLS, np.uint64)  # 0: symbols that never occur, and the padding before a text
         self._ids[present] = np.arange(1, len(present) + 1)
         self._bits = len(present).bit_length()
         self.order = min(order, 64 // self._bits, len(symbols))
@@ -74,13 +75,13 @@ class KneserNey:
             self._levels.append(Level(types, counts.astype(np.uint32), np.zeros(len(types), np.uint32)))
 
     def probabilities(self, symbols: Symbols) -> Floats:
-        """Return the probability of each symbol of a text given those before it, for each order from 1.
+        """Return the probability of each symbol of a text given the symbols before it, for each order from 1.
 
         Args:
             symbols: One text or several, of shape (…, n).
 
         Returns:
-            Shape (order, …, n): row k is the model that looks at the k symbols before.
+            Shape (order, …, n): row k uses the k symbols before each symbol.
         """
         result = np.empty((self.order, *symbols.shape))
         lower: Floats = np.full(symbols.shape, 1 / SYMBOLS)
@@ -94,7 +95,7 @@ class KneserNey:
         return result
 
     def bits(self, symbols: Symbols) -> Floats:
-        """Return how many bits each order from 1 takes for a text after its first symbol. Shape (order,)."""
+        """Return the bits of a text without its first symbol, for each order from 1. Shape (order,)."""
         total = np.zeros(self.order)
         for start in range(1, len(symbols), BLOCK_SYMBOLS):
             context = min(start, self.order - 1)
@@ -131,14 +132,14 @@ def interpolate(counts: Counts, parents: Indices, found: Indices, contexts: Indi
     totals = np.bincount(parents, counts, size)[contexts]
     left_over = np.bincount(parents, removed, size)[contexts]
     kept = np.where(found >= 0, (counts - removed)[found], 0)
-    known = (contexts >= 0) & (totals > 0)  # the last context of the training text may occur nowhere else
+    known = (contexts >= 0) & (totals > 0)  # nothing may follow the last context of the training text
     return np.where(known, (kept + left_over * lower) / np.where(known, totals, 1), lower)
 
 
 def discounts(counts: Counts) -> Floats:
-    """Return what is taken from counts of 0, 1, 2, and 3 or more.
+    """Return the discounts of counts of 0, 1, 2, and 3 or more, shape (4,).
 
-    It is half of the count where the estimate is undefined, or not between 0 and the count.
+    A discount is half of the count if the estimate is undefined or not between 0 and the count.
     """
     n1, n2, n3, n4 = np.bincount(counts.clip(max=5), minlength=6)[1:5].tolist()
     taken = np.array([0, 0.5, 1, 1.5])
@@ -152,7 +153,7 @@ def discounts(counts: Counts) -> Floats:
 
 
 def shift(values: NDArray[Any], first: int) -> NDArray[Any]:
-    """Move values one place to the right along the last dimension; the first becomes `first`."""
+    """Shift values one place to the right along the last dimension, and fill in `first` on the left."""
     moved = np.roll(values, 1, axis=-1)
     moved[..., 0] = first
     return moved

@@ -1,4 +1,4 @@
-"""A random source of text whose entropy is known."""
+"""A random source of text with a known entropy, to test language models."""
 
 from bisect import bisect_right
 from functools import cached_property
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIRST = ord("a")
-MAX_STEPS = 10_000  # of the iteration to the fixed point, which usually takes 20 to 200
-SMOOTHING = 0.05  # share of the uniform distribution in each row: no letter is ever impossible
+MAX_STEPS = 10_000  # of the fixed-point iteration, which usually takes 20 to 200 steps
+SMOOTHING = 0.05  # weight of the uniform distribution in each row, so that no letter has probability 0
 
 
 class MarkovSource:
@@ -19,13 +19,13 @@ class MarkovSource:
     Args:
         letters: Size of the alphabet, 2 to 26.
         order: Letters of a context.
-        concentration: Parameter of the Dirichlet distribution: near 0, one letter is likely after each context; large,
-            all letters are alike.
+        concentration: Parameter of the Dirichlet distribution. With small values, a single letter is likely after each
+            context; with large values, all letters are about equally likely.
         seed: Seed of the probabilities.
 
     Attributes:
-        transitions: Probability of each letter after each context, shape (letters ** order, letters). The number of a
-            context has its letters as digits, the last letter the lowest one.
+        transitions: Probability of each letter after each context, shape (letters ** order, letters). The index of a
+            context is the number whose digits, in base `letters`, are its letters.
     """
 
     def __init__(self, letters: int, order: int, concentration: float = 0.3, seed: int = 0) -> None:
@@ -35,7 +35,7 @@ class MarkovSource:
 
     @cached_property
     def stationary(self) -> NDArray[np.float64]:
-        """Probability of each context in a long text, shape (letters ** order,): the fixed point of the chain."""
+        """Stationary distribution of the contexts, shape (letters ** order,)."""
         contexts = len(self.transitions)
         probabilities = np.full(contexts, 1 / contexts)
         for _ in range(MAX_STEPS):
@@ -48,7 +48,7 @@ class MarkovSource:
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy rate in bits per letter: what no model can predict, on average over all texts."""
+        """Entropy rate in bits per letter, which no model can beat on average."""
         return float(-(self.stationary[:, None] * self.transitions * np.log2(self.transitions)).sum())
 
     def draw(self, length: int, seed: int = 0) -> bytes:
@@ -63,7 +63,7 @@ class MarkovSource:
         return bytes(FIRST + letter for letter in text[:length])
 
     def bits(self, text: bytes) -> float:
-        """Return -log2 of the probability of a text of at least `order` letters: the bits of a perfect model."""
+        """Return -log2 of the probability of a text of at least `order` letters, the bits of a perfect model."""
         digits = np.frombuffer(text, np.uint8).astype(np.int64) - FIRST
         places = self.letters ** np.arange(self.order)[::-1]
         windows = np.lib.stride_tricks.sliding_window_view(digits, self.order + 1) if self.order else digits[:, None]

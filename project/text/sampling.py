@@ -1,4 +1,4 @@
-"""The next token from its logits, and the text of tokens as they come."""
+"""Sampling of the next token from its logits, and decoding of tokens to text one by one."""
 
 import codecs
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ class Sampling(NamedTuple):
     """How the next token is chosen.
 
     Attributes:
-        temperature: Divides the logits; 0 takes the most likely token.
-        top_k: Number of most likely tokens to choose among; 0 for all.
-        top_p: Choose among the fewest tokens that are together at least this likely; 1 for all.
+        temperature: Divisor of the logits; 0 always chooses the most likely token.
+        top_k: Number of most likely tokens to choose from; 0 for all.
+        top_p: Choose from the smallest set of tokens whose total probability is at least this; 1 for all.
     """
 
     temperature: float = 1.0
@@ -23,7 +23,7 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
 
     def problem(self) -> str | None:
-        """Return what is wrong with the settings; None if nothing is."""
+        """Return what is wrong with the settings; None if they are valid."""
         problems = {
             f"temperature: must be 0 or more, got {self.temperature}": not 0 <= self.temperature < np.inf,
             f"top_k: must be 0 or more, got {self.top_k}": self.top_k < 0,
@@ -34,7 +34,7 @@ class Sampling(NamedTuple):
     def probabilities(self, logits: Numbers) -> Numbers:
         """Return the probability with which each token is chosen: logits (vocabulary,) -> (vocabulary,) float64.
 
-        The temperature is applied first, then `top_k`, then `top_p`. Of equally likely tokens the first ones are kept.
+        The temperature is applied first, then `top_k`, then `top_p`. Of equally likely tokens, the first are kept.
 
         Source: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), for `top_p`.
         """
@@ -50,7 +50,7 @@ class Sampling(NamedTuple):
         return chosen
 
     def choose(self, logits: Numbers, generator: np.random.Generator) -> int:
-        """Return a token, chosen at random with one number of a generator; at temperature 0 the likeliest one."""
+        """Return a token drawn with one random number; at temperature 0, the most likely token."""
         if self.temperature == 0:
             return int(np.argmax(logits))
         cumulated = np.cumsum(self.probabilities(logits))
@@ -64,22 +64,22 @@ def log_probability(logits: Numbers, token: int) -> float:
 
 
 class TextStream:
-    """Text from bytes as they come: no part of a character, and none of a stop text, is given out.
+    """Decodes bytes as they arrive, and never returns a part of a character or of a stop text.
 
     Args:
-        stops: Texts that end the stream; they are left out.
+        stops: Texts that end the stream. They are not returned.
 
     Attributes:
-        stopped: Whether a stop text has come.
+        stopped: Whether a stop text has occurred.
     """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self.stops, self.stopped = [stop for stop in stops if stop], False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""  # may be the beginning of a stop text
+        self._held = ""  # text that may be the beginning of a stop text
 
     def add(self, data: bytes, final: bool = False) -> str:
-        """Add bytes, the last ones if `final`; return the text that is certain now."""
+        """Add bytes, the last ones if `final`, and return the text that is now complete."""
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(data, final)
@@ -92,5 +92,5 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest beginning of a stop text with which a text ends."""
+    """Return the length of the longest prefix of a stop text with which a text ends."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,4 +1,4 @@
-"""A tokenizer of this project as a `tokenizer.json`."""
+"""Conversion of a tokenizer to a `tokenizer.json`."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from project.text.tokenizer import END, Tokenizer
 def tokenizer_json(tokenizer: Tokenizer) -> str:
     """Return the content of a `tokenizer.json` with the same ids for any text in UTF-8.
 
-    The end-of-text token is put in front of a text, as our models see it.
+    The file puts the end-of-text token in front of a text, as in our training data.
 
     Raises:
-        UserError: If `tokenizers` is not installed, or two tokens stand for the same bytes.
+        UserError: If `tokenizers` is not installed, or two tokens represent the same bytes.
     """
     try:
         from tokenizers import Regex, decoders, models, pre_tokenizers, processors
@@ -27,7 +27,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         letter = {byte: character for character, byte in letters().items()}
         names = ["".join(letter[byte] for byte in piece) for piece in tokenizer.pieces[:-1]]
         if len(set(names)) < len(names):
-            raise UserError("--format: two tokens stand for the same bytes, unlike in a tokenizer.json; train again")
+            raise UserError("--format: two tokens have the same bytes, unlike in a tokenizer.json; train again")
         joined: list[Any] = tokenizer.arguments()["merges"] if isinstance(tokenizer, BPETokenizer) else []
         merges = [(names[left], names[right]) for left, right in joined]
         library = Library(models.BPE({name: number for number, name in enumerate(names)}, merges))

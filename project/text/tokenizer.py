@@ -1,4 +1,4 @@
-"""What a tokenizer is: bytes of text as numbers, and back."""
+"""Base class of all tokenizers, which convert bytes of text to ids and back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,22 +12,22 @@ END = "<|endoftext|>"  # name of the end of text, if a tokenizer has no other
 
 
 class Tokenizer(ABC):
-    """Turns any bytes into token ids, and ids back into the same bytes.
+    """Converts bytes to token ids, and ids back to the same bytes.
 
     Args:
-        pieces: The bytes that each id stands for; b"" for special tokens.
+        pieces: The bytes that each id represents; b"" for special tokens.
         end: Id of the end-of-text token, which comes before each document.
-        stops: Further ids that end a text that a model writes.
-        begins: Whether the model has seen the end-of-text token before each text, so that a prompt starts with it.
+        stops: Further ids that end a generated text.
+        begins: Whether each training text started with the end-of-text token, so that prompts start with it, too.
 
     Attributes:
         kind: Name of the class in plain data.
-        pieces: The bytes that each id stands for.
+        pieces: The bytes that each id represents.
         end: Id of the end-of-text token.
-        stops: All ids that end a text that a model writes.
-        begins: Whether a prompt starts with the end-of-text token.
-        chat_template: How conversations become texts, as a template of Jinja; None for a model of plain text.
-        special: Ids of the special tokens by the names that templates write.
+        stops: All ids that end a generated text.
+        begins: Whether prompts start with the end-of-text token.
+        chat_template: Jinja template that converts conversations to text; None for a model of plain text.
+        special: The id of each special token, by its name in templates.
         bos: Name of the token that templates put before a text; empty for none.
         eos: Name of the token that templates put after an answer.
     """
@@ -47,25 +47,25 @@ class Tokenizer(ABC):
 
     @cached_property
     def token_bytes(self) -> list[int]:
-        """Number of bytes that each id stands for; 0 for special tokens."""
+        """Number of bytes that each id represents; 0 for special tokens."""
         return [len(piece) for piece in self.pieces]
 
     def prompt(self, data: bytes) -> list[int]:
-        """Return the ids of the beginning of a text that a model continues; at least one."""
+        """Return the ids of a prompt, at least one."""
         ids = self.encode(data).tolist()
         return [self.end, *ids] if self.begins or not ids else ids
 
     @abstractmethod
     def encode(self, data: bytes) -> Ids:
-        """Return the ids (tokens,) int32 of some bytes, without special tokens."""
+        """Return the ids of some bytes, (tokens,) int32, without special tokens."""
 
     def decode(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes that ids stand for; special tokens stand for none."""
+        """Return the bytes that ids represent; special tokens represent none."""
         return b"".join(map(self.pieces.__getitem__, np.asarray(ids).tolist()))
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments that make the same tokenizer, as plain data."""
+        """Return the arguments of the constructor, as plain data."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tokenizer as plain data, which `tokenizer_from_dict` reads."""
@@ -74,7 +74,7 @@ class Tokenizer(ABC):
 
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
-    """Return the tokenizer that `to_dict` has described.
+    """Return the tokenizer from what `Tokenizer.to_dict` returned.
 
     Raises:
         ValueError, LookupError, TypeError: If the description is damaged.

@@ -1,4 +1,4 @@
-"""Text from a language model, token by token, whatever computes its logits."""
+"""Text generation token by token, from any source of logits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +13,15 @@ Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class NextLogits(ABC):
-    """The logits of the next token of sequences that grow together.
+    """Computes the logits of the next token of B sequences of equal length.
 
-    When the context is full, the earlier half of it is forgotten.
+    When the context is full, its first half is dropped.
 
     Args:
-        context: The largest number of tokens.
+        context: The largest number of tokens that the model sees.
 
     Attributes:
-        window: The tokens that are seen, (B, T).
+        window: The tokens that the model sees, (B, T).
     """
 
     def __init__(self, context: int) -> None:
@@ -29,7 +29,7 @@ class NextLogits(ABC):
         self.window: Tokens = np.empty((0, 0), np.int64)
 
     def __call__(self, new: Sequence[Sequence[int]] | Tokens) -> Numbers:
-        """Append tokens (B, T) to the sequences, and return the logits (B, vocabulary) of what follows."""
+        """Append tokens (B, T) to the sequences, and return the logits of the next token, (B, vocabulary)."""
         new = np.asarray(new, np.int64)
         starts = not len(self.window)
         self.window = new if starts else np.concatenate([self.window, new], axis=1)
@@ -39,24 +39,24 @@ class NextLogits(ABC):
         return self.compute(new, starts or overflows)
 
     def restarted(self) -> Self:
-        """Forget all tokens, and return this object for other sequences."""
+        """Remove all tokens, and return this object for other sequences."""
         self.window = np.empty((0, 0), np.int64)
         return self
 
     @abstractmethod
     def compute(self, new: Tokens, afresh: bool) -> Numbers:
-        """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
+        """Return the logits (B, vocabulary) after new tokens (B, T). If `afresh`, these are the whole window."""
 
 
 class Writing(NamedTuple):
-    """What is to be written.
+    """Settings of text generation.
 
     Attributes:
         sampling: How each token is chosen.
         max_tokens: The largest number of tokens of a text.
-        stop: Texts that end a text; they are left out.
-        seed: Seed of the choices; each of the texts has its own numbers.
-        texts: Number of texts, which are computed together.
+        stop: Texts that end a generated text. They are not part of it.
+        seed: Seed of the random numbers; each of the texts has its own generator.
+        texts: Number of texts to generate in one batch.
     """
 
     sampling: Sampling = Sampling(0.8, 50, 0.9)
@@ -66,19 +66,19 @@ class Writing(NamedTuple):
     texts: int = 1
 
     def problem(self) -> str | None:
-        """Return what is wrong with the settings; None if nothing is."""
+        """Return what is wrong with the settings; None if they are valid."""
         least = {"max_tokens": (self.max_tokens, 1), "count": (self.texts, 1), "seed": (self.seed, 0)}
         found = (f"{name}: must be {low} or more, got {value}" for name, (value, low) in least.items() if value < low)
         return self.sampling.problem() or next(found, None)
 
 
 class Generated(NamedTuple):
-    """A text that a model has written.
+    """A generated text.
 
     Attributes:
         text: The text after the prompt.
-        tokens: Its tokens; with a stop text, or the end of text, also those that the text leaves out.
-        log_probabilities: The log-probability of each token under the model itself, whatever the temperature.
+        tokens: Its tokens, including those of a stop text or of the end of text, which `text` leaves out.
+        log_probabilities: The log-probability of each token under the model, without temperature, top_k and top_p.
     """
 
     text: str
@@ -87,14 +87,14 @@ class Generated(NamedTuple):
 
 
 class Writer:
-    """One of the texts that are written together.
+    """Generates one text of a batch.
 
     Attributes:
-        piece: The newest part of the text, which is certain now; perhaps empty.
-        text: All parts so far.
-        tokens: Its tokens so far; with a stop text, or the end of text, also those that the text leaves out.
-        log_probabilities: That of each token under the model itself, whatever the temperature.
-        is_done: Whether a stop text or the end of text has come.
+        piece: The text that the last token completed; it may be empty.
+        text: The text so far.
+        tokens: Its tokens so far, including those of a stop text or of the end of text, which `text` leaves out.
+        log_probabilities: The log-probability of each token under the model, without temperature, top_k and top_p.
+        is_done: Whether a stop text or the end of text has occurred.
     """
 
     def __init__(self, tokenizer: Tokenizer, writing: Writing, number: int) -> None:
@@ -119,7 +119,7 @@ class Writer:
         return token
 
     def finish(self) -> None:
-        """Show the rest of the text, which was held back."""
+        """Add the rest of the text, which was held back because it could have been the beginning of a stop text."""
         self._show(b"", True)
 
     def _show(self, data: bytes, is_last: bool) -> None:
@@ -130,13 +130,13 @@ class Writer:
 def write(
     prompt: Sequence[int], next_logits: NextLogits, tokenizer: Tokenizer, writing: Writing
 ) -> Iterator[list[Writer]]:
-    """Continue a text; yield its writers, one for each of `writing.texts` texts, after each token and at the end.
+    """Continue a prompt. Yield one writer for each of `writing.texts` texts, after each token and at the end.
 
     Args:
-        prompt: Tokens of the beginning, one or more; the model sees the last ones that fit into its context.
-        next_logits: What computes the logits, which has seen nothing yet.
+        prompt: One or more tokens; the model sees the last ones that fit into its context.
+        next_logits: Computes the logits; its window must be empty.
         tokenizer: The tokenizer of the model.
-        writing: What is to be written.
+        writing: Settings of text generation.
     """
     writers = [Writer(tokenizer, writing, number) for number in range(writing.texts)]
     new = [list(prompt)] * writing.texts
@@ -158,7 +158,7 @@ def generate_texts(
     writing: Writing,
     show: Callable[[str], object] | None = None,
 ) -> list[Generated]:
-    """Continue a text; call `show` with each piece of the first result, as soon as it is certain."""
+    """Continue a prompt and return the texts; call `show` with each piece of the first text as soon as possible."""
     writers, data = list[Writer](), prompt.encode("utf-8", "surrogateescape")
     for writers in write(tokenizer.prompt(data), next_logits, tokenizer, writing):
         if show is not None:

@@ -86,7 +86,7 @@ def make_runs(folder, **finished):
 def test_last_passes_over_runs_whose_training_has_not_ended_and_says_so(folder, capsys):
     make_runs(folder, version_0=True, version_1=True, version_2=False)
     assert find_checkpoint("last") == Path("lightning_logs/version_1/checkpoints/best.ckpt")
-    told = "warning: passed over lightning_logs/version_2: its training has not ended; resume it with --ckpt_path\n"
+    told = "warning: skipped lightning_logs/version_2: its training has not ended; resume it with --ckpt_path\n"
     assert capsys.readouterr().err == told
 
 
@@ -114,7 +114,7 @@ def test_a_terminal_is_told_once_which_run_is_last(folder, capsys, monkeypatch):
     make_runs(folder, version_0=True, version_1=True)
     for is_terminal, said in [(False, ""), (True, "last is lightning_logs/version_1\n")]:
         monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
-        project.runs.folder._say_which_is_last.cache_clear()
+        project.runs.folder._print_newest.cache_clear()
         for _ in range(2):
             find_checkpoint("last")
         assert capsys.readouterr().err == said

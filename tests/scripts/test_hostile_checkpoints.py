@@ -168,7 +168,7 @@ def test_a_zip_file_that_unpacks_to_more_than_its_size_is_refused(marker, defaul
         (torch.empty(10**12, device="meta"), "not dense"),
         (shared_lists(45), "more than"),
         (shared_lists(200), "nested deeper"),
-        (bytearray(8), "it holds a bytearray"),
+        (bytearray(8), "it contains a bytearray"),
     ],
 )
 @pytest.mark.parametrize("place", ["state_dict", "optimizer_states", "hyper_parameters"])

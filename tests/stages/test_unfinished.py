@@ -37,7 +37,7 @@ def test_a_run_that_was_resumed_and_killed(folder, capsys, monkeypatch, stage):
             train(RESUMED)
     capsys.readouterr()
     stage("last")
-    assert f"warning: passed over {TOLD}" in capsys.readouterr().err
+    assert f"warning: skipped {TOLD}" in capsys.readouterr().err
     stage("lightning_logs/version_0")
     assert f"warning: {TOLD}" in capsys.readouterr().err
     train(["--ckpt_path", "lightning_logs/version_0"])

@@ -107,7 +107,7 @@ def test_the_token_that_ends_a_turn_ends_an_answer(tmp_path):
         (LLAMA, TALK[:1] * 2, r"chat template at message 2 \(user\): roles must alternate; change the conversation"),
         (None, [{"role": "robot", "content": ""}], "message 1: it must be .*the role one of system, developer, user"),
         (None, [TALK[0], {"role": "user", "content": None}], "message 2: it must be .*the content text"),
-        (None, [{"role": "user", "content": "\ud83d"}], "message 1: half a character at 0"),
+        (None, [{"role": "user", "content": "\ud83d"}], "message 1: invalid character at 0"),
         ("{% if %}", TALK, "chat template: Expected an expression.*correct the template of the model"),
         ("{{ ''.__class__.__mro__ }}", TALK, "chat template at message 1 .*unsafe"),
         ("{% set n = namespace() %}{% set n.__init__ = 1 %}", TALK, "chat template at message 1 .*underscore"),
