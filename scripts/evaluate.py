@@ -25,7 +25,7 @@ if __name__ == "__main__":
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():
         if overrides and [arg for arg in sys.argv[1:] if arg != "--compare"][: len(arguments.run)] != arguments.run:
-            raise UserError("pass the runs first, and flags after them")
+            raise UserError("pass the runs first, and flags after them: python scripts/evaluate.py RUN --FLAG VALUE")
         if arguments.text or arguments.choices:
             from project.inference.score import score_and_report
 

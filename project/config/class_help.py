@@ -1,14 +1,16 @@
 """The arguments of a class, as flags that can be typed."""
 
+import re
 import sys
 from collections.abc import Iterable
-from inspect import signature
 
 from jsonargparse import ArgumentParser
 
 from project.config.arguments import Argument
 from project.config.class_names import FILLED_IN, class_names, kind_of, known_classes, nearest_class
 from project.config.flag_errors import FlagError
+
+NOT_FLAGS = ("lr_scheduler", "one_hot")  # arguments of models that have a flag of their own, or that the data sets
 
 
 def answer_class_help(arguments: Iterable[Argument]) -> None:
@@ -44,6 +46,7 @@ def class_help(flag: str, found: type) -> str:
         flag.lstrip("-"),
         as_group=False,
         fail_untyped=False,
-        skip={name for name in FILLED_IN if name in signature(found).parameters},
+        skip={*FILLED_IN, *NOT_FLAGS},
     )
-    return parser.format_help()
+    # jsonargparse lists every subclass of a type that is imported, such as the 150 metrics of torchmetrics.
+    return re.sub(r",\s+known\s+subclasses:(?:\s+[\w.]+,?){13,}\)", ")", parser.format_help())

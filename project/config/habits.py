@@ -42,6 +42,8 @@ HABITS = {  # what to type, whose last word is replaced by the user's value, and
     "--data.path FILE": "csv file table path data_path dataset train_data train_file input",
     "--data.target COLUMN": "target targets label label_column target_column y",
     "--data.task NAME": "task",
+    "--trainer.enable_progress_bar true": "verbose v progress progress_bar",
+    "--trainer.enable_progress_bar false": "quiet silent q",
     "--epoch_line.every_n_epochs N": "log_every print_every log_interval",
     "--data.features NAMES": "features columns feature_columns",
 }
@@ -50,6 +52,7 @@ TYPED = {name: template for template, names in HABITS.items() for name in names.
 SPELLINGS = {
     "--trainer.precision": {"16": "16-mixed", "fp16": "16-mixed", "half": "16-mixed", "bf16": "bf16-mixed"},
     "--trainer.accelerator": {"cuda": "gpu", "cuda:0": "gpu"},
+    "--trainer.enable_progress_bar": {"0": "false", "1": "true", "2": "true"},
 }
 UNKNOWN = "unknown flag "
 # Arguments that the class lacks which is chosen by default.
@@ -137,8 +140,8 @@ def _rewritten(template: str, values: Sequence[str], net: str | None) -> list[Ar
         value = as_list(values) if values else "[COLUMN, COLUMN]"
     elif flag == "--data.target" and len(values) > 1:
         value = as_list(values)
-    if flag == "--trainer.accelerator" and template.endswith(("cpu", "gpu")):
-        value = words[0]  # --cuda and --cpu need no value
+    if (flag == "--trainer.accelerator" and template.endswith(("cpu", "gpu"))) or template.endswith("bar false"):
+        value = words[0]  # --cuda, --cpu and --quiet need no value
     if flag == "--trainer.devices" and value == "0":
         return [Argument("--trainer.accelerator", ("cpu",))]
     return [*others, Argument(flag, (value,))]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
@@ -92,6 +93,8 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
         if not flag.startswith(("--config", "-c")):
             continue
         value = flag.split("=", 1)[1] if "=" in flag else value
+        if flag.split("=")[0] in ("--config", "-c") and value and not _is_yaml_text(value):
+            _require_file(value)
         sections = require_settings(value)
         name = "--config" if "\n" in value else value
         if empty := next((key for key in GROUPS if sections and sections.get(key, key) is None), None):
@@ -106,12 +109,28 @@ def require_settings(value: str) -> dict[str, Any] | None:
     Raises:
         UserError: If it is YAML of something else, or no YAML.
     """
-    is_text = "\n" in value or value.startswith("{")
-    name, text = ("--config", value) if is_text else (value, _text_of(value))
+    name, text = ("--config", value) if _is_yaml_text(value) else (value, _text_of(value))
     settings = read_yaml(text, name)
     if not isinstance(settings, dict | None):
         raise UserError(f"{name}: no settings in it; expected YAML with names and values, as in `max_epochs: 5`")
     return settings
+
+
+def _is_yaml_text(value: str) -> bool:
+    return "\n" in value or value.startswith("{")
+
+
+def _require_file(value: str) -> None:
+    """Raise a UserError if a path leads nowhere, with a file of a similar name if there is one."""
+    path = Path(value)
+    if path.exists():
+        return
+    runs = sorted(Path("lightning_logs").glob("*/config.yaml"), key=lambda found: -found.stat().st_mtime)
+    known = [*path.parent.glob("*.y*ml"), *Path("scripts/experiments").glob("*.yaml"), *runs]
+    names = {found.stem: found for found in reversed(known)}
+    near = get_close_matches(path.stem, names, n=1)
+    hint = f"did you mean --config {names[near[0]]}?" if near else "pass a YAML file, as in --config experiment.yaml"
+    raise UserError(f"--config {value}: no such file; {hint}")
 
 
 def _text_of(path: str) -> str:

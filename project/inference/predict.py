@@ -1,5 +1,6 @@
 """Predictions for a file of any length, in bounded memory."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from project.data.location import is_parquet
 from project.data.table import require_columns, stream
 from project.inference.image_blocks import image_numbers, image_stream
 from project.inference.predictor import open_predictor, require_rows
+from project.runs.folder import CHECKPOINTS, LATEST
 from project.runs.intervals import half_width
 from project.runtime.address import is_remote, local_path
 from project.runtime.errors import UserError
@@ -62,6 +64,9 @@ def predict(
         UserError: If a column is missing, or a value is not a number; the message names file, column and row.
     """
     quiet_lightning()
+    if source == LATEST or str(source).endswith((".onnx", ".ckpt")) or (Path(source) / CHECKPOINTS).is_dir():
+        command = shlex.join(["python", "scripts/predict.py", str(source), reference, str(destination)])
+        raise UserError(f"{source}: a model, not a table; pass the model first: {command}")
     check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     require_rows(reference, predictor.metadata)

@@ -107,7 +107,9 @@ def find_checkpoint(reference: str, name: str = BEST, root: Path = ROOT) -> Path
     found = checkpoint or next((path / file for file in PUBLIC if (path / file).is_file()), None)
     if found is not None:
         return found
-    problem = "no such run or checkpoint"
+    problem = "no such run or checkpoint; python scripts/runs.py lists the runs"
+    if (root / path / CHECKPOINTS).is_dir():
+        problem = f"no such run or checkpoint; did you mean {root / path}?"
     if path.is_file():
         problem = "expected a run, got an exported file; pass the run it was exported from"
     elif damaged:

@@ -1,6 +1,7 @@
 """Parsing of the scripts' own flags."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,14 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with exit status 2 and one line on stderr."""
+        """End the process with exit status 2 and one line on stderr, which says what to type."""
+        kind, _, names = message.partition(": ")
+        if kind == "the following arguments are required":
+            usage = " ".join(self.format_usage().split())
+            command = re.sub(r" \[(?:[^][]|\[[^][]*\])*\]", "", usage)  # without what is optional
+            message = f"missing {names}; type {command.replace('usage: ', 'python scripts/')}"
+        elif kind == "unrecognized arguments":
+            message = f"unknown argument {names.split()[0]}; {self.prog} --help lists what it takes"
         exit_with_error(message.removeprefix("argument "))
 
 

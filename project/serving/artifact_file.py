@@ -40,6 +40,7 @@ def open_artifact(path: Path) -> BinaryIO:
 def _check(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-        raise UserError(f"{path}: {kind}; {HINT}")
+        hint = f"export it with python scripts/export.py {path}" if (path / "checkpoints").is_dir() else HINT
+        raise UserError(f"{path}: {kind}; {hint}")
     if status.st_size > MAX_BYTES:
         raise UserError(f"{path}: is larger than 2 GiB, the most that an ONNX file holds; {HINT}")

@@ -38,7 +38,7 @@ from project.runs.checkpoint import SIZES
 from project.runs.weights import load_reference, load_teacher
 from project.runtime.environment import job_problem
 from project.runtime.errors import UserError
-from project.training.flags import DESCRIPTION, USAGE
+from project.training.flags import DESCRIPTION, GROUP_TITLES, USAGE
 from project.training.plain_code import data_instantiator, flags_for_net, use_optimizer
 from project.training.settings import Settings, resolve, validate
 from project.training.trainer import (
@@ -151,7 +151,6 @@ class ExperimentCLI(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=None,
-                seed_everything_default=0,
                 parser_class=FlagParser,
                 parser_kwargs=parser_kwargs,
                 load_from_checkpoint_support=False,
@@ -178,6 +177,12 @@ class ExperimentCLI(LightningCLI):
                 raise
             raise UserError(f"--trainer: {missing}; or remove the setting that needs it") from missing
 
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed."""
+        parser.add_argument(
+            "--seed_everything", type=bool | int, default=0, help="Seed of weights, splits and batches."
+        )
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own arguments to those of Lightning."""
         parser.add_argument("--ckpt_path", type=str | None, help="Resume from a checkpoint, a run folder, or `last`.")
@@ -196,6 +201,8 @@ class ExperimentCLI(LightningCLI):
         parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
         for name in ("optimizer", "lr_scheduler"):
             parser.link_arguments(name, f"model.init_args.{name}")
+        for name, group in (parser.groups or {}).items():
+            group.title = GROUP_TITLES.get(name, group.title)
         for size in SIZES:
             parser.link_arguments(f"data.{size}", f"model.init_args.{size}", apply_on="instantiate")
 

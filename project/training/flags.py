@@ -26,6 +26,16 @@ DESCRIPTION = (
     "`--model.net.help NAME`, `--optimizer.help NAME` and so on list the arguments of a class. Classes from outside "
     "the project, torch and Lightning require `--trust MODULE`."
 )
+# Of the sections whose titles Lightning and torch do not write for a command line.
+GROUP_TITLES = {
+    "trainer": "Lightning's Trainer",
+    "model": "Model, a LightningModule",
+    "data": "Data, a LightningDataModule",
+    "epoch_line": "Print `Epoch [10/100], Loss: 1.0123`, the mean training loss of an epoch",
+    "sampling": "Which of the rows are used, and with labels: a sample, folds, a bootstrap sample",
+    "optimizer": "Optimizer, a class of torch.optim",
+    "lr_scheduler": "Learning-rate scheduler, a class of torch.optim.lr_scheduler",
+}
 
 
 def remaining_defaults(args: Iterable[str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,6 +129,17 @@ def test_gaps_leave_their_own_rows_empty_and_no_others(folder, table, capsys):
         ),
         (["predict", "text.onnx", "pets.csv", "out.csv"], "text.onnx: not an ONNX file, or damaged"),
         (["predict", "model.onnx", "none.csv", "out.csv"], "none.csv: no such file"),
+        (
+            ["predict", "pets.csv", "model.onnx", "out.csv"],
+            "model.onnx: a model, not a table; pass the model first: "
+            "python scripts/predict.py model.onnx pets.csv out.csv\n",
+        ),
+        (["predict", "model.onnx", "pets.csv"], "missing output; type python scripts/predict.py run input output\n"),
+        (
+            ["predict", "model.onnx", "pets.csv", "out.csv", "--verbose"],
+            "unknown argument --verbose; predict.py",
+        ),
+        (["evaluate", "version_0"], "version_0: no such run or checkpoint; did you mean lightning_logs/version_0?\n"),
         (["train", "--ckpt_path", "model.onnx"], "model.onnx: expected a run, got an exported file"),
     ],
 )

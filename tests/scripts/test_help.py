@@ -10,6 +10,7 @@ import pytest
 import project.data
 import project.models
 import project.nets
+from project.config.class_help import class_help
 from project.stages.base import parse
 from project.training.help import DATA, EXAMPLES, FLAGS, MODELS, NETWORKS, short_help
 from tests.command import REPOSITORY, run_script
@@ -89,6 +90,8 @@ def test_help_all_lists_every_flag(folder, args):
     assert done.returncode == 0, done.stderr
     for flag in ("--trainer.max_epochs", "--trainer.limit_predict_batches", "--finetuning.freeze", "--sampling.labels"):
         assert flag in done.stdout
+    for markup in ("<class", ":class:", ":paramref:", "``", "Linked arguments"):
+        assert markup not in done.stdout
 
 
 def test_help_of_a_class_shows_flags_as_they_are_typed(folder):
@@ -97,6 +100,14 @@ def test_help_of_a_class_shows_flags_as_they_are_typed(folder):
         done = run_script(folder, "train", *args.split())
         assert done.returncode == 0, done.stderr
         assert f"  {flag} " in done.stdout
+        assert "known subclasses" not in done.stdout
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_help_of_a_model_shows_only_what_a_user_may_set(model):
+    shown = class_help("--model", getattr(project.models, model))
+    for argument in ("in_shape", "out_features", "token_bytes", "levels", "optimizer", "lr_scheduler"):
+        assert f"--model.{argument} " not in shown
 
 
 def test_version_names_the_versions_that_matter(folder):
