@@ -1,4 +1,4 @@
-"""The configuration as YAML and flags: parsing, trust, and errors about flags."""
+"""Configuration from YAML and flags: parsing, trust, and error messages about flags."""
 
 from argparse import ArgumentTypeError
 from datetime import timedelta
@@ -12,4 +12,4 @@ from project.runtime.ranges import RANGES
 for _range in RANGES:  # so that signatures can have these types
     _kind: Any = _range
     register_type(_kind, _kind.number, _kind, ArgumentTypeError, lambda value, kind: kind.includes(value))
-register_type(timedelta, str, parse_duration, ValueError)  # jsonargparse itself reads 00:00:10:00 as 10 seconds
+register_type(timedelta, str, parse_duration, ValueError)  # jsonargparse would read 00:00:10:00 as 10 seconds

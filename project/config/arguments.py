@@ -1,4 +1,4 @@
-"""The arguments of a command line: each flag with its values."""
+"""Command lines, split into flags with their values."""
 
 import re
 import shlex
@@ -35,25 +35,25 @@ def split_arguments(args: Iterable[str]) -> list[Argument]:
 
 
 def join_arguments(arguments: Iterable[Argument]) -> list[str]:
-    """Return the command line of arguments; the opposite of `split_arguments`."""
+    """Return the command line of arguments; the inverse of `split_arguments`."""
     args: list[str] = []
     for flag, values, joined in arguments:
         args += [f"{flag}={values[0]}", *values[1:]] if joined else [*([flag] if flag else []), *values]
     return args
 
 
-def written(arguments: Iterable[Argument]) -> str:
-    """Return arguments as they can be typed in a shell."""
+def shell_text(arguments: Iterable[Argument]) -> str:
+    """Return arguments as text that can be typed in a shell."""
     return " ".join(map(quoted, join_arguments(arguments)))
 
 
 def quoted(arg: str) -> str:
-    """Quote an argument for a shell: as few quotes as possible, and double ones, which every system's shell knows."""
+    """Quote an argument for a shell if needed, with double quotes if possible, since all shells know them."""
     safe = shlex.quote(arg)
     return f'"{arg}"' if safe != arg and not re.search(r'["$`\\!]', arg) else safe
 
 
 def as_list(values: Sequence[str]) -> str:
-    """Return values as one list: `64`, `64 64`, `64,64` and `[64, 64]` become `[64]` or `[64, 64]`."""
+    """Return values as the text of one list: `64` becomes `[64]`; `64 64`, `64,64` and `[64, 64]` become `[64, 64]`."""
     parts = [part for value in values for part in re.split(r"[,\s]+", value.strip("[] ")) if part]
     return f"[{', '.join(parts)}]"

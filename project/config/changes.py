@@ -1,4 +1,4 @@
-"""Refuse changed settings when a sweep, a pipeline or a cross-validation is resumed."""
+"""Check that a resumed sweep, pipeline or cross-validation has the same settings as before."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,15 @@ from project.runtime.errors import UserError
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UserError that names the first setting that differs from those a folder was started with.
+    """Check that the settings of a folder have not changed.
 
-    The settings are as from `project.config.plain_data.flatten`.
+    Args:
+        folder: The folder of the sweep, pipeline or cross-validation.
+        before: The settings with which it was started, from `project.config.plain_data.flatten`.
+        now: The settings now.
+
+    Raises:
+        UserError: If a setting differs. The error names the first one.
     """
     for name in [*before, *now]:
         if before.get(name) != now.get(name):

@@ -1,4 +1,4 @@
-"""The arguments of a class, as flags that can be typed."""
+"""Help about the arguments of a class, with complete flags."""
 
 import re
 import sys
@@ -14,9 +14,9 @@ NOT_FLAGS = ("lr_scheduler", "one_hot")  # arguments of models that have a flag 
 
 
 def answer_class_help(arguments: Iterable[Argument]) -> None:
-    """Print the arguments of the class in `--FLAG.help NAME` and end the process, if there is such a flag.
+    """If there is a flag `--FLAG.help NAME`, print the arguments of the class and end the process.
 
-    jsonargparse's own help drops all but the last part of `--model.net` from each flag.
+    jsonargparse's own help shortens the prefix `--model.net` of each flag to its last part.
 
     Raises:
         FlagError: If there is no such class.
@@ -34,7 +34,7 @@ def answer_class_help(arguments: Iterable[Argument]) -> None:
 
 
 def class_help(flag: str, found: type) -> str:
-    """Return the flags below `flag` that are the arguments of a class."""
+    """Return the help for the arguments of a class as flags below `flag`."""
     summary = (found.__doc__ or found.__name__).strip().split("\n\n")[0]
     parser = ArgumentParser(
         add_help=False,

@@ -1,4 +1,4 @@
-"""Classes that flags accept by their short name, and suggestions for unknown names."""
+"""Classes that flags accept by their short names, and suggestions for unknown names."""
 
 import pkgutil
 import sys
@@ -18,9 +18,9 @@ class Kind(NamedTuple):
         flag: The flag.
         module: Module whose classes need no `--trust`.
         base: Import path of their base class.
-        noun: What messages call one of them.
-        ending: Suffix of their names that users often leave out.
-        own: Module of this project that has more of them.
+        noun: Name of such a class in messages.
+        ending: Suffix of the class names that users often leave out.
+        own: Module of this project with further classes.
     """
 
     flag: str
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     own: str = ""
 
 
-KINDS = {  # by the last part of the flag
+KINDS = {  # the keys are the last parts of the flags
     "net": Kind("--model.net", "project.nets", "torch.nn.Module", "a network"),
     "model": Kind("--model", "project.models", "lightning.pytorch.LightningModule", "a model"),
     "data": Kind("--data", "project.data", "lightning.pytorch.LightningDataModule", "a data module", "DataModule"),
@@ -52,17 +52,18 @@ ALIASES = {
     "loss": {"mae": "L1Loss", "ce": "CrossEntropyLoss", "smoothl1": "SmoothL1Loss", "quantile": "PinballLoss"},
     "lr_scheduler": {"cosine": "CosineAnnealingLR", "plateau": "ReduceLROnPlateau", "onecycle": "OneCycleLR"},
 }
-FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels", "token_bytes")  # not by the user
+# Arguments that the program fills in, not the user.
+FILLED_IN = ("self", "params", "optimizer", "in_shape", "out_features", "levels", "token_bytes")
 
 
 def kind_of(flag: str) -> str:
-    """Return the key of KINDS for a flag such as `--model.net`, or ""."""
+    """Return the key of `KINDS` for a flag such as `--model.net`; "" if there is none."""
     name = flag.removesuffix("+").rpartition(".")[2].lstrip("-")
     return name if name in KINDS else ""
 
 
 def known_classes(kind: str) -> dict[str, type]:
-    """Return the classes of a kind by name: those that need no `--trust`, and those of trusted modules."""
+    """Return the classes of a kind, by name: those that need no `--trust`, and those of trusted modules."""
     base = pkgutil.resolve_name(KINDS[kind].base)
     return {
         name: value
@@ -79,7 +80,10 @@ def class_names(kind: str) -> list[str]:
 
 
 def nearest_class(kind: str, name: str) -> str | None:
-    """Return the class of a kind with the most similar name; upper and lower case and the suffix do not matter."""
+    """Return the class of a kind with the most similar name; None if no name is similar.
+
+    Upper and lower case and the suffix do not matter.
+    """
     names = {known.lower(): known for known in class_names(kind)}
     plain = name.rpartition(".")[2].lower().replace("_", "").replace("-", "")
     if (short := plain.removesuffix(KINDS[kind].ending.lower() or " ")) in (aliases := ALIASES.get(kind, {})):
@@ -91,7 +95,7 @@ def nearest_class(kind: str, name: str) -> str | None:
 
 
 def other_kind(kind: str, name: str) -> tuple[str, str] | None:
-    """Return the kind and the name of a class of another kind than the expected one."""
+    """Return kind and name of the class with this name that is of another kind than the expected one; None for none."""
     for other in KINDS:
         names = {known.lower(): known for known in known_classes(other)} if other != kind else {}
         if name.lower() in names:
@@ -100,7 +104,7 @@ def other_kind(kind: str, name: str) -> tuple[str, str] | None:
 
 
 def required_arguments(kind: str, name: str) -> list[str]:
-    """Return the names of the arguments that a class needs from the user."""
+    """Return the names of the arguments without a default that the user has to pass."""
     found = known_classes(kind).get(name)
     parameters = signature(found).parameters.values() if found else ()
     named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -108,12 +112,15 @@ def required_arguments(kind: str, name: str) -> list[str]:
 
 
 def class_path(kind: str, name: str) -> str:
-    """Return the import path of a known class if there is a file of the same name, and else the name."""
+    """Return the import path of a known class if a file has the same name, since jsonargparse would read the file.
+
+    Otherwise return the name.
+    """
     known = known_classes(kind).get(name) if kind and name.isidentifier() else None
     if known is None:
         return name
     try:
-        Path_fr(name)  # which knows in which folder jsonargparse looks
+        Path_fr(name)  # looks in the same folder as jsonargparse
     except TypeError:
         return name
     public = hasattr(sys.modules[KINDS[kind].module], name)

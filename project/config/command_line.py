@@ -1,4 +1,4 @@
-"""Prepare a command line for jsonargparse, which reads it from left to right and looks for files before names."""
+"""Preparation of a command line for jsonargparse, which reads from left to right and prefers files to class names."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,17 @@ from project.runtime.address import expand_home
 def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[str]:
     """Return the flags of scripts/train.py as the parser needs them.
 
-    A class is named before its arguments, also if the user wrote it behind them; the name of a known class is not read
-    as the file of the same name; and `~/` and `$HOME/` are the user's home, as in `--flag=~/folder`, which no shell
-    expands.
+    Flags that choose a class are moved before the arguments of the class. The name of a known class becomes its import
+    path if a file has the same name. `~/` and `$HOME/` are expanded, since no shell expands `--flag=~/folder`.
 
     Args:
         args: The command line.
-        has_settings: Whether the flags change the settings of a run, instead of the defaults.
+        has_settings: Whether the flags change the settings of a run instead of the defaults.
 
     Raises:
-        SystemExit: After `--FLAG.help NAME`, which is answered here.
-        FlagError: If the user has written flags of other programs; the message is the line to type instead.
-        UserError: If a section is to be read from a file that is not YAML.
+        SystemExit: After the help of `--FLAG.help NAME` has been printed.
+        FlagError: If there are flags of other programs. The message contains what to type instead.
+        UserError: If the file of a section is not YAML.
     """
     arguments = split_arguments(args)
     answer_class_help(arguments)
@@ -36,7 +35,7 @@ def prepare_arguments(args: Sequence[str], has_settings: bool = False) -> list[s
 
 
 def classes_first(arguments: Sequence[Argument]) -> list[Argument]:
-    """Move the arguments of a class behind the flag that names the class."""
+    """Move the arguments of a class behind the flag that chooses the class."""
     ordered: list[Argument] = []
     named: set[str] = set()
     for argument in arguments:
@@ -58,6 +57,6 @@ def _expand_argument(argument: Argument) -> Argument:
 
 
 def _check_section_file(argument: Argument) -> None:
-    """Read the file of a section, as in `--trainer trainer.yaml`: jsonargparse's errors about it show its contents."""
+    """Check the file of a section, as in `--trainer trainer.yaml`, since jsonargparse's errors quote its content."""
     if argument.values and argument.flag.removeprefix("--") in (*GROUPS, "optimizer", "lr_scheduler"):
         require_settings(argument.values[0])

@@ -1,4 +1,4 @@
-"""Lengths of time in flags and configurations."""
+"""Durations in flags and configurations."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Turn exceptions from parsing flags, or from building what they describe, into user errors."""
+"""Conversion of exceptions from parsing flags, or from building the objects that they describe, to user errors."""
 
 import re
 import sys
@@ -10,13 +10,13 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from project.config.arguments import Argument, written
+from project.config.arguments import Argument, shell_text
 from project.config.trust import untrusted, within
 from project.config.value_errors import placeholder, reason
 from project.runtime.errors import UserError
 
 HINT_HELP = "--help lists the flags of this command, train.py --help all the others"
-# What calls the code that flags name, and the packages that check the values of flags.
+# Modules that call the code that flags name. `CHECKERS` are the packages that check the values of flags.
 CALLERS = ("jsonargparse", "lightning.pytorch.cli", "project.training.trainer")
 EXPECTED = (ValueError, TypeError, MisconfigurationException, ModuleNotFoundError)
 CHECKERS = ("lightning", "lightning_utilities", "torch", "yaml", "project.config", "project.runtime")
@@ -27,14 +27,15 @@ class FlagError(UserError):
 
 
 class ConstructorError(BaseException):
-    """The constructor of a class that a flag names has raised an exception, which is the cause.
+    """The constructor of a class that a flag names has raised an exception, which is the `__cause__` of this one.
 
-    Not an `Exception`: jsonargparse would catch it, try the other types of the argument, and report only the first.
+    It is no `Exception`, because jsonargparse would catch that, try the other types of the argument, and report only
+    the first problem.
     """
 
 
 def construct(class_: type, *args: Any, **kwargs: Any) -> Any:
-    """Return an instance of a class; for the `instantiators` of a parser.
+    """Return an instance of a class. Use it in the `instantiators` of a parser.
 
     Raises:
         ConstructorError: If the constructor raises an exception.
@@ -49,9 +50,14 @@ CONSTRUCTING = (construct, object, True)
 
 
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
-    """Return the user's mistake behind an exception in parsing flags or building the objects that they describe.
+    """Convert an exception from parsing flags, or from building the objects that they describe, to a user error.
 
-    It is a `FlagError`, unless the constructor of a class raised it. A similar flag is suggested from `flags`.
+    Args:
+        error: The exception.
+        flags: All flags, to suggest a similar one.
+
+    Returns:
+        A `FlagError`, or another `UserError` if the constructor of a class raised the exception.
 
     Raises:
         BaseException: The exception itself, with its traceback, if it comes from code that does not check flags.
@@ -82,13 +88,13 @@ def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
         return FlagError(f"{flag}: {reason(flag, message)}")
     if "No supported gpu backend" in message:
         return UserError("--trainer.accelerator: there is no GPU here; use --trainer.accelerator auto")
-    if within(raised_in(causes[-1]), ("lightning",)):  # of the Trainer
+    if within(raised_in(causes[-1]), ("lightning",)):  # the Trainer raised it
         return UserError(f"{_trainer_flag(message, flags)}: {message}")
     return FlagError(message) if raised_in(causes[-1]).startswith("jsonargparse") else UserError(str(causes[-1]))
 
 
 def _trainer_flag(message: str, flags: Iterable[str]) -> str:
-    """Return the flag of the Trainer that its message names, by its name in Python."""
+    """Return the flag of the Trainer argument that its message mentions; `--trainer` if there is none."""
     names = [flag for flag in flags if flag.startswith("--trainer.")]
     return next((flag for flag in names if re.search(rf"\b{flag.rpartition('.')[2]}\b", message)), "--trainer")
 
@@ -100,11 +106,14 @@ def flag_names(parser: ArgumentParser) -> list[str]:
 
 
 def refuse_flags(args: Sequence[str], hints: Mapping[str, str]) -> None:
-    """Raise a FlagError if a command does not support one of the flags.
+    """Check that a command supports all flags.
 
     Args:
         args: Flags of scripts/train.py.
-        hints: The message for each unsupported flag or section, which is named without dashes.
+        hints: The message for each unsupported flag or section, by its name without dashes.
+
+    Raises:
+        FlagError: If there is an unsupported flag.
     """
     for arg in args:
         flag = arg.removeprefix("--").split("=")[0]
@@ -137,7 +146,7 @@ def _module(trace: TracebackType) -> str:
 
 
 def _is_defect(error: BaseException) -> bool:
-    """Whether an exception passed through code that a flag has called and that does not check flags."""
+    """Whether an exception comes from code that a flag has called and that does not check flags."""
     modules = [_module(trace) for trace in _frames(error)]
     last = max((n for n, name in enumerate(modules) if within(name, CALLERS)), default=-1)
     called = (name for name in modules[last + 1 :] if name.split(".")[0] not in sys.stdlib_module_names)
@@ -152,4 +161,4 @@ def _unknown_flag(text: str, flags: Iterable[str]) -> FlagError:
     near = [name for name in known if name.endswith("." + flag.lstrip("-").replace("-", "_"))]
     if not (near := near or get_close_matches(flag, known, n=1, cutoff=0.75)):
         return FlagError(f"unknown flag {flag}; {HINT_HELP}")
-    return FlagError(f"unknown flag {flag}; did you mean {written([Argument(near[0], (value,) if value else ())])}?")
+    return FlagError(f"unknown flag {flag}; did you mean {shell_text([Argument(near[0], (value,) if value else ())])}?")

@@ -1,17 +1,18 @@
-"""Flags and names from other programs, and what to type instead."""
+"""Flags and class names that users know from other programs, and what to type instead."""
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from project.config.arguments import Argument, as_list, split_arguments, written
+from project.config.arguments import Argument, as_list, shell_text, split_arguments
 from project.config.class_names import KINDS, kind_of, known_classes, nearest_class, other_kind, required_arguments
 from project.config.flag_errors import FlagError
 from project.config.trust import granted
 from project.config.value_errors import placeholder
 
-HABITS = {  # what to type, whose last word is replaced by the user's value, and the flags that people try
+# For each flag with a placeholder, what users type instead of it. The user's value replaces the placeholder.
+HABITS = {
     "--trainer.max_epochs N": "e epochs epoch n_epochs num_epochs nb_epochs max_epochs max_epoch",
     "--trainer.max_steps N": "steps max_steps num_steps",
     "--trainer.devices N": "devices num_devices",
@@ -55,15 +56,21 @@ SPELLINGS = {
     "--trainer.enable_progress_bar": {"0": "false", "1": "true", "2": "true"},
 }
 UNKNOWN = "unknown flag "
-# Arguments that the class lacks which is chosen by default.
+# Arguments that the default class does not have, so that another class has to be chosen before them.
 NEED_CLASS = ("--data.path", "--data.target", "--data.task", "--model.net.hidden", "--model.net.dropout")
 LISTS = ("hidden", "channels", "features", "target", "freeze", "reinitialize", "betas", "milestones")
-MAX_NAME = 255  # bytes in the name of a file
+MAX_NAME = 255  # maximum length of a file name in bytes
 SETTINGS, TABLES = (".yaml", ".yml", ".json"), (".csv", ".tsv", ".txt", ".parquet", ".pq", ".data", ".xlsx")
 
 
 class Correction(NamedTuple):
-    """What is wrong with an argument, what to type instead, and the class that the user meant by an unknown name."""
+    """The correction of an argument.
+
+    Attributes:
+        problem: What is wrong.
+        instead: What to type instead.
+        meant: The class that the user probably meant by an unknown name.
+    """
 
     problem: str
     instead: list[Argument]
@@ -71,13 +78,16 @@ class Correction(NamedTuple):
 
 
 def refuse_habits(arguments: Sequence[Argument], has_settings: bool = False) -> None:
-    """Raise a FlagError with what to type instead of all flags and names that come from other programs.
+    """Check that no flags and names come from other programs.
 
     Args:
         arguments: The command line.
         has_settings: Whether the flags change the settings of a run, so that data and network are chosen already.
+
+    Raises:
+        FlagError: If there are some. The message contains what to type instead of all of them.
     """
-    # Other scripts have outputs of their own, which come before the flags.
+    # Commands that work on a run have an `--out` of their own.
     ours = [argument for argument in arguments if not (has_settings and argument.flag.startswith("--out"))]
     has_settings |= any(argument.flag in ("--config", "-c", "--ckpt_path") for argument in arguments)
     corrections = {argument: found for argument in ours if (found := _correction(argument, arguments, has_settings))}
@@ -87,11 +97,12 @@ def refuse_habits(arguments: Sequence[Argument], has_settings: bool = False) -> 
     instead = [new for found in corrections.values() for new in found.instead]
     if not has_settings:
         instead = _completed(instead, right)
-    raise FlagError(f"{_problem(list(corrections.values()))} {written(dict.fromkeys(instead))}".removesuffix("; use "))
+    message = f"{_problem(list(corrections.values()))} {shell_text(dict.fromkeys(instead))}"
+    raise FlagError(message.removesuffix("; use "))
 
 
 def _problem(corrections: Sequence[Correction]) -> str:
-    """Return what is wrong, up to the word before what to type instead."""
+    """Return the first part of the message, which ends in "use"; what to type instead follows it."""
     if len(corrections) == 1 and (meant := corrections[0].meant):
         return f"{corrections[0].problem}; did you mean {meant!r}? Use"
     unknown = [found.problem.removeprefix(UNKNOWN) for found in corrections if found.problem.startswith(UNKNOWN)]
@@ -105,7 +116,9 @@ def _correction(argument: Argument, arguments: Sequence[Argument], has_settings:
     if not flag:
         return _positional(values)
     template = TYPED.get(re.sub(r"^--?(train(er)?\.)?", "", flag).replace("-", "_"), "")
-    known = f"{flag} " in template or (flag.startswith("--model.") and granted())  # of a model with other arguments
+    known = f"{flag} " in template or (
+        flag.startswith("--model.") and granted()
+    )  # a trusted model may have the argument
     if template and not known and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
         return Correction(UNKNOWN + flag, _rewritten(template, values, _chosen("--model.net", arguments)))
     if not has_settings and (chooser := _unchosen(flag, arguments)):
@@ -122,7 +135,7 @@ def _correction(argument: Argument, arguments: Sequence[Argument], has_settings:
 
 
 def _rewritten(template: str, values: Sequence[str], net: str | None) -> list[Argument]:
-    """Return a template of HABITS with the user's values in place of its last word."""
+    """Return a key of `HABITS` with the user's values in place of the placeholder."""
     *others, (flag, words, _) = split_arguments(template.split())
     value = " ".join(values)
     value = words[0] if value.lower() in ("", "true") else value
@@ -149,7 +162,7 @@ def _rewritten(template: str, values: Sequence[str], net: str | None) -> list[Ar
 
 def _positional(values: Sequence[str]) -> Correction | None:
     """Correct values that belong to no flag: files, runs and names of classes."""
-    if values[0] in ("fit", "train"):  # Lightning's own commands have one for each method of the Trainer
+    if values[0] in ("fit", "train"):  # LightningCLI has a subcommand for each method of the Trainer
         return Correction(f"{values[0]}: is not needed; remove it", [])
     instead = []
     for value in values:
@@ -167,7 +180,7 @@ def _positional(values: Sequence[str]) -> Correction | None:
 
 
 def _class_correction(flag: str, kind: str, value: str) -> Correction | None:
-    """Correct a name that is no class of the expected kind, unless it may be one of the user's own."""
+    """Correct a name that is not a class of the expected kind, unless it may be a class of the user's."""
     if value in known_classes(kind) or value.lower() in ("true", "false", "null"):
         return None
     if kind == "data" and _is_table(value):
@@ -184,7 +197,7 @@ def _class_correction(flag: str, kind: str, value: str) -> Correction | None:
 
 
 def _completed(instead: Sequence[Argument], right: Sequence[Argument]) -> list[Argument]:
-    """Add the classes whose arguments are corrected, and the arguments that classes need."""
+    """Add the classes to which corrected arguments belong, and the arguments that classes require."""
     flags = {argument.flag for argument in [*instead, *right]}
     new: list[Argument] = []
     if "--data" not in flags and any(_needs_table(argument) for argument in instead):
@@ -209,18 +222,18 @@ def _needs_table(argument: Argument) -> bool:
 
 
 def _unchosen(flag: str, arguments: Iterable[Argument]) -> str:
-    """Return the flag that should choose the class for an argument, unless some flag does."""
+    """Return the flag that has to choose a class with this argument; "" if the class has been chosen."""
     section = flag.rpartition(".")[0]
-    if flag not in NEED_CLASS or granted():  # a class of the user's own may have other defaults
+    if flag not in NEED_CLASS or granted():  # a class of the user's may have other defaults
         return ""
     if section == "--model.net" and _chosen("--model", arguments) == "LanguageModel":
-        return ""  # its net is a GPT
+        return ""  # the default net is GPT
     chosen = any(argument.flag == section for argument in arguments) or _chosen(section, arguments)
     return "" if chosen else section
 
 
 def _chosen(flag: str, arguments: Iterable[Argument]) -> str | None:
-    """Return the class that a command line chooses, rightly or with a flag from another program."""
+    """Return the class that a command line chooses with a flag, or with the same flag of another program."""
     for argument in arguments:
         name = argument.flag.lstrip("-")
         if argument.values and (argument.flag == flag or TYPED.get(name, "").startswith(f"{flag} ")):
@@ -229,7 +242,7 @@ def _chosen(flag: str, arguments: Iterable[Argument]) -> str | None:
 
 
 def _exact(kind: str, name: str) -> str | None:
-    """Return a class of a kind whose name differs only in its case, or in the ending that people leave out."""
+    """Return the class of a kind with this name, ignoring case and a missing suffix; None for no such class."""
     names = {known.lower(): known for known in known_classes(kind)}
     return names.get(name.lower()) or names.get(name.lower() + KINDS[kind].ending.lower())
 

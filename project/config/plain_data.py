@@ -1,4 +1,4 @@
-"""Configurations as plain data: YAML that is safe to read, and settings by their full names; without torch."""
+"""Configurations as plain data, without torch: safe reading of YAML, and settings with dotted names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,20 @@ import yaml
 from project.runtime.errors import UserError
 
 MAX_DEPTH, MAX_VALUES = 50, 100_000
-DROPPED = ("log_link",)  # was an argument of every model
+DROPPED = ("log_link",)  # an argument that all models had in earlier versions
 Value = bool | int | float | str
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Parse YAML of plain data; after an error, raise a UserError with the name of the source."""
+    """Parse YAML of plain data.
+
+    Raises:
+        UserError: If the text is not YAML. The error has the name of the source and the line.
+    """
     try:
         check_yaml(text)
         return without_dropped(yaml.safe_load(text))
-    except yaml.MarkedYAMLError as error:  # its message may quote the file
+    except yaml.MarkedYAMLError as error:  # its full message may quote the file, which may contain secrets
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{name}: not YAML: line {line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -25,7 +29,7 @@ def read_yaml(text: str, name: str) -> Any:
 
 
 def without_dropped(config: Any) -> Any:
-    """Leave out of a configuration what earlier versions wrote about the model and what did nothing."""
+    """Remove arguments of the model that earlier versions wrote to configurations and that had no effect."""
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, dict) or not isinstance(arguments := model.get("init_args"), dict):
         return config
@@ -36,12 +40,15 @@ def without_dropped(config: Any) -> Any:
 
 
 def check_yaml(text: str) -> None:
-    """Raise a YAMLError if YAML is nested too deep, or if its aliases unfold to far more than the text.
+    """Check that YAML is not nested too deeply, and that its aliases do not expand to far more than the text.
 
-    Only events are read, and nothing is built: parsers recurse, and aliases of aliases grow exponentially.
+    This reads only the events of the parser, because constructors recurse, and aliases of aliases grow exponentially.
+
+    Raises:
+        yaml.YAMLError: If it does.
     """
-    open_sizes: list[tuple[str | None, int]] = []  # anchor and size of each collection that is open
-    sizes: dict[str, int] = {}  # by anchor
+    open_sizes: list[tuple[str | None, int]] = []  # anchor and size of each open collection
+    sizes: dict[str, int] = {}  # number of values by anchor
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.CollectionStartEvent):
             open_sizes.append((event.anchor, 1))
@@ -63,11 +70,11 @@ def check_yaml(text: str) -> None:
         if open_sizes:
             open_sizes[-1] = (open_sizes[-1][0], open_sizes[-1][1] + size)
         if size > MAX_VALUES or (open_sizes and open_sizes[-1][1] > MAX_VALUES):
-            raise yaml.YAMLError(f"unfolds to more than {MAX_VALUES} values")
+            raise yaml.YAMLError(f"expands to more than {MAX_VALUES} values")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Flatten nested settings to dotted names, with classes by their short name and without None."""
+    """Flatten nested settings to dotted names. Classes get their short names, and None is left out."""
     flat: dict[str, Value] = {}
     for key, value in config.items():
         name = prefix if key == "class_path" else f"{prefix}.{key}".lstrip(".").removesuffix(".init_args")

@@ -1,7 +1,7 @@
-"""Which modules a configuration may import from.
+"""Restriction of the modules from which a configuration may import.
 
-Configurations and checkpoints name classes by import path, and importing or building a class runs code. Only known
-harmless modules, and those that the command line trusts, are allowed.
+Configurations and checkpoints name classes by import path, and importing or building a class runs code. Only modules
+that are known to be harmless, and those that the command line trusts, are allowed.
 """
 
 import argparse
@@ -22,15 +22,20 @@ KNOWN_MODULES = (
     *("torch.nn", "torch.optim"),
     *(f"lightning.pytorch.{part}" for part in ("accelerators", "callbacks", "loggers", "plugins", "profilers")),
     *("lightning.pytorch.strategies", "lightning.pytorch.cli.ReduceLROnPlateau"),
-    *(f"lightning.fabric.{part}" for part in ("accelerators", "plugins", "strategies")),  # re-exported by those
+    *(
+        f"lightning.fabric.{part}" for part in ("accelerators", "plugins", "strategies")
+    ),  # re-exported by lightning.pytorch
 )
 _granted: set[str] = set()
 
 
 def with_trust(args: Sequence[str]) -> list[str]:
-    """Trust the modules that `--trust MODULE` flags name, and return the other args.
+    """Trust the modules of all `--trust MODULE` flags, and return the other arguments.
 
-    A configuration file cannot grant trust: its parser does not know the flag.
+    A configuration file cannot grant trust, because its parser does not know the flag.
+
+    Raises:
+        UserError: If a module does not exist.
     """
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scan.add_argument("--trust", action="append", default=[])
@@ -45,8 +50,11 @@ def with_trust(args: Sequence[str]) -> list[str]:
 def allow_imports(trusted: Sequence[str] = ()) -> None:
     """Restrict imports by configurations to the known and the trusted modules, from now on.
 
-    Trusted modules are imported, so that their classes have short names; Python looks in the working folder last.
-    Raises a UserError if one does not exist.
+    Trusted modules are imported, so that flags accept the short names of their classes. They may be in the working
+    folder, which Python searches last.
+
+    Raises:
+        UserError: If a trusted module does not exist.
     """
     revoked = _granted - set(trusted)
     still = [name for name in revoked if within(name, (*KNOWN_MODULES, *trusted))]
@@ -56,7 +64,7 @@ def allow_imports(trusted: Sequence[str] = ()) -> None:
             import_path_denylist=["*", *revoked],
             import_path_allowlist=[*KNOWN_MODULES, *trusted, *still],
             instantiate_subclass_spec_in_any=False,  # a dict in an argument of type Any stays a dict
-            config_read_mode_urls_enabled=False,  # Lightning enables this: a file could fetch another one
+            config_read_mode_urls_enabled=False,  # Lightning enables this, so a file could download another one
             config_read_mode_fsspec_enabled=False,
         )
         _granted.clear()
@@ -72,20 +80,23 @@ def allow_imports(trusted: Sequence[str] = ()) -> None:
 
 
 def granted() -> list[str]:
-    """Return the modules that are trusted now, in addition to the known ones."""
+    """Return the currently trusted modules, without the known ones."""
     return sorted(_granted)
 
 
 def within(path: str, modules: Sequence[str]) -> bool:
-    """Whether an import path is one of the modules, or inside one."""
+    """Whether an import path is one of the modules or in one of them."""
     return any(path == module or path.startswith(module + ".") for module in modules)
 
 
 def require_known(config: Namespace) -> None:
-    """Raise a UserError if a configuration names anything but classes, and functions as plain values.
+    """Check that every `class_path` is a class, and that all classes and functions are in known or trusted modules.
 
     jsonargparse accepts a function that returns instances of a class in place of the class, and would call it with
     arguments from the file.
+
+    Raises:
+        UserError: If there is anything else. The error names the flag.
     """
     for key, value in _leaves(config.clone(with_meta=False).as_dict(), ""):
         flag = "--" + re.sub(r"\.?(init_args\.|class_path$)", ".", key).strip(".").replace("..", ".")

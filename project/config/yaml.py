@@ -23,7 +23,7 @@ SECTIONS = (
     *("seed_everything", "model", "data", "sampling", "weights"),
     *("finetuning", "pruning", "optimizer", "lr_scheduler"),
 )
-# Sections that may not be null; `optimizer: null` and the like are settings.
+# Sections that may not be null. In others, such as `optimizer`, null is a valid value.
 GROUPS = ("trainer", "model", "data", "sampling", "weights", "finetuning", "pruning", "epoch_line", "resume")
 
 
@@ -33,7 +33,7 @@ def _load_checked(text: str) -> Any:
 
 
 def _resolved(value: Any, key: str = "") -> Any:
-    """Expand `~/`, `$HOME/`, and the names of known classes that are also names of files, which would be read."""
+    """Expand `~/` and `$HOME/`, and the names of known classes for which jsonargparse would read a file."""
     if isinstance(value, dict):
         return {name: _resolved(part, str(name)) for name, part in value.items()}
     if isinstance(value, list):
@@ -46,14 +46,17 @@ def _resolved(value: Any, key: str = "") -> Any:
 def _load_yaml(text: str) -> Any:
     try:
         return _load(text)
-    except TypeError:  # of jsonargparse, for a lone `?`, which YAML reads as an empty key
+    except TypeError:  # jsonargparse raises it for a lone `?`, which is an empty key in YAML
         return text
-    except ValueError as error:  # of PyYAML, for `._` and the like, which it takes for a number
+    except ValueError as error:  # PyYAML raises it for `._` and the like, which it takes for a number
         raise yaml.YAMLError(str(error)) from error
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that some version of YAML reads as a number: PyYAML writes `1e3`, and jsonargparse reads it."""
+    """Quotes every text that some version of YAML reads as a number.
+
+    PyYAML writes the text `1e3` without quotes, and jsonargparse reads it as a number.
+    """
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -71,7 +74,7 @@ def _dump(data: Any) -> str:
 
 
 def _tensor(value: Any) -> torch.Tensor:
-    """Return a list of numbers as a tensor, such as the weights of classes."""
+    """Convert a list of numbers, such as class weights, to a tensor."""
     try:
         return torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -82,12 +85,16 @@ register_type(torch.Tensor, serializer=torch.Tensor.tolist, deserializer=_tensor
 _Dumper.add_representer(str, _represent_text)
 set_dumper("yaml", _dump)
 _load = get_loader("yaml")
-# A configuration may name a file in place of a section, which only jsonargparse reads.
+# jsonargparse reads the files that a configuration names in place of sections, so the check belongs in its loader.
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
 def yaml_of(args: Sequence[str]) -> dict[str, Any]:
-    """Return the top-level sections of the YAML files (or texts) among flags."""
+    """Return the sections in all `--config` flags, whose values are YAML files or texts.
+
+    Raises:
+        UserError: If a value is not YAML, or a section in it is null.
+    """
     found: dict[str, Any] = {}
     for flag, value in pairwise([*args, ""]):
         if not flag.startswith(("--config", "-c")):
@@ -104,10 +111,10 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
 
 
 def require_settings(value: str) -> dict[str, Any] | None:
-    """Return the settings in a YAML file, or in a YAML text of several lines or in braces; None if there are none.
+    """Return the settings in a YAML file, or in YAML text (several lines, or in braces); None if there are none.
 
     Raises:
-        UserError: If it is YAML of something else, or no YAML.
+        UserError: If it is not YAML, or not a mapping.
     """
     name, text = ("--config", value) if _is_yaml_text(value) else (value, _text_of(value))
     settings = read_yaml(text, name)
@@ -135,7 +142,7 @@ def _require_file(value: str) -> None:
 
 def _text_of(path: str) -> str:
     try:
-        if Path(path).is_fifo():  # which has nothing to read the second time
+        if Path(path).is_fifo():  # a pipe can be read only once
             raise UserError(f"{path}: not a regular file; a configuration is read twice")
         return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -143,7 +150,7 @@ def _text_of(path: str) -> str:
 
 
 def with_plain_values(config: Namespace) -> Namespace:
-    """Replace values that YAML cannot express, such as devices and enumerations, and leave out credentials."""
+    """Replace values that YAML cannot represent, such as devices and enumerations, and remove credentials."""
     config = config.clone()
     for key, value in config.items():
         if isinstance(value, str | Mapping):
@@ -159,7 +166,7 @@ def with_plain_values(config: Namespace) -> Namespace:
 
 
 def with_full_paths(config: Namespace) -> Namespace:
-    """Make the addresses in a configuration absolute, and leave out the credentials in them."""
+    """Make the addresses in a configuration absolute, and remove the credentials in them."""
     config = config.clone()
     places = [(config.data.get("init_args", {}), name) for name in ("path", "val_path", "test_path")]
     places += [(config.model.get("init_args", {}), "teacher")]
@@ -178,7 +185,7 @@ def with_full_paths(config: Namespace) -> Namespace:
 
 
 def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that describe a run, without what the parser copies from one section into another."""
+    """Return the sections that describe a run, without the values that the parser copies from other sections."""
     sections = {name: config.get(name) for name in SECTIONS}
     if model := sections["model"]:
         copied = ("optimizer", "lr_scheduler")

@@ -62,7 +62,7 @@ def test_yaml_runs_no_code_and_does_not_hang(marker, name):
 def test_a_yaml_file_given_for_a_section_is_checked_too(marker, section):
     marker.with_name("hostile.yaml").write_text(LAUGHS)
     marker.with_name("outer.yaml").write_text(f"{section}: hostile.yaml\n")
-    with pytest.raises(UserError, match="unfolds to more than"):
+    with pytest.raises(UserError, match="expands to more than"):
         train(["--config", "outer.yaml", *SHORT])
 
 
