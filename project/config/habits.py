@@ -116,9 +116,8 @@ def _correction(argument: Argument, arguments: Sequence[Argument], has_settings:
     if not flag:
         return _positional(values)
     template = TYPED.get(re.sub(r"^--?(train(er)?\.)?", "", flag).replace("-", "_"), "")
-    known = f"{flag} " in template or (
-        flag.startswith("--model.") and granted()
-    )  # a trusted model may have the argument
+    # A model of a trusted module may have an argument of this name.
+    known = f"{flag} " in template or (flag.startswith("--model.") and granted())
     if template and not known and not (flag == "--weights" and values and values[0].endswith(SETTINGS)):
         return Correction(UNKNOWN + flag, _rewritten(template, values, _chosen("--model.net", arguments)))
     if not has_settings and (chooser := _unchosen(flag, arguments)):

@@ -22,9 +22,8 @@ KNOWN_MODULES = (
     *("torch.nn", "torch.optim"),
     *(f"lightning.pytorch.{part}" for part in ("accelerators", "callbacks", "loggers", "plugins", "profilers")),
     *("lightning.pytorch.strategies", "lightning.pytorch.cli.ReduceLROnPlateau"),
-    *(
-        f"lightning.fabric.{part}" for part in ("accelerators", "plugins", "strategies")
-    ),  # re-exported by lightning.pytorch
+    # lightning.pytorch re-exports classes of these modules.
+    *(f"lightning.fabric.{part}" for part in ("accelerators", "plugins", "strategies")),
 )
 _granted: set[str] = set()
 

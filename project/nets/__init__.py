@@ -1,4 +1,4 @@
-"""Networks: plain torch modules, built from the shape of a row and a number of outputs."""
+"""Networks: torch modules that are built from the shape of a row and the number of outputs."""
 
 from project.nets.backbone import Backbone
 from project.nets.cnn import CNN

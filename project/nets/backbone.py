@@ -1,4 +1,4 @@
-"""Networks of timm for images, with a new head and perhaps pretrained weights."""
+"""Image networks of timm with a new head and optional pretrained weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,20 +12,20 @@ INSTALL = 'run pip install -e ".[vision]", with the torchvision of the same buil
 
 
 class Backbone(Net):
-    """A network of timm, from pixels from 0 to 255 to features, then a linear layer.
+    """A network of timm that computes features of pixels from 0 to 255, then a linear layer.
 
-    The pixels are scaled as the pretrained weights need it, not by the training rows; grey images by the mean over the
-    colours.
+    Pixels are scaled with the mean and standard deviation that the pretrained weights need, not with those of the
+    training rows. For grey images, these are averaged over the colours.
 
     Args:
         name: Name of the network in timm, such as `resnet18`.
-        weights: A file of pretrained weights, `.pth` or `.safetensors`, with the names of timm, or with others in the
-            same order; its last layer is left out. By default the weights are random.
+        weights: A file of pretrained weights, `.pth` or `.safetensors`. The tensors have timm's names, or other names
+            in the same order. Its last layer is ignored. By default the weights are random.
         dropout: Dropout probability before the head.
 
     Raises:
-        ValueError: If the rows are no images, timm cannot be imported or does not know the network, or the weights are
-            those of another one.
+        ValueError: If the rows are not images, timm cannot be imported or does not have the network, or the weights
+            belong to another network.
     """
 
     mean: Tensor
@@ -64,7 +64,11 @@ class Backbone(Net):
 
 
 def create(name: str, channels: int, side: tuple[int, int]) -> Any:
-    """Return a network of timm without its last layer, (B, channels, *side) -> (B, num_features)."""
+    """Return a network of timm without its last layer, (B, channels, *side) -> (B, num_features).
+
+    Raises:
+        ValueError: If timm cannot be imported or does not have the network.
+    """
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # torch raises a RuntimeError for a torchvision of another build
@@ -78,9 +82,12 @@ def create(name: str, channels: int, side: tuple[int, int]) -> Any:
 
 
 def load(body: nn.Module, path: str, channels: int) -> None:
-    """Copy pretrained weights into a network of timm; those of the last layer, which it does not have, are left out.
+    """Copy pretrained weights into a network of timm without its last layer.
 
-    The first layer of a network for other numbers of channels gets the sum over the colours, as timm does it.
+    For another number of channels, the weights of the first layer are adapted by timm, which sums over the colours.
+
+    Raises:
+        ValueError: If the weights belong to another network.
     """
     from timm.models import adapt_input_conv
 
@@ -92,29 +99,36 @@ def load(body: nn.Module, path: str, channels: int) -> None:
         if found.ndim == 4 and found.shape != value.shape and found.shape[1] == 3 and value.shape[1] == channels:
             found = adapt_input_conv(channels, found)
         if found.shape != value.shape:
-            shapes = f"{name} has shape {tuple(found.shape)}, and the network's {tuple(value.shape)}"
+            shapes = f"{name} has shape {tuple(found.shape)}, expected {tuple(value.shape)}"
             raise ValueError(f"Backbone: {path}: weights of another network: {shapes}")
         value.copy_(found)
 
 
 def read(path: str) -> Mapping[str, Tensor]:
-    """Return the weights in a file by name."""
+    """Return the weights in a file, by name.
+
+    Raises:
+        ValueError: If the file has no tensors by name.
+    """
     try:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
 
             return load_file(path)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # that of a file which is something else may be any
+    except Exception as error:  # a file of another format may raise any exception
         raise ValueError(f"Backbone: {path}: cannot be read as weights, tensors by name") from error
     state = next((found[key] for key in ("state_dict", "model") if key in found), found)
     return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def in_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
-    """Return weights under the names of a network, if the tensors agree with its own in order and in shape.
+    """Return weights with the names of a network if their order and shapes are the same.
 
-    Counters of batches, which are numbers, may be missing.
+    Scalars, such as the batch counters of batch norms, may be missing.
+
+    Raises:
+        ValueError: If they are not the same.
     """
     found = [value for value in state.values() if value.ndim]
     names = [name for name, value in own.items() if value.ndim]

@@ -1,4 +1,4 @@
-"""The keys and values of a Transformer's tokens so far."""
+"""The cache of keys and values of a Transformer."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 class Cache:
-    """Keys and values of the tokens so far, so that each new token is computed alone.
+    """Keys and values of the tokens so far, so that the network computes only new tokens.
 
     Args:
-        net: The `GPT` that fills it.
+        net: The `GPT` that fills the cache.
         batch: Number of sequences.
 
     Attributes:
-        length: Number of tokens so far; at most the context of the network.
-        is_traced: Whether it attends to its tokens itself, as in a file that is exported.
+        length: Number of tokens so far, at most the context of the network.
+        is_traced: Whether the network calls `attend` instead of `append`, as in an exported file.
     """
 
     is_traced = False
@@ -27,15 +27,15 @@ class Cache:
         self.length = 0
 
     def places(self, new: int) -> Any:
-        """Return the positions of new tokens, as an index."""
+        """Return an index of the positions of new tokens."""
         return slice(self.length, self.length + new)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-        """Add keys and values, and return what queries see of all: (B, T, heads, head_width) -> (B, T, width)."""
+        """Append keys and values, and return the output of attention: (B, T, heads, head_width) -> (B, T, width)."""
         raise NotImplementedError
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values (B, kv_heads, T, head_width) of a layer; return those of all tokens so far."""
+        """Append keys and values (B, kv_heads, T, head_width) of a layer, and return those of all tokens so far."""
         (keys, values), new = self.layers[layer], k.shape[2]
         keys.narrow(2, self.length, new).copy_(k)
         values.narrow(2, self.length, new).copy_(v)

@@ -1,4 +1,4 @@
-"""Convolutional network for images of any size."""
+"""A convolutional network for images of any size."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from project.nets.net import Net
 
 
 class Residual(nn.Module):
-    """x plus what two convolutions compute from it, each with batch norm, then ReLU.
+    """A residual block: x plus two convolutions with batch norm, then ReLU.
 
     Source: He et al., "Deep Residual Learning for Image Recognition" (2015).
     """
@@ -25,7 +25,7 @@ class Residual(nn.Module):
 
 
 class CNN(Net):
-    """Blocks of convolution, batch norm, ReLU and max pooling, then two linear layers, for (channels, height, width).
+    """A convolutional network: blocks of convolution, batch norm, ReLU and max pooling, then two linear layers.
 
     Each block halves height and width, rounding up, so images may be as small as one pixel.
 
@@ -64,7 +64,7 @@ class CNN(Net):
             self.blocks.extend([convolution, nn.BatchNorm2d(out_channels), nn.ReLU()])
             self.blocks.extend(Residual(out_channels) for _ in range(residual))
             self.blocks.append(nn.MaxPool2d(2, ceil_mode=True))
-            self.one_pixel = height * width == 1  # at the last batch norm
+            self.one_pixel = height * width == 1  # whether the last batch norm gets a single pixel
             depth, height, width = out_channels, (height + 1) // 2, (width + 1) // 2
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(depth * height * width, hidden), nn.ReLU(), nn.Dropout(dropout)

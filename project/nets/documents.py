@@ -1,15 +1,15 @@
-"""Several documents in one window of tokens, which do not see each other."""
+"""Attention masks and positions for windows with several documents that do not attend to each other."""
 
 import torch
 from torch import Tensor
 
 
 def within_documents(documents: Tensor, window: int | None = None) -> Tensor:
-    """Return where a token (third dimension) may see another (fourth): itself and those before it in its document.
+    """Return the attention mask: a token (third dimension) attends to itself and earlier tokens of its document.
 
     Args:
-        documents: Number of the document of each token, (B, T).
-        window: Number of tokens that are seen, the present one included; None for all.
+        documents: Index of the document of each token, (B, T).
+        window: Number of tokens that a token attends to, including itself; None for all.
 
     Returns:
         Shape (B, 1, T, T), bool.
@@ -22,7 +22,7 @@ def within_documents(documents: Tensor, window: int | None = None) -> Tensor:
 
 
 def positions_in(documents: Tensor) -> Tensor:
-    """Return the place of each token in its document, counted from 0: documents (B, T) -> (B, T)."""
+    """Return the position of each token in its document, starting at 0: documents (B, T) -> (B, T)."""
     places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
     starts = documents.diff(dim=1, prepend=documents[:, :1] - 1) != 0
     return places - (places * starts).cummax(1).values

@@ -1,4 +1,4 @@
-"""Several nets as one: the mean of their outputs, and their standard deviation."""
+"""Ensembles: the mean and the standard deviation of the outputs of several nets."""
 
 import copy
 import math
@@ -15,24 +15,24 @@ from project.nets.net import Net, NetFactory, as_key, within
 from project.nets.plain import build
 from project.nets.scaling import Standardized, column_shape
 
-# Members with more weights are computed in a loop, which is as fast as computing them together.
+# With more weights, a loop over the members is as fast as `vmap`.
 MAX_WEIGHTS = 20_000
 
 
 class Ensemble(Net):
-    """The mean over members; for classes, the mean of their probabilities.
+    """The mean output of several nets, the members. In classification, it is the mean of their probabilities.
 
-    Member k is initialised as a single net would be with the seed plus k.
+    Member k is initialised like a single net with the seed plus k.
 
     Source: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles" (2017).
 
     Args:
         nets: The members.
-        copies: Number of copies of each.
-        standardized: Whether each member has its own standardisation, as members from separate runs do.
+        copies: Number of copies of each net.
+        standardized: Whether each member has its own standardisation, like members from separate runs.
         vectorize: Whether to compute copies of `Linear` or of a small `MLP` together, with `torch.vmap`.
-        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
+        levels: Number of levels of each column of a table; set by the data, see `project.nets.plain.build`.
 
     Attributes:
         count: Number of members.
@@ -65,10 +65,10 @@ class Ensemble(Net):
         self.takes_tokens = member.takes_tokens
         self.members, self.stacked = nn.ModuleList(), nn.ParameterDict()
         weights = sum(parameter.numel() for parameter in members[0].parameters())
-        # Recurrences cannot be batched, and batching attention and convolutions gains nothing.
+        # `vmap` does not support recurrent layers, and does not make attention and convolutions faster.
         if vectorize and copies == len(members) > 1 and isinstance(members[0], Linear | MLP) and weights < MAX_WEIGHTS:
             stacked, _ = stack_module_state(members)
-            for name, value in stacked.items():  # `update` would sort the names
+            for name, value in stacked.items():  # `ParameterDict.update` would sort the names
                 self.stacked[as_key(name)] = nn.Parameter(value)
             self._names = list(stacked)
             self._template = (members[0].to("meta"),)  # in a tuple, so that it is not registered as a submodule
@@ -102,7 +102,7 @@ class Ensemble(Net):
         return (each.softmax(-1) if self.classifies else each).std(0, correction=0)
 
     def separate(self) -> None:
-        """Turn stacked members into separate modules; only the names of weights change."""
+        """Convert stacked members to separate modules. This changes only the names of the weights."""
         if not self.stacked:
             return
         weights = {name: self.stacked[as_key(name)].detach() for name in self._names}
@@ -113,7 +113,7 @@ class Ensemble(Net):
         self.stacked.clear()
 
     def members_identical(self) -> bool:
-        """Whether all members have the same weights, as copies of `Linear` do at the start; they would stay so."""
+        """Whether all members have the same weights, as new copies of `Linear` do, so they stay equal."""
         if self.stacked:
             return all(bool((value == value[:1]).all()) for value in self.stacked.values())
         first, *others = (list(member.parameters()) for member in self.members)

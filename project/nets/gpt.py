@@ -1,4 +1,4 @@
-"""A decoder-only Transformer: the network of language models, from GPT-2's family to today's.
+"""A decoder-only Transformer for language models: GPT-2, Llama and similar families.
 
 Sources: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); rotary positions, Su et al.,
 "RoFormer" (2021); RMSNorm, Zhang & Sennrich (2019); gated feed-forward, Shazeer, "GLU Variants Improve Transformer"
@@ -23,7 +23,7 @@ FeedForwardKind = Literal["relu2", "swiglu", "gelu"]
 
 
 class RMSNorm(nn.RMSNorm):
-    """`torch.nn.RMSNorm` whose kernel stays fused under autocast, which leaves the weight in float32."""
+    """`torch.nn.RMSNorm` that converts its weight to the dtype of x, so that autocast uses the fused kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) -> (…, width)."""
@@ -31,7 +31,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class Attention(nn.Module):
-    """Causal self-attention: `heads` queries share `kv_heads` keys and values, of the last `window` tokens."""
+    """Causal self-attention to the last `window` tokens; `heads` query heads share `kv_heads` key and value heads."""
 
     def __init__(
         self,
@@ -57,9 +57,10 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rotation: Tensor | None, layer: int, cache: Cache | None, seen: Tensor | None = None
     ) -> Tensor:
-        """x (B, T, width), rotation (2, T, head_width) -> (B, T, width); tokens of the cache come before x.
+        """x (B, T, width), rotation (2, T, head_width) -> (B, T, width). The tokens of the cache precede x.
 
-        `seen` (B, 1, T, T) is True where a token (third) may see another (fourth); by default all before it.
+        `seen` (B, 1, T, T) is True where a token (third dimension) attends to another (fourth); by default, to itself
+        and all earlier tokens.
         """
         is_traced = cache is not None and cache.is_traced
         projected = self.query(x), self.key(x), self.value(x)
@@ -71,7 +72,7 @@ class Attention(nn.Module):
             return self.out(cache.attend(layer, q, k, v, self.window))
         q, k = (part if rotation is None else rotate(part, rotation) for part in (q, k))
         if cache is not None:
-            k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + tokens before
+            k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + cached tokens
         if self.kv_heads < self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
         new, total, window, mask = q.shape[2], k.shape[2], self.window, seen
@@ -85,7 +86,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with ReLU² or GELU between them, or three with SiLU as a gate (SwiGLU)."""
+    """Two linear layers with ReLU² or GELU between them, or three linear layers with a SiLU gate (SwiGLU)."""
 
     def __init__(self, width: int, hidden: int, kind: FeedForwardKind, bias: bool) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each after a norm and added to its input."""
+    """Attention, then a feed-forward net, each with a norm before it and a residual connection."""
 
     def __init__(self, norms: list[nn.Module], attention: Attention, feed_forward: FeedForward, dropout: float) -> None:
         super().__init__()
@@ -119,35 +120,37 @@ class Block(nn.Module):
 
 
 class GPT(Net):
-    """A language model: logits of each next token, from the tokens up to it.
+    """A language model that computes the logits of each next token.
 
-    The defaults are those of small models of today. GPT-2 is `positions="learned"`, `norm="layer"`, `bias=True`,
-    `qk_norm=False`, `feed_forward="gelu"`, `tied=True`; Llama `feed_forward="swiglu"`, `qk_norm=False`.
+    The defaults are those of current small models. GPT-2 has `positions="learned"`, `norm="layer"`, `bias=True`,
+    `qk_norm=False`, `feed_forward="gelu"` and `tied=True`; Llama has `feed_forward="swiglu"` and `qk_norm=False`.
 
     Args:
         in_shape: (context,), the largest number of tokens.
         out_features: Number of tokens in the vocabulary.
-        width: Width of a token.
+        width: Width of the token embeddings.
         layers: Number of blocks.
-        heads: Attention heads; divides width, unless head_width is set.
-        kv_heads: Heads of keys and values; divides heads, by default equal to heads.
+        heads: Number of attention heads; must divide `width` unless `head_width` is set.
+        kv_heads: Number of key and value heads; must divide `heads`, by default equal to `heads`.
         feed_forward: ReLU² or GELU between two layers, or SwiGLU.
-        hidden: Width of the feed-forward layer; by default 4 widths, for SwiGLU 8/3 rounded up to a multiple of 16.
-        positions: Rotary, or learned.
-        norm: RMSNorm, or LayerNorm.
+        hidden: Width of the feed-forward layer; by default 4 * width, or for SwiGLU 8/3 * width, rounded up to a
+            multiple of 16.
+        positions: Rotary or learned positions.
+        norm: RMSNorm or LayerNorm.
         bias: Whether linear layers and LayerNorm have biases.
-        qkv_bias: Whether the layers of queries, keys and values have biases; by default as `bias`.
-        qk_norm: Whether queries and keys are normalised, by an RMSNorm with weights.
-        tied: Whether the head has the weights of the embedding.
+        qkv_bias: Whether the query, key and value layers have biases; by default the same as `bias`.
+        qk_norm: Whether queries and keys are normalised by an RMSNorm.
+        tied: Whether the head shares the weights of the embedding.
         dropout: Dropout probability.
-        zero_init: Whether each block and the head start at zero: a block as the identity, the head as no opinion.
+        zero_init: Whether the last layers of each block and the head start at zero, so that each block starts as the
+            identity and all tokens start equally likely.
         rotary_base: Base of the rotary angles.
-        rotary_scaling: How rotary angles are stretched; see `project.nets.rotary.rotations`.
-        norm_eps: Added to the variance in norms.
+        rotary_scaling: Scaling of the rotary angles; see `project.nets.rotary.rotations`.
+        norm_eps: Number added to the variance in norms.
         head_width: Width of a head; by default width / heads.
-        window: Number of tokens that attention reaches back to, the present one included; by default all.
+        window: Number of tokens that a token attends to, including itself; by default all.
         max_positions: Number of learned positions, at least the context; by default the context.
-        checkpoint_activations: Whether to compute activations again in the backward pass, which saves memory.
+        checkpoint_activations: Whether to recompute activations in the backward pass, which saves memory.
     """
 
     takes_tokens = True
@@ -221,10 +224,10 @@ class GPT(Net):
             self.head.weight = self.embedding.weight
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T) tokens, after those of the cache -> (B, T, vocabulary) logits of the token after each.
+        """(B, T) tokens -> (B, T, vocabulary) logits of the next token. The tokens of the cache precede x.
 
-        x may also be (B, 2, T): tokens, and the number of the document of each, whose tokens lie side by side and see
-        no other document. The logits are those of each document alone.
+        x may also be (B, 2, T): tokens, and the index of the document of each. The tokens of a document are adjacent
+        and do not attend to other documents, so the logits are the same as for each document alone.
         """
         place = slice(0, x.shape[-1]) if cache is None else cache.places(x.shape[-1])
         x, documents = x.unbind(1) if x.ndim == 3 else (x, None)  # (B, T)
@@ -244,11 +247,11 @@ class GPT(Net):
         return self.head(self.norm(x))
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether a shape is 1 to context tokens, with or without the numbers of their documents."""
+        """Whether a shape has 1 to context tokens, with or without the indices of their documents."""
         return shape[:-1] in ((), (2,)) and 1 <= shape[-1] <= self.in_shape[0]
 
     def _initialise(self, zero_init: bool) -> None:
-        """Draw weights as GPT-2 does; then either outputs start at zero, or those of blocks are smaller with depth."""
+        """Initialise weights like GPT-2; with `zero_init`, the last layers of blocks and the head start at zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)

@@ -10,8 +10,8 @@ from project.nets.net import Net
 class Linear(Net):
     """One linear layer over all features of a row.
 
-    Weights start at zero. The problem is convex, so no symmetry has to be broken, and weights that the rows do not
-    determine (of a constant feature, or of the difference between collinear ones) stay at zero.
+    Weights start at zero. This is fine because the problem is convex, and it keeps weights at zero that the rows do not
+    determine, such as that of a constant feature.
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:

@@ -1,4 +1,4 @@
-"""Low-rank adapters: learn another task while the original weights stay frozen."""
+"""Low-rank adapters, which learn another task while the original weights stay frozen."""
 
 from functools import partial
 from typing import Any
@@ -16,21 +16,21 @@ ADAPTED = (nn.Linear, nn.RNNBase, nn.MultiheadAttention, nn.modules.conv._ConvNd
 
 
 class LoRA(Net):
-    """A net whose weight matrices W are W + alpha / rank * B A, with A and B learned and W frozen.
+    """A net whose weight matrices W become W + alpha / rank * B A, with A and B trained and W frozen.
 
-    The weights of linear, convolutional, recurrent and attention layers of the backbone are adapted; the head is
-    trained in full, but that of a language model, whose tokens stay the same, is adapted, too; everything else is
-    frozen, including embeddings, a head with their weights, and the statistics of batch norm. B starts at zero, so the
+    Linear, convolutional, recurrent and attention layers of the backbone are adapted. The head is trained in full; that
+    of a language model, whose vocabulary stays the same, is adapted like the backbone. Everything else is frozen,
+    including embeddings, a head that shares their weights, and the statistics of batch norms. B starts at zero, so the
     outputs start as those of the original net.
 
     Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021).
 
     Args:
         net: The net to adapt.
-        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
-        rank: Rows of A and columns of B.
-        alpha: Scale of the adapters, relative to rank.
-        only: Ends of the names of the layers to adapt, such as `query` and `value`; by default all.
+        levels: Number of levels of each column of a table; set by the data, see `project.nets.plain.build`.
+        rank: Number of rows of A and of columns of B.
+        alpha: Scale of the adapters; it is divided by `rank`.
+        only: Suffixes of the names of the layers to adapt, such as `query` and `value`; by default all.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class LoRA(Net):
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(within(name, full))
         self.full = full
-        # The product B A of a linear layer of a GPT is never made: its memory would be that of all weights. Other nets
-        # may have layers that torch computes from their weights, without a call that could be changed.
+        # For linear layers of a GPT, hooks add the output of the adapter, because the products B A would need as much
+        # memory as all weights. Other nets may use the weights of a layer without calling it, so theirs are replaced.
         owners = {name: self.net.get_submodule(name.rpartition(".")[0]) for name in self.adapted}
         owners = {
             name: module for name, module in owners.items() if isinstance(self.net, GPT) and type(module) is nn.Linear
@@ -86,7 +86,7 @@ class LoRA(Net):
         return functional_call(self.net, {name: self.weight(name) for name in self.merged}, (x,))
 
     def _add(self, key: str, module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> Tensor:
-        """Add what the adapter of a linear layer computes from its inputs (…, width) to its outputs (…, height)."""
+        """Add the output of the adapter, for inputs (…, width), to the outputs (…, height) of a linear layer."""
         return outputs + self.scale * linear(linear(inputs[0], self.down[key]), self.up[key])
 
     def weight(self, name: str) -> Tensor:
@@ -99,11 +99,11 @@ class LoRA(Net):
         return self.net.accepts(shape)
 
     def head_names(self) -> list[str]:
-        """Return what is trained: the head and the adapters."""
+        """Return the names of the trained parameters: those of the head and the adapters."""
         return [*(f"net.{name}" for name in self.full), "down", "up"]
 
     def train(self, mode: bool = True) -> "LoRA":
-        """Set the mode, but keep frozen norms in evaluation mode, so that their statistics do not change."""
+        """Set the mode, but keep norms in evaluation mode so that their statistics do not change."""
         super().train(mode)
         for module in self.net.modules():
             if isinstance(module, NORMS):
@@ -112,7 +112,7 @@ class LoRA(Net):
 
     @torch.no_grad()
     def merge(self) -> Net:
-        """Add the adapters to the weights of the net, and return it; this module must not be used afterwards."""
+        """Add the adapters to the weights of the net, and return the net. Do not use this module afterwards."""
         for name in self.adapted:
             self.net.get_parameter(name).copy_(self.weight(name))
         for hook in self._hooks:
@@ -121,7 +121,7 @@ class LoRA(Net):
 
 
 def without_adapted_head(lora: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Give weights of earlier versions, whose head was trained in full, the adapters of a head that change nothing."""
+    """Add zero adapters of the head to weights of earlier versions, which did not adapt the head of language models."""
     heads = lora.net.head_names() if isinstance(lora, LoRA) else []
     for name in (name for name in getattr(lora, "adapted", []) if within(name, heads)):
         for part in ("down", "up"):

@@ -1,4 +1,4 @@
-"""Multilayer perceptron."""
+"""A multilayer perceptron."""
 
 from math import prod
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Base class of all networks, and the type of what builds one."""
+"""Base class of all networks, and the type of functions that build a network."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -9,8 +9,11 @@ from torch import nn
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
-class Module(ABC):  # noqa: B024 (a type)
-    """Any `torch.nn.Module`. Only `Net` inherits from it, so the short name `Linear` is this project's, not torch's."""
+class Module(ABC):  # noqa: B024 (it is only used as a type)
+    """The type of any `torch.nn.Module` in signatures.
+
+    jsonargparse resolves short names among real subclasses. Only `Net` is one, so `Linear` is this project's class.
+    """
 
     @classmethod
     def __subclasshook__(cls, subclass: type) -> bool:
@@ -18,7 +21,7 @@ class Module(ABC):  # noqa: B024 (a type)
 
 
 class NetFactory(Protocol):
-    """What builds a network: a class, or a class with some of its arguments; see `project.nets.plain.build`."""
+    """A function that builds a network: a class, or a class with some arguments; see `project.nets.plain.build`."""
 
     def __call__(
         self, *, in_shape: tuple[int, ...], in_features: int, out_features: int, levels: list[int] | None
@@ -27,7 +30,7 @@ class NetFactory(Protocol):
 
 
 class Net(nn.Module, Module):
-    """Base class of all networks: from rows of one shape to a number of outputs.
+    """Base class of all networks, which compute `out_features` outputs from rows of one shape.
 
     Subclass it, and select your network with `--model.net NAME`.
 
@@ -36,13 +39,13 @@ class Net(nn.Module, Module):
         out_features: Number of outputs.
 
     Attributes:
-        takes_tokens: Whether rows are tokens, int64, which are not standardised.
-        scales_inputs: Whether the network gets rows as they are, because it scales them by itself.
-        default_training: What a training with this network uses where its command line names nothing else: an
-            optimizer, a scheduler and a number of epochs, by flag. None for the defaults of the command line.
+        takes_tokens: Whether rows are tokens (int64), which are not standardised.
+        scales_inputs: Whether the network scales its inputs itself, so that rows are not standardised.
+        default_training: Values of flags, such as the optimizer, the scheduler and the number of epochs, that training
+            uses unless the command line sets them. None for the general defaults.
 
     Raises:
-        ValueError: From subclasses, if they cannot be built for the shape, or with their other arguments.
+        ValueError: In subclasses, if the shape or another argument is invalid.
     """
 
     takes_tokens = False
@@ -54,7 +57,7 @@ class Net(nn.Module, Module):
         self.in_shape, self.out_features = tuple(in_shape), out_features
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether the network accepts rows of a shape; nets for sequences of any length override it."""
+        """Whether the network accepts rows of a shape. Nets for sequences of any length override this method."""
         return shape == self.in_shape
 
     def head_names(self) -> list[str]:
@@ -66,7 +69,7 @@ class Net(nn.Module, Module):
         return ["head"] if "head" in children else children[-1:]
 
     def backbone_names(self) -> list[list[str]]:
-        """Return the names of parameters before the head, layer by layer; norms belong to the layer before them."""
+        """Return the names of parameters before the head, one list per layer; norms belong to the layer before."""
         layers: list[list[str]] = []
         for name, module in self.named_modules():
             own = [f"{name}.{part}".lstrip(".") for part, _ in module.named_parameters(recurse=False)]
@@ -79,12 +82,12 @@ class Net(nn.Module, Module):
 
 
 def within(name: str, modules: list[str]) -> bool:
-    """Whether a parameter's name is in a list of modules and parameters, or is inside one of these modules."""
+    """Whether a parameter is in a list of names of modules and parameters, or in one of these modules."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def as_key(name: str) -> str:
-    """Return a parameter's name as a key of a `ParameterDict`, which allows no dots."""
+    """Convert the name of a parameter to a key of a `ParameterDict`, which must not contain dots."""
     return name.replace(".", "/")
 
 
@@ -100,5 +103,5 @@ class SequenceNet(Net):
         super().__init__(in_shape, out_features)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether a shape has at least one time step, and the channels that the network was built for."""
+        """Whether a shape has at least one time step, and as many channels as the network was built for."""
         return len(shape) == 2 and shape[0] > 0 and shape[1] == self.in_shape[1]

@@ -1,4 +1,4 @@
-"""Categories as 0 and 1 inside the network, so that rows stay small and every saved form takes the same codes."""
+"""One-hot encoding of categories as a layer of the network, so that checkpoints and exported files take codes."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 class OneHot(nn.Module):
-    """Replace each code of a category by one number per level without the first one, which is the reference level.
+    """Replace the code of each category by one column for each level except the first, the reference level.
 
-    Level k + 1 is 1 at place k, and the reference level is 0 everywhere: treatment coding, as in R and statsmodels. The
-    code 0, a level that training did not have, is the mean of the training rows: an average row.
+    A column is 1 for its level and 0 for others, so all columns are 0 for the reference level (treatment coding, as in
+    R and statsmodels). For code 0, a level that did not occur in training, the columns have their training means.
 
     Args:
-        sizes: For each column of x, the number of levels; 0 for a quantity, which stays as it is.
+        sizes: For each column of x, the number of levels; 0 for a quantity, which is not changed.
 
     Attributes:
-        unknown: What stands for an unknown level, (out_features,); its values for quantities are not used.
+        unknown: Values of the columns for an unknown level, (out_features,); those for quantities are not used.
     """
 
     source: Tensor
@@ -34,7 +34,7 @@ class OneHot(nn.Module):
 
     @property
     def out_features(self) -> int:
-        """Number of columns after the replacement."""
+        """Number of columns after the encoding."""
         return len(self.level)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class OneHot(nn.Module):
 
 
 def one_hot(in_shape: tuple[int, ...], sizes: Sequence[int] | None) -> tuple[OneHot | None, tuple[int, ...]]:
-    """Return what replaces the categories of rows, None if they have none, and the shape of the rows after it."""
+    """Return the encoding layer, None if there are no categories, and the shape of a row after it."""
     if not sizes or not any(sizes):
         return None, tuple(in_shape)
     module = OneHot(sizes)

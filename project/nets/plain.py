@@ -1,4 +1,4 @@
-"""Networks of any class: how one is built from the sizes of the data, and how a plain module becomes a `Net`."""
+"""Networks of any class: building them with the sizes of the data, and wrapping other modules in a `Net`."""
 
 import inspect
 import math
@@ -12,10 +12,10 @@ from project.nets.net import Net, NetFactory
 
 
 class PlainNet(Net):
-    """A module that is not a `Net`, with what the project asks of one.
+    """A wrapper that makes a `Net` of another module.
 
     Args:
-        module: From x (B, *in_shape) to outputs (B, out_features).
+        module: A module that computes outputs (B, out_features) from x (B, *in_shape).
         in_shape: Shape of one row of x.
         out_features: Number of outputs.
     """
@@ -41,14 +41,17 @@ def build(
     """Return a network for rows of a shape.
 
     Args:
-        net: A module, or what returns one: a class, a `functools.partial` of one, or a function. It is called with
-            those of `in_shape`, `in_features` (the number of values in a row), `out_features` and, for a table with
-            categories, `levels` that are in its signature; a function with other names gets the shape and the number of
-            outputs, in this order.
+        net: A module or a callable that returns a module: a class, a `functools.partial` of a class, or a function. Of
+            the arguments `in_shape`, `in_features` (the number of values in a row), `out_features` and, for a table
+            with categories, `levels`, a callable gets those that are in its signature. If a function has none of them,
+            but takes two arguments, it gets the shape and the number of outputs.
         in_shape: Shape of one row of x.
         out_features: Number of outputs.
-        levels: For each column of a table, the number of levels if it is a category, else 0. A category of K levels is
-            K - 1 values of the row; see `OneHot`.
+        levels: For each column of a table, the number of levels if it is a category, otherwise 0. A category of K
+            levels has K - 1 values in a row; see `OneHot`.
+
+    Raises:
+        TypeError: If the callable does not return a module.
     """
     module = net if isinstance(net, nn.Module) else _call(cast(Callable[..., Any], net), in_shape, out_features, levels)
     if not isinstance(module, nn.Module):
@@ -60,13 +63,13 @@ def _call(net: Callable[..., Any], in_shape: tuple[int, ...], out_features: int,
     sizes: dict[str, Any] = {"in_shape": tuple(in_shape), "in_features": math.prod(in_shape)}
     sizes |= {"out_features": out_features} | ({"levels": list(levels)} if levels else {})
     called, given = net, {}
-    if isinstance(net, partial):  # of a class, or of a parser's function that takes the class first
+    if isinstance(net, partial):  # its function is the class, or jsonargparse's function with the class as an argument
         called, given = next((arg for arg in net.args if isinstance(arg, type)), net.func), net.keywords
     parameters = inspect.signature(called).parameters
     named = {name: size for name, size in sizes.items() if name in parameters and name not in given}
     if named or given.keys() & sizes.keys():
         return net(**named)
-    if isinstance(called, type) and issubclass(called, Net):  # it passes them on as **kwargs
+    if isinstance(called, type) and issubclass(called, Net):  # its signature has **kwargs that it passes on
         return net(in_shape=tuple(in_shape), out_features=out_features)
     try:
         inspect.signature(called).bind(in_shape, out_features)

@@ -1,4 +1,4 @@
-"""Networks with fewer units."""
+"""Structured pruning: networks with fewer units."""
 
 import copy
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from project.nets.widths import PLAIN_CONVOLUTIONS, Slice, Width, widths
 
 
 class Pruned(Net):
-    """Build a net with fewer units than its arguments say; the result is an instance of the net's own class.
+    """Build a net with fewer units than its arguments say. The result is an instance of the net's own class.
 
     Args:
         net: The net with all units.
-        units: Number of units to keep, by name of the layer that computes them.
-        levels: Number of levels of each column of a table; set by the data, as in `project.nets.plain.build`.
+        units: Number of units to keep, by the name of the layer that computes them.
+        levels: Number of levels of each column of a table; set by the data, see `project.nets.plain.build`.
     """
 
     def __new__(  # type: ignore[misc]
@@ -36,20 +36,25 @@ class Pruned(Net):
 
 
 def removable(net: Net) -> dict[str, Width]:
-    """Return the sizes that may change: removing a unit has the same effect as ignoring its output."""
+    """Return the widths that can be reduced: those where removing a unit has the same effect as ignoring its output."""
     x = torch.randn(3, *net.in_shape, generator=torch.Generator().manual_seed(0))
     return {name: width for name, width in widths(net).items() if width.units > 1 and _is_free(net, name, x)}
 
 
 def narrow(net: Net, counts: Mapping[str, int]) -> None:
-    """Remove the least important units: those whose weights, in all layers that use them, have the smallest norm.
+    """Remove the least important units, in place: those whose weights, in all layers, have the smallest norm.
 
-    `counts` are the numbers of units to keep, by name of the layer that computes them; the net is changed in place.
+    Args:
+        net: The net.
+        counts: Number of units to keep, by the name of the layer that computes them.
 
-    Source: Fang et al., "DepGraph: Towards Any Structural Pruning" (2023), its norm over groups.
+    Raises:
+        ValueError: If the net has no such layer, or fewer units.
+
+    Source: the group norm of Fang et al., "DepGraph: Towards Any Structural Pruning" (2023).
     """
     for name, count in counts.items():
-        known = widths(net)  # with the current sizes
+        known = widths(net)  # again, because earlier removals have changed the sizes
         if name not in known or not 0 < count <= known[name].units:
             sizes = ", ".join(f"{name}: {width.units}" for name, width in known.items())
             raise ValueError(f"{type(net).__name__}: cannot keep {count} units of {name}; it has {sizes or 'none'}")

@@ -1,4 +1,4 @@
-"""Recurrent network: simple RNN, LSTM or GRU."""
+"""A recurrent network: simple RNN, LSTM or GRU."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ class RNN(SequenceNet):
         cell: Type of recurrent layer.
         hidden: Width of the hidden state.
         layers: Number of recurrent layers.
-        bidirectional: Whether a second recurrence reads the sequence backwards.
+        bidirectional: Whether to also read the sequence backwards.
         dropout: Dropout probability between layers.
     """
 
@@ -41,7 +41,7 @@ class RNN(SequenceNet):
     def forward(self, x: Tensor) -> Tensor:
         """(B, time, channels) -> (B, out_features)."""
         if x.is_cuda and self.training and self.recurrence.dropout:
-            # The dropout of cuDNN has a random state of its own, which can be neither seeded nor saved.
+            # The dropout of cuDNN has its own random state, which cannot be seeded or saved.
             with torch.backends.cudnn.flags(enabled=False):
                 _, state = self.recurrence(x)
         else:

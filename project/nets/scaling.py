@@ -1,4 +1,4 @@
-"""Standardisation inside the network, so that every saved form takes raw features and returns target units."""
+"""Standardisation inside the network: checkpoints and exported files take raw values and return target units."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from project.nets.one_hot import OneHot
 
 
 def column_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of statistics that broadcasts over rows: per column of a table, per channel otherwise."""
+    """Return the shape of the statistics, which broadcasts over rows: per column of a table, otherwise per channel."""
     return row_shape if len(row_shape) < 2 else row_shape[-1:] if len(row_shape) == 2 else (row_shape[0], 1, 1)
 
 
 class Standardize(nn.Module):
-    """(x - mean) / std, with both in buffers of a shape that broadcasts; the identity until `fill` is called."""
+    """Compute (x - mean) / std with the statistics in buffers; it is the identity until `fill` is called."""
 
     mean: Tensor
     std: Tensor
@@ -26,12 +26,12 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.ones(shape))
 
     def fill(self, mean: Tensor, std: Tensor) -> None:
-        """Set the statistics, in any dtype, of shape `shape`."""
+        """Set the statistics, of shape `shape` and any dtype."""
         self.mean.copy_(mean)
         self.std.copy_(std)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """Convert (B, *row_shape) to standard units; `overwrite` saves the memory and most of the time for large x."""
+        """Convert (B, *row_shape) to standard units; `overwrite` works in place, which is faster for large x."""
         return (x.sub_(self.mean) if overwrite else x - self.mean).div_(self.std)
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -40,12 +40,18 @@ class Standardize(nn.Module):
 
 
 class Standardized(nn.Module):
-    """A net in standard units, between two standardisations; `target_shape` `()` leaves the outputs unscaled.
+    """A net in standard units with standardisation before it and its inverse after it.
 
-    With `one_hot`, x has codes of categories, which are replaced before the standardisation.
-    Tokens, which are integers, and the inputs of a net that scales them by itself are not standardised.
-    With `log_link`, outputs are the exponential of what the net computes, and the target statistics are those of the
-    logarithm. With `log_target`, too, the loss compares logarithms; otherwise it is that of a rate.
+    The inputs are not standardised if they are tokens, or if the net scales its inputs itself.
+
+    Args:
+        net: The net.
+        feature_shape: Shape of the statistics of x.
+        target_shape: Shape of the statistics of y; `()` leaves the outputs unscaled.
+        one_hot: Replaces the codes of categories in x before the standardisation.
+        log_link: Whether the outputs are the exponential of the net's. The target statistics are then those of the
+            logarithm, and the loss is that of a rate.
+        log_target: The same as `log_link`, but the loss compares logarithms.
 
     Raises:
         ValueError: From `inputs` and `forward`, if the net does not accept rows of the shape of x.
@@ -87,7 +93,7 @@ class Standardized(nn.Module):
     def standard_targets(self, y: Tensor) -> Tensor:
         """Convert targets (B, out_features) from target units to standard units, in which the loss compares them.
 
-        Counts are divided by their mean rate, which changes the loss of a log rate by a factor alone.
+        Counts are divided by their mean rate, which only multiplies the loss of a log rate by a factor.
         """
         if self.log_target:
             return self.targets(y.log())
@@ -96,7 +102,7 @@ class Standardized(nn.Module):
         return self.targets(y) if self.targets.mean.ndim else y
 
     def standard_outputs(self, outputs: Tensor) -> Tensor:
-        """Convert outputs (B, out_features) from target units to what the net computes: the inverse of `original`."""
+        """Convert outputs (B, out_features) from target units to outputs of the net, the inverse of `original`."""
         if self.log_link:
             return self.targets(outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log())
         return self.standard_targets(outputs)

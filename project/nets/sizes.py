@@ -1,4 +1,4 @@
-"""How large a network is: numbers of weights, and bytes."""
+"""The size of a network: numbers of parameters and bytes."""
 
 import gzip
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def sizes(net: nn.Module) -> dict[str, float]:
-    """Return the number of parameters, how many are not zero, and the bytes of the weights, also compressed."""
+    """Return the number of parameters, the number of nonzero ones, and the bytes of the weights and of their gzip."""
     from safetensors.torch import save
 
     stored = save({name: value.detach().cpu().clone().contiguous() for name, value in net.state_dict().items()})

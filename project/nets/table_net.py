@@ -1,4 +1,4 @@
-"""A network for rows of a table: embeddings of each column, then residual blocks."""
+"""A network for tables: embeddings of each column, then residual blocks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from project.nets.net import Net
 
-LARGEST = 3.0  # standard deviations that an input approaches, however large it is
-HEAD_START = 10.0  # how many times as fast as the rest the linear model learns, with Adam
-FEATURES = 4  # that represent a number, itself among them
+MAX_INPUT = 3.0  # in standard deviations; larger inputs approach this limit smoothly
+LINEAR_SCALE = 10.0  # with Adam, the linear model learns this many times as fast as the rest
+FEATURES = 4  # features of each number, including the number itself
 
 
 class NumberEmbedding(nn.Module):
-    """Represent each number by itself and by features that are a linear layer of periodic functions of it.
+    """Embed each number as itself and the outputs of a linear layer over periodic functions of it.
 
-    A network of smooth layers learns steps and peaks of single columns slowly; waves of learned lengths have them.
+    With periodic functions of learned frequencies, a network learns steps and peaks of a single column faster.
 
     Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning" (2022), with
     the number itself next to them as in Holzmüller, Grinsztajn & Steinwart, "Better by Default" (2024).
 
     Args:
-        count: How many numbers.
-        waves: Number of periodic functions of each.
+        count: Number of numbers in a row.
+        waves: Number of periodic functions of each number.
     """
 
     def __init__(self, count: int, waves: int) -> None:
@@ -45,7 +45,7 @@ class NumberEmbedding(nn.Module):
 
 
 class Residual(nn.Module):
-    """x plus what two layers compute from the normalised x, with dropout between them."""
+    """A residual block: x plus two linear layers of the normalised x, with dropout between them."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -60,19 +60,19 @@ class Residual(nn.Module):
 
 
 class TableNet(Net):
-    """Embeddings of each column, then residual blocks; a linear model is added to what they compute.
+    """Embeddings of each column, then residual blocks, whose outputs are added to those of a linear model.
 
-    The linear model learns first, and the blocks what it leaves: on a small table a linear model is hard to beat. A
-    category is embedded by a linear map of its levels, so that a level that training did not have, an average row, is
-    the origin. Inputs far from the mean are pulled in smoothly: an outlier is no more than an extreme value.
+    The linear model learns faster than the blocks, which then learn its residuals, because a linear model is hard to
+    beat on a small table. Categories are embedded by a linear layer over their standardised one-hot columns, so that a
+    level that did not occur in training is embedded as zero. Inputs far from the mean are limited smoothly.
 
     Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data" (2021), and those of `NumberEmbedding`.
 
     Args:
-        levels: For each column of the table, the number of levels if it is a category, else 0; set by the data.
+        levels: For each column of the table, the number of levels if it is a category, otherwise 0; set by the data.
         width: Width of the residual blocks.
-        blocks: How many there are.
-        embedding: Maximum width of the embedding of a category; it is less if there are fewer levels.
+        blocks: Number of residual blocks.
+        embedding: Maximum width of the embedding of a category, which is no larger than its number of columns.
         waves: Number of periodic functions of each number.
         dropout: Dropout probability in the blocks.
     """
@@ -101,7 +101,7 @@ class TableNet(Net):
                 f"TableNet: inputs {prod(in_shape)}, width {width}, blocks {blocks}, embedding {embedding} and waves "
                 f"{waves} must be 1 or more, dropout {dropout} in [0, 1)"
             )
-        # How many inputs each column has: a category one for each level but the first.
+        # The number of inputs of each column; a category has one for each level except the first.
         inputs = [size - 1 if size else 1 for size in levels] if levels else [1] * prod(in_shape)
         ends = list(accumulate(inputs))
         quantities = levels or [0] * len(inputs)
@@ -121,12 +121,12 @@ class TableNet(Net):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) -> (B, out_features)."""
         x = x.flatten(1)
-        x = x / (1 + (x / LARGEST).square()).sqrt()
+        x = x / (1 + (x / MAX_INPUT).square()).sqrt()
         parts = [layer(x[:, start:stop]) for layer, (start, stop) in zip(self.categories, self._spans, strict=True)]
         if self.numbers is not None:
             parts.append(self.numbers(x.index_select(1, self.places)))
-        return self.head(self.blocks(self.stem(torch.cat(parts, dim=1)))) + HEAD_START * self.linear(x)
+        return self.head(self.blocks(self.stem(torch.cat(parts, dim=1)))) + LINEAR_SCALE * self.linear(x)
 
     def head_names(self) -> list[str]:
-        """Return the layers that compute outputs."""
+        """Return the two layers that compute the outputs."""
         return ["head", "linear"]

@@ -1,4 +1,4 @@
-"""Transformers for sequences: an encoder, and an encoder-decoder for forecasts of several steps.
+"""Transformers for sequences: an encoder, and an encoder-decoder to forecast several steps.
 
 Sources: Vaswani et al., "Attention Is All You Need" (2017); normalisation before each sublayer, Xiong et al., "On Layer
 Normalization in the Transformer Architecture" (2020).
@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention to a memory (in a decoder) and a feed-forward net, each with norm and skip."""
+    """Self-attention, cross-attention (in a decoder) and a feed-forward net, each with norm and residual connection."""
 
     def __init__(self, width: int, heads: int, causal: bool, dropout: float, decoder: bool = False) -> None:
         super().__init__()
@@ -56,24 +56,24 @@ class Block(nn.Module):
 
 
 def positions(start: int, length: int, width: int, like: Tensor) -> Tensor:
-    """Encode positions start, start + 1, … as sinusoids (length, width), for any position and width."""
+    """Return the sinusoidal encoding of the positions start, start + 1, …, (length, width)."""
     position = torch.arange(start, start + length, device=like.device)[:, None]  # (length, 1)
-    # In float64: at far positions, the last bit of a float32 exponential, which depends on the library, would matter.
-    dtype = torch.float32 if like.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
+    # In float64: at large positions, the last bit of a float32 exponential matters, and it depends on the library.
+    dtype = torch.float32 if like.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     wave = (torch.arange(0, width, 2, dtype=dtype, device=like.device) * -math.log(10_000.0) / width).exp().float()
     angle = position * wave  # (length, ceil(width / 2))
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
 
 
 class Transformer(SequenceNet):
-    """Encoder for sequences of any length, and a linear layer for the outputs.
+    """An encoder for sequences of any length, then a linear layer.
 
     Args:
-        width: Width of tokens.
-        heads: Attention heads; divides width.
+        width: Width of the tokens.
+        heads: Number of attention heads; must divide `width`.
         layers: Number of blocks.
-        causal: Whether a token attends only to itself and earlier tokens; outputs are computed from the last token if
-            so, otherwise from the mean over all tokens.
+        causal: Whether a token attends only to itself and earlier tokens. If so, the outputs are computed from the last
+            token, otherwise from the mean over all tokens.
         dropout: Dropout probability.
     """
 
@@ -115,7 +115,7 @@ class Transformer(SequenceNet):
 
 
 class EncoderDecoder(Transformer):
-    """Encoder and decoder, with one decoder token per output: forecasts several steps at once.
+    """An encoder and a decoder with one token per output, which forecasts several steps at once.
 
     Args:
         causal: Whether an encoder token attends only to itself and earlier tokens.
@@ -140,5 +140,5 @@ class EncoderDecoder(Transformer):
         return self.head(self.out_norm(tokens)).squeeze(2)  # (B, out, 1) -> (B, out)
 
     def head_names(self) -> list[str]:
-        """Return the token of each output, and the layer that turns it into a number."""
+        """Return the tokens of the outputs, and the layer that converts them to numbers."""
         return ["queries", "head"]

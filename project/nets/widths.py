@@ -1,7 +1,7 @@
-"""Sizes of a net's layers, and the weights of each unit: neuron, channel, attention head or recurrent feature.
+"""The widths of a net's layers, and the weights of each unit: neuron, channel, attention head or recurrent feature.
 
-The weights of a unit are those that compute it (rows of a layer's weights, its bias, its batch norm) and those that
-read it (columns of the next layer's weights).
+The weights of a unit are those that compute it (rows of a layer's weight, its bias, its batch norm) and those that use
+it (columns of the next layer's weight).
 """
 
 import itertools
@@ -29,17 +29,17 @@ class Slice(NamedTuple):
 
 
 class Width(NamedTuple):
-    """A size of a net: the number of units, and their positions."""
+    """A width of a net: the number of units, and the positions of their weights."""
 
     units: int
-    groups: list[list[Slice]]  # one; in a recurrence, one for each layer and direction, all of the same size
+    groups: list[list[Slice]]  # one; in recurrent layers, one for each layer and direction, all of the same size
 
 
 def widths(net: Net) -> dict[str, Width]:
-    """Return the sizes that may be free to change, by name of the layer that computes the units.
+    """Return the widths that may be reducible, by the name of the layer that computes the units.
 
-    A layer is assumed to be read by the next module with parameters, in the order in which modules were registered;
-    batch norms between the two belong to the first. `removable` checks this assumption.
+    This assumes that the next module with parameters, in the order of registration, uses the outputs of a layer; batch
+    norms between the two belong to the first. `removable` checks this assumption.
     """
     found: dict[str, Width] = {}
     layers = list(_layers(net))
@@ -53,7 +53,7 @@ def widths(net: Net) -> dict[str, Width]:
 
 
 def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that compute something themselves, in the order in which they were registered."""
+    """Yield the modules that have parameters or no children, in the order of registration."""
     children = [] if isinstance(module, Attention) else list(module.named_children())
     if not children or next(module.parameters(recurse=False), None) is not None:
         yield name, module
@@ -62,7 +62,7 @@ def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 def _width(layer: nn.Module, following: list[nn.Module]) -> Width | None:
-    """Return the units that a layer computes, if it is clear which layer reads them."""
+    """Return the width of a layer; None if it is not clear which layer uses its outputs."""
     if isinstance(layer, nn.RNNBase) and not layer.proj_size:
         count, groups = layer.hidden_size, _features(layer)
     elif isinstance(layer, nn.Linear) or (isinstance(layer, PLAIN_CONVOLUTIONS) and layer.groups == 1):
@@ -79,7 +79,7 @@ def _width(layer: nn.Module, following: list[nn.Module]) -> Width | None:
 
 
 def _read(groups: list[list[Slice]], count: int, layer: nn.Module, reader: nn.Module) -> bool:
-    """Add the weights that read the units to their groups; return whether that was possible."""
+    """Add the weights that use the units to their groups. Return whether that was possible."""
     names = ["weight"] if isinstance(reader, (nn.Linear, *PLAIN_CONVOLUTIONS)) else []
     if isinstance(reader, nn.RNNBase):
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + reader.bidirectional]
@@ -104,7 +104,7 @@ def _heads(layer: Attention) -> list[Slice]:
 
 
 def _features(layer: nn.RNNBase) -> list[list[Slice]]:
-    """Return, for each layer and direction, the weights of a unit's gates and those that read it."""
+    """Return, for each layer and direction, the weights of a unit's gates and those that use the unit."""
     count, ends = layer.hidden_size, ["", "_reverse"][: 1 + layer.bidirectional]
     groups: list[list[Slice]] = []
     for depth in range(layer.num_layers):
