@@ -8,7 +8,12 @@ A large block of well conditioned rows is summed in float64, which is several ti
 small relative to any combination of the columns of that block, and other rows only add to it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from project.least_squares import error_free
@@ -26,6 +31,7 @@ MIN_FAST_ROWS = 2_048
 MAX_FAST_COLUMNS = 2_048
 MAX_TRACE = 1e4
 SHIFT_ROWS = 64
+PIECE_ROWS = 8_192  # that one thread takes
 CACHED_ROWS = 1_024  # at a time, so that their copies stay in the cache
 
 
@@ -136,13 +142,34 @@ def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
 
 
 def _gram(x: Tensor, y: Tensor, shift: Tensor) -> Tensor:
-    """Return the products of the columns [1, x, y] minus a shift of each, summed in float64."""
-    size = len(shift)
+    """Return the products of the columns [1, x, y] minus a shift of each, summed in float64.
+
+    Each thread takes whole pieces of rows, and the sums are added in the order of the rows: no thread waits for another
+    within a piece, which takes a hundred times as long when another program occupies a core, and the result does not
+    depend on the number of threads.
+    """
+    features, targets = (part.float() if part.dtype == torch.bfloat16 else part for part in (x, y))
+    pieces = zip(features.split(PIECE_ROWS), targets.split(PIECE_ROWS), strict=True)
+    with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        sums = threads.map(lambda piece: _gram_of_piece(*(part.numpy() for part in (*piece, shift))), pieces)
+        return torch.from_numpy(sum(sums, np.zeros((len(shift), len(shift)))))
+
+
+def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the same for rows that one thread takes, in parts that stay in its cache."""
+    size, width = len(shift), 1 + x.shape[1]
     rows = min(CACHED_ROWS, max(1, int(CALL_WORK / size**2)))
-    products, buffer = torch.zeros(size, size, dtype=torch.float64), torch.empty(rows, size, dtype=torch.float64)
-    for part, targets in zip(x.split(rows), y.split(rows), strict=True):
-        columns = buffer[: len(part)]
-        columns[:, 0], columns[:, 1 : 1 + x.shape[1]], columns[:, 1 + x.shape[1] :] = 1, part, targets
-        array = columns.sub_(shift).numpy()
-        products += torch.from_numpy(array.T @ array)  # NumPy computes half of it, since the other half is the same
+    products, buffer = np.zeros((size, size)), np.empty((rows, size))
+    for start in range(0, len(x), rows):
+        columns = buffer[: len(x) - start]
+        columns[:, 0] = 1 - shift[0]
+        np.subtract(x[start : start + rows], shift[1:width], out=columns[:, 1:width])
+        np.subtract(y[start : start + rows], shift[width:], out=columns[:, width:])
+        products += columns.T @ columns  # NumPy computes half of it, since the other half is the same
     return products
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Return the thread pools of the loaded libraries, which take long to find."""
+    return ThreadpoolController()
