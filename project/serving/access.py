@@ -1,4 +1,4 @@
-"""Which requests are answered: those to a known host, and with the token if the server has one."""
+"""Access control: requests must name a known host, and carry the token if the server has one."""
 
 import hmac
 import ipaddress
@@ -14,7 +14,7 @@ from project.runtime.errors import UserError
 from project.serving.request_error import MAX_QUOTED, RequestError
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-OPEN_PATHS = ("/health", "/", "/docs")  # these say nothing about the model; the page asks for the token
+OPEN_PATHS = ("/health", "/", "/docs")  # need no token: they reveal nothing of the model, and the page asks for it
 MAX_TOKEN = 4_096
 
 
@@ -41,8 +41,8 @@ NO_SECURITY = Security()
 class Access:
     """Checks the headers of requests.
 
-    A web page can make a browser send requests to this machine under the page's own name (DNS rebinding): the name in
-    `Host` is the only difference to requests that are meant for the server.
+    With DNS rebinding, a web page makes a browser send requests to this machine under the page's own name. Only the
+    name in the header `Host` tells them from requests that are meant for the server.
 
     Args:
         host: The address that the server listens on.
@@ -56,7 +56,7 @@ class Access:
         self.token = token
 
     def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> RequestError | None:
-        """Return why a request to a path, with headers by lower-case name, is not answered; None if it is."""
+        """Return the error for a request that is refused, None otherwise; the names of headers are in lower case."""
         host = headers.get(b"host", b"").decode("latin-1")
         if "*" not in self.hosts and not self._is_known(host):
             problem = f"host {host[:MAX_QUOTED]!r} is not allowed; start the server with --allowed_hosts and this name"
@@ -70,9 +70,9 @@ class Access:
     def _is_known(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:  # brackets of no address
+        except ValueError:  # brackets without an IPv6 address
             return False
-        if set(host) & set("@/?#"):  # an address, which urlsplit reads too, and no host
+        if set(host) & set("@/?#"):  # urlsplit also reads the other parts of a URL
             return False
         return name in self.hosts or (self.any_address and _is_address(name))
 

@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 
 
 def max_steps(metadata: Metadata) -> int:
-    """Return the time steps of the longest row: one that takes no more memory than a batch of the usual length."""
+    """Return the largest number of time steps of a row: it takes as much memory as a batch of rows of usual length."""
     window = metadata["window"]
     return max(window * math.isqrt(BATCH_ROWS), SHORT_SERIES) if metadata["dynamic_length"] else window
 
@@ -47,7 +47,7 @@ class Artifact:
             raise UserError('reading an .onnx file needs ONNX Runtime; pip install -e ".[serve]"') from error
         self.path = Path(path)
         with open_artifact(self.path) as file:
-            parse_metadata(file, path)  # before much is read of a file that is something else
+            parse_metadata(file, path)  # first, because it reads little of a file of another kind
             file.seek(0)
             content = file.read()  # what is checked is what is loaded, even if the file is replaced meanwhile
         self.metadata = parse_metadata(io.BytesIO(content), path)
@@ -61,17 +61,18 @@ class Artifact:
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise UserError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         self.outputs = [output.name for output in self.session.get_outputs()]
-        self.check_inputs()
+        if (problem := self.input_problem()) is not None:
+            raise UserError(f"{self.path}: {problem}")
 
-    def check_inputs(self) -> None:
-        """Raise a UserError unless the inputs are those of an exported model of rows."""
+    def input_problem(self) -> str | None:
+        """Return why the inputs are not those of an exported model of rows; None if they are."""
         if self.metadata["task"] == LANGUAGE:
-            raise UserError(f"{self.path}: a language model predicts no rows; {GENERATE}")
+            return f"a language model predicts no rows; {GENERATE}"
         [*others, entry] = self.session.get_inputs()
         rank = 1 + len(self.metadata["in_shape"])
         if others or (entry.name, entry.type, len(entry.shape)) != (INPUT, "tensor(float)", rank):
-            problem = f"its input is not float32 {INPUT!r} of {rank} dimensions"
-            raise UserError(f"{self.path}: {problem}; export the run again")
+            return f"its input is not float32 {INPUT!r} of {rank} dimensions; export the run again"
+        return None
 
     def predict(self, x: Array, options: Any = None) -> dict[str, Array]:
         """Compute every output by name, (rows, …), from raw features (rows, *in_shape), float32 and finite.

@@ -1,4 +1,4 @@
-"""HTTP connections of clients that are slow, or that send or leave too much."""
+"""HTTP connections with limits on slow clients, and on those that send too much or do not read their answers."""
 
 import asyncio
 from itertools import chain
@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from project.serving.limits import Limits
 from project.serving.request_error import RequestError
 
-HEAD_BYTES = 16_384  # of a request's line and headers, and of what is not body between two parts of a body
+HEAD_BYTES = 16_384  # limit on a request's first line and headers, and on other bytes between two parts of a body
 MAX_PIPELINED = 16
 # A client that takes longer than this must send so many bytes per second on average.
 GRACE_SECONDS, BYTES_PER_SECOND = 10.0, 100
@@ -18,11 +18,11 @@ REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: 
 
 
 class Clients:
-    """What the connections of a server hold: places, unanswered bodies and unsent answers.
+    """The open connections of a server, with limits on their number and on the memory that they hold.
 
     Attributes:
-        waiting: Connections whose client has to send something, in the order in which they began to wait for it.
-        reading: Connections whose client has to receive something, in the order in which they began to wait for it.
+        waiting: Connections that wait for their client to send something, those that have waited longest first.
+        reading: Connections that wait for their client to read an answer, those that have waited longest first.
         body_bytes: Bytes of bodies that are not answered yet.
     """
 
@@ -33,15 +33,15 @@ class Clients:
         self.body_bytes = 0
 
     def drop_oldest(self, count: int = 1) -> None:
-        """Close so many connections, those that have waited longest for their client; the newest one waits too.
+        """Close the connections that have waited longest for their client.
 
-        Those without any answer yet are the first: a client that keeps a connection for its next request is a good one.
+        Connections without any answer so far are closed first: a client that uses a connection again is a regular one.
         """
         for connection in sorted(self.waiting, key=lambda connection: connection.is_used)[:count]:
             connection.refuse(503, "the server has too many connections; try again")
 
     def limit_bodies(self, newest: "Connection") -> None:
-        """Close the connections whose bodies arrive most slowly while all bodies take too much memory."""
+        """Close the connections whose bodies arrive most slowly until all bodies are within the memory limit."""
         arriving = [connection for connection in self.waiting if connection.body_bytes]
         for connection in (*sorted(arriving, key=Connection.rate), newest):
             if self.body_bytes <= self.limits.held_bytes:
@@ -49,9 +49,9 @@ class Clients:
             connection.refuse(503, "the server is receiving too much; try again")
 
     def limit_answers(self) -> None:
-        """Close the connections that have waited longest for the receipt of an answer while all take too much memory.
+        """Close the connections that have waited longest for their client to read, until answers are within the limit.
 
-        The latest answer may be larger than the limit: there is memory for it already.
+        The latest answer is kept even if it is larger than the limit, because it is in memory already.
         """
         sizes = {connection: connection.transport.get_write_buffer_size() for connection in self.reading}
         excess = sum(sizes.values()) - self.limits.held_bytes
@@ -63,10 +63,10 @@ class Clients:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on time, head, connections and memory, which uvicorn does not have.
+    """uvicorn's protocol with limits on time, headers, connections and memory, which uvicorn does not have.
 
-    A request has to arrive within `limits.seconds` after its first byte, or after the start of the connection. A
-    connection takes none of `limits.requests` meanwhile.
+    A request has to arrive within `limits.seconds` after its first byte, or after the start of the connection. Until it
+    has arrived, it does not count towards `limits.requests`.
     """
 
     def __init__(self, *args: Any, clients: Clients, **kwargs: Any) -> None:
@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
         self.is_used = False  # whether a request was answered
 
     def connection_made(self, transport: Any) -> None:
-        """Start to wait for a request; there is always a place, as another connection makes room."""
+        """Start to wait for a request; with too many connections, close the oldest one."""
         super().connection_made(transport)
         self.wait()
         if len(self.connections) > self.limits.connections:
@@ -103,29 +103,29 @@ class Connection(HttpToolsProtocol):
             self.stop_waiting()
 
     def on_headers_complete(self) -> None:
-        """Begin to answer a request; uvicorn would take any number while it answers the first."""
+        """Limit the requests that are sent before the first is answered, of which uvicorn accepts any number."""
         if len(self.pipeline) >= MAX_PIPELINED or sum(map(len, chain.from_iterable(self.headers))) > HEAD_BYTES:
             raise ValueError("too many requests at once, or too long a head")  # uvicorn answers with 400
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Count the bytes of a body."""
         self.framing = 0
         super().on_body(body)
         if self.cycle.response_complete or self.transport.is_closing():
-            return  # what the answer did not wait for
+            return  # the request was answered before its body had arrived
         self.body_bytes += len(body)
         self.clients.body_bytes += len(body)
         if self.clients.body_bytes > self.limits.held_bytes:
             self.clients.limit_bodies(self)
 
     def on_message_complete(self) -> None:
-        """End a request."""
+        """Start to count the bytes of the next request's headers."""
         self.framing = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the client to take the rest of the last answer."""
+        """Wait for the next request, or for the client to read the rest of the last answer."""
         self.release_body()
         self.is_used = True
         super().on_response_complete()
@@ -140,46 +140,46 @@ class Connection(HttpToolsProtocol):
         self.abort_later()
 
     def pause_writing(self) -> None:
-        """Wait for the client to take an answer."""
+        """Wait for the client to read an answer."""
         super().pause_writing()
         self.clients.reading[self] = None
         self.reading_timer = self.loop.call_later(self.limits.seconds, self.transport.abort)
         self.clients.limit_answers()
 
     def resume_writing(self) -> None:
-        """Go on once the client has taken most of an answer."""
+        """Stop waiting once the client has read most of an answer."""
         super().resume_writing()
         self.stop_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Release what the connection held."""
         self.stop_waiting()
         self.stop_reading()
         self.release_body()
         super().connection_lost(exc)
 
     def wait(self) -> None:
-        """The client has to send the rest of a request."""
+        """Start the timer for the rest of a request."""
         self.clients.waiting.setdefault(self)
         if self.timer is None:
             self.timer = self.loop.call_later(min(GRACE_SECONDS, self.limits.seconds), self.on_timeout)
 
     def stop_waiting(self) -> None:
-        """The client has sent what it had to send."""
+        """Stop the timer: the client has sent its request."""
         self.clients.waiting.pop(self, None)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def stop_reading(self) -> None:
-        """The client has received what it had to receive."""
+        """Stop the timer: the client has read its answer."""
         self.clients.reading.pop(self, None)
         if self.reading_timer is not None:
             self.reading_timer.cancel()
             self.reading_timer = None
 
     def release_body(self) -> None:
-        """Count the body no longer."""
+        """Subtract the body from the bytes of all bodies."""
         self.clients.body_bytes -= self.body_bytes
         self.body_bytes = 0
 
@@ -188,14 +188,14 @@ class Connection(HttpToolsProtocol):
         return self.received / max(self.loop.time() - self.started, 1e-9)
 
     def on_timeout(self) -> None:
-        """Refuse a request that takes too long, or that will."""
-        left = self.started + self.limits.seconds - self.loop.time()
-        if left <= CLOCK_SECONDS:
+        """Refuse a request that takes too long, or that arrives too slowly to be in time."""
+        remaining = self.started + self.limits.seconds - self.loop.time()
+        if remaining <= CLOCK_SECONDS:
             self.refuse(408, f"the request did not arrive within {self.limits.seconds:g} seconds")
         elif self.rate() < BYTES_PER_SECOND:
             self.refuse(408, f"the request arrives at less than {BYTES_PER_SECOND} bytes per second")
         else:
-            self.timer = self.loop.call_later(min(GRACE_SECONDS, left), self.on_timeout)
+            self.timer = self.loop.call_later(min(GRACE_SECONDS, remaining), self.on_timeout)
 
     def refuse(self, status: int, problem: str) -> None:
         """Close the connection, with an answer to the request that it has begun."""
@@ -212,6 +212,6 @@ class Connection(HttpToolsProtocol):
         self.abort_later()
 
     def abort_later(self) -> None:
-        """End a closed connection even if its client does not take what is left to send."""
+        """Abort a closed connection after a time if its client does not read the rest of its answer."""
         if self.transport.get_write_buffer_size():
             self.loop.call_later(self.limits.seconds, self.transport.abort)

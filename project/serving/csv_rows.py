@@ -13,8 +13,8 @@ from project.serving.request_error import RequestError, require
 from project.serving.table_checks import check_columns, check_rows
 
 BOM = b"\xef\xbb\xbf"
-NAME_BYTES = 2**20  # of the header, in addition to what the names of the features take
-# Measured bytes of memory: of a byte of the body, of a cell, and of all that does not depend on the body.
+NAME_BYTES = 2**20  # a header may have so many bytes in addition to the names of the features
+# Measured bytes of memory: for each byte of the body, for each cell, and independently of the body.
 BYTE_MEMORY, CELL_MEMORY, FIXED_MEMORY = 6, 60, 2**22
 
 
@@ -34,25 +34,29 @@ def read_csv(body: bytearray, metadata: Metadata, max_rows: int) -> pa.Table:
         rows = pa.py_buffer(body).slice(end)
         if not rows.to_pybytes().strip(b"\r\n"):  # pyarrow refuses a table without rows
             return pa.schema(types.items()).empty_table()
-        # With the names from here, a row with any other number of columns is an error before it takes memory.
+        # With the names given, a row with another number of columns is an error before it takes memory.
         table = pyarrow.csv.read_csv(
             pa.BufferReader(rows),
             pyarrow.csv.ReadOptions(use_threads=False, column_names=names),
             convert_options=pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
-    except UnicodeError:
-        raise RequestError(400, "not CSV in UTF-8") from None
-    except (pa.ArrowInvalid, csv.Error) as error:
-        line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # without the row
-        found = re.search(r"Row #(\d+): (.*)", line)
-        row, problem = (int(found[1]), found[2]) if found else (None, line)
-        raise RequestError(400, f"not CSV: {problem}", row) from None
+    except (UnicodeError, pa.ArrowInvalid, csv.Error) as error:
+        raise _error(error) from None
     check_rows(table.num_rows, max_rows)
     return table
 
 
+def _error(error: Exception) -> RequestError:
+    if isinstance(error, UnicodeError):
+        return RequestError(400, "not CSV in UTF-8")
+    line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(error).splitlines()[0])  # without the row itself
+    found = re.search(r"Row #(\d+): (.*)", line)
+    row, problem = (int(found[1]), found[2]) if found else (None, line)
+    return RequestError(400, f"not CSV: {problem}", row)
+
+
 def _header(body: bytearray, metadata: Metadata) -> tuple[list[str], int]:
-    """Return the names of the columns, and where the first row begins; read no more than a header may have."""
+    """Return the names of the columns, and where the first row begins; read no more bytes than a header may have."""
     start = len(BOM) * body.startswith(BOM)
     match = re.compile(rb"[\r\n]*").match(body, start)
     end = match.end() if match else start

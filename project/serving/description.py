@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from project.schema import Field
 
 Schema = dict[str, Any]
-MAX_LEVELS = 50  # that a description lists
+MAX_LEVELS = 50  # levels of a category that a description lists
+COLUMNS = "Features by name, in any order; other columns are returned unchanged."
 ERRORS = {
     400: "The body is empty, or not JSON, CSV or Parquet; or the request is for another host.",
     401: "The request lacks the server's token.",
     408: "The body did not arrive in time.",
-    413: "The body is too large, as it is or in memory.",
+    413: "The body is too large, or reading it would take too much memory.",
     415: "The content type or encoding of the body is not supported.",
-    422: "The rows do not fit the model; the detail names row and feature.",
+    422: "The rows do not fit the model; the detail names the row and the feature.",
     431: "The headers are too large.",
     503: "The server is busy; try again.",
 }
@@ -47,18 +48,15 @@ def request_body(metadata: Metadata, limits: Limits) -> Schema:
 
 
 def csv_schema(metadata: Metadata) -> Schema:
-    """Describe tables of plain numbers only; the server accepts other spellings and further columns too."""
+    """Describe tables of plain numbers; the server also accepts other spellings of numbers, and further columns."""
     names, number = metadata["feature_names"], r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
     if (schema := schema_of(metadata)) is not None and not schema.is_plain:
-        return {
-            "type": "string",
-            "description": "Features by name, in any order; other columns are returned unchanged.",
-        }
+        return {"type": "string", "description": COLUMNS}
     header = re.escape(",".join(map(_csv_field, names)))
     return {
         "type": "string",
         "pattern": rf"^{header}\n({number}(,{number}){{{len(names) - 1}}}\n)*$",
-        "description": "Features by name, in any order; other columns are returned unchanged.",
+        "description": COLUMNS,
     }
 
 
@@ -98,7 +96,7 @@ def row_schema(metadata: Metadata) -> Schema:
     row: Schema = {"anyOf": kinds}
     if window:
         row = _array(row, max_steps(metadata)) | ({"minItems": 1} if metadata["dynamic_length"] else {})
-        row["description"] = "A window: time steps in order, equally many in each row."
+        row["description"] = "A window: time steps in order; all rows have the same number."
     return row
 
 

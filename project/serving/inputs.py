@@ -1,16 +1,19 @@
 """Rows of numbers as inputs of a network: float32, with missing values treated as in training."""
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from project.serving.artifact import Array
 from project.serving.metadata import Metadata, schema_of
-from project.serving.request_error import RequestError
+from project.serving.request_error import RequestError, quoted
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NOT_FLOAT32 = "is not a finite float32"
-INPUT_MEMORY = 24  # measured bytes of memory for a number of a row, from the float64 that is read on
+INPUT_MEMORY = 24  # measured bytes of memory for each number of a row, its float64 form included
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -20,7 +23,7 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
     """Treat missing values, NaN, as in training.
 
     x are rows (rows, *in_shape) or (rows, features), or the time steps of one series (steps, channels). Return them in
-    float32 without gaps, and which of them are complete (rows,); None if all are.
+    float32 without NaN, and a mask of the complete ones (rows,); None if all are complete.
 
     Raises:
         RequestError: With row and feature of a missing value, if training accepted none.
@@ -43,11 +46,22 @@ def fill(metadata: Metadata, x: Numbers) -> tuple[Array, Mask | None]:
     return np.where(missing, 0, x).astype(np.float32), np.logical_not(flat.any(axis=1))
 
 
+def checked_number(value: Any, row: int, name: str, place: str = "") -> float:
+    """Return a value in JSON as a number, NaN for null; raise a RequestError if float32 cannot hold it."""
+    if value is None:
+        return math.nan
+    is_number = type(value) in (int, float)
+    if not is_number or not abs(value) <= FLOAT32_MAX:  # a NaN compares false
+        problem = NOT_FLOAT32 if is_number else "is not a number"
+        raise RequestError(422, f"{place}{quoted(value)} {problem}", row, name)
+    return float(value)
+
+
 class TableInputs:
     """Turns the rows of a table, block by block, into inputs of a network.
 
     A model of series forecasts from the window of rows that ends at each row, so the last rows of a block are kept for
-    the next one. Windows that start before the table does are incomplete.
+    the next one. Windows that begin before the first row of the table are incomplete.
     """
 
     def __init__(self, metadata: Metadata) -> None:
@@ -57,7 +71,7 @@ class TableInputs:
         self._complete = np.zeros(steps, np.bool_)
 
     def read(self, x: Numbers) -> tuple[Array, Mask | None]:
-        """Return the next rows (rows, features) as inputs (rows, *in_shape), and which are complete, as `fill` does.
+        """Return the next rows (rows, features) as inputs (rows, *in_shape), and the mask of `fill`.
 
         Raises:
             RequestError: With row, counted within the block, and feature of a missing value, if training accepted none.

@@ -10,7 +10,7 @@ from project.serving.predictions import Predictions
 
 
 class JSONAnswer:
-    """Writes predictions of one model as JSON, by filling all numbers into a template at once.
+    """Writes the predictions of one model as JSON: all numbers are inserted into a template at once, which is fast.
 
     Nine significant digits identify a float32 number exactly, and seventeen a float64 one.
     """

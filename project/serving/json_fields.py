@@ -1,4 +1,4 @@
-"""Rows of a JSON request whose features are of several kinds, as the columns of a table."""
+"""Rows of a JSON request as a table, for features of several kinds."""
 
 import sys
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ import pyarrow as pa
 from project.schema import Field, Schema
 from project.schema.image import Image
 from project.serving.images import image_bytes
-from project.serving.inputs import FLOAT32_MAX, NOT_FLOAT32
+from project.serving.inputs import checked_number
 from project.serving.request_error import quoted, require
 
-TYPES = {"number": pa.float64(), "image": pa.binary()}  # of the columns by kind; others are text
+TYPES = {"number": pa.float64(), "image": pa.binary()}  # of columns by kind; columns of other kinds are text
 
 
 def table_of(rows: Sequence[Any], schema: Schema, image_memory: int = sys.maxsize) -> pa.Table:
     """Return the columns of rows, each an object by field name or an array in the order of the fields.
 
-    `image_memory` are the bytes that decoding an image may take.
+    `image_memory` is the largest number of bytes that decoding an image may take.
 
     Raises:
-        RequestError: With row and field of what is neither, or of a value that no field of this kind has.
+        RequestError: With the row and the field that are invalid.
     """
     names = schema.field_names
     known = set(names)
@@ -50,11 +50,9 @@ def _checked(field: Field, value: Any, number: int) -> Any:
     if value is None:
         return None
     if field.kind == "number":
-        is_number = type(value) in (int, float)
-        problem = NOT_FLOAT32 if is_number else "is not a number"
-        require(is_number and abs(value) <= FLOAT32_MAX, 422, f"{quoted(value)} {problem}", number, field.name)
-        return float(value)
-    require(type(value) in (str, int, float, bool), 422, f"{quoted(value)} is no value", number, field.name)
+        return checked_number(value, number, field.name)
+    is_value = type(value) in (str, int, float, bool)
+    require(is_value, 422, f"{quoted(value)} is not a text, number or boolean", number, field.name)
     if type(value) is bool:
         return "true" if value else "false"
     return value if type(value) is str else repr(value)

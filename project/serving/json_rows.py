@@ -9,30 +9,29 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic_core import from_json
 
 from project.serving.artifact import Array, max_steps
-from project.serving.inputs import FLOAT32_MAX, INPUT_MEMORY, NOT_FLOAT32, Mask, Numbers, fill
+from project.serving.inputs import FLOAT32_MAX, INPUT_MEMORY, Mask, Numbers, checked_number, fill
 from project.serving.metadata import Metadata, schema_of
-from project.serving.request_error import RequestError, quoted, require
+from project.serving.request_error import RequestError, parse_json, quoted, require
 
 if TYPE_CHECKING:
     from project.schema import Schema
 
-SMALL_ROW = 50  # numbers that Python checks faster than NumPy
+SMALL_ROW = 50  # Python checks fewer numbers than this faster than NumPy
 EXPECTED = 'expected {"rows": [...]}, each row an object by feature name or an array'
 
 
-# Measured bytes of memory: of a byte of the body, and of one where a letter of a text may take four bytes; of a value,
-# and of an object or array in addition.
-BYTE_MEMORY, WIDE_MEMORY, VALUE_MEMORY, ITEM_MEMORY = 2, 6, 70, 200
+# Measured bytes of memory: for each byte of the body, without and with letters outside ASCII; for each value; and, in
+# addition, for each object or array.
+ASCII_MEMORY, UNICODE_MEMORY, VALUE_MEMORY, ITEM_MEMORY = 2, 6, 70, 200
 
 
 def json_memory(body: bytearray, metadata: Metadata) -> tuple[int, int]:
     """Return upper limits on the valid rows of a body and on the memory that reading it takes, without reading it."""
     objects, commas, numbers = body.count(b"{"), body.count(b","), len(metadata["feature_names"])
     items = objects + body.count(b"[")
-    per_byte = BYTE_MEMORY if body.isascii() and b"\\" not in body else WIDE_MEMORY
+    per_byte = ASCII_MEMORY if body.isascii() and b"\\" not in body else UNICODE_MEMORY
     memory = per_byte * len(body) + VALUE_MEMORY * (items + commas + body.count(b":")) + ITEM_MEMORY * items
     # An array holds all numbers of a row or of a time step, while an object may lack them.
     return objects + commas // numbers + 1, memory + INPUT_MEMORY * math.prod(metadata["in_shape"]) * objects
@@ -56,13 +55,10 @@ class JSONRows:
         """Return a request's rows (rows, *in_shape), and which of them are complete (rows,), as `fill` does.
 
         Raises:
-            RequestError: With row and feature of anything that is not a row of float32 numbers, and of a missing value
-                if training accepted none.
+            RequestError: With row and feature of a value that is not a float32 number, or that is missing if training
+                accepted no missing value.
         """
-        try:
-            request = from_json(body)
-        except ValueError as error:
-            raise RequestError(400, f"not JSON: {error}") from None
+        request = parse_json(body)
         require(type(request) is dict and list(request) == ["rows"] and type(request["rows"]) is list, 422, EXPECTED)
         rows = request["rows"]
         require(len(rows) <= self.max_rows, 422, f"{len(rows)} rows; send at most {self.max_rows} per request")
@@ -71,14 +67,14 @@ class JSONRows:
         else:
             x = self._fast_path(rows)
             filled = fill(self.metadata, self._slow_path(rows)) if x is None else (x, None)
-        # Each name in the body has a colon after it: more colons than names mean a repeated name, or one with a colon.
+        # A colon follows each name, so more colons than names mean a repeated name, or a colon within a text.
         items = chain.from_iterable(rows) if self.window else rows
         if body.count(b":") != 1 + sum(len(item) for item in items if type(item) is dict):
             self._refuse_repeated_names(body)
         return filled
 
     def _read_fields(self, rows: list[Any], schema: "Schema") -> tuple[Array, Mask | None]:
-        """Return rows whose features are of several kinds as numbers."""
+        """Return rows with features of several kinds as numbers."""
         from project.serving.json_fields import table_of
         from project.serving.table_rows import numbers
 
@@ -86,7 +82,7 @@ class JSONRows:
         return x.reshape(len(x), *self.shape), complete
 
     def _fast_path(self, rows: list[Any]) -> Array | None:
-        """Do as `_slow_path`, about ten times as fast; return None unless all rows are alike and complete."""
+        """Same as `_slow_path`, about ten times as fast; None unless all rows are complete and have the same form."""
         if not rows:
             return None
         items = rows
@@ -156,7 +152,7 @@ class JSONRows:
         else:
             is_flat = type(item) is list and len(item) == len(self.names) and not self._is_nested(item)
             values = self._flattened(item, [len(self.names)] if is_flat else self.item_shape, number, place)
-        return [self._number(value, number, name, place) for value, name in zip(values, self.names, strict=True)]
+        return [checked_number(value, number, name, place) for value, name in zip(values, self.names, strict=True)]
 
     def _is_nested(self, item: list[Any]) -> bool:
         return len(self.item_shape) > 1 and bool(item) and type(item[0]) is list
@@ -170,15 +166,6 @@ class JSONRows:
         if len(shape) == 1:
             return item
         return [value for part in item for value in self._flattened(part, shape[1:], number, place)]
-
-    def _number(self, value: Any, number: int, name: str, place: str) -> float:
-        if value is None:
-            return math.nan
-        is_number = type(value) in (int, float)
-        if not is_number or not abs(value) <= FLOAT32_MAX:  # a NaN compares false
-            problem = NOT_FLOAT32 if is_number else "is not a number"
-            raise RequestError(422, f"{place}{quoted(value)} {problem}", number, name)
-        return float(value)
 
     def _refuse_repeated_names(self, body: bytearray) -> None:
         """Raise a RequestError if an object repeats a name, of which `from_json` keeps the last value."""

@@ -12,13 +12,13 @@ class Limits(NamedTuple):
     rows: PositiveInt = 100_000  # per request
     tokens: PositiveInt = 4_096  # of a text that a language model writes
     seconds: PositiveFloat = 30.0  # to receive a request, to answer it, and for the client to take the answer
-    requests: PositiveInt = 100  # that wait for an answer at the same time
-    memory: PositiveInt = 2**27  # bytes that the answering of requests takes, all together
-    connections: PositiveInt = 500
+    requests: PositiveInt = 100  # answered at the same time
+    memory: PositiveInt = 2**27  # bytes that answering all of them may take
+    connections: PositiveInt = 500  # open at the same time
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of all bodies that are not answered yet, and of all answers that are not sent yet."""
+        """Limit on the bytes of all bodies that are not answered yet, and on those of all answers not sent yet."""
         return max(self.bytes, self.memory // 4)
 
 

@@ -37,9 +37,9 @@ class Metadata(TypedDict):
     `feature_names` has one name per number of a row, in row-major order, or one per channel if `window`, the number of
     time steps of a row, is not 0. `feature_means` has one mean per name. `fields` is the schema of the rows of a table,
     as `project.schema.Schema` describes it, and then the names are those of the fields; of a language model, whose rows
-    are tokens (context,), it is the text with its tokenizer. `target_offsets` has what is to be added to each output,
-    because float32 would lose digits of the targets. `intervals` has half the widths
-    of prediction intervals: for each target, those of the levels 0.01, 0.02, …, as far as they are known.
+    are tokens (context,), it is the text with its tokenizer. `target_offsets` has one number per target, which training
+    subtracted because float32 would lose digits of the targets, and which is added to the outputs. `intervals` has half
+    the width of a prediction interval for each target and each level of 0.01, 0.02, …, as far as they are known.
     """
 
     format: int
@@ -75,7 +75,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
-    """Do as `read_metadata` with a file that is open; `path` is for messages."""
+    """Same as `read_metadata`, for an open file; `path` is for messages."""
     text, size = None, file.seek(0, os.SEEK_END)
     file.seek(0)
     try:
@@ -86,11 +86,11 @@ def parse_metadata(file: BinaryIO, path: str | Path) -> Metadata:
         raise UserError(f"{path}: {problem}; {HINT}")
     try:
         metadata = json.loads(text, parse_constant=lambda _: None)  # a metric may be NaN, which is not JSON
-        if metadata["format"] == FORMAT:
-            if found := next(_problems(metadata), None):
-                raise ValueError(found)
-            return metadata
         problem = "written by another version of this project"
+        if metadata["format"] == FORMAT:
+            if (found := next(_problems(metadata), None)) is None:
+                return metadata
+            problem = f"its metadata are damaged ({found})"
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         problem = f"its metadata are damaged ({error})"
     raise UserError(f"{path}: {problem}; export the run again")
@@ -100,13 +100,13 @@ def schema_of(metadata: Mapping[str, Any]) -> "Schema | None":
     """Return the schema of a table's rows; None for other rows."""
     if metadata.get("fields") is None or metadata["task"] == LANGUAGE:
         return None
-    from project.schema import Schema  # with pyarrow, which a server of other rows does not need
+    from project.schema import Schema  # imports pyarrow, which a server of other rows does not need
 
     return Schema.from_list(metadata["fields"])
 
 
 def image_of(metadata: Mapping[str, Any]) -> "Image | None":
-    """Return the field of rows that are images; None for other rows."""
+    """Return the image field of rows that are images; None for other rows."""
     schema = schema_of(metadata)
     images: list[Any] = [] if schema is None else [field for field in schema.fields if field.kind == "image"]
     return images[0] if images else None
@@ -115,7 +115,7 @@ def image_of(metadata: Mapping[str, Any]) -> "Image | None":
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
-        if name in ("fields", "intervals", "target_offsets") and name not in metadata:  # of an earlier version
+        if name in ("fields", "intervals", "target_offsets") and name not in metadata:  # in earlier files
             continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"

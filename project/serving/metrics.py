@@ -8,7 +8,7 @@ TEXT_PATHS = ("/generate", "/v1/completions", "/v1/chat/completions")
 PATHS = ("/", "/predict", *TEXT_PATHS, "/v1/models", "/health", "/metadata", "/metrics", "/openapi.json", "other")
 STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 500, 503, 0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, upper ends
-# Each process has one slot per path and status, then these.
+# Each process has one slot per path and status, followed by these.
 ROWS = len(PATHS) * len(STATUSES)
 TOKENS = ROWS + 1
 SECONDS = ROWS + 2
@@ -62,7 +62,7 @@ class Counters:
                 _family("serving_errors_total", "counter", "Requests answered with status 400 or more.", {"": errors}),
                 _family("serving_rows_total", "counter", "Rows predicted.", {"": totals[ROWS]}),
                 _family("serving_tokens_total", "counter", "Tokens written.", {"": totals[TOKENS]}),
-                _family("serving_predict_seconds", "histogram", "From a request's head to its answer.", seconds),
+                _family("serving_predict_seconds", "histogram", "Seconds from headers to answer.", seconds),
             ]
         )
 

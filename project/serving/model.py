@@ -1,4 +1,4 @@
-"""A model that answers the bodies of requests."""
+"""A model that predicts for the bodies of requests."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
 
 IMAGE_TYPES = tuple(f"image/{name}" for name in ("png", "jpeg", "webp", "gif", "bmp", "tiff"))
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
-# The event loop itself answers requests up to this time: waking a thread takes about as long.
+# The event loop answers requests that take up to this time itself, because waking a thread takes about as long.
 INLINE_SECONDS = 0.002
 INLINE_BYTES = 16_384
-INLINE_MEMORY = 2**22  # bytes, for the answer
-IMAGE_SHARE = 2  # of all memory, one part may be taken to decode an image
-BASE64_MEMORY = 4  # bytes for one of a body: as text, as Arrow's text, and decoded
-SHORTEST_ROW = 3  # bytes in JSON: an empty object, and a comma
+INLINE_MEMORY = 2**22  # the largest answer of such a request, in bytes
+IMAGE_SHARE = 2  # decoding an image may take the memory of the budget divided by this
+BASE64_MEMORY = 4  # bytes of memory for each byte of base64: as a text of Python and of Arrow, and decoded
+SHORTEST_ROW = 3  # bytes of a row in JSON: an empty object and a comma
 
 
 class Model:
-    """Answers the bodies of requests; JSON bodies of up to `inline_bytes` are worth neither a thread nor a reservation.
+    """Predicts the rows in the bodies of requests.
+
+    JSON bodies of up to `inline_bytes` are answered without a thread and without reserving memory, because either would
+    take longer than the prediction.
 
     Args:
-        artifact: What computes the answers.
+        artifact: The exported model.
         limits: Limits on requests.
-        budget: Memory that all requests share, also those to the model before this one.
+        budget: Memory that all requests share, those that a replaced model still answers included.
     """
 
     paths = ("/predict",)
@@ -64,11 +67,11 @@ class Model:
 
     @property
     def content_types(self) -> tuple[str, ...]:
-        """Types of the bodies that it answers."""
+        """Content types of the bodies that it accepts."""
         return (JSON, *IMAGE_TYPES) if self.image is not None else (JSON, CSV, PARQUET)
 
     def answer_inline(self, body: bytearray) -> tuple[int, bytes]:
-        """Do as `answer` with a short body in JSON."""
+        """Same as `answer`, for a short JSON body."""
         x, complete = self._rows.read(body)
         return len(x), self._written(self.artifact.predict(x), complete)
 
@@ -91,7 +94,7 @@ class Model:
             raise RequestError(413, "needs more memory than the server may use; send fewer rows") from None
 
     def _answer_image(self, image: "Image", body: bytes, options: Any) -> tuple[int, bytes]:
-        from project.serving.images import checked_memory, read_image  # with Pillow, which other models do not need
+        from project.serving.images import checked_memory, read_image  # imports Pillow, which other models do not need
 
         memory = checked_memory(body, image, self._image_memory) + INPUT_MEMORY * image.width
         with self.budget.reserve(memory + output_memory(self.artifact)):

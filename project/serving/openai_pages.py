@@ -10,8 +10,8 @@ from project.serving.artifact import Artifact
 from project.serving.openai_reply import PREFIX, openai_error
 from project.serving.request_error import RequestError, quoted
 
-ROUTES = {"completions": "A text after a prompt", "chat/completions": "An answer in a conversation"}
-FORMAT = "As OpenAI's API has it: https://platform.openai.com/docs/api-reference"
+ROUTES = {"completions": "Text after a prompt", "chat/completions": "Answer in a conversation"}
+FORMAT = "The format is that of OpenAI's API: https://platform.openai.com/docs/api-reference"
 
 
 def add_openai(app: FastAPI, artifact: Artifact) -> None:
@@ -30,7 +30,7 @@ def add_openai(app: FastAPI, artifact: Artifact) -> None:
         return Response(body, status, media_type="application/json")
 
     async def post() -> None:
-        """As one answer, or as server-sent events while it is written."""
+        """The text is sent as one answer, or as server-sent events while it is written."""
 
     for route, summary in ROUTES.items():
         app.post(PREFIX + route, summary=summary, description=FORMAT)(post)

@@ -26,8 +26,8 @@ class CompletionReply(Reply):
         artifact: The model.
         prompt_tokens: Number of tokens of the prompt.
         texts: Number of texts.
-        has_usage: Whether the last event counts tokens.
-        has_chances: Whether log-probabilities of tokens are wanted.
+        has_usage: Whether the last event has the numbers of tokens.
+        has_log_probabilities: Whether the answer has the log-probability of each token.
     """
 
     closing = b"data: [DONE]\n\n"
@@ -35,41 +35,41 @@ class CompletionReply(Reply):
     kinds: ClassVar[tuple[str, str]] = ("text_completion", "text_completion")  # of an answer, and of an event
 
     def __init__(
-        self, artifact: TextArtifact, prompt_tokens: int, texts: int, has_usage: bool, has_chances: bool
+        self, artifact: TextArtifact, prompt_tokens: int, texts: int, has_usage: bool, has_log_probabilities: bool
     ) -> None:
         self.tokenizer, self.model, self.prompt_tokens = artifact.tokenizer, artifact.path.stem, prompt_tokens
-        self.has_usage, self.has_chances = has_usage, has_chances
+        self.has_usage, self.has_log_probabilities = has_usage, has_log_probabilities
         self.id, self.created = self.prefix + secrets.token_hex(12), int(time.time())
         self._written, self._running = 0, texts
 
     def whole(self, texts: list[Piece]) -> dict[str, Any]:
         """Return a choice for each text, and the numbers of tokens."""
         self._written = sum(len(text.tokens) for text in texts)
-        choices = [self._choice(text, self.said(text.text)) for text in texts]
+        choices = [self._choice(text, self.whole_text(text.text)) for text in texts]
         return self._object(self.kinds[0], choices) | {"usage": self.usage()}
 
     def events(self, piece: Piece) -> Iterator[bytes]:
-        """Yield the piece as a choice, and after the last one the numbers of tokens if they are wanted."""
+        """Yield the piece as a choice, and after the last one the numbers of tokens if `has_usage`."""
         self._written += len(piece.tokens)
-        if piece.text or piece.end or self.has_chances:
-            yield self._chunk([self._choice(piece, self.added(piece.text))])
+        if piece.text or piece.end or self.has_log_probabilities:
+            yield self._chunk([self._choice(piece, self.text_part(piece.text))])
         self._running -= piece.end is not None
         if not self._running and self.has_usage:
             yield self._chunk([], self.usage())
 
     def failure(self, problem: str) -> bytes:
-        """Return the event that says why the text goes no further."""
+        """Return the event that reports an error in the middle of a text."""
         return event(error_object(problem, FAILED))
 
-    def said(self, text: str) -> dict[str, Any]:
-        """Return a text as an answer has it."""
+    def whole_text(self, text: str) -> dict[str, Any]:
+        """Return the field of a choice that holds a whole text."""
         return {"text": text}
 
-    def added(self, text: str) -> dict[str, Any]:
-        """Return a part of a text as an event has it."""
+    def text_part(self, text: str) -> dict[str, Any]:
+        """Return the field of an event's choice that holds a part of a text."""
         return {"text": text}
 
-    def chances(self, piece: Piece) -> dict[str, Any]:
+    def log_probabilities(self, piece: Piece) -> dict[str, Any]:
         """Return the tokens of a piece and their log-probabilities."""
         tokens = [self.tokenizer.decode([token]).decode(errors="replace") for token in piece.tokens]
         return {"tokens": tokens, "token_logprobs": piece.log_probabilities, "top_logprobs": None}
@@ -80,9 +80,9 @@ class CompletionReply(Reply):
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self._written, "total_tokens": total}
 
     def _choice(self, piece: Piece, text: dict[str, Any]) -> dict[str, Any]:
-        chances = self.chances(piece) if self.has_chances else None
+        found = self.log_probabilities(piece) if self.has_log_probabilities else None
         end = None if piece.end is None else ENDS[piece.end]
-        return {"index": piece.number, **text, "logprobs": chances, "finish_reason": end}
+        return {"index": piece.number, **text, "logprobs": found, "finish_reason": end}
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
         content = self._object(self.kinds[1], choices)
@@ -101,26 +101,26 @@ class ChatReply(CompletionReply):
     prefix = "chatcmpl-"
     kinds = ("chat.completion", "chat.completion.chunk")
 
-    def said(self, text: str) -> dict[str, Any]:
-        """Return a text as an answer has it."""
+    def whole_text(self, text: str) -> dict[str, Any]:
+        """Return the field of a choice that holds a whole text."""
         return {"message": {"role": "assistant", "content": text, "refusal": None}}
 
-    def added(self, text: str) -> dict[str, Any]:
-        """Return a part of a text as an event has it."""
+    def text_part(self, text: str) -> dict[str, Any]:
+        """Return the field of an event's choice that holds a part of a text."""
         return {"delta": {"role": "assistant", "content": text}}
 
-    def chances(self, piece: Piece) -> dict[str, Any]:
+    def log_probabilities(self, piece: Piece) -> dict[str, Any]:
         """Return the tokens of a piece and their log-probabilities."""
         found = []
-        for token, chance in zip(piece.tokens, piece.log_probabilities, strict=True):
+        for token, value in zip(piece.tokens, piece.log_probabilities, strict=True):
             data = self.tokenizer.decode([token])
             text = data.decode(errors="replace")
-            found.append({"token": text, "bytes": [*data], "logprob": chance, "top_logprobs": []})
+            found.append({"token": text, "bytes": [*data], "logprob": value, "top_logprobs": []})
         return {"content": found, "refusal": None}
 
 
 def openai_error(error: RequestError) -> tuple[int, bytes]:
-    """Return status and body of an error, with the statuses that OpenAI has."""
+    """Return status and body of an error, with the statuses that OpenAI's API uses."""
     status = 400 if error.status == 422 else error.status
     name, colon, _ = error.detail.partition(": ")
     kind = FAILED if status >= 500 else INVALID
@@ -129,5 +129,5 @@ def openai_error(error: RequestError) -> tuple[int, bytes]:
 
 
 def error_object(problem: str, kind: str, field: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return an error as OpenAI has it."""
+    """Return an error in the format of OpenAI's API."""
     return {"error": {"message": problem, "type": kind, "param": field, "code": code}}

@@ -9,7 +9,7 @@ from typing import Any
 from project.runtime.errors import UserError
 from project.serving.limits import Limits
 from project.serving.openai_reply import ChatReply, CompletionReply
-from project.serving.request_error import RequestError, quoted, require
+from project.serving.request_error import quoted, request_errors, require
 from project.serving.text_artifact import TextArtifact
 from project.serving.text_request import (
     BOOLEAN,
@@ -29,19 +29,19 @@ from project.serving.text_request import (
 from project.text.chat_template import ChatTemplate
 from project.text.sampling import Sampling
 
-MAX_TEXTS = 16  # of a request
+MAX_TEXTS = 16  # per request
 MAX_MESSAGES = 500
-COMPLETION_TOKENS = 16  # of a completion, by default
+COMPLETION_TOKENS = 16  # OpenAI's default of max_tokens for a completion
 EXPECTED = 'expected {"model": "...", "prompt": "..."}'
 EXPECTED_CHAT = 'expected {"model": "...", "messages": [{"role": "user", "content": "..."}]}'
 OPTIONS: Kind = ("an object", lambda value: type(value) is dict)
-# What each setting must be, in words and as a function; null is as if it were not there.
+# What each setting must be: a description, and a function that checks a value. A null is as good as no setting.
 COMMON: dict[str, Kind] = {
     **{name: KINDS[name] for name in ("seed", "stop")},
     "model": TEXT,
     "max_tokens": INTEGER,
     "temperature": NUMBER,
-    "top_k": INTEGER,  # not OpenAI's, but of many servers
+    "top_k": INTEGER,  # not in OpenAI's API, but many servers accept it
     "top_p": NUMBER,
     "n": INTEGER,
     "stream": BOOLEAN,
@@ -53,9 +53,9 @@ CHAT = COMMON | {
     "max_completion_tokens": INTEGER,
     "logprobs": BOOLEAN,
 }
-# These change nothing here.
+# Settings that are accepted and have no effect.
 IGNORED = {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user", "verbosity"}
-# The values of other settings that change nothing; the answer with any other would be wrong.
+# Settings that are accepted with these values, which have no effect; with others, the answer would be wrong.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
@@ -78,7 +78,7 @@ def read_completion(body: bytearray, artifact: TextArtifact, limits: Limits) -> 
     """Return the request of a body of `/v1/completions`.
 
     Raises:
-        RequestError: If it is not a request, a setting is out of its range, or it asks for what this server lacks.
+        RequestError: If it is not a request, or a setting is out of its range or not supported.
     """
     content = read_settings(body, COMPLETION, artifact, EXPECTED)
     tokens = _prompt(content.get("prompt", ""), artifact)
@@ -90,16 +90,14 @@ def read_chat(body: bytearray, artifact: TextArtifact, limits: Limits) -> TextRe
     """Return the request of a body of `/v1/chat/completions`.
 
     Raises:
-        RequestError: If it is not a request, a setting is out of its range, or it asks for what this server lacks.
+        RequestError: If it is not a request, or a setting is out of its range or not supported.
     """
     content = read_settings(body, CHAT, artifact, EXPECTED_CHAT)
     require("messages" in content, 422, f"messages: are missing; {EXPECTED_CHAT}")
     messages = [_message(message, place) for place, message in enumerate(content["messages"], 1)]
     require_length(sum(len(message["content"]) for message in messages), artifact)
-    try:
+    with request_errors(422, UserError, "messages: "):
         prompt = ChatTemplate(artifact.tokenizer).prompt(messages)
-    except UserError as error:
-        raise RequestError(422, f"messages: {error}") from None
     rest = max(1, min(limits.tokens, artifact.context - len(prompt)))
     max_tokens = content.get("max_completion_tokens", content.get("max_tokens", rest))
     return text_request(content, prompt, max_tokens, artifact, limits, ChatReply)
@@ -116,7 +114,7 @@ def _message(message: Any, place: int) -> dict[str, str]:
 
 
 def read_settings(body: bytearray, kinds: Mapping[str, Kind], artifact: TextArtifact, expected: str) -> dict[str, Any]:
-    """Return the settings of a body that have an effect."""
+    """Return the settings in a body, without those that have no effect."""
     content = {name: value for name, value in read_object(body, expected).items() if value is not None}
     for name, values in NEUTRAL.items():
         value = content.pop(name, values[0])
@@ -146,13 +144,13 @@ def text_request(
     require(1 <= texts <= MAX_TEXTS, 422, f"n: must be 1 to {MAX_TEXTS}, got {texts}")
     writing = checked_writing(sampling, max_tokens, content, limits, texts)
     has_usage = content.get("stream_options", {}).get("include_usage") is True
-    has_chances = "logprobs" in content and content["logprobs"] is not False
-    reply = kind(artifact, len(prompt), texts, has_usage, has_chances)
+    has_log_probabilities = "logprobs" in content and content["logprobs"] is not False
+    reply = kind(artifact, len(prompt), texts, has_usage, has_log_probabilities)
     return TextRequest(prompt, writing, content.get("stream", False), reply)
 
 
 def _prompt(prompt: Any, artifact: TextArtifact) -> list[int]:
-    """Return the tokens of a prompt: a text, or its tokens, or a list of one of either."""
+    """Return the tokens of a prompt, which is a text, a list of tokens, or a list that holds one of those."""
     if type(prompt) is list and len(prompt) == 1 and type(prompt[0]) is not int:
         [prompt] = prompt
     if type(prompt) is list and prompt and all(type(each) is int for each in prompt):

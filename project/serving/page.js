@@ -27,10 +27,10 @@ async function* events(response) {
   }
 }
 const problem = error => error instanceof TypeError ? "The server does not answer." : error.message;
-function settings(list, standard) {
+function settings(list, defaults) {
   for (const [name, caption] of list) {
-    const box = make("div"), kind = typeof standard[name] === "string" ? "text" : "number";
-    box.append(make("label", caption, {htmlFor: name}), make("input", "", {id: name, type: kind, step: "any", value: standard[name] ?? ""}));
+    const box = make("div"), kind = typeof defaults[name] === "string" ? "text" : "number";
+    box.append(make("label", caption, {htmlFor: name}), make("input", "", {id: name, type: kind, step: "any", value: defaults[name] ?? ""}));
     $("settings").append(box);
   }
 }

@@ -34,14 +34,14 @@ def _page(name: str) -> str:
 def public_metadata(metadata: Metadata) -> dict[str, Any]:
     """Return the metadata without the configuration and without the folder of the run.
 
-    They hold paths, and perhaps addresses with keys, of the machine that trained the model.
+    They hold paths of the machine that trained the model, and perhaps addresses with keys.
     """
     is_table = metadata.get("fields") and metadata["task"] != LANGUAGE
     example = {"example": example_rows(metadata)[0]} if is_table else {}
     hidden = ("config",) if metadata["task"] != LANGUAGE else ("config", "fields")  # a tokenizer is long
     return {key: value for key, value in metadata.items() if key not in hidden} | {
         **example,
-        "run": PureWindowsPath(metadata["run"]).name,  # of both systems' paths
+        "run": PureWindowsPath(metadata["run"]).name,  # splits paths of Windows and of POSIX
     }
 
 
@@ -60,7 +60,7 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     )
 
     @app.get("/docs", include_in_schema=False)  # the usual address of FastAPI's page
-    @app.get("/", response_class=HTMLResponse, summary="A page to try the model")
+    @app.get("/", response_class=HTMLResponse, summary="Page to try the model")
     async def index() -> HTMLResponse:
         return HTMLResponse(_page(page), headers={"content-security-policy": POLICY})
 
@@ -76,11 +76,11 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(counters.text(), media_type="text/plain; version=0.0.4")
 
-    async def predict() -> None:  # only for the description and other methods: `Service` answers the requests
-        """One row or thousands; the answer has the content type of the body."""
+    async def predict() -> None:  # for the description and for other methods; `Service` answers POST
+        """Send one row or thousands; the answer has the content type of the body."""
 
     async def generate() -> None:
-        """As one answer, or as server-sent events while it is written."""
+        """The text is sent as one answer, or as server-sent events while it is written."""
 
     if is_text:
         extra = {"requestBody": text_description.request_body(limits)}

@@ -1,7 +1,7 @@
-"""Sizes of the pages of a Parquet column, from the pages' heads: pyarrow shows only what the footer says of them.
+"""Sizes of the pages of a Parquet column, read from their headers; pyarrow shows only those that the footer declares.
 
-A head is a PageHeader, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift, in Thrift's
-compact protocol, https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md.
+A header is a PageHeader, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift, in
+Thrift's compact protocol, https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md.
 """
 
 from collections.abc import Iterator
@@ -10,31 +10,32 @@ from typing import Any, NamedTuple
 from project.serving.request_error import RequestError
 
 Fields = dict[int, Any]
-# Fields of PageHeader, and of DataPageHeader and DataPageHeaderV2 in it, with the field of their encoding.
+# Fields of PageHeader; and those of DataPageHeader and DataPageHeaderV2 in it, with their own field for the encoding.
 UNCOMPRESSED_SIZE, COMPRESSED_SIZE = 2, 3
 DATA_PAGES = {5: 2, 8: 4}
 # Types of the compact protocol.
 TRUE, FALSE, BINARY, STRUCT = 1, 2, 8, 12
 INTEGERS = (4, 5, 6)
-MAX_DEPTH, MAX_HEAD = 4, 2**16
+KINDS = (TRUE, FALSE, BINARY, STRUCT, *INTEGERS)
+MAX_DEPTH, MAX_HEADER = 4, 2**16
 
 
 class Page(NamedTuple):
-    """A page: its bytes when decompressed, and the number of its encoding, None for a page without values."""
+    """A page: its size in bytes after decompression, and the number of its encoding; None for a page without values."""
 
     size: int
     encoding: int | None
 
 
 def read_pages(body: bytearray, start: int, stop: int) -> Iterator[Page]:
-    """Yield the pages between two places in a body.
+    """Yield the pages between two positions in a body.
 
     Raises:
-        RequestError: If there is something else.
+        RequestError: If the bytes are not pages.
     """
     try:
         while start < stop:
-            fields, start = _struct(body, start, min(start + MAX_HEAD, stop), MAX_DEPTH)
+            fields, start = _struct(body, start, min(start + MAX_HEADER, stop), MAX_DEPTH)
             size, length = fields[UNCOMPRESSED_SIZE], fields[COMPRESSED_SIZE]
             if min(size, length) < 0:
                 raise ValueError(size, length)
@@ -43,11 +44,11 @@ def read_pages(body: bytearray, start: int, stop: int) -> Iterator[Page]:
             )
             start += length
     except (LookupError, ValueError, AttributeError):
-        raise RequestError(400, "not Parquet: the head of a page is damaged") from None
+        raise RequestError(400, "not Parquet: the header of a page is damaged") from None
 
 
 def _struct(data: bytearray, place: int, stop: int, depth: int) -> tuple[Fields, int]:
-    """Return the integers and structures of a structure, by number of the field, and where it ends."""
+    """Return the integers and structures in a structure, by field number, and the position after it."""
     fields, number = Fields(), 0
     while data[place]:
         delta, kind = divmod(data[place], 16)
@@ -61,18 +62,16 @@ def _struct(data: bytearray, place: int, stop: int, depth: int) -> tuple[Fields,
 
 
 def _value(data: bytearray, place: int, stop: int, kind: int, depth: int) -> tuple[Any, int]:
-    if place >= stop or not depth:
-        raise ValueError("too long, or too deep")
+    if place >= stop or not depth or kind not in KINDS:
+        raise ValueError("too long, too deep, or of a type that no field of a header has")
     if kind in (TRUE, FALSE):
         return None, place
     if kind in INTEGERS:
         return _integer(data, place)
     if kind == STRUCT:
         return _struct(data, place, stop, depth - 1)
-    if kind == BINARY:
-        length, place = _varint(data, place)
-        return None, place + length
-    raise ValueError(f"no field of a page's head has type {kind}")
+    length, place = _varint(data, place)
+    return None, place + length
 
 
 def _integer(data: bytearray, place: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Rows of a Parquet body, in which a few bytes may stand for gigabytes."""
+"""Rows of a Parquet body. A few bytes of it may stand for gigabytes, so its size in memory is checked first."""
 
 import threading
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from project.serving.request_error import RequestError, require
 from project.serving.table_checks import check_columns, check_rows, max_columns
 
 TAIL = 8  # bytes after the footer: its length and "PAR1", https://parquet.apache.org/docs/file-format
-# Bytes of the footer for each column, and of memory for each byte of the footer.
+# The largest number of bytes of the footer per column, and measured bytes of memory for each byte of the footer.
 COLUMN_BYTES, FOOTER_MEMORY = 512, 150
-# Bytes of memory for each byte of texts and of numbers: read, converted, and written again.
+# Bytes of memory for each byte of texts and of numbers, which are read, converted and written again.
 TEXT_MEMORY, NUMBER_MEMORY = 4, 6
 
-MAX_PAGES = 20_000  # each takes time to check
-DELTA_BYTE_ARRAY = 7  # an encoding with which one page may hold any amount of text
+MAX_PAGES = 20_000  # checking a page takes time
+DELTA_BYTE_ARRAY = 7  # an encoding in which a small page may hold any amount of text
 DIFFERENT_ROWS = "not Parquet: its numbers of rows differ"
 
-_one_at_a_time = threading.Lock()  # footers are read before their memory is reserved
+_one_at_a_time = threading.Lock()  # a footer is read before its memory is reserved
 
 
 def parquet_memory(body: bytearray, metadata: Metadata, max_rows: int, budget: MemoryBudget) -> tuple[int, int]:
@@ -36,7 +36,7 @@ def parquet_memory(body: bytearray, metadata: Metadata, max_rows: int, budget: M
     """
     footer = int.from_bytes(body[-TAIL : 4 - TAIL], "little")
     most = COLUMN_BYTES * max_columns(metadata)
-    is_whole = body.endswith(b"PAR1") and footer < len(body)  # if not, pyarrow says so
+    is_whole = body.endswith(b"PAR1") and footer < len(body)  # otherwise, pyarrow raises an error below
     require(
         footer <= most or not is_whole, 413, f"a footer of {footer} bytes; send fewer columns, or larger row groups"
     )
@@ -55,7 +55,7 @@ def parquet_memory(body: bytearray, metadata: Metadata, max_rows: int, budget: M
 
 
 def _pages_memory(body: bytearray, file: pyarrow.parquet.ParquetFile, budget: MemoryBudget) -> int:
-    """Return the memory for all pages by their own heads: only what they say bounds what the decoder allocates."""
+    """Return the memory for all pages, by their headers, which determine how much the decoder allocates."""
     memory, rows, pages = 0, 0, 0
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
         rows += group.num_rows
@@ -90,7 +90,7 @@ def read_parquet(body: bytearray, metadata: Metadata, budget: MemoryBudget) -> p
 
 
 def _open(body: bytearray, metadata: Metadata, **options: Any) -> pyarrow.parquet.ParquetFile:
-    most = max_columns(metadata) + 2  # of a list in the footer, as it is allocated before it is read
+    most = max_columns(metadata) + 2  # length of a list in the footer, which is allocated before it is read
     return pyarrow.parquet.ParquetFile(pa.BufferReader(pa.py_buffer(body)), thrift_container_size_limit=most, **options)
 
 

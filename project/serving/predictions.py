@@ -10,18 +10,18 @@ from project.serving.artifact import Array, Artifact
 from project.serving.inputs import Mask, Numbers
 from project.serving.metadata import Metadata
 
-OUTPUT_MEMORY, NUMBER_MEMORY = 100, 8  # measured bytes of memory for a prediction as text, and as an output
+OUTPUT_MEMORY, NUMBER_MEMORY = 100, 8  # measured bytes of memory for a prediction as text, and as a number
 
 
 def output_memory(artifact: Artifact) -> int:
     """Return an upper limit on the memory that the answer for one row takes."""
     names, outputs = artifact.metadata["class_names"] or artifact.metadata["target_names"], artifact.outputs
-    text = sum(OUTPUT_MEMORY + 4 * len(json.dumps(name)) for name in names)  # while four texts hold the name
+    text = sum(OUTPUT_MEMORY + 4 * len(json.dumps(name)) for name in names)  # four texts hold the name at the same time
     return len(outputs) * NUMBER_MEMORY * len(names) + (2 if "spread" in outputs else 1) * text
 
 
 def with_offsets(outputs: dict[str, Array], metadata: Metadata) -> Array | Numbers:
-    """Return probabilities, or numbers plus what training subtracted from the targets, then in float64."""
+    """Return probabilities, or predicted targets; with the offsets that training subtracted added, in float64."""
     values, offsets = outputs.get("probabilities", outputs["outputs"]), metadata.get("target_offsets")
     return values if offsets is None else values + np.array(offsets)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from project.serving.connection import Clients
 
-OWN_FILES = 64  # that a process has open besides its connections
+OWN_FILES = 64  # files that a process has open besides its connections
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 MESSAGE_SECONDS, DROP_SECONDS = 60.0, 0.5
 
 
 def open_files(connections: int) -> int:
-    """Ask for as many open files as so many connections take, and return how many connections they are enough for."""
+    """Raise the limit on open files for a number of connections, and return how many the limit allows."""
     if os.name != "posix":
         return connections
     import resource
@@ -29,9 +29,9 @@ def open_files(connections: int) -> int:
 
 
 class ResourceErrors:
-    """An event loop's exception handler: one line a minute if a connection cannot be accepted, and room for the next.
+    """Exception handler of an event loop that closes idle connections if another one cannot be accepted.
 
-    asyncio calls it for each of thousands of attempts, and tries again after a second.
+    asyncio calls it for each of thousands of attempts, and tries again after a second; one line is printed per minute.
 
     Attributes:
         is_stopping: Whether the listening socket is closed; asyncio may still try.
@@ -51,7 +51,7 @@ class ResourceErrors:
             return
         if now - self._dropped > DROP_SECONDS:
             self._dropped = now
-            self.clients.drop_oldest(len(self.clients.waiting) // 2 + 1)  # others are in the socket's queue already
+            self.clients.drop_oldest(len(self.clients.waiting) // 2 + 1)  # many more wait in the socket's queue
         if now - self._printed > MESSAGE_SECONDS:
             self._printed = now
             print(f"error: cannot accept a connection: {error.strerror}; closing the oldest idle ones", file=sys.stderr)

@@ -19,7 +19,7 @@ def seal(path: Path) -> None:
 
 
 def verify(content: bytes, path: Path) -> None:
-    """Raise a UserError if a sealed file, of this content, has changed since; a file without a checksum passes."""
+    """Raise a UserError if the checksum in a file's content does not match the rest; a file without one is accepted."""
     length = len(content) - len(_entry(bytes(32)))
     if length < 0:
         return

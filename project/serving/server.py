@@ -31,8 +31,8 @@ def serve(
 ) -> NoReturn:
     """Serve an exported model until SIGTERM or SIGINT; then finish running requests, and exit with status 0.
 
-    If the file is replaced, or at SIGHUP, the new one answers from the next request on. `workers` are processes, with
-    `threads` each within one operation of the model.
+    A file that replaces the model is served from the next request on; SIGHUP reads the file again. `workers` is the
+    number of processes, and `threads` the number of threads of each within one operation of the model.
 
     Raises:
         UserError: If the model cannot be served, the token or the certificate cannot be used, or the address is not
@@ -45,11 +45,11 @@ def serve(
     check_certificate(security)
     listeners, counters = listen(host, port, workers), Counters(workers)
     parent = os.getpid() if workers > 1 else None  # read here: the parent may be killed before a worker looks
-    shown, port = listeners[0].getsockname()[:2]
+    address, port = listeners[0].getsockname()[:2]
 
     def announce() -> None:
         scheme = "https" if security.ssl_certfile else "http"
-        print(f"serving {path} at {scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
+        print(f"serving {path} at {scheme}://{f'[{address}]' if ':' in address else address}:{port}", flush=True)
 
     def work(number: int, on_start: Callable[[], None] = announce) -> NoReturn:
         try:
@@ -81,8 +81,8 @@ def missing_package(package: str | None) -> UserError:
 def listen(host: str, port: int, workers: int) -> list[socket.socket]:
     """Open a listening socket for each worker, all at one address.
 
-    Linux spreads connections over sockets that share a port, while workers that share one socket race for it and a
-    single worker may get them all. Connections that wait at the socket of a worker that ends are kept for the next one.
+    On Linux, each worker has a socket, and the sockets share the port: the kernel spreads connections over them, while
+    a single worker might get all connections of one shared socket. If a worker ends, its replacement gets its socket.
 
     Raises:
         UserError: If the address is not available.
@@ -108,7 +108,7 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
 def _bound(host: str, port: int, *options: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
-    for option in options + (socket.SO_REUSEADDR,) * (os.name == "posix"):  # on Windows it would share the port
+    for option in options + (socket.SO_REUSEADDR,) * (os.name == "posix"):  # Windows would share the port
         bound.setsockopt(socket.SOL_SOCKET, option, 1)
     bound.bind(address)
     return bound

@@ -21,7 +21,7 @@ from project.serving.text_model import TextModel
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-# Further header fields of answers, by status.
+# Additional headers of answers, by status.
 FIELDS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
 
 
@@ -40,7 +40,7 @@ class Service:
 
     def __init__(self, served: Served, limits: Limits, access: Access, counters: Counters) -> None:
         self.served, self.limits, self.access, self.counters = served, limits, access, counters
-        self._running = 0  # requests that have arrived, and wait for a thread or for its answer
+        self._running = 0  # requests that have arrived completely, and wait for a thread or for its answer
         self._threads = ThreadPoolExecutor(os.cpu_count())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -67,7 +67,7 @@ class Service:
             self.counters.count_prediction(status, rows, time.perf_counter() - start, path)
         else:
             self.counters.count_response(path, status)
-        if body is None:  # it is sent already
+        if body is None:  # the answer was sent as events
             return
         fields = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
         fields += FIELDS.get(status, [])
@@ -87,7 +87,7 @@ class Service:
         require(len(body) > 0, 400, "the body is empty")
         if isinstance(model, Model) and content_type == JSON and len(body) <= model.inline_bytes:
             return content_type, *model.answer_inline(body)
-        # Only now, so that a client that sends slowly takes no other's place.
+        # Counted only now, so that clients that send slowly do not keep others out.
         require(self._running < most, 503, f"{most} requests are already being answered; try again")
         self._running += 1
         try:
@@ -110,7 +110,7 @@ class Service:
         except TimeoutError:
             raise RequestError(503, f"no answer within {self.limits.seconds:g} seconds; send fewer rows") from None
         finally:
-            options.terminate = True  # free the thread if nobody waits for its answer any more
+            options.terminate = True  # frees the thread after a timeout
             del answer  # its exception holds this frame, and this frame the body
 
     async def _body(self, receive: Receive, length: int) -> bytearray:
@@ -120,7 +120,7 @@ class Service:
             if not more:
                 return body
             message = await receive()
-            # The client disconnects, or the server after the time limit.
+            # Either the client disconnects, or the server does so after the time limit.
             is_open = message["type"] != "http.disconnect"
             require(is_open, 408, "the connection was closed before the whole request arrived")
             body += message.get("body", b"")

@@ -5,7 +5,7 @@ from collections import Counter
 from project.serving.metadata import Metadata
 from project.serving.request_error import RequestError, require
 
-# Columns in addition to the features: each takes memory, also in a table without rows.
+# Columns in addition to the features; each takes memory even in a table without rows.
 MAX_OTHERS = 1_000
 
 
@@ -15,7 +15,7 @@ def max_columns(metadata: Metadata) -> int:
 
 
 def check_columns(names: list[str], metadata: Metadata) -> None:
-    """Raise a RequestError unless a table has the features, once, and not too many other columns."""
+    """Raise a RequestError unless a table has each feature once, and not too many other columns."""
     problem = f"{len(names)} columns; send the features and at most {MAX_OTHERS} others"
     require(len(names) <= max_columns(metadata), 413, problem)
     counts, predicted = Counter(names), [f"{target}_predicted" for target in metadata["target_names"]]

@@ -26,7 +26,7 @@ from project.serving.request_error import RequestError
 
 MAX_VALUE_LENGTH = 100
 UNQUOTED = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
-WRITTEN_CELLS = 50_000  # at a time: as Python's texts, they take much more memory
+WRITTEN_CELLS = 50_000  # cells that are written at a time, because they take much more memory as Python's texts
 
 
 def answer_table(
@@ -58,19 +58,16 @@ def numbers(table: pa.Table, metadata: Metadata) -> Numbers:
     """Return a table's features (rows, features), NaN where a value is missing and nothing replaces it."""
     if (schema := schema_of(metadata)) is not None:
         return _encoded(table, schema)
-    x = np.empty((len(metadata["feature_names"]), table.num_rows))
-    for index, name in enumerate(metadata["feature_names"]):
+    names = metadata["feature_names"]
+    x = np.empty((len(names), table.num_rows))
+    for index, name in enumerate(names):
         try:
             column = as_float64(table.column(name)).combine_chunks()
         except CellError as error:
             row = None if error.row is None else error.row + 1
             raise RequestError(422, str(error)[:MAX_VALUE_LENGTH], row, name) from None
         x[index] = column.fill_null(math.nan).to_numpy(zero_copy_only=False)
-        large = np.abs(x[index]) > FLOAT32_MAX
-        if large.any():
-            row = int(large.argmax())
-            raise RequestError(422, f"{x[index, row]:g} {NOT_FLOAT32}", row + 1, name)
-    return x.T
+    return _in_float32(x.T, names.__getitem__)
 
 
 def _encoded(table: pa.Table, schema: Schema) -> Numbers:
@@ -80,10 +77,13 @@ def _encoded(table: pa.Table, schema: Schema) -> Numbers:
     except FieldError as error:
         row = None if error.row is None else error.row + 1
         raise RequestError(422, error.problem[:MAX_VALUE_LENGTH], row, error.field) from None
-    large = np.argwhere(np.abs(x) > FLOAT32_MAX)
-    if len(large):
-        row, number = large[0].tolist()
-        raise RequestError(422, f"{x[row, number]:g} {NOT_FLOAT32}", row + 1, schema.field_of(number))
+    return _in_float32(x, schema.field_of)
+
+
+def _in_float32(x: Numbers, name_of: Callable[[int], str]) -> Numbers:
+    """Return numbers (rows, names); raise a RequestError with row and feature of one that float32 cannot hold."""
+    for row, number in np.argwhere(np.abs(x) > FLOAT32_MAX)[:1].tolist():
+        raise RequestError(422, f"{x[row, number]:g} {NOT_FLOAT32}", row + 1, name_of(number))
     return x
 
 
@@ -103,7 +103,7 @@ def _in_csv(table: pa.Table) -> bytes:
 
 
 def csv_writer(file: TextIOWrapper, names: list[str]) -> Callable[[pa.Table | pa.RecordBatch], None]:
-    """Write a CSV header, and return a function that appends rows; only texts that need quotes get them."""
+    """Write a CSV header, and return a function that appends rows; texts are quoted only where they need it."""
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(names)
 

@@ -1,4 +1,4 @@
-"""Send the texts of a language model: at once, or piece by piece as server-sent events."""
+"""Send the texts of a language model: as one answer, or piece by piece as server-sent events."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ HEADERS = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-cache"), 
 async def answer_text(
     batch: TextBatch, request: TextRequest, threads: Executor, receive: Receive, send: Send
 ) -> tuple[int, bytes | None]:
-    """Write the texts of a request together with those of others; they end early if the client leaves.
+    """Write the texts of a request together with those of others; stop if the client disconnects.
 
     Return the number of tokens, and the answer in JSON, None if it was sent as events.
 
     Raises:
-        RequestError: If nothing can be written.
+        RequestError: If the server is busy, or the texts take too much memory.
     """
     async with aclosing(_pieces(batch, request, threads, receive)) as pieces:
         if request.stream:
@@ -36,7 +36,7 @@ async def answer_text(
         found: list[list[Piece]] = [[] for _ in range(request.writing.texts)]
         async for piece in pieces:
             found[piece.number].append(piece)
-    texts = [Piece.whole(each) for each in found if each]  # none if the client has left
+    texts = [Piece.whole(each) for each in found if each]  # none if the client has disconnected
     content = request.reply.whole(texts) if texts else {}
     return sum(len(text.tokens) for text in texts), json.dumps(content, ensure_ascii=False).encode()
 
@@ -66,7 +66,10 @@ async def _send_events(pieces: AsyncIterator[Piece], request: TextRequest, send:
 async def _pieces(
     batch: TextBatch, request: TextRequest, threads: Executor, receive: Receive
 ) -> AsyncGenerator[Piece, None]:
-    """Yield the pieces of all texts until they have ended, or the client has left; raise what goes wrong."""
+    """Yield the pieces of all texts until they have ended or the client has disconnected.
+
+    An exception in the thread that writes them is raised here.
+    """
     loop, found = asyncio.get_running_loop(), asyncio.Queue[Piece | Exception | None]()
     job = batch.add(request, lambda piece: loop.call_soon_threadsafe(found.put_nowait, piece), threads)
 

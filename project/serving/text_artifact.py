@@ -13,8 +13,8 @@ from project.text import tokenizer_from_dict
 from project.text.writing import NextLogits, Tokens
 
 TOKENS, LENGTHS, LOGITS = "tokens", "lengths", "logits"
-STEP_TOKENS = 64  # of a prompt, computed at once: their logits take memory
-STEP_BYTES = 2**26  # of logits of rows, computed at once
+STEP_TOKENS = 64  # tokens of a prompt that are computed at once; the logits of all would take too much memory
+STEP_BYTES = 2**26  # the same limit for whole rows, in bytes of their logits
 
 
 class TextArtifact(Artifact):
@@ -26,11 +26,11 @@ class TextArtifact(Artifact):
 
     Attributes:
         context: The largest number of tokens.
-        caches: Heads, and the width of each, of the inputs that are keys or values.
+        caches: Number of heads and width of a head of each input that holds keys or values, by its name.
         tokenizer: The tokenizer of the model.
 
     Raises:
-        UserError: If the file is missing, damaged, or no language model of this project.
+        UserError: If the file is missing or damaged, or not a language model of this project.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
@@ -43,33 +43,34 @@ class TextArtifact(Artifact):
             raise UserError(f"{path}: its tokenizer is damaged ({error}); export the run again") from error
         self.outputs = ["outputs"]
 
-    def check_inputs(self) -> None:
-        """Raise a UserError unless inputs and outputs are tokens, logits and the cache."""
+    def input_problem(self) -> str | None:
+        """Return why inputs and outputs are not tokens, logits and the cache; None if they are."""
         if self.metadata["task"] != LANGUAGE:
-            raise UserError(f"{self.path}: a model of {self.metadata['task']} writes no text; pass a language model")
+            return f"a model of {self.metadata['task']} writes no text; pass a language model"
         [tokens, lengths, *past] = self.session.get_inputs()
         outputs = self.session.get_outputs()
         names = [tokens.name, lengths.name, outputs[0].name, *(each.name.removeprefix("past_") for each in past)]
         are_caches = all(len(each.shape) == 4 for each in past)
         if names != [TOKENS, LENGTHS, LOGITS, *(each.name for each in outputs[1:])] or not are_caches:
-            raise UserError(f"{self.path}: its inputs are not tokens and a cache; export the run again")
+            return "its inputs are not tokens and a cache; export the run again"
         self.caches = {each.name: (each.shape[1], each.shape[3]) for each in past}
+        return None
 
     @property
     def token_bytes(self) -> int:
-        """Memory of a token of a text in bytes: its keys and values, and their copy when a cache grows."""
+        """Bytes of memory that a token takes: its keys and values, and a copy of them while the cache grows."""
         return 2 * 4 * sum(heads * width for heads, width in self.caches.values())
 
-    def cache(self, rows: int, room: int) -> TextCache:
-        """Return an empty cache for so many texts of up to so many tokens."""
-        return TextCache(self.session, self.caches, rows, room)
+    def cache(self, rows: int, capacity: int) -> TextCache:
+        """Return an empty cache for `rows` texts of up to `capacity` tokens."""
+        return TextCache(self.session, self.caches, rows, capacity)
 
     def next_logits(self) -> "ArtifactLogits":
-        """Return what computes the logits of the next token of new texts."""
+        """Return an object that computes the logits of the next token of new texts."""
         return ArtifactLogits(self)
 
     def predict(self, x: Any, options: Any = None) -> dict[str, Array]:
-        """Return `outputs`: the logits (rows, T, vocabulary) after each token of x (rows, T), 1 to context of them."""
+        """Return `outputs`: the logits (rows, T, vocabulary) after each token of x (rows, T), T at most the context."""
         size = max(1, STEP_BYTES // (4 * x.shape[1] * self.metadata["out_features"]))
         parts = [x[start : start + size].astype(np.int64) for start in range(0, max(len(x), 1), size)]
         return {"outputs": np.concatenate([self.cache(*part.shape).step(part, options) for part in parts])}
@@ -97,6 +98,6 @@ class ArtifactLogits(NextLogits):
 
 
 def load_artifact(path: str | Path, threads: int = 1) -> Artifact:
-    """Load an exported model, which predicts rows or writes text; raise a UserError if it cannot be."""
+    """Load an exported model of rows or of text; raise a UserError if it is missing or damaged."""
     kind = TextArtifact if read_metadata(path)["task"] == LANGUAGE else Artifact
     return kind(path, threads)

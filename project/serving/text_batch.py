@@ -1,4 +1,4 @@
-"""Texts of several requests that are written together: each step computes a token of each of them.
+"""Write the texts of several requests together: each step computes one token of each text.
 
 Source: Yu et al., "Orca: A Distributed Serving System for Transformer-Based Generative Models" (2022).
 """
@@ -20,8 +20,8 @@ from project.serving.text_request import TextRequest
 from project.text.sampling import Numbers
 from project.text.writing import Writer
 
-LOGIT_BYTES, CHOICE_BYTES = 4, 40  # memory of a logit, and of a token while one is chosen
-MAX_ROWS = 32  # texts that are computed together; others wait
+LOGIT_BYTES, CHOICE_BYTES = 4, 40  # memory for each token of the vocabulary: its logit, and sampling
+MAX_ROWS = 32  # number of texts that are computed together; others wait
 Emit = Callable[[Piece | Exception], object]
 
 
@@ -30,20 +30,20 @@ class Job:
 
     Args:
         request: The request.
-        emit: Takes each piece of its texts, or what went wrong.
-        latest: When its time is over, in the clock `time.monotonic`.
-        room: Tokens that each of its texts may have.
+        emit: Called with each piece of its texts, or with an exception.
+        deadline: End of its time limit, on the clock `time.monotonic`.
+        capacity: The largest number of tokens of each of its texts in the cache.
 
     Attributes:
-        stopped: Whether nobody waits for it any more.
+        stopped: Whether the client has disconnected.
     """
 
-    def __init__(self, request: TextRequest, emit: Emit, latest: float, room: int) -> None:
-        self.request, self._emit, self.latest, self.room = request, emit, latest, room
+    def __init__(self, request: TextRequest, emit: Emit, deadline: float, capacity: int) -> None:
+        self.request, self._emit, self.deadline, self.capacity = request, emit, deadline, capacity
         self.stopped = False
 
     def emit(self, piece: Piece | Exception) -> None:
-        """Pass something on if it is waited for."""
+        """Call `emit`, unless the job was stopped."""
         if not self.stopped:
             self._emit(piece)
 
@@ -53,8 +53,8 @@ class Text:
 
     Attributes:
         window: The tokens that the model sees, at most its context.
-        new: Number of those that are not computed yet.
-        is_done: Whether nothing is to be added.
+        new: Number of tokens of the window that are not in the cache yet.
+        is_done: Whether the text has ended.
     """
 
     def __init__(self, job: Job, number: int, artifact: TextArtifact) -> None:
@@ -65,11 +65,11 @@ class Text:
         self._pieces: list[Piece] = []
 
     def add(self, logits: Numbers) -> None:
-        """Choose the next token from logits (vocabulary,), and emit what is certain of the text."""
+        """Choose the next token from logits (vocabulary,), and emit the text that later tokens cannot change."""
         writer = self.writer
         token = writer.add(logits)
         is_long = len(writer.tokens) == self.job.request.writing.max_tokens
-        is_late = time.monotonic() > self.job.latest
+        is_late = time.monotonic() > self.job.deadline
         end = "stop" if writer.is_done else "length" if is_long else "time" if is_late else None
         text = writer.piece
         if end is not None:
@@ -81,7 +81,7 @@ class Text:
             self.job.emit(Piece.whole(self._pieces))
             self._pieces = []
         self.window, self.new = [*self.window, token], 1
-        if len(self.window) > self.context:  # the earlier half of it is forgotten
+        if len(self.window) > self.context:  # drop the first half of the window
             self.window = self.window[-max(1, self.context // 2) :]
             self.new = len(self.window)
 
@@ -90,31 +90,31 @@ class TextBatch:
     """Writes the texts of all requests, in one thread while there are any.
 
     Args:
-        artifact: What computes the logits.
+        artifact: The exported model.
         limits: Limits on requests.
-        budget: Memory that all requests share, also those to the model before this one.
+        budget: Memory that all requests share, those that a replaced model still answers included.
     """
 
     def __init__(self, artifact: TextArtifact, limits: Limits, budget: MemoryBudget) -> None:
         self.artifact, self.limits, self.budget = artifact, limits, budget
         self._lock, self._is_running, self._reserved = threading.Lock(), False, 0
         self._waiting: deque[Job] = deque()
-        # Each has the row of its place; first those of which a single token is new, then the others.
+        # Text i has row i of the cache. The first `_ready` texts need one token computed; the others, their prompts.
         self._texts: list[Text] = []
-        self._ready = 0  # number of the first kind
+        self._ready = 0
         self._cache = artifact.cache(0, 0)
 
     def add(self, request: TextRequest, emit: Emit, threads: Executor) -> Job:
-        """Begin to write the texts of a request, in one of the threads if none writes yet.
+        """Queue the texts of a request, and start a thread that writes if none does.
 
         Raises:
             RequestError: If they take too much memory.
         """
-        room = min(self.artifact.context, len(request.prompt) + request.writing.max_tokens)
-        needed = self._memory(request.writing.texts, room)
+        capacity = min(self.artifact.context, len(request.prompt) + request.writing.max_tokens)
+        needed = self._memory(request.writing.texts, capacity)
         problem = f"the text needs {needed / 2**20:.0f} MiB, more than the server may use; ask for fewer tokens"
         require(needed <= self.budget.size, 413, problem)
-        job = Job(request, emit, time.monotonic() + self.limits.seconds, room)
+        job = Job(request, emit, time.monotonic() + self.limits.seconds, capacity)
         with self._lock:
             self._waiting.append(job)
             begins, self._is_running = not self._is_running, True
@@ -125,7 +125,7 @@ class TextBatch:
     def _run(self) -> None:
         while self._admit():
             if not self._texts:
-                time.sleep(0.01)  # the memory is another model's, which ends
+                time.sleep(0.01)  # a replaced model holds the memory until it has finished its texts
                 continue
             try:
                 self._step()
@@ -135,17 +135,17 @@ class TextBatch:
                 self._texts, self._ready = [], 0
 
     def _admit(self) -> bool:
-        """Let jobs begin as far as there is memory; return False, and end, if there is nothing to do."""
+        """Begin the jobs for which there is memory; return False if there is nothing left to do."""
         with self._lock:
             while self._waiting:
                 job = self._waiting[0]
                 try:
                     begins = job.stopped or self._begin(job)
-                except Exception as error:  # which ends neither this thread nor other texts
+                except Exception as error:  # must not end this thread, which writes other texts, too
                     job.emit(error)
                     begins = True
                 if not begins:
-                    if time.monotonic() <= job.latest:
+                    if time.monotonic() <= job.deadline:
                         break
                     job.emit(RequestError(503, "the server is busy; try again"))
                 self._waiting.popleft()
@@ -156,20 +156,20 @@ class TextBatch:
             return self._is_running
 
     def _begin(self, job: Job) -> bool:
-        """Give the texts of a job their rows; return False if there is no memory for them."""
+        """Add the texts of a job to the batch; return False if there is no memory for them."""
         texts = [Text(job, number, self.artifact) for number in range(job.request.writing.texts)]
         rows = len(self._texts) + len(texts)
-        room = max([job.room, *(text.job.room for text in self._texts)])
-        needed = self._memory(rows, room)
+        capacity = max([job.capacity, *(text.job.capacity for text in self._texts)])
+        needed = self._memory(rows, capacity)
         if (self._texts and rows > MAX_ROWS) or not self.budget.change(self._reserved, needed):
             return False
         self._reserved = needed
-        self._cache.resize(len(self._texts), rows, room)
+        self._cache.resize(len(self._texts), rows, capacity)
         self._texts += texts
         return True
 
     def _step(self) -> None:
-        """Compute a token of each text that is ready, and tokens of the prompt of one that is not."""
+        """Compute one token of each text that is ready, and some tokens of one prompt."""
         if ready := self._texts[: self._ready]:
             logits = self._cache.step(np.array([[text.window[-1]] for text in ready]))
             for text, row in zip(ready, logits[:, 0], strict=True):
@@ -184,7 +184,7 @@ class TextBatch:
                 self._restart(place)
 
     def _read_prompt(self) -> None:
-        """Compute some tokens of the first text that is not ready, and the first token after its last ones."""
+        """Compute some tokens of the first incomplete prompt; after the last of them, choose the text's first token."""
         place = self._ready
         text = self._texts[place]
         first = len(text.window) - text.new
@@ -198,14 +198,14 @@ class TextBatch:
             text.add(logits[0, -1])
 
     def _restart(self, place: int) -> None:
-        """Let a text whose window has changed read it again."""
+        """Compute the window of a text anew, because its first half was dropped."""
         self._ready -= 1
         text = self._texts[place]
         self._replace(self._ready, place)
         self._texts[self._ready] = text
 
     def _remove(self, place: int) -> None:
-        """Give up the row of a text."""
+        """Remove a text and free its row."""
         if place < self._ready:
             self._ready -= 1
             self._replace(self._ready, place)
@@ -214,13 +214,13 @@ class TextBatch:
         self._texts.pop()
 
     def _replace(self, source: int, target: int) -> None:
-        """Put a text and its row at another place."""
+        """Move a text and its row of the cache to another place."""
         if source != target:
             self._texts[target] = self._texts[source]
             self._cache.move(source, target)
 
-    def _memory(self, rows: int, room: int) -> int:
-        """Return the memory of texts of so many tokens."""
+    def _memory(self, rows: int, capacity: int) -> int:
+        """Return the bytes of memory of `rows` texts of up to `capacity` tokens."""
         vocabulary = self.artifact.metadata["out_features"]
         logits = vocabulary * (rows * (LOGIT_BYTES + CHOICE_BYTES) + STEP_TOKENS * LOGIT_BYTES)
-        return rows * room * self.artifact.token_bytes + logits
+        return rows * capacity * self.artifact.token_bytes + logits

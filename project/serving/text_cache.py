@@ -1,4 +1,4 @@
-"""The keys and values of texts that an exported model computes together."""
+"""The cache of an exported language model: the keys and values of the texts in a batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,24 +16,24 @@ class TextCache:
 
     Args:
         session: The model in ONNX Runtime.
-        sizes: Heads, and the width of each, of the inputs that are keys or values.
+        sizes: Number of heads and width of a head of each input that holds keys or values, by its name.
         rows: Number of texts.
-        room: The largest number of tokens of a text.
+        capacity: The largest number of tokens of a text.
 
     Attributes:
         lengths: Number of tokens of each text, (rows,).
     """
 
-    def __init__(self, session: Any, sizes: Mapping[str, tuple[int, int]], rows: int, room: int) -> None:
+    def __init__(self, session: Any, sizes: Mapping[str, tuple[int, int]], rows: int, capacity: int) -> None:
         self.session, self.sizes = session, sizes
         self.lengths: Tokens = np.zeros(rows, np.int64)
-        self._parts = self._empty(rows, room)
+        self._parts = self._empty(rows, capacity)
         self._bindings: dict[tuple[int, int], Any] = {}
 
-    def resize(self, kept: int, rows: int, room: int) -> None:
-        """Make place for other numbers of texts and of tokens; the first `kept` of the texts stay."""
+    def resize(self, kept: int, rows: int, capacity: int) -> None:
+        """Reallocate the cache for other numbers of texts and tokens; the first `kept` texts stay in it."""
         longest = int(self.lengths[:kept].max(initial=0))
-        new = self._empty(rows, room)
+        new = self._empty(rows, capacity)
         for name, part in new.items():
             part[:kept, :, :longest] = self._parts[name][:kept, :, :longest]
         self.lengths = np.concatenate([self.lengths[:kept], np.zeros(rows - kept, np.int64)])
@@ -46,13 +46,13 @@ class TextCache:
             part[target, :, :length] = part[source, :, :length]
 
     def step(self, tokens: Tokens, options: Any = None, first: int = 0) -> Array:
-        """Return the logits (n, T, vocabulary) after each of the new tokens (n, T) of the n rows from `first` on.
+        """Return the logits (n, T, vocabulary) after each new token (n, T) of the n rows that start at `first`.
 
         `options` are ONNX Runtime's RunOptions.
         """
         rows = (first, first + len(tokens))
         if len(tokens) > 1 and tokens.shape[1] > 1 and self.lengths[slice(*rows)].any():
-            # With a cache, the operator computes several tokens of one text alone.
+            # With tokens in the cache, the operator accepts several new tokens of a single text only.
             each = [self.step(row[None], options, first + place) for place, row in enumerate(tokens)]
             return np.concatenate(each)
         binding = self._binding(rows)
@@ -76,5 +76,6 @@ class TextCache:
                 binding.bind_ortvalue_output(name.removeprefix("past_"), value)
         return self._bindings[rows]
 
-    def _empty(self, rows: int, room: int) -> dict[str, Array]:
-        return {name: np.zeros((rows, heads, room, width), np.float32) for name, (heads, width) in self.sizes.items()}
+    def _empty(self, rows: int, capacity: int) -> dict[str, Array]:
+        shapes = {name: (rows, heads, capacity, width) for name, (heads, width) in self.sizes.items()}
+        return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

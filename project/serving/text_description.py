@@ -32,12 +32,16 @@ def request_body(limits: Limits) -> Schema:
         "temperature": {"type": "number", "minimum": 0, "default": sampling.temperature},
         "top_k": {"type": "integer", "minimum": 0, "default": sampling.top_k, "description": "0 for all tokens."},
         "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": sampling.top_p},
-        "seed": {"type": ["integer", "null"], "minimum": 0, "description": "A random one by default."},
+        "seed": {"type": ["integer", "null"], "minimum": 0, "description": "Random by default."},
         "stop": {
             "anyOf": [stop, {"type": "array", "items": stop, "maxItems": MAX_STOPS}, {"type": "null"}],
-            "description": "The text ends before any of these.",
+            "description": "Texts that end the answer; they are left out.",
         },
-        "stream": {"type": "boolean", "default": False, "description": "Whether pieces are sent as they come."},
+        "stream": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether to send pieces as they are written.",
+        },
     }
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {"required": True, "content": {JSON: {"schema": schema, "example": {"prompt": "In the beginning"}}}}
@@ -50,12 +54,12 @@ def responses() -> dict[int | str, Schema]:
         "properties": {
             "text": {"type": "string", "description": "The text after the prompt."},
             "tokens": {"type": "integer"},
-            "end": {"enum": ["stop", "length", "time"], "description": "Why it ends."},
+            "end": {"enum": ["stop", "length", "time"], "description": "Why the text ends."},
             "seed": {"type": "integer"},
         },
         "required": ["text", "tokens", "end", "seed"],
     }
-    events = 'Each event has a piece of the text, `{"text": "..."}`, and the last one the other properties, too.'
+    events = 'Each event has a piece of the text, `{"text": "..."}`; the last one also has the other properties.'
     content = {JSON: {"schema": answer}, EVENTS: {"schema": {"type": "string", "description": events}}}
     properties = {"detail": {"type": "string"}}
     error = {JSON: {"schema": {"type": "object", "properties": properties, "required": ["detail"]}}}

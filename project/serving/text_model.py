@@ -19,13 +19,13 @@ class TextModel:
     """Writes text for the bodies of requests.
 
     Args:
-        artifact: What computes the logits.
+        artifact: The exported model.
         limits: Limits on requests.
-        budget: Memory that all requests share, also those to the model before this one.
+        budget: Memory that all requests share, those that a replaced model still answers included.
 
     Attributes:
         batch: Writes the texts of all requests.
-        paths: What reads the bodies sent to each path.
+        paths: The function that reads a body, by path.
     """
 
     content_types = (JSON,)

@@ -1,4 +1,4 @@
-"""What a request for text is answered with: one JSON object, or events while the text is written."""
+"""Answers to requests for text: one JSON object, or events while the text is written."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,10 +12,10 @@ class Piece(NamedTuple):
     Attributes:
         number: Which of the texts of a request it belongs to, from 0.
         text: The part, which may be empty.
-        tokens: Its tokens; with a stop text, or the end of text, also those that the text leaves out.
+        tokens: Its tokens, including those of a stop text or of the end of text, which `text` leaves out.
         log_probabilities: The log-probability of each token under the model itself.
-        end: Why the text has ended: `stop`, by a stop text or the end of text; `length`, by `max_tokens`; `time`, by
-            the server's time limit. None before.
+        end: Why the text has ended: `stop` (a stop text or the end of text), `length` (`max_tokens`) or `time` (the
+            server's time limit); None if it goes on.
     """
 
     number: int
@@ -28,8 +28,9 @@ class Piece(NamedTuple):
     def whole(cls, pieces: Sequence["Piece"]) -> "Piece":
         """Join all pieces of a text."""
         tokens = [token for piece in pieces for token in piece.tokens]
-        chances = [chance for piece in pieces for chance in piece.log_probabilities]
-        return cls(pieces[0].number, "".join(piece.text for piece in pieces), tokens, chances, pieces[-1].end)
+        log_probabilities = [value for piece in pieces for value in piece.log_probabilities]
+        text = "".join(piece.text for piece in pieces)
+        return cls(pieces[0].number, text, tokens, log_probabilities, pieces[-1].end)
 
 
 class Reply(ABC):
@@ -47,7 +48,7 @@ class Reply(ABC):
 
     @abstractmethod
     def failure(self, problem: str) -> bytes:
-        """Return the event that says why the text goes no further."""
+        """Return the event that reports an error in the middle of a text."""
 
 
 class GenerateReply(Reply):
@@ -66,14 +67,14 @@ class GenerateReply(Reply):
         return {"text": text.text, "tokens": len(text.tokens), "end": text.end, "seed": self.seed}
 
     def events(self, piece: Piece) -> Iterator[bytes]:
-        """Yield the text, and with the last one the rest of `whole`."""
+        """Yield the text of a piece; the last event has the other properties of `whole`, too."""
         self._tokens += len(piece.tokens)
         last = {} if piece.end is None else {"tokens": self._tokens, "end": piece.end, "seed": self.seed}
         if piece.text or last:
             yield event({"text": piece.text} | last)
 
     def failure(self, problem: str) -> bytes:
-        """Return the event that says why the text goes no further."""
+        """Return the event that reports an error in the middle of a text."""
         return event({"detail": problem}, "error")
 
 

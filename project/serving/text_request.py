@@ -4,22 +4,20 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json
-
 from project.runtime.errors import UserError
 from project.serving.limits import Limits
-from project.serving.request_error import RequestError, quoted, require
+from project.serving.request_error import parse_json, quoted, request_errors, require
 from project.serving.text_artifact import TextArtifact
 from project.serving.text_reply import GenerateReply, Reply
 from project.text.sampling import Sampling
 from project.text.writing import Writing
 
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1_000
-SEEDS = 2**32  # of those that are drawn
-LARGEST = 2**53  # number of a setting
-# Characters of a prompt: of any, and for each token of a context.
+SEEDS = 2**32  # a random seed is below this
+MAX_NUMBER = 2**53  # above it, not every integer is a float
+# A prompt may have this many characters, or so many for each token of the context if that is more.
 MIN_PROMPT, TOKEN_CHARACTERS = 2**16, 16
-EXPECTED = 'expected {"prompt": "..."}, with max_tokens, temperature, top_k, top_p, seed, stop and stream as you like'
+EXPECTED = 'expected {"prompt": "..."}, and optionally max_tokens, temperature, top_k, top_p, seed, stop and stream'
 
 
 class TextRequest(NamedTuple):
@@ -27,7 +25,7 @@ class TextRequest(NamedTuple):
 
     Attributes:
         prompt: Tokens of the beginning of the text.
-        writing: What is to be written; without a seed in the request, with a random one.
+        writing: Settings of the generation; the seed is random unless the request has one.
         stream: Whether the answer is sent piece by piece.
         reply: Format of the answer.
     """
@@ -61,17 +59,14 @@ def read_request(body: bytearray, artifact: TextArtifact, limits: Limits) -> Tex
 
 
 def read_object(body: bytearray, expected: str) -> dict[str, Any]:
-    """Return the JSON object of a body; raise a RequestError if it is something else."""
-    try:
-        content = from_json(bytes(body), allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(400, f"not JSON: {error}") from None
+    """Return the JSON object in a body; raise a RequestError if the body is not one."""
+    content = parse_json(bytes(body), allow_inf_nan=False)
     require(type(content) is dict, 422, f"{expected}; got {quoted(content)}")
     return content
 
 
 def check_kinds(content: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
-    """Raise a RequestError if a setting is of another kind than it must be."""
+    """Raise a RequestError if a setting has another type than its kind allows."""
     for name, value in content.items():
         expected, is_valid = kinds[name]
         require(is_valid(value), 422, f"{name}: must be {expected}, got {quoted(value)}")
@@ -80,7 +75,7 @@ def check_kinds(content: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
 def checked_writing(
     sampling: Sampling, max_tokens: int, content: Mapping[str, Any], limits: Limits, texts: int = 1
 ) -> Writing:
-    """Return what is to be written, with seed and stop texts of a request; raise a RequestError if it cannot be."""
+    """Return the settings of the generation, with seed and stop texts of a request; raise a RequestError if invalid."""
     stops, seed = content.get("stop") or [], content.get("seed")
     seed = secrets.randbelow(SEEDS) if seed is None else seed
     writing = Writing(sampling, max_tokens, [stops] if isinstance(stops, str) else stops, seed, texts)
@@ -90,18 +85,16 @@ def checked_writing(
 
 
 def prompt_tokens(prompt: str, artifact: TextArtifact) -> list[int]:
-    """Return the tokens of a prompt; raise a RequestError if it is too long, or no text of the tokenizer."""
+    """Return the tokens of a prompt; raise a RequestError if it is too long, or the tokenizer cannot encode it."""
     require_length(len(prompt), artifact)
-    try:
+    with request_errors(422, UserError, "prompt: "):
         return artifact.tokenizer.prompt(prompt.encode())
-    except UserError as error:
-        raise RequestError(422, f"prompt: {error}") from None
 
 
-def require_length(letters: int, artifact: TextArtifact) -> None:
-    """Raise a RequestError if a prompt has more letters than are worth reading."""
+def require_length(characters: int, artifact: TextArtifact) -> None:
+    """Raise a RequestError if a prompt has far more characters than fit into the context."""
     longest = max(MIN_PROMPT, TOKEN_CHARACTERS * artifact.context)
-    require(letters <= longest, 413, f"the prompt has more than {longest:,} characters; send its end")
+    require(characters <= longest, 413, f"the prompt has more than {longest:,} characters; send its end")
 
 
 def is_text(value: Any) -> bool:
@@ -119,18 +112,18 @@ def _is_stop(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
 
 
 def _is_integer(value: Any) -> bool:
-    return type(value) is int and abs(value) <= LARGEST
+    return type(value) is int and abs(value) <= MAX_NUMBER
 
 
 TEXT: Kind = ("text", is_text)
 NUMBER: Kind = ("a number", _is_number)
 INTEGER: Kind = ("an integer", _is_integer)
 BOOLEAN: Kind = ("true or false", lambda value: type(value) is bool)
-# What each setting must be, in words and as a function.
+# What each setting must be: a description, and a function that checks a value.
 KINDS: dict[str, Kind] = {
     "prompt": TEXT,
     "max_tokens": INTEGER,

@@ -31,7 +31,7 @@ POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 3
 FileVersion = tuple[int, int, int]
 
-INTERFACE = ("in_shape", "dynamic_length", "feature_names", "window")
+INTERFACE = ("in_shape", "dynamic_length", "feature_names", "window")  # metadata that a new file must share
 
 
 def answer_requests(
@@ -45,17 +45,17 @@ def answer_requests(
     parent: int | None,
     on_start: Callable[[], None],
 ) -> NoReturn:
-    """Answer requests until SIGTERM or SIGINT, or until the process `parent` is gone.
+    """Answer requests until SIGTERM or SIGINT, or until the process `parent` has ended.
 
     `on_start` is called once requests are answered. Raise a UserError if the model cannot be served.
     """
 
     def load() -> Served:
         artifact = load_artifact(path, threads)
-        answering = pages(artifact, limits, counters)
+        routes = pages(artifact, limits, counters)
         if isinstance(artifact, TextArtifact):
-            return Served(TextModel(artifact, limits, budget), answering)
-        return Served(Model(artifact, limits, budget), answering)
+            return Served(TextModel(artifact, limits, budget), routes)
+        return Served(Model(artifact, limits, budget), routes)
 
     limits = limits._replace(connections=open_files(limits.connections))
     budget, clients = MemoryBudget(limits.memory, limits.seconds), Clients(limits)
@@ -76,7 +76,7 @@ def answer_requests(
         ssl_keyfile=security.ssl_keyfile,
     )
     server = Server(config, ResourceErrors(clients), partial(_watch, path, first, parent, service, load), on_start)
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only one that gives back what a table took
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only pool that returns a table's memory
     # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
     warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
     with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
@@ -91,8 +91,8 @@ class Server(uvicorn.Server):
 
     Args:
         config: Its configuration.
-        errors: What handles exceptions of the event loop.
-        watch: Runs besides the requests.
+        errors: Handles exceptions of the event loop.
+        watch: Runs while requests are answered.
         on_start: Called once requests are answered.
     """
 
@@ -144,7 +144,7 @@ async def _watch(
 async def _reload(service: Service, load: Callable[[], Served]) -> bool:
     """Serve the file that is now at the model's path, if it can replace the current model.
 
-    Return False if another attempt may help: the process has no file descriptors left.
+    Return False if another attempt may succeed, because the process had no file descriptors left.
     """
     current = service.served.model.artifact
     try:
@@ -165,7 +165,7 @@ async def _reload(service: Service, load: Callable[[], Served]) -> bool:
 
 
 def _file_version(path: Path) -> FileVersion | None:
-    """Return what differs between two files at the same path; None for no file."""
+    """Return a value that differs between two files at the same path; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

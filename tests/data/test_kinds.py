@@ -179,7 +179,7 @@ def test_run_file_and_server_see_the_same_numbers_in_unknown_levels_gaps_and_any
         ({"size": "wide"}, "size", "is not a number"),
         ({"smokes": "perhaps"}, "smokes", "neither true nor false"),
         ({"day": "yesterday"}, "day", "is not a date"),
-        ({"species": [1]}, "species", "is no value"),
+        ({"species": [1]}, "species", "is not a text, number or boolean"),
         ({"colour": "red"}, "colour", "unknown feature"),
     ],
 )

@@ -69,7 +69,7 @@ def test_bodies_and_base64_get_the_answers_of_the_pixels_in_training(server, fol
         (b"no image", "image/png", 422, "is no image"),
         (png(Image.new("L", (4000, 4000))), "image/png", 413, "MiB to decode"),
         ({"rows": [["no base64!"]]}, "application/json", 422, "row 1, feature 'image': is not in base64"),
-        ({"rows": [[7]]}, "application/json", 422, "7 is no image"),
+        ({"rows": [[7]]}, "application/json", 422, "7 is not an image in base64"),
         ({"rows": [[None]]}, "application/json", 422, "missing value"),
         ({"rows": [[base64.b64encode(png(Image.new("L", (4000, 4000)))).decode()]]}, "application/json", 413, "MiB"),
         (b"image\nx.png\n", "text/csv", 415, "send content-type application/json, image/png"),
