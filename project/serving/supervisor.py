@@ -23,8 +23,8 @@ def supervise(workers: int, work: Work, announce: Callable[[], None]) -> NoRetur
     """Keep workers running until a signal ends this process, and then end them.
 
     A worker that ends is replaced; but if no worker has started yet, this process ends with its status. SIGHUP is sent
-    on to them. Each worker is a fork of this process: it calls `work` with its number and a function to call once it has
-    started.
+    on to them. Each worker is a fork of this process that calls `work` with its number and a function to call once it
+    has started.
     """
     forks = multiprocessing.get_context("fork")  # safe: this process imports nothing heavy and runs no threads
     started, unannounced = forks.Event(), forks.Semaphore(1)
