@@ -1,4 +1,4 @@
-"""LightningModules, each a net with its loss, metrics and training step; optimizers and schedules of large models."""
+"""LightningModules (a net with its loss, metrics and training step), and optimizers and schedules for large models."""
 
 from project.models.classification import Classification
 from project.models.distillation import DistilledClassification, DistilledLanguageModel, DistilledRegression

@@ -1,4 +1,4 @@
-"""Scores of the probabilities of classes, which need all rows at once."""
+"""Metrics of class probabilities that need all rows at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,17 +16,17 @@ from torchmetrics.utilities import dim_zero_cat
 
 from project.models.metrics import sum_dtype
 
-MAX_VALUES = 2**26  # rows x classes of which the probabilities are kept: 256 MiB
+MAX_VALUES = 2**26  # maximum of rows x classes, whose logits take 256 MiB
 
 
 class ClassScores(Metric):
-    """balanced_accuracy, auc, average_precision, log_loss and calibration_error of logits.
+    """Compute balanced_accuracy, auc, average_precision, log_loss and calibration_error from logits.
 
-    With two classes, the second is the positive one of `average_precision`. With more, `auc` and `average_precision`
-    are means over each class against all others. All are over the classes that occur in the targets, and as
-    scikit-learn computes them; NaN if a single class occurs. `calibration_error` is the expected calibration error in
-    15 bins (Guo et al., "On Calibration of Modern Neural Networks", 2017). All are NaN where rows times classes exceed
-    67 million, because the probabilities of all rows are kept until the end.
+    The metrics are defined as in scikit-learn, and computed over the classes that occur in the targets. With two
+    classes, the second one is the positive class of `average_precision`. With more classes, `auc` and
+    `average_precision` are means over one-vs-rest problems. `calibration_error` is the expected calibration error with
+    15 bins (Guo et al., "On Calibration of Modern Neural Networks", 2017). All are NaN if only one class occurs, or if
+    rows times classes exceed 67 million, because the logits of all rows are kept until the end.
 
     Args:
         classes: Number of classes.
@@ -44,12 +44,12 @@ class ClassScores(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat")
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         super().reset()
         self.values = 0
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Add a batch: logits (B, classes) and class numbers (B,)."""
+        """Add a batch: logits (B, classes) and class indices (B,)."""
         assert isinstance(self.logits, list)
         assert isinstance(self.targets, list)
         self.values += outputs.numel()
@@ -60,7 +60,7 @@ class ClassScores(Metric):
         self.targets.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return each score over all rows of all processes."""
+        """Return the metrics over all rows of all processes."""
         logits, targets = (dim_zero_cat(state) for state in (self.logits, self.targets))
         counts = targets.bincount(minlength=self.classes)
         present = counts.nonzero().flatten().tolist()

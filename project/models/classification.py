@@ -22,19 +22,22 @@ from project.runtime.errors import UserError
 
 
 class Classification(Supervised):
-    """Train a classifier. With the linear net it is logistic regression.
+    """Train a classifier. With the linear net, this is logistic regression.
 
-    Targets are class numbers, int64 (B,). Besides the loss, `accuracy` and `f1` (averaged over classes) are logged, and
-    for the test rows the scores of probabilities in `ClassScores`.
+    Targets are class indices, int64 (B,). The logged metrics are the loss, `accuracy` and `f1` (averaged over classes),
+    and for the test rows also those of `ClassScores`.
 
     Args:
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of classes; set by the data.
-        net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
-        loss: CrossEntropyLoss, with its label smoothing and class weights, or MultiMarginLoss.
-        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
-        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, the optimizer and its
-            schedule.
+        net: The network, or a callable that builds it from the sizes of the data; see `project.nets.plain.build`.
+        loss: CrossEntropyLoss, which has label smoothing and class weights, or MultiMarginLoss.
+        levels: For each column of x, the number of levels if it is a category, otherwise 0; set by the data.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, `optimizer`,
+            `lr_scheduler` and `lr_interval`.
+
+    Raises:
+        UserError: If the data has no classes, or the loss is not for classes.
     """
 
     def __init__(
@@ -64,11 +67,11 @@ class Classification(Supervised):
         super().__init__(built, criterion, metrics, (), test_only=scores, one_hot=before, log_link=None, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a UserError unless targets are class numbers, one per row."""
+        """Raise a UserError unless the targets are class indices, one per row."""
         if y.shape != outputs.shape[:1] or y.is_floating_point():
             raise UserError(
                 f"targets have shape {tuple(y.shape)} and type {y.dtype}, predictions {tuple(outputs.shape)}; the data "
-                "must have class numbers (rows,) int64, as with --data.task classification or --data DigitsDataModule"
+                "must have class indices (rows,) int64, as with --data.task classification or --data DigitsDataModule"
             )
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:

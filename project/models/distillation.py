@@ -1,4 +1,4 @@
-"""Distillation: train a student from labels and from the outputs of a trained teacher.
+"""Distillation: a student learns from labels and from the outputs of a trained teacher.
 
 Sources: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network" (2015); for `mutual`, Zhang et al.,
 "Deep Mutual Learning" (2018).
@@ -32,8 +32,8 @@ class Distillation(Supervised):
 
     Args:
         teacher: A run folder or a checkpoint with the same targets or classes.
-        labels_weight: Weight of the labels; with 0 the student learns from the teacher alone.
-        mutual: Whether the teacher is trained, too, from the labels and from the student.
+        labels_weight: Weight of the labels; with 0, the student learns only from the teacher.
+        mutual: Whether the teacher is trained as well, from the labels and the student.
         **kwargs: Arguments of the model without a teacher.
     """
 
@@ -48,10 +48,13 @@ class Distillation(Supervised):
 
     @abstractmethod
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Return the mean distance (a scalar) of outputs to the teacher's, both (B, out_features) in standard units."""
+        """Return the mean distance, a scalar, of the student's and the teacher's outputs.
+
+        Both have shape (B, out_features) and are in standard units.
+        """
 
     def set_teacher(self, teacher: Standardized) -> None:
-        """Set the trained net to learn from; its outputs are in target units."""
+        """Set the teacher, a trained net with outputs in target units."""
         if self.mutual:
             self.peer = teacher.train()
         else:
@@ -75,7 +78,7 @@ class Distillation(Supervised):
             assert batch.teacher_outputs is not None
             return self._blend(outputs, batch.teacher_outputs, batch)
         peer_outputs = self.net.standard_outputs(self.peer(self.net.features.inverse(batch.inputs)))
-        peer_outputs = peer_outputs.repeat(len(outputs) // len(peer_outputs), 1)  # once for each member of an ensemble
+        peer_outputs = peer_outputs.repeat(len(outputs) // len(peer_outputs), 1)  # one copy for each ensemble member
         return self._blend(outputs, peer_outputs.detach(), batch) + self._blend(peer_outputs, outputs.detach(), batch)
 
     def _blend(self, outputs: Tensor, teacher_outputs: Tensor, batch: PreparedBatch) -> Tensor:
@@ -93,13 +96,13 @@ class Distillation(Supervised):
         self.running.rows += int((~known).sum())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save a teacher that is trained, too, separately from the weights of the student."""
+        """Save the teacher of mutual learning separately from the weights of the student."""
         super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
         checkpoint["peer"] = {name: state.pop(name) for name in list(state) if name.startswith("peer.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore a teacher that is trained, too."""
+        """Restore the teacher of mutual learning."""
         super().on_load_checkpoint(checkpoint)
         if self.mutual:
             checkpoint["state_dict"] |= checkpoint["peer"]
@@ -114,7 +117,7 @@ class DistilledClassification(Distillation, Classification):
     """Train a classifier from labels and from the probabilities of a teacher.
 
     Args:
-        temperature: Divides the logits; above 1, the small probabilities of the teacher have more influence.
+        temperature: Divisor of the logits; above 1, the small probabilities of the teacher have more influence.
         **kwargs: Arguments of `Distillation` and `Classification`.
     """
 
@@ -123,18 +126,18 @@ class DistilledClassification(Distillation, Classification):
         self.temperature = temperature
 
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Return the Kullback-Leibler divergence times temperature², which keeps the size of the gradients."""
+        """Return the Kullback-Leibler divergence times temperature², so that gradients do not shrink with it."""
         learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, teacher_outputs))
         return kl_div(learned, known, reduction="batchmean", log_target=True) * self.temperature**2
 
 
 class DistilledLanguageModel(Distillation, LanguageModel):
-    """Train a language model from a text and from the probabilities that a teacher gives to each next token.
+    """Train a language model from text and from a teacher's probabilities of each next token.
 
     Args:
-        temperature: Divides the logits; above 1, the small probabilities of the teacher have more influence.
-        **kwargs: Arguments of `Distillation` and `LanguageModel`; the teacher has the same tokenizer, and is not
-            trained, too.
+        temperature: Divisor of the logits; above 1, the small probabilities of the teacher have more influence.
+        **kwargs: Arguments of `Distillation` and `LanguageModel`. The teacher must have the same tokenizer, and
+            `mutual` must be False.
     """
 
     learns_unlabelled = False
@@ -151,7 +154,7 @@ class DistilledLanguageModel(Distillation, LanguageModel):
         return kl_div(learned, known, reduction="none", log_target=True).sum(2) * self.temperature**2
 
     def token_objective(self, logits: Tensor, losses: Tensor, batch: PreparedBatch) -> Tensor:
-        """Return, of each token (B, T), the blend of its loss and of the distance to the teacher."""
+        """Return the weighted sum of the loss and the distance to the teacher for each token, (B, T)."""
         assert batch.teacher_outputs is not None
         distance = self.distance(logits, batch.teacher_outputs) * (batch.targets != IGNORED)
         return self.labels_weight * losses + (1 - self.labels_weight) * distance

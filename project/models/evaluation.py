@@ -1,4 +1,4 @@
-"""Evaluate a model on batches, and log the metrics of an epoch."""
+"""Evaluation of a model on batches, and logging of the metrics of an epoch."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -16,7 +16,7 @@ from project.runtime.distributed import gather
 
 def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, Tensor]:
     """Return the outputs (B, out_features) of a module in target units, and the targets, for all rows of a batch."""
-    if isinstance(batch, Batches):  # metrics are weighted by rows: the size of batches does not matter
+    if isinstance(batch, Batches):  # larger batches are faster, and metrics do not depend on their size
         batch.batch_size = max(batch.batch_size, 1_024)
     pairs = [(module(x), y) for x, y, *_ in (batch if isinstance(batch, Batches) else [batch])]
     outputs, targets = zip(*pairs, strict=True)
@@ -24,9 +24,12 @@ def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Ten
 
 
 def log_metrics(module: LightningModule, split: Literal["train", "val", "test"], metrics: MetricCollection) -> None:
-    """Log the metrics of an epoch, and reset them; raise a UserError if the loss is not finite.
+    """Log the metrics of an epoch, and reset them.
 
-    Nothing is logged of metrics without an update, as those of a subclass whose `training_step` updates none.
+    Metrics without an update are not logged, such as those of a subclass whose `training_step` does not update them.
+
+    Raises:
+        UserError: If the loss is not finite.
     """
     if not any(gather(metrics["loss"].update_called)):
         return
@@ -34,17 +37,17 @@ def log_metrics(module: LightningModule, split: Literal["train", "val", "test"],
     loss = {f"{split}/loss": values.pop(f"{split}/loss")}
     require_finite(module, loss)
     trainer = module.trainer
-    if trainer.fit_loop.epoch_progress.total.ready:  # loggers place the point here; by themselves they count items
+    if trainer.fit_loop.epoch_progress.total.ready:  # the x-axis of loggers, which by default counts items
         step = trainer.global_step - (trainer.state.fn == TrainerFn.FITTING)
         module.log("step", torch.tensor(step, dtype=torch.float64, device=module.device), sync_dist=True)
-    # compute() has synchronised the processes; sync_dist averages equal values, and keeps Lightning from warning.
+    # compute() has synchronised the processes, so sync_dist averages equal values. Lightning would warn without it.
     module.log_dict(loss, prog_bar=True, sync_dist=True)
     module.log_dict(values, sync_dist=True)
     metrics.reset()
 
 
 class Evaluated(LightningModule):
-    """Validation and test of a model: its metrics over all rows, logged once per epoch.
+    """Base class with validation and test, which log metrics over all rows once per epoch.
 
     Attributes:
         val_metrics: Metrics of outputs and targets, with the loss as `loss`.

@@ -1,6 +1,6 @@
-"""Hyperparameters as plain data: a checkpoint that holds them can be loaded with `weights_only=True`.
+"""Hyperparameters as plain data, so that checkpoints with them can be loaded with `weights_only=True`.
 
-A class, or a class with some of its arguments, is `{"class_path": …, "init_args": {…}}`, as in a configuration.
+A class with or without some of its arguments becomes `{"class_path": …, "init_args": {…}}`, as in a configuration.
 """
 
 import sys
@@ -20,21 +20,24 @@ TENSOR = "torch.tensor"
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return hyperparameters as plain data, without those that have no such form, such as modules and lambdas."""
+    """Return hyperparameters as plain data, without those that cannot be converted, such as modules and lambdas."""
     return {
         name: value for name, value in ((name, _plain(value)) for name, value in values.items()) if value is not ...
     }
 
 
 def called_by(value: Any) -> Any:
-    """Return what a partial calls: a class, also where a parser's function takes the class first."""
+    """Return the class or function that a partial calls.
+
+    The partials of jsonargparse call its own function, with the class as an argument.
+    """
     if not isinstance(value, partial):
         return value
     return next((arg for arg in value.args if isinstance(arg, type)), value.func)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as plain data, or an ellipsis."""
+    """Return a value as plain data; an ellipsis if it cannot be converted."""
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, Tensor):
@@ -52,10 +55,10 @@ def _plain(value: Any) -> Any:
 
 
 def factory(value: Any) -> Any:
-    """Return the class with its arguments that plain data describes; anything else as it is.
+    """Return the class, with its arguments, that plain data describes. Return any other value unchanged.
 
     Raises:
-        UserError: If the module of the class has not been imported: data must not import code.
+        UserError: If the module of the class has not been imported, because data must not import code.
     """
     if not isinstance(value, Mapping) or "class_path" not in value:
         return [factory(item) for item in value] if isinstance(value, list) else value
@@ -64,6 +67,6 @@ def factory(value: Any) -> Any:
     module, _, name = value["class_path"].rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module | Optimizer | LRScheduler)):
-        raise UserError(f"hyperparameters: {value['class_path']} is not a class that is imported; import it, then load")
+        raise UserError(f"hyperparameters: {value['class_path']} is not an imported class; import it before loading")
     arguments = {key: factory(argument) for key, argument in value.get("init_args", {}).items()}
     return partial(found, **arguments) if arguments else found

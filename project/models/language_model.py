@@ -1,4 +1,4 @@
-"""Language modelling: the outputs of the net are logits of each next token."""
+"""Language modelling: the outputs of the net are logits of the next token at each position."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,17 +29,18 @@ ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 class LanguageModel(Supervised):
     """Train a language model to predict the next token.
 
-    Batches are `(x, y)`, both int64 (B, T); y holds the token after each token of x, or -100 where it is not counted.
-    `loss` (nats per token), `perplexity` and `bits_per_byte` are logged.
+    Batches are `(x, y)`, both int64 (B, T); y has the token after each token of x, or -100 where it is ignored. The
+    logged metrics are `loss` (nats per token), `perplexity` and `bits_per_byte`.
 
     Args:
         in_shape: (context,), the largest number of tokens; set by the data.
         out_features: Number of tokens in the vocabulary; set by the data.
-        net: The network, or what builds it from the sizes of the data, from tokens (B, T) to logits (B, T, vocabulary).
-        token_bytes: Number of bytes of text that each token stands for; set by the data.
+        net: The network, from tokens (B, T) to logits (B, T, vocabulary), or a callable that builds it from the sizes
+            of the data.
+        token_bytes: Number of bytes of text that each token represents; set by the data.
         optimizer: Builds the optimizer from parameter groups: the matrices of hidden layers; embeddings and the head,
-            marked `"muon": False`; and vectors such as norms and biases, without weight decay.
-        lr_interval: Whether the scheduler steps after each epoch, or after each optimizer step.
+            with `"muon": False`; and vectors such as norms and biases, without weight decay.
+        lr_interval: Whether the scheduler steps after each epoch or after each optimizer step.
         **kwargs: Arguments of `Supervised`: `l1`, `l2`, `compile`, `lr_scheduler`.
     """
 
@@ -67,11 +68,11 @@ class LanguageModel(Supervised):
         super().__init__(built, nn.CrossEntropyLoss(), metrics, (), log_link=None, **kwargs)
 
     def metric(self, token_bytes: Sequence[int] | None) -> Metric:
-        """Return the metrics of `update_train_metrics`, `loss` among them."""
+        """Return the metric that `update_train_metrics` updates; it must compute `loss`."""
         return TokenMetrics(token_bytes)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a UserError unless targets are tokens, one for each token of x."""
+        """Raise a UserError unless the targets are tokens, one for each token of x."""
         if y.shape != outputs.shape[:2] or y.is_floating_point() or outputs.ndim != 3:
             raise UserError(
                 f"targets have shape {tuple(y.shape)} and type {y.dtype}, logits {tuple(outputs.shape)}; the data must "
@@ -79,7 +80,7 @@ class LanguageModel(Supervised):
             )
 
     def setup(self, stage: str) -> None:
-        """Raise a UserError if the data are pairs of answers."""
+        """Check that the data has pairs of answers only if the model learns from pairs."""
         super().setup(stage)
         if self.learns_pairs != getattr(getattr(self.trainer, "datamodule", None), "has_pairs", self.learns_pairs):
             learns = (
@@ -92,7 +93,7 @@ class LanguageModel(Supervised):
     def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, a mean over tokens, and the loss of each token (B, T) for the metrics."""
         net = self.net.net
-        # Each member of an ensemble is trained as if it were alone.
+        # The losses of ensemble members are summed, so that each member is trained as if it were the only one.
         each = net.each(batch.inputs) if isinstance(net, Ensemble) else net(batch.inputs)[None]  # (…, B, T, vocabulary)
         self.check_targets(each[0], batch.targets)
         found = [token_losses(logits, batch.targets) for logits in each]
@@ -103,16 +104,19 @@ class LanguageModel(Supervised):
         return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, losses.detach()
 
     def token_objective(self, logits: Tensor, losses: Tensor, batch: PreparedBatch) -> Tensor:
-        """Return what is minimised of each token (B, T), 0 where it is not counted.
+        """Return the objective of each token, (B, T), 0 where the target is ignored.
 
-        Its negative log-likelihoods are `losses` (B, T), from logits (B, T, vocabulary).
+        Args:
+            logits: Shape (B, T, vocabulary).
+            losses: Negative log-likelihood of each token, (B, T).
+            batch: The batch.
         """
         return losses
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics with the loss of each token and the targets, both (B, T)."""
         self.running.update(outputs, y)
-        # At once: small tensors kept for later would lie between freed logits, whose memory could not be used again.
+        # Not later, because small tensors between freed logits would fragment the memory of a GPU.
         self.running.flush()
 
     def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:

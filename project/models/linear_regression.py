@@ -1,4 +1,4 @@
-"""Linear regression in closed form, with a run like that of any other model."""
+"""Linear regression in closed form, as a LightningModule."""
 
 import math
 from typing import Any, cast
@@ -21,9 +21,9 @@ class LinearRegression(Regression):
     Args:
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of targets; set by the data.
-        alpha: Factor on the sum of squared weights of standardised features, which is added to the sum of squared
-            errors, as in scikit-learn's `Ridge` after a `StandardScaler`; the intercept is not penalised.
-        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
+        alpha: Ridge penalty: factor of the sum of squared weights of standardised features, which is added to the sum
+            of squared errors, as in scikit-learn's `Ridge` after a `StandardScaler`. The intercept is not penalised.
+        levels: For each column of x, the number of levels if it is a category, otherwise 0; set by the data.
 
     Attributes:
         fit: The solution with its standard errors; None before training.
@@ -41,7 +41,7 @@ class LinearRegression(Regression):
         self.fit: LeastSquaresFit | None = None
 
     def setup(self, stage: str) -> None:
-        """Take many batches at once: there are no gradient steps."""
+        """Process many batches in one step, because there are no gradient steps."""
         super().setup(stage)
         self.automatic_optimization, self._groups_steps = False, True
 
@@ -54,12 +54,12 @@ class LinearRegression(Regression):
         self.set_weights(self.fit)
 
     def _solve(self) -> LeastSquaresFit:
-        """Return the fit of the data module's rows, or of the rows of any other loader."""
+        """Return the fit of the rows of the data module, or of the training loader with any other data module."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, RowsDataModule):
             if self.trainer.world_size > 1:
                 raise UserError(
-                    "--trainer.devices: LinearRegression solves the rows of such data on one process; use 1"
+                    "--trainer.devices: LinearRegression supports this data module only on one device; use 1"
                 )
             least_squares = LeastSquares(math.prod(self.net.net.in_shape), self.net.net.out_features)
             for x, y in self.trainer.train_dataloader or ():
@@ -78,7 +78,7 @@ class LinearRegression(Regression):
 
     @torch.no_grad()
     def set_weights(self, fit: LeastSquaresFit) -> None:
-        """Set the weights of the net, in standard units, from a solution for the numbers without offsets."""
+        """Set the weights of the net, in standard units, from a solution in the units of the table."""
         features, targets, shape = self.net.features, self.net.targets, self.net.net.in_shape
         mean, std = (s.cpu().double().expand(shape).flatten() for s in (features.mean, features.std))
         out_mean, out_std = targets.mean.cpu().double(), targets.std.cpu().double()
@@ -92,7 +92,7 @@ class LinearRegression(Regression):
         """Update the training metrics with a batch; the weights are final."""
         if batch_idx == 0:
             optimizer: Any = self.optimizers()
-            optimizer.step()  # without gradients: Lightning counts one step, after which checkpoints are saved
+            optimizer.step()  # changes nothing, but Lightning saves a checkpoint only after a step
         self.running.rows += self._update_metrics(self.train_metrics, batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:

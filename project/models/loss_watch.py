@@ -1,4 +1,4 @@
-"""Stop a training that diverges, before its weights are saved."""
+"""Detection of diverging training, before the weights are saved."""
 
 import statistics
 import sys
@@ -11,16 +11,16 @@ from torch import Tensor
 from project.runtime.errors import UserError
 
 MAX_PENDING = 64
-# A loss that is this many times the loss of the first step (or 1, if that is larger) does not recover.
+# Training has diverged if the loss exceeds this many times the loss of the first step (or 1, if that is larger).
 MAX_GROWTH = 1e8
-# Nor does one that keeps growing, from each window of steps to the next, and is this many times that of the first step.
+# It has also diverged if the median loss grows over this many windows of steps, to this many times that of the first.
 WINDOW, WINDOWS, MAX_DRIFT = 8, 3, 10.0
 
 
 class LossWatch:
-    """Check the loss of every step.
+    """Checks the loss of every step.
 
-    Reading a loss from a GPU would make each step wait for it: there, losses are collected, and read together after
+    Reading a loss from a GPU makes the CPU wait. On a GPU, losses are therefore collected and read together after
     `MAX_PENDING` steps, before a validation, at the end of an epoch and before a checkpoint is saved.
     """
 
@@ -29,7 +29,7 @@ class LossWatch:
         self._pending: list[tuple[Tensor, int]] = []
         self._baseline: float | None = None
         self._window: list[float] = []  # losses of the last steps
-        self._medians: list[float] = []  # of the windows before
+        self._medians: list[float] = []  # of the previous windows
 
     def reset(self) -> None:
         """Reset the baseline loss."""
@@ -38,9 +38,11 @@ class LossWatch:
         self._baseline = None
 
     def check(self, loss: Tensor, batch: int) -> None:
-        """Raise a UserError if the loss of a batch is not finite, has grown by `MAX_GROWTH`, or grows steadily.
+        """Check the loss of a batch, numbered from 1 within the epoch.
 
-        `batch` is counted from 1 within the epoch. On a GPU, the error may come up to `MAX_PENDING` steps later.
+        Raises:
+            UserError: If it is not finite, has grown by `MAX_GROWTH`, or grows steadily. On a GPU, the error may be
+                raised up to `MAX_PENDING` steps later.
         """
         if loss.device.type == "cpu":
             self._require_bounded(loss.item(), batch)
@@ -50,7 +52,7 @@ class LossWatch:
             self.flush()
 
     def flush(self) -> None:
-        """Check the losses that were collected; raise a UserError as `check` does."""
+        """Check the collected losses, like `check`."""
         if self._pending:
             losses, batches = zip(*self._pending, strict=True)
             self._pending.clear()
@@ -61,7 +63,7 @@ class LossWatch:
         if self._baseline is None:
             self._baseline = max(1.0, abs(value))
         limit = min(MAX_GROWTH * self._baseline, sys.float_info.max)  # infinity is above it
-        if not value <= limit:  # true for NaN
+        if not value <= limit:  # also true for NaN
             raise _divergence_error(self.module, "the loss", value, f", batch {batch}")
         self._window.append(value)
         if len(self._window) < WINDOW:
@@ -75,9 +77,13 @@ class LossWatch:
 
 
 def require_finite(module: LightningModule, values: Mapping[str, Tensor]) -> None:
-    """Raise a UserError if one of the values of a model, such as its weights, is not finite."""
+    """Check values of a model, such as its weights.
+
+    Raises:
+        UserError: If one of them is not finite. The error names it.
+    """
     finite = {name: value.isfinite().all() for name, value in values.items()}
-    if not finite or torch.stack([*finite.values()]).all():  # one look at a GPU for all of them
+    if not finite or torch.stack([*finite.values()]).all():  # reads from a GPU only once
         return
     for name, value in values.items():
         if not finite[name]:

@@ -1,6 +1,7 @@
-"""Losses: built from settings, and averaged over the rows of all processes."""
+"""Construction of losses from settings, and their mean over the rows of all processes."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,13 +13,13 @@ from project.runtime.errors import UserError
 
 NUMBERS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 CLASSES = (nn.CrossEntropyLoss, nn.MultiMarginLoss)
-SMALLEST = 1e-30  # in place of a sum of weights that is 0
-# Of torch's losses for classes, the ones that people try with numbers.
+SMALLEST = 1e-30  # replaces a sum of weights that is 0, to avoid a division by 0
+# torch's losses for classes, to recognise them when they are used for numbers.
 OF_CLASSES = (*CLASSES, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
 def build_loss(loss: Any) -> nn.Module:
-    """Return the loss that a class, a partial of one, or plain data describes; its class weights are not saved."""
+    """Return the loss of a class, a partial of a class, or plain data. Checkpoints do not contain its class weights."""
     criterion: nn.Module = factory(loss)()
     for name, buffer in [*criterion.named_buffers(recurse=False)]:
         criterion.register_buffer(name, buffer.to(torch.get_default_dtype()), persistent=False)
@@ -26,9 +27,10 @@ def build_loss(loss: Any) -> nn.Module:
 
 
 def number_loss(loss: Any) -> nn.Module:
-    """Return a loss for targets that are numbers; a UserError is raised for others of torch's.
+    """Return a loss for numerical targets. A loss that is not torch's is not checked.
 
-    A loss from outside of torch is taken as it is.
+    Raises:
+        UserError: If it is a loss of torch for other targets.
     """
     criterion = build_loss(loss)
     name, is_torchs = type(criterion).__name__, type(criterion).__module__.startswith("torch.nn")
@@ -37,35 +39,46 @@ def number_loss(loss: Any) -> nn.Module:
         f"takes other targets than numbers; use {', '.join(kind.__name__ for kind in NUMBERS)}": (
             is_torchs and not isinstance(criterion, NUMBERS)
         ),
-        "log_input must be true: the net answers the logarithm of a rate": not getattr(criterion, "log_input", True),
+        "log_input must be true, since the net computes the logarithm of a rate": (
+            not getattr(criterion, "log_input", True)
+        ),
     }
-    if problem := next((problem for problem, occurs in problems.items() if occurs), None):
-        raise UserError(f"--model.loss {name}: {problem}")
+    _refuse(name, problems)
     return criterion
 
 
+def _refuse(loss: str, problems: Mapping[str, bool]) -> None:
+    if problem := next((problem for problem, occurs in problems.items() if occurs), None):
+        raise UserError(f"--model.loss {loss}: {problem}")
+
+
 def class_loss(loss: Any, classes: int) -> nn.Module:
-    """Return a loss of logits and class numbers; a UserError is raised for others, and for weights of other classes."""
+    """Return a loss that takes logits and class indices.
+
+    Raises:
+        UserError: If the loss takes something else, or has weights for another number of classes.
+    """
     criterion = build_loss(loss)
-    if not isinstance(criterion, CLASSES):
-        name = type(criterion).__name__
-        raise UserError(f"--model.loss {name}: does not take logits and class numbers; use CrossEntropyLoss")
-    if criterion.weight is not None and criterion.weight.shape != (classes,):
-        raise UserError(f"--model.loss.weight: must be {classes} numbers, one for each class")
+    weight = getattr(criterion, "weight", None)
+    problems = {
+        "does not take logits and class indices; use CrossEntropyLoss": not isinstance(criterion, CLASSES),
+        f"weight must be {classes} numbers, one for each class": weight is not None and weight.shape != (classes,),
+    }
+    _refuse(type(criterion).__name__, problems)
     return criterion
 
 
 def of_target_units(criterion: nn.Module) -> nn.Module:
-    """Return the loss that compares predictions with targets: those of a Poisson loss are rates, not logarithms."""
+    """Return the loss that compares predictions with targets; a Poisson loss then takes rates instead of logarithms."""
     if isinstance(criterion, nn.PoissonNLLLoss):
         return nn.PoissonNLLLoss(log_input=False, full=criterion.full, eps=criterion.eps)
     return criterion
 
 
 def total_weight(criterion: nn.Module, targets: Tensor) -> Tensor | None:
-    """Return the sum of the row weights by which a loss divides, a scalar; None for the number of rows.
+    """Return the sum of row weights by which a loss divides, a scalar; None if it divides by the number of rows.
 
-    Cross-entropy divides by the weights of the classes that occur, and leaves out the rows of one class.
+    Cross-entropy divides by the sum of the class weights of the rows, without rows of the class `ignore_index`.
     """
     if not isinstance(criterion, nn.CrossEntropyLoss) or (criterion.weight is None and criterion.ignore_index < -1):
         return None
@@ -78,14 +91,14 @@ def total_weight(criterion: nn.Module, targets: Tensor) -> Tensor | None:
 def mean_loss(
     criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None = None, *, is_partial: bool = False
 ) -> Tensor:
-    """Return the mean loss of rows, a scalar whose mean over processes is that of the rows of all processes.
+    """Return the mean loss of rows, a scalar. Its mean over processes is the mean over the rows of all processes.
 
     Args:
         criterion: The loss.
         outputs: Shape (rows, out_features), in standard units.
-        targets: Of the shape that the criterion takes.
+        targets: Targets of the shape that the criterion takes.
         weights: Row weights, of any shape with one number per row.
-        is_partial: Whether rows have been left out, perhaps more of them on one process than on another.
+        is_partial: Whether rows have been left out, so that processes may have different numbers of rows.
     """
     total = total_weight(criterion, targets)
     if not len(targets):
@@ -104,10 +117,10 @@ def mean_loss(
 
 
 def over_processes(loss: Tensor, rows: Tensor | int) -> Tensor:
-    """Return the mean loss of this process's rows, scaled so that its mean over processes is that of all their rows."""
+    """Scale the mean loss of a process so that the mean over processes is the mean over the rows of all processes."""
     if not (dist.is_available() and dist.is_initialized()):
         return loss
     own = torch.as_tensor(rows, dtype=torch.float64, device=loss.device)
-    everyones = own.clone()
-    dist.all_reduce(everyones)
-    return loss * (own / everyones.clamp(min=SMALLEST) * dist.get_world_size()).to(loss.dtype)
+    total = own.clone()
+    dist.all_reduce(total)
+    return loss * (own / total.clamp(min=SMALLEST) * dist.get_world_size()).to(loss.dtype)

@@ -1,4 +1,4 @@
-"""Loss and regression metrics, weighted by rows, for batches of any size and any number of processes."""
+"""Metrics of losses and regression, weighted by rows, for batches of any size and any number of processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
 
 class MeanLoss(Metric):
-    """Mean of a loss over the rows of all batches; the loss must average over rows, such as `torch.nn.MSELoss()`.
+    """Mean of a loss over the rows of all batches. The loss must average over rows, such as `torch.nn.MSELoss()`.
 
-    Rows have the weights that the loss gives them: cross-entropy has some for classes.
+    Rows are weighted as in the loss, for example by the class weights of cross-entropy.
     """
 
     full_state_update = False
@@ -30,7 +30,7 @@ class MeanLoss(Metric):
         self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Add a batch: outputs (B, out_features), and targets of the shape that the criterion takes."""
+        """Add a batch: outputs (B, out_features) and targets of the shape that the criterion takes."""
         dtype = sum_dtype(outputs)
         target = target.to(dtype) if target.is_floating_point() else target
         total = total_weight(self.criterion.to(dtype), target)
@@ -45,7 +45,7 @@ class MeanLoss(Metric):
 
 
 class RegressionMetrics(Metric):
-    """mse, rmse, mae and r2 of predictions, each averaged over targets.
+    """Compute mse, rmse, mae and r2 of predictions, each averaged over targets.
 
     Sums are float64 (float32 on devices without it). The variance of the targets is accumulated as means and squared
     deviations, so that r2 is accurate for targets far from zero, where sums of squares cancel; batches are merged as in
@@ -96,12 +96,12 @@ class RegressionMetrics(Metric):
 
 
 def sum_dtype(values: Tensor) -> torch.dtype:
-    """Return the precision of sums: float64 if the device supports it."""
+    """Return the dtype of sums: float64 if the device supports it."""
     return torch.float32 if values.device.type == "mps" else torch.float64
 
 
 class RunningMetrics:
-    """Collect outputs and targets, and update the metrics once for many batches, since an update costs several kernels.
+    """Collects outputs and targets to update the metrics once for many batches, since each update takes many kernels.
 
     Attributes:
         rows: Number of training rows that this process has passed through the net.
@@ -132,7 +132,7 @@ class RunningMetrics:
             self._pending.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums and the collected batches separately: adding these early would change the rounding."""
+        """Return the sums and the collected batches separately, since adding these early would change the rounding."""
         sums = {name: dict(metric.metric_state) for name, metric in self.metrics.items(keep_base=True)}
         # Clones, because a view would be saved with all of its storage.
         pending = [[values.clone() for values in batch] for batch in self._pending]

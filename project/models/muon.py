@@ -1,4 +1,4 @@
-"""Muon for the matrices of hidden layers, AdamW for everything else, as one optimizer."""
+"""An optimizer that uses Muon for the matrices of hidden layers, and AdamW for everything else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,28 +8,29 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the iteration, chosen to converge fast from small singular values
+# Of the Newton-Schulz iteration, chosen for fast convergence of small singular values.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
 class MuonAdamW(Optimizer):
-    """Train each matrix by Muon, unless its parameter group says `"muon": False`, and everything else by AdamW.
+    """Use Muon for each matrix, unless its parameter group has `"muon": False`, and AdamW for everything else.
 
-    A network's embeddings and its head belong in groups with `"muon": False`; `LanguageModel` makes them. Each group is
-    divided in two, and keeps its own settings. Schedules scale both learning rates.
+    Put the embeddings and the head of a network in groups with `"muon": False`, as `LanguageModel` does. Each group is
+    divided in two, which keep its settings. Schedulers scale both learning rates.
 
-    `torch.optim.Muon` trains matrices alone, and computes in bfloat16 also where that is slow: on a CPU without
-    instructions for it, an optimizer step takes as long as the forward and the backward pass together.
+    `torch.optim.Muon` accepts only matrices, and always computes in bfloat16. On a CPU without bfloat16 instructions,
+    its step takes as long as the forward and the backward pass together.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
 
     Args:
         params: Parameters, or parameter groups.
-        lr: Learning rate of Muon: how far a step moves a matrix, as a fraction of an orthogonal matrix.
+        lr: Learning rate of Muon. The update is an approximately orthogonal matrix times this number.
         momentum: Momentum of Muon.
         adamw_lr: Learning rate of AdamW.
         betas: Decay rates of AdamW's moments.
-        eps: Added to the denominator of AdamW.
+        eps: Number added to the denominator of AdamW.
         weight_decay: Decoupled weight decay of both, multiplied by the learning rate.
     """
 
@@ -65,12 +66,12 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; return what the closure returns, which computes the loss and the gradients."""
+        """Take a step, and return the loss from the closure, which computes the loss and the gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._adamw is not None:  # groups and state may have been loaded since the last step
+        if self._adamw is not None:  # `load_state_dict` may have replaced groups and state
             self._adamw.param_groups = [group for group in self.param_groups if not group["muon"]]
             self._adamw.state = self.state
             self._adamw.step()
@@ -84,10 +85,10 @@ class MuonAdamW(Optimizer):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape.setdefault(parameter.shape, []).append(parameter)
-        for shape, parameters in by_shape.items():  # computed together, which is faster
+        for shape, parameters in by_shape.items():  # matrices of the same shape are computed together, which is faster
             updates = torch.stack([self._with_momentum(parameter, group["momentum"]) for parameter in parameters])
             scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-            for parameter, update in zip(parameters, orthogonalized(updates), strict=True):
+            for parameter, update in zip(parameters, orthogonalize(updates), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
 
     def _with_momentum(self, parameter: Tensor, momentum: float) -> Tensor:
@@ -100,10 +101,10 @@ class MuonAdamW(Optimizer):
         return parameter.grad.lerp(mean, momentum)
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
-    """Return the nearest orthogonal matrices, roughly: singular values become 0.7 to 1.2, by a Newton-Schulz iteration.
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Approximate the nearest orthogonal matrices by a Newton-Schulz iteration; singular values become 0.7 to 1.2.
 
-    Matrices (n, rows, columns) of any dtype; computed in bfloat16 on a GPU.
+    Matrices have shape (n, rows, columns) and any dtype. On a GPU, the iteration uses bfloat16.
     """
     x = matrices.bfloat16() if matrices.is_cuda else matrices
     is_tall = x.shape[1] > x.shape[2]

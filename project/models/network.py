@@ -1,4 +1,4 @@
-"""The network of a model: what predicts, apart from how it was trained."""
+"""The network of a model, which computes its predictions."""
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -10,9 +10,9 @@ from project.runtime.errors import UserError
 
 
 def network(model: LightningModule, in_shape: tuple[int, ...], out_features: int) -> Standardized:
-    """Return the network of a model, from rows in original units to outputs in target units, or logits of classes.
+    """Return the network of a model, which computes target units, or logits of classes, from rows in original units.
 
-    That of a model from outside the project is its `forward`, without standardisation.
+    For a model from outside the project, this is its `forward`, without standardisation.
 
     Raises:
         UserError: If the model has no `forward`.
@@ -25,7 +25,11 @@ def network(model: LightningModule, in_shape: tuple[int, ...], out_features: int
 
 
 def supervised(model: LightningModule, purpose: str) -> Supervised:
-    """Return the same model; raise a UserError that names the purpose if it is not one of this project."""
+    """Return the same model if it is derived from this project's models.
+
+    Raises:
+        UserError: If it is not. The error names the purpose for which its net is needed.
+    """
     if not isinstance(model, Supervised):
         raise UserError(
             f"--model {type(model).__name__}: has no `net` for {purpose}; pass its network to --model Regression or "

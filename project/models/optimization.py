@@ -1,4 +1,4 @@
-"""Optimizers and schedulers of a training: by layer, by epoch or by step."""
+"""Construction of optimizers and schedulers, with parameter groups by layer."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -24,11 +24,11 @@ def optimizer_and_scheduler(
     """Build the optimizer and the scheduler of a module, in the form that `configure_optimizers` returns.
 
     Args:
-        module: What is trained.
-        optimizer: Builds an optimizer of parameters or of parameter groups.
-        scheduler: Builds a learning rate scheduler of an optimizer.
-        interval: Whether the scheduler steps after each epoch, or after each optimizer step.
-        groups: Parameter groups of the module, with a `lr_factor` that multiplies the optimizer's learning rate.
+        module: The module to train.
+        optimizer: Builds an optimizer from parameters or parameter groups.
+        scheduler: Builds a learning rate scheduler from an optimizer.
+        interval: Whether the scheduler steps after each epoch or after each optimizer step.
+        groups: Parameter groups of the module. Their `lr_factor` multiplies the optimizer's learning rate.
     """
     built = optimizer(groups or module.parameters())
     for group in built.param_groups:
@@ -42,7 +42,7 @@ def optimizer_and_scheduler(
 
 
 def parameter_groups(net: Net, layer_decay: float) -> list[dict[str, Any]] | None:
-    """Return the parameter groups that a network is trained with; None for a single one."""
+    """Return the parameter groups of a network; None if it has only one."""
     if layer_decay == 1 and not net.takes_tokens:
         return None
     groups = [{"params": [*net.parameters()]}] if layer_decay == 1 else groups_by_layer(net, layer_decay)
@@ -50,9 +50,9 @@ def parameter_groups(net: Net, layer_decay: float) -> list[dict[str, Any]] | Non
 
 
 def groups_by_kind(net: Net, group: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Divide a group of a language model's parameters: hidden matrices; embeddings and the head; and vectors.
+    """Divide a parameter group of a language model into hidden matrices, embeddings and head, and vectors.
 
-    Vectors, such as norms and biases, have no weight decay. `"muon"` is for the optimizer `MuonAdamW`.
+    Vectors, such as norms and biases, have no weight decay. The optimizer `MuonAdamW` reads the key `"muon"`.
     """
     outer = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
     outer |= {id(each) for name, each in net.named_parameters() if within(name, net.head_names())}
@@ -66,7 +66,7 @@ def groups_by_kind(net: Net, group: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def groups_by_layer(net: Net, decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups, one per layer: `lr_factor` is 1 for the head, and decays from each layer to the next."""
+    """Return one parameter group per layer; `lr_factor` is 1 for the head, and decays with the distance from it."""
     parameters = dict(net.named_parameters())
     layers = [[name for name in parameters if within(name, net.head_names())], *reversed(net.backbone_names())]
     return [
@@ -92,7 +92,7 @@ def set_learning_rate(trainer: Trainer, rate: float) -> None:
 
 
 def step_scheduler(module: LightningModule) -> None:
-    """Step a schedule by epoch, in a training whose module takes the optimizer steps itself."""
+    """Step the scheduler after an epoch with manual optimization, where Lightning does not step it."""
     scheduler = module.lr_schedulers()
     if scheduler is not None and not module.automatic_optimization:
         scheduler.step()  # type: ignore[union-attr]

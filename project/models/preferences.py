@@ -1,4 +1,4 @@
-"""Direct preference optimisation: a language model learns which of two answers people prefer.
+"""Direct preference optimization (DPO): a language model learns which of two answers people prefer.
 
 Source: Rafailov et al., "Direct Preference Optimization: Your Language Model is Secretly a Reward Model" (2023).
 """
@@ -24,17 +24,17 @@ from project.runtime.ranges import PositiveFloat
 class DPO(LanguageModel):
     """Train a language model to prefer the chosen of two answers to the rejected one.
 
-    The reward of an answer is beta times the logarithm of how much more likely the network makes it than the reference
-    does. The loss of a pair is -log(sigmoid(reward of the chosen - reward of the rejected)). `loss`, `margin` (the mean
-    difference of the rewards) and `accuracy` (the share of pairs whose chosen answer has the larger reward) are logged.
+    The reward of an answer is beta times the difference of its log-probabilities under the network and under the
+    reference. The loss of a pair is -log(sigmoid(reward of the chosen - reward of the rejected)). The logged metrics
+    are `loss`, `margin` (the mean difference of the rewards) and `accuracy` (the share of pairs whose chosen answer has
+    the larger reward).
 
-    Batches are those of `PreferenceDataModule`: x (B, 2, T) int64 holds two dialogues, y (B, T) the next tokens, -100
-    outside of the answers.
+    Batches are those of `PreferenceDataModule`: x (B, 2, T) int64 has two dialogues, y (B, T) the next tokens, -100
+    outside the answers.
 
     Args:
-        reference: A run folder or a checkpoint, which is not trained; by default the weights that the training starts
-            from.
-        beta: How much the network is held to the reference.
+        reference: A run folder or a checkpoint, which is not trained; by default the initial weights of the network.
+        beta: Strength of the regularisation towards the reference.
         **kwargs: Arguments of `LanguageModel`.
     """
 
@@ -43,14 +43,14 @@ class DPO(LanguageModel):
     def __init__(self, reference: str | None = None, beta: PositiveFloat = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.beta = beta
-        self._reference: tuple[Standardized, ...] = ()  # a tuple, so that it is no submodule, and is not saved
+        self._reference: tuple[Standardized, ...] = ()  # a tuple, so that it is not registered as a submodule and saved
 
     def set_reference(self, reference: Standardized) -> None:
-        """Set the network that the trained one is compared with."""
+        """Set the reference network."""
         self._reference = (reference.eval().requires_grad_(False),)
 
     def metric(self, token_bytes: Any) -> Metric:
-        """Return the metrics of margins."""
+        """Return the metrics of pairs."""
         return PreferenceMetrics()
 
     def setup(self, stage: str) -> None:
@@ -75,7 +75,7 @@ class DPO(LanguageModel):
         return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, margins.detach()
 
     def margins(self, learned: Tensor, known: Tensor) -> Tensor:
-        """Return the difference of the rewards of two answers (B,), from log-probabilities (B, 2) of both networks."""
+        """Return the differences of rewards, (B,), from log-probabilities of the network and the reference, (B, 2)."""
         chosen, rejected = (self.beta * (learned - known)).unbind(1)
         return chosen - rejected
 
@@ -91,8 +91,10 @@ class DPO(LanguageModel):
 def answer_log_probabilities(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return the log-probability of the answers in both dialogues of each row, (B, 2).
 
-    Logits (B, T, vocabulary), x (B, 2, T) with the number of the dialogue of each token, y (B, T) with -100 outside of
-    the answers.
+    Args:
+        logits: Shape (B, T, vocabulary).
+        x: Tokens, and the index of the dialogue of each token, (B, 2, T).
+        y: Next tokens, -100 outside the answers, (B, T).
     """
     losses = token_losses(logits, y)
     return torch.stack([-(losses * (x[:, 1] == number)).sum(1) for number in (0, 1)], dim=1)

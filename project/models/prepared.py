@@ -1,4 +1,4 @@
-"""A batch in the units and shapes that the objective takes."""
+"""Batches in the units and shapes that the objective takes."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class PreparedBatch(NamedTuple):
-    """A batch whose inputs and targets are standardised, with what else the objective needs.
+    """A batch with standardised inputs and targets, and everything else that the objective needs.
 
     Attributes:
-        inputs: In standard units, (B, *in_shape).
-        targets: In standard units (B, out_features), or classes (B,).
+        inputs: Inputs in standard units, (B, *in_shape).
+        targets: Targets in standard units (B, out_features), or classes (B,).
         y: Targets in original units, of the same shape.
         weights: Row weights, one column for each member of an ensemble, (B, members).
         teacher_outputs: Outputs of the teacher in standard units, (B, out_features).
@@ -31,7 +31,7 @@ class PreparedBatch(NamedTuple):
         return (PreparedBatch(*batch) for batch in zip(*parts, strict=False))
 
     def repeated(self, members: int) -> "PreparedBatch":
-        """Repeat the rows once for each member of an ensemble, with weights (members * B,); inputs stay (B, …)."""
+        """Repeat the rows for each member of an ensemble, with weights (members * B,). The inputs are not repeated."""
         return self._replace(
             targets=torch.cat([self.targets] * members),
             y=torch.cat([self.y] * members),

@@ -1,4 +1,4 @@
-"""Quantile regression: its loss, and the share of targets that lie below the predictions."""
+"""Quantile regression: the pinball loss, and the share of targets below the predictions."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from project.runtime.errors import UserError
 
 
 class PinballLoss(nn.modules.loss._Loss):
-    """The loss that a quantile minimises: the median is 0.5, and 90 % of new targets lie below the quantile 0.9.
+    """The loss that a quantile minimises: 0.5 is the median, and 90 % of targets are below the quantile 0.9.
 
     Source: Koenker & Bassett, "Regression Quantiles" (1978).
 
     Args:
-        quantile: Between 0 and 1.
-        reduction: `mean`, or `none` for the loss of each target.
+        quantile: The quantile, between 0 and 1.
+        reduction: "mean", or "none" for the loss of each target.
     """
 
     def __init__(self, quantile: float = 0.5, reduction: str = "mean") -> None:
@@ -33,7 +33,7 @@ class PinballLoss(nn.modules.loss._Loss):
 
 
 class ShareBelow(Metric):
-    """Share of targets at or below their predictions, which is the quantile that a `PinballLoss` is for."""
+    """Share of targets at or below their predictions; with `PinballLoss`, it should be near the quantile."""
 
     full_state_update = False
     below: Tensor

@@ -20,7 +20,12 @@ from project.runtime.errors import UserError
 
 
 class Equation(NamedTuple):
-    """y = x @ weights + bias in original units: weights (in_features, out_features), bias (out_features,), float64."""
+    """The equation y = x @ weights + bias in original units, float64.
+
+    Attributes:
+        weights: Shape (in_features, out_features).
+        bias: Shape (out_features,).
+    """
 
     weights: Tensor
     bias: Tensor
@@ -29,20 +34,24 @@ class Equation(NamedTuple):
 class Regression(Supervised):
     """Train a regression model.
 
-    The loss is minimised in standard units, so that the effect of a learning rate does not depend on the units of the
-    data, and logged in target units.
+    The loss is minimised in standard units, so that good learning rates do not depend on the units of the data, and
+    logged in target units.
 
     Args:
         in_shape: Shape of one row of x; set by the data.
         out_features: Number of targets; set by the data.
-        net: The network, or what builds it from the sizes of the data; see `project.nets.plain.build`.
+        net: The network, or a callable that builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: A loss for numbers that averages over rows, such as those of `torch.nn`. With `PoissonNLLLoss`, targets
             are counts, and the net computes the logarithm of their rate.
         log_target: Whether the net computes the logarithm of the targets, which must be above 0. The loss compares
-            logarithms, so that errors count in percent; predictions are in target units, medians rather than means.
-        levels: For each column of x, the number of levels if it is a category, else 0; set by the data.
-        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, the optimizer and its
-            schedule.
+            logarithms, so it measures relative errors. Predictions are in target units, and estimate medians rather
+            than means.
+        levels: For each column of x, the number of levels if it is a category, otherwise 0; set by the data.
+        **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, `optimizer`,
+            `lr_scheduler` and `lr_interval`.
+
+    Raises:
+        UserError: If the loss is not for numbers, or `log_target` is used with `PoissonNLLLoss`.
     """
 
     def __init__(
@@ -62,12 +71,12 @@ class Regression(Supervised):
         before, shape = one_hot(in_shape, levels)
         built, is_rate = build(factory(net), shape, out_features, levels), isinstance(criterion, nn.PoissonNLLLoss)
         if is_rate and log_target:
-            raise UserError("--model.log_target: with PoissonNLLLoss the net computes a logarithm already; remove it")
+            raise UserError("--model.log_target: with PoissonNLLLoss, the net already computes a logarithm; remove it")
         link: Literal["rate", "target"] | None = "rate" if is_rate else "target" if log_target else None
         super().__init__(built, criterion, metrics, (out_features,), one_hot=before, log_link=link, **kwargs)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
-        """Raise a UserError unless outputs and targets have the same shape; a loss would broadcast them."""
+        """Raise a UserError unless outputs and targets have the same shape, since a loss would broadcast them."""
         if outputs.shape != y.shape:
             raise UserError(
                 f"targets have shape {tuple(y.shape)}, predictions {tuple(outputs.shape)}; the data must have targets "
@@ -78,7 +87,7 @@ class Regression(Supervised):
 
     @property
     def equation(self) -> Equation | None:
-        """The learned equation in original units; None unless the net is `Linear`, and its outputs the predictions."""
+        """The learned equation in original units; None if the net is not `Linear`, or computes a logarithm."""
         if not isinstance(self.net.net, Linear) or self.net.log_link:
             return None
         layer, features, targets = self.net.net.linear, self.net.features, self.net.targets

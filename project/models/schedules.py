@@ -1,4 +1,4 @@
-"""Learning rate schedules with a warm-up, which last as long as training does."""
+"""Learning rate schedulers with a warm-up that last for the whole training."""
 
 import math
 from abc import abstractmethod
@@ -12,12 +12,12 @@ from project.runtime.errors import UserError
 
 
 class WarmupLR(LRScheduler):
-    """Base class: the learning rate rises in `warmup_steps` equal steps, then follows a factor of the progress.
+    """Base class of schedulers: the learning rate rises linearly for `warmup_steps`, then `after_warmup` scales it.
 
     Args:
-        optimizer: Its learning rates are the highest ones.
-        warmup_steps: Steps until the learning rate is reached.
-        total_steps: Steps of the training; by default as many as the Trainer takes.
+        optimizer: The optimizer; its learning rates are reached after the warm-up.
+        warmup_steps: Number of steps of the warm-up.
+        total_steps: Number of steps of the training; by default that of the Trainer.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0, total_steps: int | None = None) -> None:
@@ -31,24 +31,24 @@ class WarmupLR(LRScheduler):
     def _factor(self, step: int) -> float:
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
-        if self.total_steps is None:  # until training starts
+        if self.total_steps is None:  # before training starts
             return 1.0
         return self.after_warmup(min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)))
 
     @abstractmethod
     def after_warmup(self, progress: float) -> float:
-        """Return the factor on the learning rate; progress goes from 0, the end of the warm-up, to 1."""
+        """Return the factor of the learning rate; progress goes from 0, the end of the warm-up, to 1."""
 
 
 class WarmupCosine(WarmupLR):
-    """Warm-up, then half a cosine down to a fraction of the learning rate.
+    """Warm-up, then cosine annealing to a fraction of the learning rate.
 
     Source: Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), without restarts.
 
     Args:
-        optimizer: Its learning rates are the highest ones.
-        warmup_steps: Steps until the learning rate is reached.
-        total_steps: Steps of the training; by default as many as the Trainer takes.
+        optimizer: The optimizer; its learning rates are reached after the warm-up.
+        warmup_steps: Number of steps of the warm-up.
+        total_steps: Number of steps of the training; by default that of the Trainer.
         final: Fraction of the learning rate at the end.
     """
 
@@ -64,15 +64,15 @@ class WarmupCosine(WarmupLR):
 
 
 class WarmupStable(WarmupLR):
-    """Warm-up, then a constant learning rate, and a straight line down to 0 at the end (trapezoid, WSD).
+    """Warm-up, then a constant learning rate, then linear decay to 0 (also called trapezoidal or WSD schedule).
 
     Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (2024).
 
     Args:
-        optimizer: Its learning rates are the highest ones.
-        warmup_steps: Steps until the learning rate is reached.
-        total_steps: Steps of the training; by default as many as the Trainer takes.
-        decay_share: Share of the steps after the warm-up in which the learning rate falls.
+        optimizer: The optimizer; its learning rates are reached after the warm-up.
+        warmup_steps: Number of steps of the warm-up.
+        total_steps: Number of steps of the training; by default that of the Trainer.
+        decay_share: Share of the steps after the warm-up in which the learning rate decays.
     """
 
     def __init__(
@@ -89,21 +89,23 @@ class WarmupStable(WarmupLR):
 
 
 def plan_schedules(trainer: Trainer) -> None:
-    """Tell each `WarmupLR` that has no `total_steps` of its own how many steps the training takes.
+    """Set `total_steps` of each `WarmupLR` without it to the number of steps of the training.
 
     Raises:
-        UserError: If the training has no end in steps.
+        UserError: If the number of steps is not limited.
     """
     for config in trainer.lr_scheduler_configs:
         schedule = config.scheduler
         if not isinstance(schedule, WarmupLR) or not schedule.follows_trainer:
             continue
-        # Only when training starts is it known from where a resumed one continues; before, this would build its loader.
+        # This builds the training loader, which must not happen before the progress of a checkpoint has been restored.
         total = trainer.estimated_stepping_batches if config.interval == "step" else (trainer.max_epochs or math.inf)
-        # A run counts the steps in its callbacks, so that the last one is saved.
+        # In a run, a callback limits the steps instead of the Trainer, so that the last step is saved.
         limits = [getattr(callback, "max_steps", -1) for callback in trainer.callbacks]  # type: ignore[attr-defined]
         total = min([total, *(limit for limit in limits if limit >= 0)]) if config.interval == "step" else total
         if not 0 < total < math.inf:
             name = type(schedule).__name__
-            raise UserError(f"--lr_scheduler {name}: training has no end in steps; set --lr_scheduler.total_steps")
+            raise UserError(
+                f"--lr_scheduler {name}: the number of steps is not limited; set --lr_scheduler.total_steps"
+            )
         schedule.total_steps = int(total)

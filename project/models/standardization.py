@@ -1,4 +1,4 @@
-"""Set the standardisation of a network from its training rows, of a data module or of any loader."""
+"""Setting the standardisation of a network from the training rows of a data module or of any loader."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,14 +13,20 @@ from project.nets.scaling import Standardized
 from project.runtime.distributed import gather
 from project.runtime.errors import UserError
 
-SMALLEST_RATE = 1e-8  # of counts that are all 0
+SMALLEST_RATE = 1e-8  # the rate if all counts are 0
 
 
 def standardize_by(net: Standardized, features: Statistics, targets: Statistics | None, source: str = "--data") -> None:
-    """Set the statistics of the training rows; `targets` is None for classes, and `source` says where they are from.
+    """Set the statistics of a network.
+
+    Args:
+        net: The network.
+        features: Statistics of the inputs.
+        targets: Statistics of the targets; None for classes.
+        source: Name of the data in the error message.
 
     Raises:
-        UserError: If the network standardises targets, and the data has classes.
+        UserError: If the network standardises targets, but the data has classes.
     """
     if not net.net.scales_inputs:
         net.features.fill(features.mean, features.std)
@@ -31,6 +37,23 @@ def standardize_by(net: Standardized, features: Statistics, targets: Statistics 
             net.targets.fill(targets.mean.clamp(min=SMALLEST_RATE).log(), torch.ones_like(targets.std))
         else:
             net.targets.fill(targets.mean, targets.std)
+
+
+def set_statistics(net: Standardized, data: Any, standardize: bool) -> None:
+    """Set the statistics of the training rows of a data module; do nothing if it does not provide them.
+
+    With `standardize` False, only the values for unknown levels are set.
+
+    Raises:
+        UserError: If the network standardises targets, but the data has classes, or if logarithms are not defined.
+    """
+    if not isinstance(features := getattr(data, "feature_statistics", None), Statistics):
+        return
+    if net.one_hot is not None:
+        net.one_hot.unknown.copy_(features.mean)
+    targets = log_statistics(data.splits.train.y) if net.log_target else data.target_statistics
+    if standardize:
+        standardize_by(net, features, targets, getattr(data, "source", "--data"))
 
 
 def log_statistics(y: Tensor) -> Statistics:
@@ -45,10 +68,13 @@ def log_statistics(y: Tensor) -> Statistics:
 
 
 def loader_statistics(loader: Iterable[Any], log_target: bool = False) -> tuple[Statistics, Statistics | None]:
-    """Return the statistics of the inputs and the targets in one pass over batches `(x, y)`, of all processes.
+    """Return the statistics of the inputs and the targets from one pass over the batches `(x, y)` of all processes.
 
-    The pass leaves torch's random state as it was. The statistics of targets are None for class numbers, and those of
-    the logarithms with `log_target`.
+    The statistics of the targets are None for class indices; with `log_target`, they are those of the logarithms. The
+    pass does not change torch's random state.
+
+    Raises:
+        UserError: If the loader is empty.
     """
     parts: list[RunningStatistics] = []
     with torch.random.fork_rng():

@@ -1,6 +1,6 @@
-"""An optimizer step as a CUDA graph, which launches all of its kernels at once.
+"""Optimizer steps as a CUDA graph, which launches all kernels of a step at once.
 
-Launching the kernels of a small net one by one takes many times as long as they run. Source: PyTorch's documentation,
+Launching the kernels of a small net one by one takes much longer than running them. Source: PyTorch's documentation,
 "CUDA semantics", section "CUDA Graphs", whole-network capture.
 """
 
@@ -15,26 +15,30 @@ from torch.optim import SGD
 from project.models.prepared import PreparedBatch
 from project.runtime.errors import UserError
 
-WARM_UP = 3  # steps before the first capture, in which libraries allocate what they need
+WARM_UP = 3  # steps before the first capture, in which libraries allocate their memory
 
 
 class StepGraph:
-    """Takes optimizer steps of a `Supervised` module by replaying one that was captured; the numbers are the same.
+    """Takes the optimizer steps of a `Supervised` module by replaying a captured step, with the same results.
 
-    A step is captured again in each epoch, since schedules and callbacks may have changed it. A batch of another shape
-    than the first one, such as the last one of an epoch, is computed without a graph.
+    A step is captured again in each epoch, since schedulers and callbacks may have changed it. Batches whose shape
+    differs from that of the first batch, such as the last batch of an epoch, are computed without a graph.
     """
 
     def __init__(self, module: Any) -> None:
         self.module, self.optimizer = module, module.optimizers()
         self._stream, self._taken = torch.cuda.Stream(), 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._batch: PreparedBatch | None = None  # what the graph reads
-        self._results: tuple[Tensor, Tensor] | None = None  # what it writes: the loss and the outputs
+        self._batch: PreparedBatch | None = None  # the memory that the graph reads
+        self._results: tuple[Tensor, Tensor] | None = None  # the memory that it writes: the loss and the outputs
         self._settings: list[Any] = []
 
     def step(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
-        """Take a step; return the loss, a scalar, and the outputs (B, out_features) in standard units."""
+        """Take a step, and return the loss, a scalar, and the outputs (B, out_features) in standard units.
+
+        Raises:
+            UserError: If the net cannot be captured.
+        """
         if self._batch is None:
             self._batch = PreparedBatch(*[part if part is None else part.clone() for part in batch])  # type: ignore[arg-type]
         if _shapes(batch) != _shapes(self._batch):
@@ -67,7 +71,8 @@ class StepGraph:
         self._graph, self._settings = torch.cuda.CUDAGraph(), self._current_settings()
         try:
             with torch.cuda.graph(self._graph):
-                self._results = take_step(self.module, self.optimizer.optimizer, batch)  # Lightning counts no step
+                # With torch's own optimizer, so that Lightning does not count a step.
+                self._results = take_step(self.module, self.optimizer.optimizer, batch)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"--model.cuda_graph: this net cannot be captured ({reason}); set it to false") from error
@@ -86,7 +91,7 @@ class StepGraph:
 
 
 def is_capturing() -> bool:
-    """Whether a CUDA graph is being captured, in which no value can be read."""
+    """Whether a CUDA graph is being captured, during which the CPU cannot read values."""
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
@@ -95,23 +100,23 @@ def _shapes(batch: PreparedBatch) -> list[Any]:
 
 
 def take_step(module: Any, optimizer: Any, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
-    """Take an optimizer step of a `Supervised` module; return the loss and the outputs, in standard units."""
+    """Take an optimizer step of a `Supervised` module, and return the loss and the outputs in standard units."""
     outputs = batch.y
 
     def closure() -> Tensor:
         nonlocal outputs
         optimizer.zero_grad()
         loss, outputs = module.compute_loss(batch)
-        loss.backward()  # not by `manual_backward`, which calls the hooks of callbacks that look at no step
+        loss.backward()  # `manual_backward` would call hooks of callbacks
         return loss.detach()
 
     return optimizer.step(closure), outputs
 
 
 def step_graph(module: Any) -> StepGraph | None:
-    """Return what captures the steps of a `Supervised` module; None where that is impossible, with a warning on a GPU.
+    """Return a `StepGraph` for a `Supervised` module; None if its steps cannot be captured, with a warning on a GPU.
 
-    The state of the optimizer, which may come from a checkpoint, is moved to where a captured step needs it.
+    The step counters of the optimizer, which may come from a checkpoint, are moved to the device that they need.
     """
     optimizer = module.optimizers().optimizer
     problem = None

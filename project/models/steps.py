@@ -1,7 +1,7 @@
-"""Several optimizer steps in one `training_step`, by manual optimisation: when it is possible, and how.
+"""Several optimizer steps in one `training_step`, with manual optimization.
 
-Lightning's loop takes about a millisecond per step for the hooks of all callbacks: many times as long as the step of a
-small model. Keras has `steps_per_execution` for the same reason.
+For each step, Lightning's loop spends about a millisecond in the hooks of callbacks, which is much longer than the step
+of a small model takes. Keras has `steps_per_execution` for the same reason.
 """
 
 from functools import partial
@@ -29,17 +29,20 @@ STEPS = (
     *("configure_optimizers", "training_step", "validation_step", "test_step", "backward", "optimizer_step"),
     *("optimizer_zero_grad", "configure_gradient_clipping", "lr_scheduler_step"),
 )
-# Callbacks of Lightning that need single steps, but override no hook of a step.
+# Callbacks of Lightning that need single steps although they override no step hook.
 WATCHING = (
     *(callbacks.GradientAccumulationScheduler, callbacks.StochasticWeightAveraging),
     *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder),
 )
-# The number of optimizer steps in a checkpoint, by who takes them.
+# Keys of a checkpoint with the number of optimizer steps, for automatic and manual optimization.
 AUTOMATIC, MANUAL = "epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization"
 
 
 def takes_several_steps(module: LightningModule, base: type[LightningModule], scheduler: Any, interval: str) -> bool:
-    """Whether a module that inherits all its steps from `base` may take several of them in one."""
+    """Whether a module may take several optimizer steps in one `training_step`.
+
+    It may if it inherits all step methods from `base`, and no setting, scheduler or callback needs single steps.
+    """
     inherited = all(getattr(type(module), hook) is getattr(base, hook) for hook in (*STEP_HOOKS, *STEPS))
     plateau = isinstance(kind := called_by(scheduler), type) and issubclass(kind, ReduceLROnPlateau)
     scheduled = scheduler is not None and (interval == "step" or plateau)
@@ -49,7 +52,7 @@ def takes_several_steps(module: LightningModule, base: type[LightningModule], sc
 
 
 def watches_steps(trainer: Trainer) -> bool:
-    """Whether settings, schedulers or callbacks of a Trainer need single steps, or processes synchronise at each."""
+    """Whether settings or callbacks of a Trainer need single steps, or several processes synchronise at each step."""
     limits = (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches)
     return (
         trainer.world_size > 1
@@ -69,12 +72,12 @@ def _watches_steps(callback: Callback) -> bool:
     if isinstance(callback, callbacks.LearningRateMonitor):
         return callback.logging_interval != "epoch"
     if isinstance(callback, callbacks.ModelCheckpoint):
-        return not callback.every_n_epochs  # by steps or by time
+        return not callback.every_n_epochs  # it saves after a number of steps, or at time intervals
     return isinstance(callback, WATCHING) or any(is_overridden(hook, callback, Callback) for hook in STEP_HOOKS)
 
 
 def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
-    """Continue to count optimizer steps where a checkpoint ends, whether Lightning takes them or the module."""
+    """Convert the step counts of a checkpoint between automatic and manual optimization."""
     loops, steps = checkpoint.get("loops", {}).get("fit_loop", {}), checkpoint.get("global_step", 0)
     counts = {"ready": steps, "completed": steps}
     if automatic and AUTOMATIC in loops:
@@ -84,10 +87,10 @@ def match_progress(checkpoint: dict[str, Any], automatic: bool) -> None:
 
 
 def take_steps(module: Any, batches: Batches, batch_idx: int) -> None:
-    """Take one optimizer step per batch of a `Supervised` module; Lightning counts them."""
+    """Take one optimizer step of a `Supervised` module for each batch; Lightning counts them."""
     optimizer: Any = module.optimizers()
     take = partial(take_step, module, optimizer) if module.step_graph is None else module.step_graph.step
-    # Small batches are prepared together, and in place if they are copies of the rows.
+    # Several small batches are prepared together; in place, unless the rows are a view of the data.
     pieces = (module.prepare(*piece, overwrite=not isinstance(batches.index, slice)) for piece in batches.pieces())
     each = (batch for piece in pieces for batch in piece.split(batches.batch_size))
     for number, batch in enumerate(each, start=batch_idx * MAX_STEPS + 1):

@@ -1,4 +1,4 @@
-"""Base class of supervised models: standardisation, checked shapes, row-weighted metrics, training steps."""
+"""Base class of supervised models, with standardisation, shape checks, row-weighted metrics and training steps."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -12,7 +12,6 @@ from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
-from project.data.statistics import Statistics
 from project.models.evaluation import Evaluated, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
@@ -29,7 +28,7 @@ from project.models.optimization import (
 )
 from project.models.prepared import PreparedBatch
 from project.models.schedules import plan_schedules
-from project.models.standardization import loader_statistics, log_statistics, standardize_by
+from project.models.standardization import loader_statistics, set_statistics, standardize_by
 from project.models.step_graph import StepGraph, step_graph
 from project.models.steps import MAX_STEPS, match_progress, take_steps, takes_several_steps
 from project.nets.ensemble import Ensemble
@@ -47,26 +46,27 @@ class Supervised(Evaluated):
     """Base class of supervised models; a subclass chooses the loss and the metrics.
 
     Batches are `(x, y)` with x float32 (B, *in_shape). `train/loss`, `val/loss`, `test/loss` and the metrics of the
-    subclass are logged once per epoch and weighted by rows, `train/penalty` if there is a penalty.
+    subclass are logged once per epoch and weighted by rows; with a penalty, `train/penalty` is logged as well.
 
     Args:
-        network: Computes outputs from inputs.
+        network: The network.
         criterion: The loss, which must average over rows.
         metrics: Metrics of outputs and targets, by name.
         target_shape: Shape of the target statistics; `()` for targets without statistics.
-        test_only: Metrics of the test rows alone, because they would cost too much in each epoch.
-        one_hot: Replaces the categories of x before the network gets it; None if x has none.
-        log_link: Whether the network computes the logarithm of a rate, or of the targets, which the loss then compares.
-        l1: Factor on the sum of absolute weights that is added to the loss; biases are not penalised.
-        l2: Factor on the sum of squared weights that is added to the loss; biases are not penalised.
-        standardize: Whether to standardise inputs (and targets that are numbers) inside the net, with the statistics of
-            the training rows.
+        test_only: Metrics that are too expensive to compute in each epoch, and are computed for the test rows only.
+        one_hot: Replaces the codes of categories in x before the network; None if x has none.
+        log_link: "rate" if the network computes the logarithm of a rate, "target" if it computes the logarithm of the
+            targets and the loss compares logarithms.
+        l1: Factor of the sum of absolute weights, without biases, that is added to the loss.
+        l2: Factor of the sum of squared weights, without biases, that is added to the loss.
+        standardize: Whether to standardise inputs, and numerical targets, inside the net with the statistics of the
+            training rows.
         compile: Whether to compile the net with `torch.compile`.
-        cuda_graph: Whether to capture an optimizer step as a CUDA graph, which is several times as fast for small nets
-            on a GPU; without effect on the CPU.
+        cuda_graph: Whether to capture an optimizer step as a CUDA graph, which makes small nets on a GPU several times
+            faster. It has no effect on the CPU.
         optimizer: Builds the optimizer from the parameters: a class of `torch.optim`, or a `functools.partial` of one.
-        lr_scheduler: Builds the learning rate scheduler from the optimizer; None keeps the learning rate.
-        lr_interval: Whether the scheduler steps after each epoch, or after each optimizer step.
+        lr_scheduler: Builds the learning rate scheduler from the optimizer; None for a constant learning rate.
+        lr_interval: Whether the scheduler steps after each epoch or after each optimizer step.
     """
 
     layer_decay: float = 1.0  # set by the callback `Finetuning`
@@ -102,38 +102,31 @@ class Supervised(Evaluated):
         self.net = Standardized(network, column_shape(network.in_shape), target_shape, one_hot, *links)
         if compile:
             self.net.net.compile()
-        self.criterion, self.standardize, self.l1, self.l2 = criterion, standardize, l1, l2
-        self.cuda_graph = cuda_graph
+        self.criterion, self.standardize, self.cuda_graph, self.l1, self.l2 = criterion, standardize, cuda_graph, l1, l2
         self.step_graph: StepGraph | None = None
         collection = MetricCollection({"loss": MeanLoss(of_target_units(criterion)), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.test_metrics.add_metrics(dict(test_only or {}))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
-        self._pending: Batch | None = None  # outputs and targets that are not in the training metrics yet
+        self._pending: Batch | None = None  # outputs and targets that have to be added to the training metrics
         self._groups_steps = False
         self.loss_watch = LossWatch(self)
-        self._resumed_metrics: list[dict[str, Any]] = []  # of each process
+        self._resumed_metrics: list[dict[str, Any]] = []  # one dict for each process
 
     def objective(self, outputs: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the loss to minimise without penalties, a scalar; outputs (B, out_features) are in standard units."""
         return mean_loss(self.criterion, outputs, batch.targets, batch.weights)
 
     def setup(self, stage: str) -> None:
-        """Set the statistics of the training rows in the net; those of a checkpoint replace them later."""
+        """Set the statistics of the training rows in the net. Those of a checkpoint replace them later."""
         self._groups_steps = takes_several_steps(self, Supervised, self.lr_scheduler, self.lr_interval)
         if stage == "fit":
             self.automatic_optimization = not self._groups_steps
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(statistics := getattr(data, "feature_statistics", None), Statistics):
-            if self.net.one_hot is not None:
-                self.net.one_hot.unknown.copy_(statistics.mean)
-            targets = log_statistics(data.splits.train.y) if self.net.log_target else data.target_statistics
-            if self.standardize:
-                standardize_by(self.net, statistics, targets, getattr(data, "source", "--data"))
+            set_statistics(self.net, getattr(self.trainer, "datamodule", None), self.standardize)
 
     @property
     def lr(self) -> float:
-        """The learning rate; Lightning's LearningRateFinder sets it."""
+        """The learning rate, which Lightning's LearningRateFinder sets."""
         return self.trainer.optimizers[0].param_groups[0]["lr"]
 
     @lr.setter
@@ -141,10 +134,10 @@ class Supervised(Evaluated):
         set_learning_rate(self.trainer, rate)
 
     def on_train_start(self) -> None:
-        """Reset what LearningRateFinder has left; restore the metrics of a checkpoint."""
+        """Reset the state that a LearningRateFinder has left, and restore the metrics of a checkpoint."""
         data, loader = getattr(self.trainer, "datamodule", None), self.trainer.train_dataloader
         require_different_members(self.net.net, getattr(data, "sampling", Sampling()))
-        known = hasattr(data, "feature_statistics") or self.trainer.global_step  # from a checkpoint
+        known = hasattr(data, "feature_statistics") or self.trainer.global_step  # set before, or from a checkpoint
         if self.standardize and not known and loader is not None:
             standardize_by(self.net, *loader_statistics(loader, self.net.log_target))
         plan_schedules(self.trainer)
@@ -175,7 +168,7 @@ class Supervised(Evaluated):
         return MAX_STEPS if self._groups_steps else 1
 
     def training_step(self, batch: Batch | Batches, batch_idx: int) -> Tensor | None:
-        """Return the loss of a batch; take the optimizer steps here if the batch is `Batches`."""
+        """Return the loss of a batch; for several batches (`Batches`), take the optimizer steps and return None."""
         if isinstance(batch, Batches):
             take_steps(self, batch, batch_idx)
             return None
@@ -189,12 +182,8 @@ class Supervised(Evaluated):
         self._flush_pending()
 
     def prepare(self, x: Tensor, y: Tensor, weights: Tensor | None = None, *, overwrite: bool = False) -> PreparedBatch:
-        """Return a batch in standard units; `overwrite` uses the memory of x."""
-        return PreparedBatch(self.net.inputs(x, overwrite), self.standardize_targets(y), y, weights)
-
-    def standardize_targets(self, y: Tensor) -> Tensor:
-        """Return targets (B, out_features) in standard units; classes (B,) as they are."""
-        return self.net.standard_targets(y)
+        """Return a batch in standard units; `overwrite` reuses the memory of x."""
+        return PreparedBatch(self.net.inputs(x, overwrite), self.net.standard_targets(y), y, weights)
 
     def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
         """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
@@ -205,13 +194,13 @@ class Supervised(Evaluated):
         outputs, each, batches = each_member(self.net.net, batch)
         self.check_targets(outputs, batch.targets)
         loss = self.objective(each, batches)
-        if self.members > 1:  # each is trained as if it were alone
+        if self.members > 1:  # the sum over members, so that each is trained as if it were the only one
             loss = loss * self.members
         return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, outputs.detach()
 
     @property
     def members(self) -> int:
-        """Number of members of an ensemble; 1 for other nets. The data draws a bootstrap sample for each."""
+        """Number of members of an ensemble; 1 for other nets. The data module draws a bootstrap sample for each."""
         return self.net.net.count if isinstance(self.net.net, Ensemble) else 1
 
     @property
@@ -249,7 +238,7 @@ class Supervised(Evaluated):
             self.log("train/penalty", penalty(self.net, self.l1, self.l2))
 
     def on_validation_start(self) -> None:
-        """Check the losses of the steps so far: a validation would say less about where a training diverged."""
+        """Check the losses of the steps so far, so that an error names the step at which training diverged."""
         self.loss_watch.flush()
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Loss of next tokens, as sums over tokens: equal for batches of any size and any number of processes."""
+"""Metrics of next tokens, as sums over tokens, for batches of any size and any number of processes."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from torchmetrics import Metric
 
 from project.models.metrics import sum_dtype
 
-IGNORED = -100  # a target that is not counted
+IGNORED = -100  # target of tokens that are ignored
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the negative log-likelihood of each target in nats, 0 where it is -100.
+    """Return the negative log-likelihood of each target in nats; 0 where the target is -100.
 
     Logits (B, T, vocabulary), targets (B, T) -> (B, T), float32 or higher.
     """
@@ -24,12 +24,12 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class TokenMetrics(Metric):
-    """`loss` in nats per token, `perplexity`, and `bits_per_byte` of the text that the tokens stand for.
+    """Compute `loss` in nats per token, `perplexity`, and `bits_per_byte` of the text.
 
-    Bits per byte compares models with different tokenizers, and with compressors.
+    Bits per byte are comparable between models with different tokenizers, and with compressors.
 
     Args:
-        token_bytes: Number of bytes of text that each token stands for; None if it is not known.
+        token_bytes: Number of bytes of text that each token represents; None if it is unknown.
     """
 
     full_state_update = False
@@ -55,7 +55,7 @@ class TokenMetrics(Metric):
             self.bytes = self.bytes + (self.token_bytes[targets.clamp(min=0)] * counted).sum().to(dtype)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the metrics of all tokens of all processes."""
+        """Return the metrics over all tokens of all processes."""
         loss = self.nats / self.tokens
         metrics = {"loss": loss, "perplexity": loss.exp()}
         if self.token_bytes is not None:

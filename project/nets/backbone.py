@@ -41,11 +41,9 @@ class Backbone(Net):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(in_shape, out_features)
-        if len(in_shape) != 3 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"Backbone: rows must be images (channels, height, width), got shape {tuple(in_shape)}, and dropout in "
-                f"[0, 1), got {dropout}; use --data ImageDataModule"
-            )
+        problem = f"rows must be images (channels, height, width), got shape {tuple(in_shape)}"
+        self.require(len(in_shape) == 3, f"{problem}; use --data ImageDataModule")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         channels, height, width = in_shape
         body = create(name, channels, (height, width))
         self.body = body

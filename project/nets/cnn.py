@@ -45,18 +45,14 @@ class CNN(Net):
         dropout: float = 0.3,
         residual: int = 0,
     ) -> None:
-        if len(in_shape) != 3:
-            raise ValueError(
-                f"CNN: rows must be images (channels, height, width), got shape {tuple(in_shape)}; "
-                "use --data DigitsDataModule or --model.net MLP"
-            )
+        fix = "use --data DigitsDataModule or --model.net MLP"
+        problem = f"rows must be images (channels, height, width), got shape {tuple(in_shape)}; {fix}"
+        self.require(len(in_shape) == 3, problem)
         super().__init__(in_shape, out_features)
         channels = [32, 64] if channels is None else channels
-        if min(*channels, hidden, 1) < 1 or residual < 0 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"CNN: channels {channels} and hidden {hidden} must be 1 or more, residual {residual} 0 or more, "
-                f"dropout {dropout} in [0, 1)"
-            )
+        self.require(min(*channels, hidden, 1) > 0, f"channels {channels} and hidden {hidden} must be 1 or more")
+        self.require(residual >= 0, f"residual must be 0 or more, got {residual}")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         depth, height, width = in_shape
         self.blocks, self.one_pixel = nn.Sequential(), False
         for out_channels in channels:
@@ -73,9 +69,7 @@ class CNN(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, out_features)."""
-        if self.training and len(x) == 1 and self.one_pixel:
-            raise ValueError(
-                "CNN: batch norm cannot train on a batch of one row of one pixel; change --data.batch_size"
-            )
+        problem = "batch norm cannot train on a batch of one row of one pixel; change --data.batch_size"
+        self.require(not (self.training and len(x) == 1 and self.one_pixel), problem)
         x = self.layers(self.blocks(x))  # (B, channels[-1], height / 2^blocks, width / 2^blocks) -> (B, hidden)
         return self.head(x)  # (B, out)

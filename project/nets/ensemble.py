@@ -51,8 +51,8 @@ class Ensemble(Net):
     ) -> None:
         super().__init__(in_shape, out_features)
         self.count = len(nets) * copies
-        if not nets or copies < 1:
-            raise ValueError(f"Ensemble: expected 1 or more nets and copies, got {len(nets)} nets and {copies} copies")
+        problem = f"expected 1 or more nets and copies, got {len(nets)} nets and {copies} copies"
+        self.require(len(nets) > 0 and copies > 0, problem)
         self.classifies = False
         members: list[nn.Module] = []
         for net in nets * copies:

@@ -29,8 +29,8 @@ class MLP(Net):
     ) -> None:
         super().__init__(in_shape, out_features)
         hidden = [64, 64] if hidden is None else hidden
-        if min(hidden, default=1) < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"MLP: hidden {hidden} must be 1 or more, dropout {dropout} in [0, 1)")
+        self.require(min(hidden, default=1) > 0, f"hidden must be 1 or more, got {hidden}")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         self.layers = nn.Sequential(nn.Flatten())
         for width, next_width in zip([prod(in_shape), *hidden[:-1]], hidden, strict=False):
             self.layers.extend([nn.Linear(width, next_width), getattr(nn, activation)(), nn.Dropout(dropout)])

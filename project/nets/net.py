@@ -56,6 +56,11 @@ class Net(nn.Module, Module):
         super().__init__()
         self.in_shape, self.out_features = tuple(in_shape), out_features
 
+    def require(self, valid: bool, problem: str) -> None:
+        """Raise a ValueError with the name of the network and the problem unless an argument is valid."""
+        if not valid:
+            raise ValueError(f"{type(self).__name__}: {problem}")
+
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether the network accepts rows of a shape. Nets for sequences of any length override this method."""
         return shape == self.in_shape
@@ -95,11 +100,9 @@ class SequenceNet(Net):
     """Base class of networks for sequences (time, channels) of any length, including lengths not seen in training."""
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
-        if len(in_shape) != 2:
-            raise ValueError(
-                f"{type(self).__name__}: rows must be sequences (time, channels), got shape {tuple(in_shape)}; "
-                "use --data SeriesDataModule or --model.net MLP"
-            )
+        fix = "use --data SeriesDataModule or --model.net MLP"
+        problem = f"rows must be sequences (time, channels), got shape {tuple(in_shape)}; {fix}"
+        self.require(len(in_shape) == 2, problem)
         super().__init__(in_shape, out_features)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:

@@ -55,9 +55,9 @@ def narrow(net: Net, counts: Mapping[str, int]) -> None:
     """
     for name, count in counts.items():
         known = widths(net)  # again, because earlier removals have changed the sizes
-        if name not in known or not 0 < count <= known[name].units:
-            sizes = ", ".join(f"{name}: {width.units}" for name, width in known.items())
-            raise ValueError(f"{type(net).__name__}: cannot keep {count} units of {name}; it has {sizes or 'none'}")
+        sizes = ", ".join(f"{name}: {width.units}" for name, width in known.items())
+        valid = name in known and 0 < count <= known[name].units
+        net.require(valid, f"cannot keep {count} units of {name}; it has {sizes or 'none'}")
         removed = known[name].units - count
         remove(net, known[name], [_norms(group).topk(removed, largest=False).indices for group in known[name].groups])
 

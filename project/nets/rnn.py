@@ -30,8 +30,8 @@ class RNN(SequenceNet):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(in_shape, out_features)
-        if min(hidden, layers) < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"RNN: hidden {hidden} and layers {layers} must be 1 or more, dropout {dropout} in [0, 1)")
+        self.require(min(hidden, layers) > 0, f"hidden {hidden} and layers {layers} must be 1 or more")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         self.cell, self.directions = cell, 2 if bidirectional else 1
         self.recurrence = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](
             in_shape[1], hidden, layers, batch_first=True, bidirectional=bidirectional, dropout=dropout

@@ -96,11 +96,15 @@ class TableNet(Net):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(in_shape, out_features)
-        if min(prod(in_shape), width, blocks, embedding, waves) < 1 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"TableNet: inputs {prod(in_shape)}, width {width}, blocks {blocks}, embedding {embedding} and waves "
-                f"{waves} must be 1 or more, dropout {dropout} in [0, 1)"
-            )
+        sizes_given = {
+            "inputs": prod(in_shape),
+            "width": width,
+            "blocks": blocks,
+            "embedding": embedding,
+            "waves": waves,
+        }
+        self.require(min(sizes_given.values()) > 0, f"{sizes_given}: all must be 1 or more")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         # The number of inputs of each column; a category has one for each level except the first.
         inputs = [size - 1 if size else 1 for size in levels] if levels else [1] * prod(in_shape)
         ends = list(accumulate(inputs))

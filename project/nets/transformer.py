@@ -88,11 +88,9 @@ class Transformer(SequenceNet):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(in_shape, out_features)
-        if min(width, heads, layers) < 1 or width % heads:
-            raise ValueError(
-                f"{type(self).__name__}: width {width}, heads {heads} and layers {layers} must be 1 or more, "
-                "and width a multiple of heads"
-            )
+        sizes = f"width {width}, heads {heads} and layers {layers}"
+        self.require(min(width, heads, layers) > 0, f"{sizes} must be 1 or more")
+        self.require(width % heads == 0, f"{sizes}: width must be a multiple of heads")
         self.causal = causal
         self.embedding = nn.Linear(in_shape[1], width)
         self.block = partial(Block, width, heads, dropout=dropout)

@@ -71,7 +71,7 @@ def test_a_defect_in_a_network_of_the_project_keeps_its_traceback(folder, monkey
     ("args", "message"),
     [
         (["--model.net", "CNN"], "CNN: rows must be images"),
-        (["--model.net", "MLP", "--model.net.dropout", "2"], "MLP: hidden .* dropout"),
+        (["--model.net", "MLP", "--model.net.dropout", "2"], "MLP: dropout must be in"),
         (["--optimizer.lr", "-1"], "Invalid learning rate: -1.0"),
         (["--trainer.devices", "0"], "devices"),
         (["--trainer.accelerator", "gpuu"], "gpuu"),

@@ -116,8 +116,8 @@ def test_an_ensemble_of_rates_has_their_standard_deviation():
         (Regression, nn.BCELoss, "BCELoss: is for classes"),
         (Regression, partial(nn.PoissonNLLLoss, log_input=False), "PoissonNLLLoss: log_input must be true"),
         (Regression, partial(nn.HuberLoss, reduction="sum"), "reduction must be mean"),
-        (Classification, partial(nn.CrossEntropyLoss, weight=torch.ones(3)), "weight: must be 2 numbers, one for each"),
-        (Classification, partial(nn.MultiMarginLoss, weight=torch.ones(3)), "weight: must be 2 numbers"),
+        (Classification, partial(nn.CrossEntropyLoss, weight=torch.ones(3)), "weight must be 2 numbers, one for each"),
+        (Classification, partial(nn.MultiMarginLoss, weight=torch.ones(3)), "weight must be 2 numbers"),
         (Classification, nn.NLLLoss, "NLLLoss: does not take logits"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from project.models.muon import MuonAdamW, orthogonalized
+from project.models.muon import MuonAdamW, orthogonalize
 
 
 def parameters() -> list[nn.Parameter]:
@@ -34,12 +34,12 @@ def test_each_part_is_trained_by_its_own_optimizer():
 def test_orthogonalized_matrices_keep_their_singular_vectors(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found, before = (
-        torch.linalg.svd(orthogonalized(matrices), full_matrices=False),
+        torch.linalg.svd(orthogonalize(matrices), full_matrices=False),
         torch.linalg.svd(matrices, full_matrices=False),
     )
     assert (found.S > 0.3).all()
     assert (found.S < 1.3).all()
-    aligned = before.U.mT @ orthogonalized(matrices) @ before.Vh.mT  # diagonal, with the new singular values
+    aligned = before.U.mT @ orthogonalize(matrices) @ before.Vh.mT  # diagonal, with the new singular values
     torch.testing.assert_close(aligned, torch.diag_embed(aligned.diagonal(dim1=1, dim2=2)), rtol=0, atol=1e-9)
 
 

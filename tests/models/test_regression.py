@@ -133,7 +133,7 @@ def test_hyperparameters_name_no_class_that_is_not_imported(folder):
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["hyper_parameters"]["net"] = {"class_path": "os.system"}
     torch.save(checkpoint, path)
-    with pytest.raises(UserError, match=r"os\.system is not a class that is imported"):
+    with pytest.raises(UserError, match=r"os\.system is not an imported class"):
         Regression.load_from_checkpoint(path)
 
 
