@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,7 @@ def choose_features(
     others = [name for name in present if name not in targets and name not in excluded]
     chosen = others if features is None else [name for name in features if name not in excluded]
     require_columns(path, chosen, present, "--data.features")
-    require_columns(path, chosen + targets, present, "--data.features, --data.target")
+    require_columns(path, chosen + targets, present, "--data.features, --data.target, --data.weights")
     return chosen
 
 
@@ -84,6 +84,22 @@ def task_of(first: pa.Table, targets: list[str], kinds: Mapping[str, str]) -> st
     except CellError:  # no values, or none alike: named when the rows are read
         return "regression"
     return "classification" if kind in ("boolean", "category") else "regression"
+
+
+class Parsed(NamedTuple):
+    """Rows of a table.
+
+    Attributes:
+        fields: Values of each field of the schema.
+        y: Targets, or class numbers (rows, targets), float64; NaN where one is missing.
+        weights: (rows, 1), float64; None without a column of weights.
+        kept: Numbers of the rows to keep.
+    """
+
+    fields: list[Any]
+    y: Tensor
+    weights: Tensor | None
+    kept: Tensor
 
 
 def parse_fields(schema: Schema, path: str, table: pa.Table, first_row: int = 1) -> list[Any]:

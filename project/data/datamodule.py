@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from project.data.inputs import NamedInputs
 from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
 from project.data.numbers import as_float32, check_float32, plus
+from project.data.row_weights import mean_one
 from project.data.sampling import Sampling, is_labelled
 from project.data.split import check_not_empty, fingerprint
 from project.data.statistics import BLOCK_ROWS, Statistics, check_training_columns, one_hot_statistics, statistics
@@ -124,7 +125,11 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         # Statistics and least squares are computed at full precision; training uses float32.
         if numbers and summary.fit is None and torch.float64 in (splits.train.x.dtype, splits.train.y.dtype):
             self._exact = splits.train
-        kept = (Rows(as_float32(r.x), as_float32(r.y) if numbers else r.y, block_rows=r.block_rows) for r in splits)
+        weights = mean_one(self.source, [rows.weights for rows in splits])
+        kept = (
+            Rows(as_float32(r.x), as_float32(r.y) if numbers else r.y, block_rows=r.block_rows, weights=each)
+            for r, each in zip(splits, weights, strict=True)
+        )
         return Splits(*kept), summary
 
     @property
@@ -144,7 +149,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the inputs and targets of up to 1,000 evenly spaced rows of each split."""
+        """SHA-256 of inputs, targets and weights of up to 1,000 evenly spaced rows of each split."""
         return fingerprint(self.splits)
 
     @property
@@ -175,16 +180,17 @@ class RowsDataModule(NamedInputs, LightningDataModule):
             self._exact = self._exact if fit is None else None
         return fit
 
-    def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def exact_training_rows(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield the labelled training rows before rounding to float32, with 0 and 1 for categories.
 
-        They come in blocks, x (n, *in_shape) or (n, inputs) and y (n, out_features), and have no offsets.
+        They come in blocks, x (n, *in_shape) or (n, inputs), y (n, out_features), and weights (n, 1) if the rows have
+        any. They have no offsets.
         """
         rows = self._exact or self.splits.train
         labelled = is_labelled(rows.y) if self.sampling.has_unlabelled else slice(None)
-        x, y = rows.x[labelled], rows.y[labelled]
-        for inputs, targets in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
-            yield plus(self.one_hot(inputs), self.input_offsets), plus(targets, self.target_offsets)
+        parts = [part[labelled].split(BLOCK_ROWS) for part in (rows.x, rows.y, rows.weights) if part is not None]
+        for x, y, *weights in zip(*parts, strict=True):
+            yield plus(self.one_hot(x), self.input_offsets), plus(y, self.target_offsets), *weights
 
     def bias_change(self, weights: Tensor) -> Tensor:
         """Return what to add to the biases of a linear model of x and y, for one of the numbers without offsets.
@@ -288,7 +294,8 @@ class RowsDataModule(NamedInputs, LightningDataModule):
             model = self.trainer.lightning_module
             if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
                 raise UserError("--sampling.unlabelled: only distillation learns from rows without labels; remove it")
-            rows.weights = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
+            drawn = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
+            rows = rows if drawn is None else rows.weighted(drawn)
         device = self._device
         if device.type != "cuda" or self.num_workers > 0:
             return rows

@@ -37,7 +37,7 @@ class Rows(Dataset["Batch | Batches"]):
         y: Targets, shape (rows, out_features), or (rows,) for classes.
         batch_size: If set, an item is `Batches` of at most this many rows each.
         block_rows: Number of neighbouring rows in a block, the unit of the first level of the shuffle.
-        weights: Optional third part of a batch, shape (rows, ensemble members).
+        weights: Optional third part of a batch: one for each row, shape (rows, 1), or (rows, ensemble members).
     """
 
     def __init__(
@@ -78,6 +78,16 @@ class Rows(Dataset["Batch | Batches"]):
         """Return the same rows, whose items are `Batches`."""
         rows = copy(self)
         rows.batch_size = batch_size
+        return rows
+
+    def select(self, index: Tensor) -> "Rows":
+        """Return the rows at an index."""
+        return Rows(*self.gather(index)[:2], weights=None if self.weights is None else self.weights[index])
+
+    def weighted(self, weights: Tensor) -> "Rows":
+        """Return the same rows, whose weights are multiplied by others, (rows, 1) or (rows, ensemble members)."""
+        rows = copy(self)
+        rows.weights = weights if self.weights is None else self.weights * weights
         return rows
 
     def sampler(self, batch_size: int, shuffle: bool, **options: Any) -> "BatchSampler":

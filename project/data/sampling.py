@@ -62,9 +62,9 @@ class Sampling:
             raise UserError(f"--sampling.{flag}: is not possible with overlapping windows of a series; remove it")
         train, val, test = splits
         if self.folds is not None:
-            x, y = torch.cat([rows.x for rows in splits]), torch.cat([rows.y for rows in splits])
-            parts = self._fold_split(y, self.folds, len(val) / (len(train) + len(val)))
-            train, val, test = (Rows(x[part], y[part]) for part in parts)
+            every = _joined(splits)
+            parts = self._fold_split(every.y, self.folds, len(val) / (len(train) + len(val)))
+            train, val, test = map(every.select, parts)
         if self.labels is not None:
             train = self._with_few_labels(train, self.labels)
         if self.unlabelled_path is not None:
@@ -76,8 +76,9 @@ class Sampling:
             raise UserError(f"--sampling.labels: there are only {len(rows)} training rows, got {labels}")
         kept = balanced_order(rows.y, self.seed)[:labels].sort().values
         if not self.unlabelled:
-            return Rows(rows.x[kept], rows.y[kept])
-        return Rows(rows.x, torch.full_like(rows.y, _missing_label(rows.y)).index_copy(0, kept, rows.y[kept]))
+            return rows.select(kept)
+        y = torch.full_like(rows.y, _missing_label(rows.y)).index_copy(0, kept, rows.y[kept])
+        return Rows(rows.x, y, weights=rows.weights)
 
     def _fold_split(self, y: Tensor, folds: int, val_fraction: float) -> list[Tensor]:
         """Return the row numbers of the training, validation and test split, each ascending."""
@@ -110,12 +111,20 @@ def is_labelled(y: Tensor) -> Tensor:
     return ~y.isnan().any(1) if y.is_floating_point() else y != UNLABELLED
 
 
+def _joined(splits: Sequence[Rows]) -> Rows:
+    weights = [rows.weights for rows in splits if rows.weights is not None]
+    x, y = (torch.cat([getattr(rows, name) for rows in splits]) for name in ("x", "y"))
+    return Rows(x, y, weights=torch.cat(weights) if weights else None)
+
+
 def _missing_label(y: Tensor) -> float:
     return torch.nan if y.is_floating_point() else UNLABELLED
 
 
 def _with_unlabelled(rows: Rows, x: Tensor) -> Rows:
     """Append rows without labels."""
+    if rows.weights is not None:
+        raise UserError("--sampling.unlabelled_path: its rows have no weights; remove it, or --data.weights")
     y = rows.y.new_full((len(x), *rows.y.shape[1:]), _missing_label(rows.y))
     return Rows(torch.cat([rows.x, x.to(rows.x.dtype).view(-1, *rows.x.shape[1:])]), torch.cat([rows.y, y]))
 

@@ -27,29 +27,33 @@ class MemmapWriter:
 
     def __init__(self) -> None:
         # The files have names only until they are mapped: an unlinked file is freed together with its last mapping.
-        self._files: list[IO[bytes]] = [tempfile.NamedTemporaryFile(buffering=2**20) for _ in range(2)]  # noqa: SIM115
+        self._files: list[IO[bytes]] = [tempfile.NamedTemporaryFile(buffering=2**20) for _ in range(3)]  # noqa: SIM115
         self._parts: list[Tensor] = []
         self.count = 0
 
-    def append(self, x: Tensor, y: Tensor) -> None:
-        """Write rows x (n, *in_shape) as float32, and y (n, out_features) as float32 or (n,) as int64."""
-        self._parts = [x[:0].float(), y[:0].float() if y.is_floating_point() else y[:0]]
-        self.count += len(x)
+    def append(self, *parts: Tensor) -> None:
+        """Write rows x (n, *in_shape), y (n, out_features) or (n,) for classes, and weights if they have any.
+
+        Numbers are written as float32, classes as int64.
+        """
+        self._parts = [part[:0].float() if part.is_floating_point() else part[:0] for part in parts]
+        self.count += len(parts[0])
         with _writing():
-            for file, values, part in zip(self._files, (x, y), self._parts, strict=True):
+            for file, values, part in zip(self._files, parts, self._parts, strict=False):
                 file.write(values.to(part.dtype).contiguous().numpy().data)
 
     def rows(self) -> Rows:
         """Return all rows, memory-mapped: the operating system keeps the most recently used ones in memory."""
         mapped: list[Tensor] = []
-        for file, part in zip(self._files, self._parts, strict=True):
+        for file, part in zip(self._files, self._parts, strict=False):
             with _writing():
                 file.flush()
             shape = (self.count, *part.shape[1:])
             mapped.append(torch.from_file(file.name, shared=True, size=prod(shape), dtype=part.dtype).view(shape))
             file.close()
-        x, y = mapped
-        return Rows(x, y, block_rows=max(BLOCK_ROWS, BLOCK_BYTES // (x[:1].nbytes + y[:1].nbytes)))
+        x, y, *weights = mapped
+        block_rows = max(BLOCK_ROWS, BLOCK_BYTES // (x[:1].nbytes + y[:1].nbytes))
+        return Rows(x, y, block_rows=block_rows, weights=weights[0] if weights else None)
 
 
 @contextmanager
@@ -76,16 +80,16 @@ class StreamedSplits:
         self.x, self.y = RunningStatistics((inputs,)), RunningStatistics((targets,)) if targets else None
         self.least_squares = LeastSquares(inputs, targets) if solve and targets and inputs <= MAX_SOLVED else None
 
-    def append(self, split: str, x: Tensor, y: Tensor) -> None:
-        """Add rows x (n, inputs) and y, in float64 or class numbers, to a split."""
-        self.writers[split].append(x, y)
+    def append(self, split: str, x: Tensor, y: Tensor, *weights: Tensor) -> None:
+        """Add rows x (n, inputs), y, in float64 or class numbers, and weights (n, 1) if they have any, to a split."""
+        self.writers[split].append(x, y, *weights)
         if split != "train":
             return
         self.x.update(x)
         if self.y is not None:
             self.y.update(y)
         if self.least_squares is not None:
-            self.least_squares.update(*map(plus, (x, y), self.offsets))
+            self.least_squares.update(*map(plus, (x, y), self.offsets), *weights)
 
     def splits(self) -> Splits:
         """Return all rows, memory-mapped."""

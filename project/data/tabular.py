@@ -1,7 +1,7 @@
 """Rows of a table, CSV or Parquet, whose columns are chosen by name."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from project.data.columns import (
     Kind,
+    Parsed,
     check_kinds,
     choose_features,
     index_columns,
@@ -26,6 +27,7 @@ from project.data.datamodule import RowsDataModule, Splits
 from project.data.labels import class_numbers, distinct_labels
 from project.data.loader import Rows
 from project.data.numbers import check_float32, numbers, plus
+from project.data.row_weights import read_weights
 from project.data.split import check_fractions, check_not_empty
 from project.data.streaming import StreamedSplits
 from project.data.table import column_names, first_rows, read_table, require_columns, table_blocks
@@ -60,6 +62,8 @@ class TabularDataModule(RowsDataModule):
         group: Name of a column whose equal values keep rows together in one split, such as a patient; it is no feature
             unless `features` names it.
         time: Name of a column by which rows are split: the latest are tested on, those before them validated on.
+        weights: Name of a column of row weights, 0 or more, which is no feature: factors on the loss of each row, in
+            training and where a loss is reported. Other metrics count every row once, as those of scikit-learn do.
         missing: What to do about missing values: replace them by the column's mean over the training rows and mark
             them in a column of their own (for a category, by a level of their own), replace them by the mean or the
             median alone, drop their rows, or stop with an error. Rows without a target are dropped in any case.
@@ -85,6 +89,7 @@ class TabularDataModule(RowsDataModule):
         test_fraction: RightOpenUnitInterval = 0.2,
         group: str | None = None,
         time: str | None = None,
+        weights: str | None = None,
         missing: Missing = "fill",
         missing_values: list[str | int | float] | None = None,
         csv: CSVFormat = GUESSED,
@@ -93,7 +98,7 @@ class TabularDataModule(RowsDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.source, self.path, self.val_path, self.test_path = path, path, val_path, test_path
-        self.missing, self.stream, self.kinds, self.csv = missing, stream, kinds or {}, csv
+        self.missing, self.stream, self.kinds, self.csv, self.weights = missing, stream, kinds or {}, csv, weights
         self.missing_values = None if missing_values is None else spellings(missing_values)
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
         if group and time:
@@ -114,14 +119,13 @@ class TabularDataModule(RowsDataModule):
         self._first = first_rows(path, csv)
         self.rows_left_out: Counter[str] = Counter()
         self._offsets = [Offset() for _ in self.target_names]
-        for name, flag in [(group, "--data.group"), (time, "--data.time")]:
+        for name, flag in [(group, "--data.group"), (time, "--data.time"), (weights, "--data.weights")]:
             if name is not None:
                 require_columns(path, [name], present, flag)
         self.left_out = index_columns(self._first) if features is None else []
-        self.feature_names = choose_features(
-            path, present, self.target_names, features, self._ignored(exclude or [], features)
-        )
-        self._columns = self.feature_names + self.target_names
+        others = [*self.target_names, *([] if weights is None else [weights])]
+        self.feature_names = choose_features(path, present, others, features, self._ignored(exclude or [], features))
+        self._columns = self.feature_names + others
         if (task or task_of(self._first, self.target_names, self.kinds)) == "classification":
             self._set_classes()
 
@@ -152,14 +156,13 @@ class TabularDataModule(RowsDataModule):
         table = self._table(self.path)
         learns = self.schema is None
         self.schema = self.schema or self._inferred(table)
-        parsed, y, kept = self._parse(self.path, table)
-        classes = None if self.class_names is None else y[kept, 0].long()
-        parts = self.split.rows(self.path, table, kept, classes, self.kinds)
+        parsed = self._parse(self.path, table)
+        classes = None if self.class_names is None else parsed.y[parsed.kept, 0].long()
+        parts = self.split.rows(self.path, table, parsed.kept, classes, self.kinds)
         if learns:
-            self._learn(parsed, y, parts[0])
+            self._learn(parsed, parts[0])
             self._finish()
-        x = self._encode(self.path, parsed)
-        splits = [Rows(x[part], self._targets(y[part])) for part in parts]
+        splits = [*self._encoded(self.path, parsed, parts)]
         for number, path in [(1, self.val_path), (2, self.test_path)]:
             if path:
                 splits[number] = self._rows(path)
@@ -186,10 +189,10 @@ class TabularDataModule(RowsDataModule):
         assert self.schema is not None
         return self.schema
 
-    def _learn(self, parsed: list[Any], y: Tensor, rows: Tensor) -> None:
+    def _learn(self, parsed: Parsed, rows: Tensor) -> None:
         """Learn the schema and the offsets of the targets from some training rows, by their numbers."""
-        self._known_schema.partial_fit(parsed, rows.numpy())
-        for offset, values in zip(self._offsets, y[rows].T.numpy(), strict=True):
+        self._known_schema.partial_fit(parsed.fields, rows.numpy())
+        for offset, values in zip(self._offsets, parsed.y[rows].T.numpy(), strict=True):
             offset.partial_fit(values)
 
     def _finish(self) -> None:
@@ -202,30 +205,31 @@ class TabularDataModule(RowsDataModule):
 
     def _rows(self, path: str) -> Rows:
         """Read all rows of another table."""
-        parsed, y, kept = self._parse(path, self._table(path))
-        x = self._encode(path, parsed)[kept]
-        warn_of_levels(path, self._known_schema.unknown(x.numpy()), len(x))
-        return Rows(x, self._targets(y[kept]))
+        parsed = self._parse(path, self._table(path))
+        [rows] = self._encoded(path, parsed, [parsed.kept])
+        warn_of_levels(path, self._known_schema.unknown(rows.x.numpy()), len(rows))
+        return rows
 
     def read_inputs(self, path: str) -> Tensor:
         """Read x of a table without targets, (rows, inputs)."""
         table = self._table(path, self.feature_names)
         return self._encode(path, parse_fields(self._known_schema, path, table))
 
-    def _parse(self, path: str, table: pa.Table, first_row: int = 1) -> tuple[list[Any], Tensor, Tensor]:
-        """Return the values of each field, y (rows, targets) in float64, and the numbers of the rows to keep."""
-        parsed = parse_fields(self._known_schema, path, table, first_row)
+    def _parse(self, path: str, table: pa.Table, first_row: int = 1) -> Parsed:
+        fields = parse_fields(self._known_schema, path, table, first_row)
         y = self._parse_targets(path, table, first_row)
-        gaps, labelled = torch.from_numpy(self._known_schema.missing(parsed)), ~y.isnan().any(1)
+        gaps, labelled = torch.from_numpy(self._known_schema.missing(fields)), ~y.isnan().any(1)
         self.rows_left_out["without a target"] += int((~labelled).sum())
-        every = torch.cat([gaps, y.isnan()], dim=1)
         if self.missing == "error":
-            require_values(path, every, self._columns, first_row)
-        kept = labelled
+            names = self.feature_names + self.target_names
+            require_values(path, torch.cat([gaps, y.isnan()], dim=1), names, first_row)
+        complete = labelled
         if self.missing == "drop":
-            kept = labelled & ~gaps.any(1)
-            self.rows_left_out["with missing values"] += int((labelled & ~kept).sum())
-        return parsed, y, kept.nonzero()[:, 0]
+            complete = labelled & ~gaps.any(1)
+            self.rows_left_out["with missing values"] += int((labelled & ~complete).sum())
+        kept = complete.nonzero()[:, 0]
+        weights = None if self.weights is None else read_weights(path, table, self.weights, kept, first_row)
+        return Parsed(fields, y, weights, kept)
 
     def _parse_targets(self, path: str, table: pa.Table, first_row: int) -> Tensor:
         table = table.select(self.target_names)
@@ -242,6 +246,13 @@ class TabularDataModule(RowsDataModule):
         check_float32(path, x, self._known_schema.names, first_row)
         return x
 
+    def _encoded(self, path: str, parsed: Parsed, parts: Iterable[Tensor], first_row: int = 1) -> Iterator[Rows]:
+        """Yield some of the rows, by their numbers, with the inputs and targets of a network, in float64."""
+        x = self._encode(path, parsed.fields, first_row)
+        for part in parts:
+            weights = None if parsed.weights is None else parsed.weights[part]
+            yield Rows(x[part], self._targets(parsed.y[part]), weights=weights)
+
     def _targets(self, y: Tensor) -> Tensor:
         if self.class_names is not None:
             return y[:, 0].long()
@@ -251,49 +262,50 @@ class TabularDataModule(RowsDataModule):
         """Read the tables twice: to learn the schema, and into temporary files, with the summary in the same pass."""
         if self.schema is None:
             self.schema = self._inferred(self._first)
-            for _, _, parsed, y, parts in self._streamed_blocks():
+            for _, _, parsed, parts in self._streamed_blocks():
                 if "train" in parts:
-                    self._learn(parsed, y, parts["train"])
+                    self._learn(parsed, parts["train"])
             self._finish()
             self.rows_left_out.clear()
         targets = len(self.target_names) if self.class_names is None else 0
         offsets = self.schema.offsets if any(self.schema.offsets) else None, self.target_offsets
         streamed = StreamedSplits(self.path, len(self.schema.names), targets, not any(self.schema.sizes), offsets)
-        for name, x, y in self._streamed_parts():
-            streamed.append(name, x, y)
+        for name, rows in self._streamed_parts():
+            streamed.append(name, *rows.gather(slice(None)))
         splits, self.summary = streamed.splits(), streamed.summary()
         return splits
 
-    def _streamed_parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def _streamed_parts(self) -> Iterator[tuple[str, Rows]]:
         """Read the tables block by block, and yield the name of a split with some of its rows."""
-        for path, row, parsed, y, parts in self._streamed_blocks():
-            x = self._encode(path, parsed, row)
-            for name, part in parts.items():
-                if len(part):
-                    yield name, x[part], self._targets(y[part])
+        for path, row, parsed, parts in self._streamed_blocks():
+            for name, rows in zip(parts, self._encoded(path, parsed, parts.values(), row), strict=True):
+                if len(rows):
+                    yield name, rows
 
-    def _streamed_blocks(self) -> Iterator[tuple[str, int, list[Any], Tensor, dict[str, Tensor]]]:
-        """Yield path, number of the first row, values of the fields, y, and row numbers by split, for each block."""
+    def _streamed_blocks(self) -> Iterator[tuple[str, int, Parsed, dict[str, Tensor]]]:
+        """Yield path, number of the first row, the rows, and their numbers by split, for each block."""
         generator = torch.Generator().manual_seed(self.seed)
         numeric = [field.name for field in self._known_schema.fields if field.kind == "number"]
-        numeric += self.target_names if self.class_names is None else []
+        numeric += [*(self.target_names if self.class_names is None else []), *filter(None, [self.weights])]
         for path, split in [(self.path, None), (self.val_path, "val"), (self.test_path, "test")]:
             if not path:
                 continue
             row = 1
             for table in table_blocks(path, self._columns, numeric, self.csv):
-                parsed, y, kept = self._parse(path, table, row)
-                yield path, row, parsed, y, {split: kept} if split else self.split.draw(kept, len(table), generator)
+                parsed = self._parse(path, table, row)
+                kept = parsed.kept
+                yield path, row, parsed, {split: kept} if split else self.split.draw(kept, len(table), generator)
                 row += len(table)
             if row == 1:
                 raise UserError(f"{path}: no rows below the header")
 
-    def exact_training_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def exact_training_rows(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield the training rows before rounding; those of a stream, which are float32 on disk, are read again."""
         if not self.stream:
             yield from super().exact_training_rows()
             return
         _ = self.splits  # which has learned the schema
-        for name, x, y in self._streamed_parts():
+        for name, rows in self._streamed_parts():
             if name == "train":
-                yield plus(self.one_hot(x), self.input_offsets), plus(y, self.target_offsets)
+                x, y, *weights = rows.gather(slice(None))
+                yield plus(self.one_hot(x), self.input_offsets), plus(y, self.target_offsets), *weights

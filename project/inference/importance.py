@@ -48,27 +48,27 @@ def permutation_importance(model: Any, data: Any, repeats: int = 5, seed: int = 
         raise UserError("--importance: needs the rows of a table, and a model of this project; remove it")
     rows = data.splits.test
     count = min(len(rows), MAX_ROWS)
-    x, y, *_ = rows.gather(torch.arange(count) * (len(rows) - 1) // max(count - 1, 1))
+    x, *others = rows.gather(torch.arange(count) * (len(rows) - 1) // max(count - 1, 1))
     names = data.feature_names if data.schema is None else data.schema.field_names
     widths = [1] * len(names) if data.schema is None else [field.width for field in data.schema.fields]
-    generator, complete, found = torch.Generator().manual_seed(seed), _loss(model, x, y), []
+    generator, complete, found = torch.Generator().manual_seed(seed), _loss(model, x, *others), []
     for name, (start, stop) in zip(names, pairwise(accumulate(widths, initial=0)), strict=True):
         rises = []
         for _ in range(repeats):
             shuffled = x.clone()
             shuffled[:, start:stop] = x[torch.randperm(count, generator=generator), start:stop]
-            rises.append(_loss(model, shuffled, y) - complete)
+            rises.append(_loss(model, shuffled, *others) - complete)
         values = torch.tensor(rises, dtype=torch.float64)
         found.append(Importance(name, values.mean().item(), values.std(correction=0).item()))
     return sorted(found, key=lambda each: -each.mean)
 
 
-def _loss(model: Evaluated, x: Tensor, y: Tensor) -> float:
-    """Return the mean loss in target units."""
+def _loss(model: Evaluated, *parts: Tensor) -> float:
+    """Return the mean loss in target units of inputs, targets, and weights if the rows have any."""
     metric: Any = model.test_metrics["loss"].clone()
     metric.reset()
-    for inputs, targets in zip(x.split(BATCH_ROWS), y.split(BATCH_ROWS), strict=True):
-        metric.update(model(inputs.to(model.device)), targets.to(model.device))
+    for batch in zip(*(part.to(model.device).split(BATCH_ROWS) for part in parts), strict=True):
+        metric.update(model(batch[0]), *batch[1:])
     return float(metric.compute())
 
 

@@ -16,6 +16,7 @@ from project.models.network import network
 from project.nets.scaling import column_shape
 from project.runs.checkpoint import CONFIG_KEY, DATA_KEY
 from project.runs.intervals import read_intervals
+from project.runs.threshold import threshold_of
 from project.runtime.errors import UserError
 from project.serving.metadata import FORMAT, LANGUAGE, Metadata
 
@@ -51,6 +52,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "fields": fields,
         "target_offsets": data.get("target_offsets"),
         "intervals": read_intervals(run_folder(path)),
+        "threshold": threshold_of(run_folder(path), model),
         "missing": yaml.safe_load(checkpoint[CONFIG_KEY])["data"].get("init_args", {}).get("missing", "error"),
         "precision": "float32",
         "run": str(run_folder(path) if path.parent.name == CHECKPOINTS else path),

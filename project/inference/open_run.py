@@ -8,8 +8,9 @@ from torch import Tensor
 
 from project.config.flag_errors import FlagError, refuse_flags
 from project.config.plain_data import read_yaml
-from project.inference.metadata import row_names
+from project.inference.metadata import row_names, run_folder
 from project.inference.predictor import is_artifact
+from project.models.classification import Classification
 from project.runs.checkpoint import (
     DATA_KEY,
     data_facts,
@@ -20,6 +21,7 @@ from project.runs.checkpoint import (
     without_weights,
 )
 from project.runs.folder import find_checkpoint
+from project.runs.threshold import threshold_of
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
@@ -43,11 +45,18 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
         artifact = load_artifact(local_path(reference), threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         use_artifact(cli, artifact)
-        return cli
+        return _deciding(cli, artifact.metadata.get("threshold"))
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)
     cli = _build(reference, saved_config(path, checkpoint), checkpoint[DATA_KEY], args)
     load_weights(cli.model, checkpoint["state_dict"])
+    return _deciding(cli, threshold_of(run_folder(path), cli.model))
+
+
+def _deciding(cli: ExperimentCLI, threshold: float | None) -> ExperimentCLI:
+    """Return an opened run whose metrics are those of the decisions with a threshold."""
+    if isinstance(cli.model, Classification):
+        cli.model.decide_at(threshold)
     return cli
 
 

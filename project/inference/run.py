@@ -20,6 +20,7 @@ from project.inference.predictor import export_module, predict_fn, require_rows
 from project.models.regression import Equation, Regression
 from project.runs.checkpoint import load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
+from project.runtime.decision import decide
 from project.runtime.errors import UserError
 from project.schema.spelling import is_text
 from project.serving.artifact import Array
@@ -79,7 +80,8 @@ class Run:
                 a dict of lists or arrays, or a data frame. Images are paths, or the bytes of files.
 
         Returns:
-            Numbers (n, targets) in target units, or the names of the most likely classes (n,).
+            Numbers (n, targets) in target units, or the names of classes (n,): the most likely ones, or those that the
+            threshold of the run decides for.
 
         Raises:
             UserError: If a column is missing, the shape is another, or a value is not a finite number.
@@ -87,7 +89,7 @@ class Run:
         computed = self._compute(self._numbers(rows))
         if (names := self.metadata["class_names"]) is None:
             return with_offsets(computed, self.metadata)
-        return np.array(names)[computed["probabilities"].argmax(1)]
+        return np.array(names)[decide(computed["probabilities"], self.metadata.get("threshold"))]
 
     def probabilities(self, rows: Any) -> Array:
         """Return the probability of each class, (n, classes), for rows as `predict` takes them.

@@ -10,6 +10,7 @@ small relative to any combination of the columns of that block, and other rows o
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from project.least_squares import error_free
-from project.least_squares.error_free import CALL_WORK
+from project.least_squares.error_free import CALL_WORK, with_ones
 from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.normal import NormalEquations
 from project.least_squares.wide import WideRows
@@ -59,23 +60,27 @@ class LeastSquares:
     def __init__(self, in_features: int, out_features: int) -> None:
         self.in_features, self.out_features, self.rows = in_features, out_features, 0
         self._products: Tensor | None = None
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
-    def update(self, x: Tensor, y: Tensor) -> None:
+    def update(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Add a block of rows.
 
         Args:
             x: Shape (rows, *in_shape) with in_features values per row; any dtype, magnitudes from 1e-140 to 1e140.
             y: Shape (rows, out_features).
+            weights: Factors on the squared errors, one for each row; a row of weight 0 is as if it were not there.
 
         Raises:
-            ValueError: If the shapes are others, or a value is not finite.
+            ValueError: If the shapes are others, a value is not finite, or a weight is negative.
         """
         if x.shape[1:].numel() != self.in_features or y.shape != (len(x), self.out_features):
             shapes = f"(rows, {self.in_features}) and (rows, {self.out_features})"
             raise ValueError(f"x and y must have shapes {shapes}, got {tuple(x.shape)} and {tuple(y.shape)}")
-        for block in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), strict=True):
-            self._add(*(part.to(torch.uint8) if part.dtype == torch.bool else part for part in block))
+        if weights is not None and not weights.all():
+            x, y, weights = (part[weights.flatten() != 0] for part in (x, y, weights.flatten()))
+        blocks = repeat(None) if weights is None else weights.flatten().cpu().double().split(BLOCK_ROWS)
+        for part, targets, each in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), blocks, strict=False):
+            self._add(_as_number(part), _as_number(targets), each)
 
     def compute(self) -> LeastSquaresFit:
         """Solve for the coefficients.
@@ -87,19 +92,20 @@ class LeastSquares:
             raise ValueError("least squares needs at least one row")
         no_penalty = torch.zeros(self.in_features, dtype=torch.float64)
         if self._products is None:
-            x, y = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
-            return WideRows(x, y).solve(no_penalty)
+            parts = [(x, y, x.new_ones(len(x)) if weights is None else weights) for x, y, weights in self._kept]
+            return WideRows(*(torch.cat(each) for each in zip(*parts, strict=True))).solve(no_penalty)
         return NormalEquations(self._products, self.in_features, self.rows).solve(no_penalty)
 
-    def _add(self, x: Tensor, y: Tensor) -> None:
+    def _add(self, x: Tensor, y: Tensor, weights: Tensor | None) -> None:
         x, y, size = x.flatten(1).cpu(), y.cpu(), 1 + self.in_features + self.out_features
         self.rows += len(x)
         if self._products is None and self.in_features > MAX_SQUARE_COLUMNS and self.rows <= self.in_features:
-            _check_finite(x, y)
-            self._kept.append((x.double().clone(), y.double().clone()))
+            _check_finite(x, y, *([] if weights is None else [weights.sqrt()]))
+            self._kept.append((x.double().clone(), y.double().clone(), weights))
             return
         products = error_free.zeros(size, size) if self._products is None else self._products
-        for block in (*self._kept, (x, y)):
+        for part, targets, each in (*self._kept, (x, y, weights)):
+            block = part, targets, None if each is None else each.sqrt()
             fast = _add_fast(products, *block)
             if fast is None:
                 _add_exactly(products, *block)
@@ -107,55 +113,63 @@ class LeastSquares:
         self._products, self._kept = products, []
 
 
+def _as_number(values: Tensor) -> Tensor:
+    return values.to(torch.uint8) if values.dtype == torch.bool else values
+
+
 def _check_finite(*parts: Tensor) -> None:
     if not all(part.isfinite().all() for part in parts):
-        raise ValueError("least squares needs finite values")
+        raise ValueError("least squares needs finite values, and weights of 0 or more")
 
 
-def _add_exactly(products: Tensor, x: Tensor, y: Tensor) -> None:
-    """Add the products of a block of rows to products in parts, in place, without rounding errors."""
-    _check_finite(x, y)
+def _add_exactly(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -> None:
+    """Add the products of a block of rows to products in parts, in place, without rounding errors.
+
+    `roots` (rows,) are those of the weights, and factors on the rows.
+    """
+    _check_finite(x, y, *([] if roots is None else [roots]))
     size = products.shape[1]
     rows = error_free.rows_at_once(size)
-    for piece in zip(x.split(rows), y.split(rows), strict=True):
-        columns = [products.new_ones(len(piece[0]), 1), *piece]
-        error_free.add_gram(products, torch.cat(columns, dim=1))  # in float64, the dtype of products
+    factors = repeat(None) if roots is None else roots.split(rows)
+    for part, targets, factor in zip(x.split(rows), y.split(rows), factors, strict=False):
+        error_free.add_gram(products, with_ones(part, targets, factor))
 
 
-def _add_fast(products: Tensor, x: Tensor, y: Tensor) -> Tensor | None:
+def _add_fast(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -> Tensor | None:
     """Add the products of a block of rows that are summed in float64; None if that would lose digits."""
     size = products.shape[1]
     if len(x) < max(MIN_FAST_ROWS, 2 * size) or size > MAX_FAST_COLUMNS:
         return None
     means = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
-    # Float32 has so few bits that shift * rows is exact.
-    shift = torch.cat([means.new_zeros(1), means]).float().double()
-    shifted = _gram(x, y, shift)
+    shift = torch.cat([means.new_zeros(1), means]).float().double()  # of few bits, so that most differences are exact
+    shifted = _gram(x, y, shift, roots)
     lengths = shifted.diagonal().sqrt()
     factor, failed = torch.linalg.cholesky_ex(shifted / lengths / lengths[:, None])
     if failed or not torch.cholesky_inverse(factor).trace() <= MAX_TRACE:  # also if a value is not finite
         return None
     # The columns are the shifted ones plus `shift` in each row.
-    sums = error_free.add(torch.zeros_like(products[:, 0]), shifted[0], shift * len(x) / 2)
+    half = error_free.multiply(shift[None], shifted[:1, :1] / 2)  # of what the shift adds to the products with it
+    sums = error_free.add(torch.zeros_like(products[:, 0]), shifted[0], *half)
     moved = error_free.multiply(shift[None, :, None], sums[:, None])
     return error_free.add(products, shifted, *moved, *moved.mT)
 
 
-def _gram(x: Tensor, y: Tensor, shift: Tensor) -> Tensor:
-    """Return the products of the columns [1, x, y] minus a shift of each, summed in float64.
+def _gram(x: Tensor, y: Tensor, shift: Tensor, roots: Tensor | None) -> Tensor:
+    """Return the products of the columns [1, x, y] minus a shift of each, times `roots`, summed in float64.
 
     Each thread takes whole pieces of rows, and the sums are added in the order of the rows: no thread waits for another
     within a piece, which takes a hundred times as long when another program occupies a core, and the result does not
     depend on the number of threads.
     """
     features, targets = (part.float() if part.dtype == torch.bfloat16 else part for part in (x, y))
-    pieces = zip(features.split(PIECE_ROWS), targets.split(PIECE_ROWS), strict=True)
+    factors = repeat(None) if roots is None else [part.numpy()[:, None] for part in roots.split(PIECE_ROWS)]
+    pieces = features.split(PIECE_ROWS), targets.split(PIECE_ROWS), factors
     with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        sums = threads.map(lambda piece: _gram_of_piece(*(part.numpy() for part in (*piece, shift))), pieces)
+        sums = threads.map(lambda x, y, roots: _gram_of_piece(x.numpy(), y.numpy(), shift.numpy(), roots), *pieces)
         return torch.from_numpy(sum(sums, np.zeros((len(shift), len(shift)))))
 
 
-def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray, roots: np.ndarray | None) -> np.ndarray:
     """Return the same for rows that one thread takes, in parts that stay in its cache."""
     size, width = len(shift), 1 + x.shape[1]
     rows = min(CACHED_ROWS, max(1, int(CALL_WORK / size**2)))
@@ -165,6 +179,8 @@ def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarra
         columns[:, 0] = 1 - shift[0]
         np.subtract(x[start : start + rows], shift[1:width], out=columns[:, 1:width])
         np.subtract(y[start : start + rows], shift[width:], out=columns[:, width:])
+        if roots is not None:
+            columns *= roots[start : start + rows]
         products += columns.T @ columns  # NumPy computes half of it, since the other half is the same
     return products
 

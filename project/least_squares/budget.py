@@ -15,23 +15,24 @@ SECONDS_PER_PRODUCT, SECONDS_PER_EXACT_PRODUCT, SECONDS_PER_STEP = 8e-11, 8e-10,
 MAX_BYTES = 2**30
 
 
-def fit_within(seconds: float, blocks: Iterable[tuple[Tensor, Tensor]], rows: int) -> LeastSquaresFit | None:
+def fit_within(seconds: float, blocks: Iterable[tuple[Tensor, ...]], rows: int) -> LeastSquaresFit | None:
     """Fit blocks of rows, or return None if that is expected to take too much time or memory.
 
     Args:
         seconds: Limit of time; with `math.inf` there is no limit of memory either.
-        blocks: Blocks of rows: x (n, *in_shape), y (n, out_features); at least one.
+        blocks: Blocks of rows: x (n, *in_shape), y (n, out_features), and weights if the rows have any; at least one.
         rows: Number of all rows.
     """
     least_squares, start = None, time.monotonic()
     for block in blocks:
-        for x, y in zip(*(part.split(BLOCK_ROWS) for part in block), strict=True):
+        for parts in zip(*(part.split(BLOCK_ROWS) for part in block), strict=True):
+            x, y = parts[:2]
             if least_squares is None:
                 needed, memory = cost(rows, x[0].numel(), y[0].numel())
                 if math.isfinite(seconds) and (needed > seconds or memory > MAX_BYTES):
                     return None
                 least_squares = LeastSquares(x[0].numel(), y[0].numel())
-            least_squares.update(x, y)
+            least_squares.update(*parts)
             spent = time.monotonic() - start  # depends on the numbers, too
             if spent > seconds / 10 and spent * rows > seconds * least_squares.rows:
                 return None

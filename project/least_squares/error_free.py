@@ -93,15 +93,25 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
     return torch.cat(blocks, dim=1)
 
 
+def with_ones(x: Tensor, y: Tensor, factors: Tensor | None = None) -> Tensor:
+    """Return the columns [1, x, y] of rows, times a factor for each row (rows,), in parts (any, rows, columns)."""
+    columns = torch.cat([y.new_ones(len(y), 1, dtype=torch.float64), x, y], dim=1)[None]
+    return columns if factors is None else multiply(columns, factors[None, :, None])
+
+
 def rows_at_once(columns: int) -> int:
     """Return how many rows of so many columns to give to `add_gram`, to save time but not take much memory."""
     return max(1, QUICK // columns, min(8 * columns, LARGEST // columns))
 
 
 def add_gram(parts: Tensor, rows: Tensor) -> None:
-    """Add the Gram matrix rows.T @ rows of rows (n, columns) to a sum in parts (3, columns, columns), in place."""
-    slices, columns = _slices(rows[None], _bits(len(rows))), rows.shape[1]
-    width = min(max(1, int(CALL_WORK / max(rows.numel(), 1))), columns)
+    """Add the Gram matrix rows.T @ rows to a sum in parts (3, columns, columns), in place.
+
+    The rows (n, columns) may be in parts, too: (any, n, columns).
+    """
+    rows = rows if rows.ndim > 2 else rows[None]
+    slices, (count, columns) = _slices(rows, _bits(rows.shape[1])), rows.shape[1:]
+    width = min(max(1, int(CALL_WORK / max(count * columns, 1))), columns)
     for start in range(0, columns, width):
         panel = slice(start, start + width)
         above = parts[:, panel, start:].clone()

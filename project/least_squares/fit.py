@@ -28,13 +28,15 @@ class LeastSquaresFit:
         variance: Variances of intercept and weights for noise of variance 1, shape (1 + in_features,); NaN for those
             that the rows do not determine. With a ridge penalty they do not include the bias of the estimate (Hoerl &
             Kennard, "Ridge Regression", 1970).
-        squared_error: Sum of squared residuals, shape (out_features,).
-        target_squares: Sum of squared targets, shape (out_features,).
-        target_spread: Sum of squared deviations of the targets from their mean, shape (out_features,).
+        squared_error: Sum of squared residuals times weights, shape (out_features,).
+        target_squares: Sum of squared targets times weights, shape (out_features,).
+        target_spread: Sum of squared deviations of the targets from their weighted mean, times weights, shape
+            (out_features,).
         rank: Number of linearly independent columns of x, not counting constant columns.
         freedom: Residual degrees of freedom.
-        rows: Number of rows.
-        factor: A matrix with factor.T @ factor = [1, x].T @ [1, x], shape (any, 1 + in_features).
+        rows: Number of rows whose weight is not 0.
+        total_weight: Sum of the weights of the rows; their number without weights.
+        factor: A matrix with factor.T @ factor = [1, x].T @ weights @ [1, x], shape (any, 1 + in_features).
         alpha: Ridge penalty, shape (in_features,).
         system: The rows, for other penalties.
     """
@@ -48,6 +50,7 @@ class LeastSquaresFit:
     rank: int
     freedom: float
     rows: int
+    total_weight: float
     factor: Tensor
     alpha: Tensor
     system: System
@@ -66,7 +69,7 @@ class LeastSquaresFit:
 
     @property
     def residual_std(self) -> Tensor:
-        """Estimated standard deviation of the noise, (out_features,), in target units; NaN without freedom."""
+        """Standard deviation of noise in rows of weight 1, (out_features,), in target units; NaN without freedom."""
         left = self.freedom > EPSILON * self.rows
         return (self.squared_error / self.freedom).sqrt() if left else torch.full_like(self.squared_error, torch.nan)
 
@@ -94,8 +97,8 @@ class LeastSquaresFit:
 
     @property
     def mse(self) -> float:
-        """Mean squared error on the training rows; without a penalty, the minimum for a linear model."""
-        return self.squared_error.sum().item() / (self.rows * len(self.bias))
+        """Weighted mean squared error on the training rows; without a penalty, the minimum for a linear model."""
+        return self.squared_error.sum().item() / (self.total_weight * len(self.bias))
 
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
         """Return the exact training MSE of weights (in, out) and biases (out,), without reading the rows again."""
@@ -103,7 +106,7 @@ class LeastSquaresFit:
         change = torch.cat([bias[None] - self.bias, weights - self.weights]).double()  # (1 + in, out)
         slope = -2 * self.alpha[:, None] * self.weights  # 0 without a penalty
         more = (self.factor @ change).square().sum() + (slope * change[1:]).sum()
-        return self.mse + more.item() / (self.rows * len(self.bias))
+        return self.mse + more.item() / (self.total_weight * len(self.bias))
 
     def confidence_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Return confidence intervals of the coefficients, for normally distributed noise and a level within (0, 1).

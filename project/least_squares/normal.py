@@ -14,7 +14,10 @@ MAX_SHARE = 1e-8
 
 
 class NormalEquations:
-    """Products of the columns [1, x, y], summed over all rows, in the parts of `error_free`: (3, size, size)."""
+    """Products of the columns [1, x, y], summed over all rows, in the parts of `error_free`: (3, size, size).
+
+    Each row may have been multiplied by the root of its weight.
+    """
 
     def __init__(self, products: Tensor, in_features: int, rows: int) -> None:
         self.products, self.in_features, self.rows = products, in_features, rows
@@ -41,6 +44,7 @@ class NormalEquations:
             rank=rank,
             freedom=self.rows - 1 - spent,
             rows=self.rows,
+            total_weight=total(self.products)[0, 0].item(),
             factor=self._unpenalised.factor,
             alpha=alpha,
             system=self,
@@ -84,5 +88,7 @@ class NormalEquations:
         """
         centred = self._unpenalised.factor[1:, 1:]  # the first row eliminates the intercept
         spread = inverse @ centred.T  # (in, kept)
-        of_bias = 1 / self.rows + (total(self._means())[1 : 1 + self.in_features] @ spread).square().sum()
+        of_bias = (
+            1 / total(self.products)[0, 0] + (total(self._means())[1 : 1 + self.in_features] @ spread).square().sum()
+        )
         return torch.cat([of_bias[None], spread.square().sum(1)]), (spread.T * centred).sum().item()

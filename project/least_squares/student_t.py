@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+LARGE = 200  # from which on four terms of a series are exact to 15 digits
 SMOOTH = 8  # degrees of freedom beyond which the density is smooth up to the end of the range
 
 
@@ -15,17 +16,25 @@ def quantile(probability: float, freedom: float) -> float:
     """
     nodes, weights = np.polynomial.legendre.leggauss(64)
     nodes = (nodes + 1) / 2
-    factor = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+    factor = _gamma_ratio(freedom / 2) / math.sqrt(math.pi)
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         angle = (low + high) / 2
         if freedom > SMOOTH:
             # The density is negligible beyond 40 standard deviations; the nodes should be within them.
             reach = min(angle, 40 / math.sqrt(freedom))
-            share = 0.5 + factor * reach / 2 * float(weights @ np.cos(reach * nodes) ** (freedom - 1))
+            logarithms = np.log1p(-(np.sin(reach * nodes) ** 2)) / 2  # of the cosine, whose power would round
+            share = 0.5 + factor * reach / 2 * float(weights @ np.exp((freedom - 1) * logarithms))
         else:  # from the other end, where a power of the cosine is rough; with angle = pi / 2 - v**8, it is not
             reach = (math.pi / 2 - angle) ** (1 / 8)
             v = reach * nodes
             share = 1 - factor * reach / 2 * float(weights @ (8 * v**7 * np.sin(v**8) ** (freedom - 1)))
         low, high = (angle, high) if share < probability else (low, angle)
     return math.sqrt(freedom) * math.tan(high)
+
+
+def _gamma_ratio(x: float) -> float:
+    """Return gamma(x + 1/2) / gamma(x); of large x, where logarithms cancel, by Tricomi & Erdélyi (1951)."""
+    if x < LARGE:
+        return math.exp(math.lgamma(x + 0.5) - math.lgamma(x))
+    return math.sqrt(x) * (1 - 1 / (8 * x) + 1 / (128 * x**2) + 5 / (1024 * x**3) - 21 / (32768 * x**4))

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from project.least_squares import error_free
 from project.least_squares.elimination import MIN_LEFT, cholesky_inverse, eliminate, independent
-from project.least_squares.error_free import add, add_gram, matmul, multiply, rounded_matmul, subtract, total
+from project.least_squares.error_free import (
+    add,
+    add_gram,
+    matmul,
+    multiply,
+    rounded_matmul,
+    subtract,
+    total,
+    with_ones,
+)
 from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.normal import NormalEquations
 
@@ -22,10 +31,13 @@ MAX_LOST = 1e-8
 
 
 class WideRows:
-    """Rows of a problem with more columns than rows: x (rows, in_features), y (rows, out_features), float64."""
+    """Rows of a problem with more columns than rows: x (rows, in_features), y (rows, out_features), float64.
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x, y
+    The weights (rows,) are above 0.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, weights: Tensor) -> None:
+        self.x, self.y, self.weights = x, y, weights
 
     def solve(self, alpha: Tensor) -> LeastSquaresFit:
         """Return the fit with a ridge penalty alpha (in_features,)."""
@@ -33,18 +45,19 @@ class WideRows:
             return self._solve()
         if not alpha.all():  # the weights are not combinations of the rows alone
             products = error_free.zeros(*[1 + self.x.shape[1] + self.y.shape[1]] * 2)
-            for x, y in zip(self.x.split(BLOCK_ROWS), self.y.split(BLOCK_ROWS), strict=True):
-                add_gram(products, torch.cat([torch.ones_like(y[:, :1]), x, y], dim=1))
+            for block in zip(*(part.split(BLOCK_ROWS) for part in (self.x, self.y, self.weights.sqrt())), strict=True):
+                add_gram(products, with_ones(*block))
             return NormalEquations(products, self.x.shape[1], len(self.x)).solve(alpha)
-        fit = _Interpolation(self.x / alpha.sqrt(), self.y, noise=1.0)
-        variance = fit.squares(rounded_matmul(fit.projection, fit.projection)) / alpha
+        noise = 1 / self.weights
+        fit = _Interpolation(self.x / alpha.sqrt(), self.y, noise)
+        variance = fit.squares(rounded_matmul(fit.projection * noise, fit.projection)) / alpha
         return self._fit(
             fit.weights / alpha.sqrt()[:, None],
             fit.bias,
-            variance=torch.cat([fit.mean.square().sum()[None], variance]),
-            residuals=fit.duals,
+            variance=torch.cat([(fit.mean.square() * noise).sum()[None], variance]),
+            squared_error=(fit.duals.square() * noise[:, None]).sum(0),
             rank=len(alpha),
-            freedom=fit.projection.trace().item(),
+            freedom=(fit.projection.diagonal() * noise).sum().item(),
             alpha=alpha,
         )
 
@@ -54,9 +67,12 @@ class WideRows:
         # The rows that are not kept are combinations of the others: all predictions follow from those for `kept`.
         kept, combinations = _independent(self.x / units)
         all_rows = torch.cat([torch.eye(int(kept.sum()), dtype=self.x.dtype), combinations])
-        y = torch.cat([self.y[kept], self.y[~kept]])
-        spread = cholesky_inverse(torch.linalg.cholesky(all_rows.T @ all_rows)) if len(combinations) else all_rows
-        wanted = y[: len(spread)] + spread @ (combinations.T @ (y[len(spread) :] - combinations @ y[: len(spread)]))
+        y, weights = (torch.cat([part[kept], part[~kept]]) for part in (self.y, self.weights))
+        spread = weights.reciprocal().diag()
+        if len(combinations):
+            spread = cholesky_inverse(torch.linalg.cholesky((all_rows.T * weights) @ all_rows))
+        more = y[len(spread) :] - combinations @ y[: len(spread)]
+        wanted = y[: len(spread)] + spread @ ((combinations.T * weights[len(spread) :]) @ more)
         fit = _Interpolation(self.x[kept], wanted)
         variance = torch.full((1 + len(units),), torch.nan, dtype=self.x.dtype)
         if len(spread) < len(self.x):
@@ -69,21 +85,22 @@ class WideRows:
             fit.weights,
             fit.bias,
             variance=variance,
-            residuals=all_rows @ wanted - y,
+            squared_error=(weights[:, None] * (all_rows @ wanted - y).square()).sum(0),
             rank=len(spread) - 1,
             freedom=len(self.x) - len(spread),
             alpha=torch.zeros_like(lengths),
         )
 
-    def _fit(self, weights: Tensor, bias: Tensor, residuals: Tensor, **results: Any) -> LeastSquaresFit:
+    def _fit(self, weights: Tensor, bias: Tensor, **results: Any) -> LeastSquaresFit:
+        each, total_weight = self.weights[:, None], self.weights.sum()
         return LeastSquaresFit(
             weights=weights,
             bias=bias,
-            squared_error=residuals.square().sum(0),
-            target_squares=self.y.square().sum(0),
-            target_spread=(self.y - self.y.mean(0)).square().sum(0),
+            target_squares=(each * self.y.square()).sum(0),
+            target_spread=(each * (self.y - (each * self.y).sum(0) / total_weight).square()).sum(0),
             rows=len(self.x),
-            factor=torch.cat([torch.ones_like(self.x[:, :1]), self.x], dim=1),
+            total_weight=total_weight.item(),
+            factor=each.sqrt() * torch.cat([torch.ones_like(each), self.x], dim=1),
             system=self,
             **results,
         )
@@ -92,7 +109,7 @@ class WideRows:
 class _Interpolation:
     """Weights of minimum norm, with an intercept, that predict y (rows, out) for rows (rows, columns).
 
-    With `noise`, they minimise noise * squared weights + squared errors.
+    With `noise` (rows,), they minimise squared weights + squared errors / noise.
 
     Attributes:
         rows: Deviations of the rows from their mean, (rows, columns).
@@ -104,13 +121,14 @@ class _Interpolation:
         origin: Distance of the origin from the nearest affine combination of rows, relative to the longest row.
     """
 
-    def __init__(self, rows: Tensor, y: Tensor, noise: float = 0.0) -> None:
+    def __init__(self, rows: Tensor, y: Tensor, noise: Tensor | None = None) -> None:
         self.rows = rows - rows.mean(0)
         lengths = rows.square().sum(1)
         constant = lengths.mean().item()  # the duals sum to 0, so that any constant may be added to the products
         right = torch.cat([y, torch.ones_like(y[:, :1])], dim=1)
         products = error_free.zeros(len(y) + right.shape[1], len(y) + right.shape[1])
-        products[:, : len(y), : len(y)] = add(_products(rows, constant), noise * torch.eye(len(y), dtype=y.dtype))
+        noise = torch.zeros_like(lengths) if noise is None else noise
+        products[:, : len(y), : len(y)] = add(_products(rows, constant), noise.diag())
         products[0, : len(y), len(y) :], products[0, len(y) :, : len(y)] = right, right.T
         products[0].diagonal()[len(y) :] = right.square().sum(0)
         solved = eliminate(products, len(y), tolerance=0.0)
@@ -119,7 +137,7 @@ class _Interpolation:
         duals = subtract(targets, multiply(ones, bias[None, None]))
         self.duals = total(duals)
         self.weights = total(matmul(rows.T[None], duals))
-        self.bias = (y - rows @ self.weights - noise * self.duals).mean(0)
+        self.bias = (y - rows @ self.weights - noise[:, None] * self.duals).mean(0)
         self.mean = total(ones)[:, 0] / total(ones).sum()
         self.projection = solved.inverse - torch.outer(self.mean, total(ones)[:, 0])
         self.origin = (self.mean @ rows).norm() / lengths.max().sqrt()

@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities import dim_zero_cat
 
 from project.models.metrics import sum_dtype
+from project.runtime.decision import decide
 
 MAX_VALUES = 2**26  # maximum of rows x classes, whose logits take 256 MiB
 
@@ -23,16 +24,18 @@ class ClassScores(Metric):
     """Compute balanced_accuracy, auc, average_precision, log_loss and calibration_error from logits.
 
     The metrics are defined as in scikit-learn, and computed over the classes that occur in the targets. With two
-    classes, the second one is the positive class of `average_precision`. With more classes, `auc` and
-    `average_precision` are means over one-vs-rest problems. `calibration_error` is the expected calibration error with
-    15 bins (Guo et al., "On Calibration of Modern Neural Networks", 2017). All are NaN if only one class occurs, or if
-    rows times classes exceed 67 million, because the logits of all rows are kept until the end.
+    classes, the second one is the positive class of `average_precision`, and `balanced_accuracy` uses the decision
+    threshold if there is one. With more classes, `auc` and `average_precision` are means over one-vs-rest problems.
+    `calibration_error` is the expected calibration error with 15 bins (Guo et al., "On Calibration of Modern Neural
+    Networks", 2017). All are NaN if only one class occurs, or if rows times classes exceed 67 million, because the
+    logits of all rows are kept until the end.
 
     Args:
         classes: Number of classes.
     """
 
     full_state_update = False
+    threshold: float | None = None
     names = ("balanced_accuracy", "auc", "average_precision", "log_loss", "calibration_error")
     logits: list[Tensor] | Tensor
     targets: list[Tensor] | Tensor
@@ -68,7 +71,8 @@ class ClassScores(Metric):
             return {name: torch.tensor(torch.nan, device=self.device) for name in self.names}
         logits = logits.to(sum_dtype(logits))
         probabilities = logits.softmax(1)
-        right = targets[logits.argmax(1) == targets].bincount(minlength=self.classes)
+        decided = logits.argmax(1) if self.threshold is None else decide(probabilities, self.threshold)
+        right = targets[decided == targets].bincount(minlength=self.classes)
         positive = [1] if self.classes == 2 else present
 
         def mean(score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

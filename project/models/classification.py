@@ -6,19 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from project.data.loader import Batch
 from project.models.class_scores import ClassScores
 from project.models.hyperparameters import factory
 from project.models.losses import class_loss
 from project.models.supervised import Supervised
+from project.models.threshold import Accuracy, F1Score, Score, set_threshold
 from project.nets.ensemble import Ensemble
 from project.nets.linear import Linear
 from project.nets.net import NetFactory
 from project.nets.one_hot import one_hot
 from project.nets.plain import build
+from project.runtime.decision import decide
 from project.runtime.errors import UserError
+from project.runtime.ranges import ClosedUnitInterval
 
 
 class Classification(Supervised):
@@ -32,12 +35,15 @@ class Classification(Supervised):
         out_features: Number of classes; set by the data.
         net: The network, or a callable that builds it from the sizes of the data; see `project.nets.plain.build`.
         loss: CrossEntropyLoss, which has label smoothing and class weights, or MultiMarginLoss.
+        threshold: With two classes, predict the second one if its probability is at least this threshold. `balanced`
+            and `f1` choose the threshold with the highest balanced accuracy, or F1 of the second class, on the
+            validation rows at the end of training. By default the most likely class is predicted.
         levels: For each column of x, the number of levels if it is a category, otherwise 0; set by the data.
         **kwargs: Arguments of `Supervised`: `standardize`, `l1`, `l2`, `compile`, `cuda_graph`, `optimizer`,
             `lr_scheduler` and `lr_interval`.
 
     Raises:
-        UserError: If the data has no classes, or the loss is not for classes.
+        UserError: If the data has no classes, the loss is not for classes, or there is a threshold and not two classes.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Classification(Supervised):
         out_features: int,
         net: NetFactory = Linear,  # type: ignore[assignment]
         loss: Callable[[], nn.modules.loss._Loss] = nn.CrossEntropyLoss,
+        threshold: Score | ClosedUnitInterval | None = None,
         levels: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -54,10 +61,12 @@ class Classification(Supervised):
                 f"--model Classification: the data has no classes ({out_features} target{'s' * (out_features != 1)}); "
                 "use --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
+        if threshold is not None and out_features != 2:
+            raise UserError(f"--model.threshold: is for two classes, and the data has {out_features}; remove it")
         criterion = class_loss(loss, out_features)
         metrics: dict[str, Metric] = {
-            "accuracy": MulticlassAccuracy(out_features, average="micro"),
-            "f1": MulticlassF1Score(out_features, average="macro"),
+            "accuracy": Accuracy(out_features, average="micro"),
+            "f1": F1Score(out_features, average="macro"),
         }
         before, shape = one_hot(in_shape, levels)
         built = build(factory(net), shape, out_features, levels)
@@ -65,6 +74,14 @@ class Classification(Supervised):
             ensemble.classifies = True
         scores: dict[str, Metric] = {"scores": ClassScores(out_features)}
         super().__init__(built, criterion, metrics, (), test_only=scores, one_hot=before, log_link=None, **kwargs)
+        self.threshold = threshold
+        self.decide_at(None if isinstance(threshold, str) else threshold)
+
+    def decide_at(self, threshold: float | None) -> None:
+        """Set the probability from which on the second of two classes is predicted; None for the most likely class."""
+        self.decided_at = threshold
+        for metrics in (self.train_metrics, self.val_metrics, self.test_metrics):
+            set_threshold(metrics, threshold)
 
     def check_targets(self, outputs: Tensor, y: Tensor) -> None:
         """Raise a UserError unless the targets are class indices, one per row."""
@@ -83,5 +100,6 @@ class Classification(Supervised):
         """Return the number of rows by true class and predicted class, shape (classes, classes)."""
         metric = MulticlassConfusionMatrix(self.net.net.out_features, sync_on_compute=False).to(self.device)
         for rows, classes in zip(x.split(1_024), y.split(1_024), strict=True):
-            metric.update(self(rows.to(self.device)), classes.to(self.device))
+            decided = decide(self(rows.to(self.device)).softmax(1), self.decided_at)
+            metric.update(decided, classes.to(self.device))
         return metric.compute().cpu()

@@ -28,7 +28,8 @@ class Distillation(Supervised):
     """Base class of distillation for any task.
 
     The objective is `labels_weight` times the loss on rows that have a label, plus `1 - labels_weight` times the
-    distance to the teacher on all rows. The resulting run contains only the student and does not need the teacher.
+    distance to the teacher on all rows; weights of rows count in both. The resulting run contains only the student and
+    does not need the teacher.
 
     Args:
         teacher: A run folder or a checkpoint with the same targets or classes.
@@ -48,7 +49,7 @@ class Distillation(Supervised):
 
     @abstractmethod
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Return the mean distance, a scalar, of the student's and the teacher's outputs.
+        """Return the distance (B,) of the student's and the teacher's outputs for each row.
 
         Both have shape (B, out_features) and are in standard units.
         """
@@ -83,16 +84,17 @@ class Distillation(Supervised):
 
     def _blend(self, outputs: Tensor, teacher_outputs: Tensor, batch: PreparedBatch) -> Tensor:
         distance = self.distance(outputs, teacher_outputs)
-        known = is_labelled(batch.y)
-        weights = None if batch.weights is None else batch.weights.flatten()[known]
+        known, weights = is_labelled(batch.y), batch.weights
+        if weights is not None:
+            distance, weights = distance * weights.flatten(), weights.flatten()[known]
         loss = mean_loss(self.criterion, outputs[known], batch.targets[known], weights, is_partial=True)
-        return self.labels_weight * loss + (1 - self.labels_weight) * distance
+        return self.labels_weight * loss + (1 - self.labels_weight) * distance.mean()
 
-    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+    def update_train_metrics(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Update the training metrics with the rows that have a label."""
         known = is_labelled(y)
         if known.any():
-            super().update_train_metrics(outputs[known], y[known])
+            super().update_train_metrics(outputs[known], y[known], None if weights is None else weights[known])
         self.running.rows += int((~known).sum())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -128,7 +130,7 @@ class DistilledClassification(Distillation, Classification):
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
         """Return the Kullback-Leibler divergence times temperature², so that gradients do not shrink with it."""
         learned, known = ((logits / self.temperature).log_softmax(1) for logits in (outputs, teacher_outputs))
-        return kl_div(learned, known, reduction="batchmean", log_target=True) * self.temperature**2
+        return kl_div(learned, known, reduction="none", log_target=True).sum(1) * self.temperature**2
 
 
 class DistilledLanguageModel(Distillation, LanguageModel):
@@ -159,7 +161,7 @@ class DistilledLanguageModel(Distillation, LanguageModel):
         distance = self.distance(logits, batch.teacher_outputs) * (batch.targets != IGNORED)
         return self.labels_weight * losses + (1 - self.labels_weight) * distance
 
-    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+    def update_train_metrics(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Update the training metrics with the loss of each token."""
         LanguageModel.update_train_metrics(self, outputs, y)
 
@@ -168,5 +170,5 @@ class DistilledRegression(Distillation, Regression):
     """Train a regression model from labels and from the predictions of a teacher."""
 
     def distance(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
-        """Return the mean squared difference."""
-        return mse_loss(outputs, teacher_outputs)
+        """Return the mean squared difference of each row."""
+        return mse_loss(outputs, teacher_outputs, reduction="none").mean(1)

@@ -14,13 +14,15 @@ from project.models.loss_watch import require_finite
 from project.runtime.distributed import gather
 
 
-def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, Tensor]:
-    """Return the outputs (B, out_features) of a module in target units, and the targets, for all rows of a batch."""
+def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, ...]:
+    """Return the outputs (B, out_features) of a module in target units, and the targets, for all rows of a batch.
+
+    The weights of the rows follow if they have any.
+    """
     if isinstance(batch, Batches):  # larger batches are faster, and metrics do not depend on their size
         batch.batch_size = max(batch.batch_size, 1_024)
-    pairs = [(module(x), y) for x, y, *_ in (batch if isinstance(batch, Batches) else [batch])]
-    outputs, targets = zip(*pairs, strict=True)
-    return torch.cat(outputs), torch.cat(targets)
+    parts = [(module(x), *others) for x, *others in (batch if isinstance(batch, Batches) else [batch])]
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 def log_metrics(module: LightningModule, split: Literal["train", "val", "test"], metrics: MetricCollection) -> None:
@@ -79,8 +81,8 @@ class Evaluated(LightningModule):
 
     def _update_metrics(self, metrics: MetricCollection, batch: Batch | Batches, batch_idx: int) -> int:
         """Update metrics with a batch, and return its number of rows."""
-        outputs, targets = evaluate_batch(self, batch)
+        outputs, targets, *weights = evaluate_batch(self, batch)
         if batch_idx == 0:
             self.check_targets(outputs, targets)
-        metrics.update(outputs, targets)
+        metrics.update(outputs, targets, weights=weights[0] if weights else None)
         return len(targets)

@@ -113,7 +113,7 @@ class LanguageModel(Supervised):
         """
         return losses
 
-    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+    def update_train_metrics(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Update the training metrics with the loss of each token and the targets, both (B, T)."""
         self.running.update(outputs, y)
         # Not later, because small tensors between freed logits would fragment the memory of a GPU.

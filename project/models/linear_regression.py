@@ -62,8 +62,8 @@ class LinearRegression(Regression):
                     "--trainer.devices: LinearRegression supports this data module only on one device; use 1"
                 )
             least_squares = LeastSquares(math.prod(self.net.net.in_shape), self.net.net.out_features)
-            for x, y in self.trainer.train_dataloader or ():
-                least_squares.update(x.cpu(), y.cpu())
+            for batch in self.trainer.train_dataloader or ():
+                least_squares.update(*(part.cpu() for part in batch))
             return least_squares.compute()
         if data.sampling.bootstrap is not None:
             problem = "LinearRegression does not support row weights; use --model Regression"

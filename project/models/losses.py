@@ -75,17 +75,30 @@ def of_target_units(criterion: nn.Module) -> nn.Module:
     return criterion
 
 
-def total_weight(criterion: nn.Module, targets: Tensor) -> Tensor | None:
-    """Return the sum of row weights by which a loss divides, a scalar; None if it divides by the number of rows.
+def class_weights(criterion: nn.Module, targets: Tensor) -> Tensor | None:
+    """Return the weights (rows,) by whose sum a loss divides; None if it divides by the number of rows.
 
     Cross-entropy divides by the sum of the class weights of the rows, without rows of the class `ignore_index`.
     """
     if not isinstance(criterion, nn.CrossEntropyLoss) or (criterion.weight is None and criterion.ignore_index < -1):
         return None
     counted = targets != criterion.ignore_index
-    if criterion.weight is None:
-        return counted.sum()
-    return (criterion.weight[targets.clamp(min=0)] * counted).sum()
+    return counted if criterion.weight is None else criterion.weight[targets.clamp(min=0)] * counted
+
+
+def row_losses(criterion: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each row (rows,), times the weight of its class.
+
+    Raises:
+        UserError: If a loss from outside of torch returns none for each row.
+    """
+    by_row: Any = copy.copy(criterion)
+    by_row.reduction = "none"
+    losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
+    if losses.shape[:1] != targets.shape[:1]:
+        problem = "has no effect of reduction none, the loss of each row, which weights of rows need"
+        raise UserError(f"--model.loss {type(criterion).__name__}: {problem}")
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
 
 def mean_loss(
@@ -100,16 +113,14 @@ def mean_loss(
         weights: Row weights, of any shape with one number per row.
         is_partial: Whether rows have been left out, so that processes may have different numbers of rows.
     """
-    total = total_weight(criterion, targets)
+    each = class_weights(criterion, targets)
+    total = None if each is None else each.sum()
     if not len(targets):
         loss = 0 * outputs.sum()  # the mean of no rows would be NaN
     elif weights is None and total is None:
         loss = criterion(outputs, targets)
     else:
-        by_row: Any = copy.copy(criterion)
-        by_row.reduction = "none"
-        losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
-        losses = losses.reshape(len(losses), -1).mean(1) * (1 if weights is None else weights.flatten())
+        losses = row_losses(criterion, outputs, targets) * (1 if weights is None else weights.flatten())
         loss = losses.mean() if total is None else losses.sum() / total.clamp(min=SMALLEST)
     if not (is_partial or total is not None):
         return loss

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch
-from project.models.losses import total_weight
+from project.models.losses import class_weights, row_losses
 
 MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
@@ -16,7 +16,7 @@ MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 class MeanLoss(Metric):
     """Mean of a loss over the rows of all batches. The loss must average over rows, such as `torch.nn.MSELoss()`.
 
-    Rows are weighted as in the loss, for example by the class weights of cross-entropy.
+    Rows are weighted as in the loss, for example by the class weights of cross-entropy, times their own weights.
     """
 
     full_state_update = False
@@ -29,12 +29,20 @@ class MeanLoss(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Add a batch: outputs (B, out_features) and targets of the shape that the criterion takes."""
+    def update(self, outputs: Tensor, target: Tensor, weights: Tensor | None = None) -> None:
+        """Add a batch: outputs (B, out_features), targets of the shape that the criterion takes, and row weights.
+
+        The weights have shape (B, any); their mean is the weight of a row.
+        """
         dtype = sum_dtype(outputs)
         target = target.to(dtype) if target.is_floating_point() else target
-        total = total_weight(self.criterion.to(dtype), target)
-        rows = len(target) if total is None else total
+        each = class_weights(self.criterion.to(dtype), target)
+        if weights is not None:
+            own = weights.to(dtype).view(len(weights), -1).mean(1)
+            self.total = self.total + (row_losses(self.criterion, outputs.to(dtype), target) * own).sum()
+            self.rows = self.rows + (own if each is None else own * each).sum()
+            return
+        rows = len(target) if each is None else each.sum()
         if rows:
             self.total = self.total + self.criterion(outputs.to(dtype), target) * rows
             self.rows = self.rows + rows
@@ -117,9 +125,9 @@ class RunningMetrics:
         self.metrics.reset()
         self.rows = 0
 
-    def update(self, outputs: Tensor, y: Tensor) -> None:
-        """Add a batch: outputs (B, out_features) in standard units, and targets in original units."""
-        self._pending.append((outputs, y))
+    def update(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
+        """Add a batch: outputs (B, out_features) in standard units, targets in original units, and weights (B, any)."""
+        self._pending.append((outputs, y) if weights is None else (outputs, y, weights))
         self.rows += len(y)
         if len(self._pending) >= MAX_PENDING or len(self._pending) * len(y) >= MAX_PENDING_ROWS:
             self.flush()
@@ -127,8 +135,8 @@ class RunningMetrics:
     def flush(self) -> None:
         """Update the metrics with the collected batches."""
         if self._pending:
-            outputs, targets = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
-            self.metrics.update(self.to_target_units(outputs), targets)
+            outputs, targets, *weights = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
+            self.metrics.update(self.to_target_units(outputs), targets, weights=weights[0] if weights else None)
             self._pending.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,7 +149,7 @@ class RunningMetrics:
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""
         self.rows = state["rows"]
-        self._pending = [(outputs.to(device), y.to(device)) for outputs, y in state["pending"]]
+        self._pending = [tuple(part.to(device) for part in batch) for batch in state["pending"]]
         for name, metric in self.metrics.items(keep_base=True, copy_state=False):
             for key, value in state["sums"][name].items():
                 setattr(metric, key, value.to(device))

@@ -15,7 +15,7 @@ class PreparedBatch(NamedTuple):
         inputs: Inputs in standard units, (B, *in_shape).
         targets: Targets in standard units (B, out_features), or classes (B,).
         y: Targets in original units, of the same shape.
-        weights: Row weights, one column for each member of an ensemble, (B, members).
+        weights: Row weights, one column for all members of an ensemble or for each, (B, 1) or (B, members).
         teacher_outputs: Outputs of the teacher in standard units, (B, out_features).
     """
 
@@ -35,6 +35,6 @@ class PreparedBatch(NamedTuple):
         return self._replace(
             targets=torch.cat([self.targets] * members),
             y=torch.cat([self.y] * members),
-            weights=None if self.weights is None else self.weights.T.flatten(),
+            weights=None if self.weights is None else self.weights.expand(-1, members).T.flatten(),
             teacher_outputs=None if self.teacher_outputs is None else torch.cat([self.teacher_outputs] * members),
         )

@@ -96,4 +96,4 @@ def take_steps(module: Any, batches: Batches, batch_idx: int) -> None:
     for number, batch in enumerate(each, start=batch_idx * MAX_STEPS + 1):
         loss, outputs = take(batch)
         module.loss_watch.check(loss, number)
-        module.update_train_metrics(outputs, batch.y)
+        module.update_train_metrics(outputs, batch.y, batch.weights)

@@ -45,8 +45,9 @@ SGD = partial(torch.optim.SGD, lr=0.01)
 class Supervised(Evaluated):
     """Base class of supervised models; a subclass chooses the loss and the metrics.
 
-    Batches are `(x, y)` with x float32 (B, *in_shape). `train/loss`, `val/loss`, `test/loss` and the metrics of the
-    subclass are logged once per epoch and weighted by rows; with a penalty, `train/penalty` is logged as well.
+    Batches are `(x, y)` with x float32 (B, *in_shape), or `(x, y, weights)` with row weights (B, 1) for the loss.
+    `train/loss`, `val/loss`, `test/loss` and the metrics of the subclass are logged once per epoch and weighted by
+    rows; with a penalty, `train/penalty` is logged as well.
 
     Args:
         network: The network.
@@ -108,7 +109,7 @@ class Supervised(Evaluated):
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.test_metrics.add_metrics(dict(test_only or {}))
         self.running = RunningMetrics(self.train_metrics, self.net.original)
-        self._pending: Batch | None = None  # outputs and targets that have to be added to the training metrics
+        self._pending: Batch | None = None  # outputs, targets and weights to be added to the training metrics
         self._groups_steps = False
         self.loss_watch = LossWatch(self)
         self._resumed_metrics: list[dict[str, Any]] = []  # one dict for each process
@@ -173,7 +174,7 @@ class Supervised(Evaluated):
             take_steps(self, batch, batch_idx)
             return None
         loss, outputs = self.compute_loss(self.prepare(*batch))
-        self._pending = (outputs, batch[1])  # LBFGS evaluates the loss of a batch several times
+        self._pending = (outputs, *batch[1:])  # LBFGS evaluates the loss of a batch several times
         self.loss_watch.check(loss, batch_idx + 1)
         return loss
 
@@ -185,9 +186,9 @@ class Supervised(Evaluated):
         """Return a batch in standard units; `overwrite` reuses the memory of x."""
         return PreparedBatch(self.net.inputs(x, overwrite), self.net.standard_targets(y), y, weights)
 
-    def update_train_metrics(self, outputs: Tensor, y: Tensor) -> None:
+    def update_train_metrics(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Update the training metrics: outputs (B, out_features) in standard units, targets in original units."""
-        self.running.update(outputs, y)
+        self.running.update(outputs, y, weights)
 
     def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, and the outputs (B, out_features) in standard units."""

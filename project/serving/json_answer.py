@@ -3,6 +3,7 @@
 import json
 import math
 
+from project.runtime.decision import decide
 from project.serving.artifact import Array
 from project.serving.inputs import Mask, Numbers
 from project.serving.metadata import Metadata
@@ -16,7 +17,7 @@ class JSONAnswer:
     """
 
     def __init__(self, metadata: Metadata) -> None:
-        self.classes = metadata["class_names"]
+        self.classes, self.threshold = metadata["class_names"], metadata.get("threshold")
         digits = 9 if metadata.get("target_offsets") is None else 17
         numbers = _template(self.classes or metadata["target_names"], digits)
         self.spread = numbers
@@ -28,7 +29,7 @@ class JSONAnswer:
     def write(self, predictions: Predictions) -> bytes:
         """Write one object with `predictions`, and `spread` if there is one; null for rows without a prediction."""
         values, spread, complete = predictions
-        classes = [0] * len(values) if self.classes is None else values.argmax(axis=1).tolist()
+        classes = [0] * len(values) if self.classes is None else decide(values, self.threshold).tolist()
         rows, spreads = [self.rows[number] for number in classes], [self.spread] * len(values)
         numbers = _numbers(values, spread)
         if complete is not None or not all(map(math.isfinite, numbers)):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY = "hello_lightning"
 FORMAT = 1
+ADDED = ("fields", "intervals", "target_offsets", "threshold")  # which files of earlier versions lack
 LANGUAGE = "language modelling"  # the task of a model that writes text
 GENERATE = "continue texts with scripts/generate.py"
 # Fields of ONNX's ModelProto and StringStringEntryProto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -40,6 +41,8 @@ class Metadata(TypedDict):
     are tokens (context,), it is the text with its tokenizer. `target_offsets` has one number per target, which training
     subtracted because float32 would lose digits of the targets, and which is added to the outputs. `intervals` has half
     the width of a prediction interval for each target and each level of 0.01, 0.02, …, as far as they are known.
+    `threshold` is the lowest probability of the second of two classes at which it is predicted; None if the most likely
+    class is predicted.
     """
 
     format: int
@@ -57,6 +60,7 @@ class Metadata(TypedDict):
     fields: list[dict[str, Any]] | None
     target_offsets: list[float] | None
     intervals: list[list[float]] | None
+    threshold: float | None
     missing: str
     precision: str
     run: str
@@ -115,7 +119,7 @@ def image_of(metadata: Mapping[str, Any]) -> "Image | None":
 def _problems(metadata: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the types of the fields, and then with their lengths."""
     for name, kind in get_type_hints(Metadata).items():
-        if name in ("fields", "intervals", "target_offsets") and name not in metadata:  # in earlier files
+        if name in ADDED and name not in metadata:
             continue
         if not _is_instance(metadata[name], kind):
             yield f"invalid {name}: {metadata[name]!r:.80}"
@@ -131,6 +135,8 @@ def _problems(metadata: dict[str, Any]) -> Iterator[str]:
         numbers = len(schema.fields)
     outputs = "class_names" if metadata["task"] == "classification" else "target_names"
     lengths = {"feature_names": numbers, "feature_means": numbers, outputs: metadata["out_features"]}
+    if metadata.get("threshold") is not None:
+        lengths["class_names"] = 2
     if metadata.get("target_offsets") is not None:
         lengths["target_offsets"] = metadata["out_features"]
     for name, length in lengths.items():

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from project.runtime.decision import decide
 from project.serving.artifact import Array, Artifact
 from project.serving.inputs import Mask, Numbers
 from project.serving.metadata import Metadata
@@ -55,8 +56,9 @@ class Predictions(NamedTuple):
     def columns(self, metadata: Metadata, half_widths: Sequence[float] = ()) -> dict[str, Any]:
         """Return the columns to append to a pyarrow table, by name; null where there is no prediction.
 
-        `<target>_predicted` is a target, or the most likely class; for each class, `<target>_probability_<class>`
-        follows. `<target>_spread` of an ensemble belongs to the target, or to the probability of the most likely class.
+        `<target>_predicted` is a target, or the class that is decided for; for each class,
+        `<target>_probability_<class>` follows. `<target>_spread` of an ensemble belongs to the target, or to the
+        probability of that class.
         With half the width of an interval for each target, `<target>_lower` and `<target>_upper` are its ends.
         """
         import pyarrow as pa  # a server that answers only JSON does not need it
@@ -65,7 +67,7 @@ class Predictions(NamedTuple):
         targets, classes, columns = metadata["target_names"], metadata["class_names"], dict[str, Any]()
         names, spread = [f"{target}_predicted" for target in targets], self.spread
         if classes is not None:
-            best = self.values.argmax(axis=1)
+            best = decide(self.values, metadata.get("threshold"))
             columns[names[0]] = pa.array(classes).take(pa.array(best, mask=missing))
             names = [f"{targets[0]}_probability_{label}" for label in classes]
             spread = None if spread is None else spread[np.arange(len(best)), best][:, None]

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from project.data.datamodule import RowsDataModule
 from project.data.tabular import TabularDataModule
+from project.models.classification import Classification
 from project.models.language_model import LanguageModel
 from project.models.supervised import Supervised
 from project.runtime.address import without_credentials
@@ -68,6 +69,8 @@ def _summary(model: Supervised, data: RowsDataModule) -> Iterator[str]:
     if data.class_names is not None:
         what = f"one of {len(data.class_names)} classes: {_listed(data.class_names)}"
     yield f"Predicts {targets}, {what}, from {_listed(data.feature_names)}."
+    if isinstance(model, Classification) and model.decided_at is not None and data.class_names is not None:
+        yield f"It predicts {data.class_names[1]} from a probability of that class of {model.decided_at:.4g} on."
     net, own = type(model.net.net).__name__, version("hello-lightning")
     yield f"It is a `{type(model).__name__}` with a `{net}` of {weights:,} weights, made by hello-lightning {own}."
 
@@ -79,6 +82,8 @@ def _data(data: RowsDataModule) -> Iterator[str]:
     yield f"{_split(data)} SHA-256 of a sample of the rows: `{data.fingerprint}`."
     if not isinstance(data, TabularDataModule) or data.schema is None:
         return
+    if data.weights is not None:
+        yield f"In the loss, each row has the weight in `{data.weights}`; in other metrics all rows count alike."
     yield ""
     yield from _table(
         ["column", "kind", "levels", "missing", "values"], map(field_cells, data.schema.fields[:MAX_FIELDS])

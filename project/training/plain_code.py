@@ -90,8 +90,10 @@ def use_optimizer(model: LightningModule, config: Namespace) -> None:
 
 
 def flags_for_net(config: Namespace) -> list[str]:
-    """Return the flags in use that act on the `net` of a model of this project."""
+    """Return the flags in use that act on the `net` or the loss of a model of this project."""
+    is_own = issubclass(pkgutil.resolve_name(config.data.class_path), RowsDataModule)
     flags = {
+        "--data.weights": is_own and config.data.init_args.get("weights"),
         "--weights.path": config.weights.path,
         "--finetuning": config.finetuning.freeze or config.finetuning.layer_decay != 1,
         "--pruning.sparsity": config.pruning.sparsity,

@@ -17,9 +17,11 @@ from project.data.markov import MarkovDataModule
 from project.data.synthetic import SyntheticDataModule
 from project.data.text import TextDataModule
 from project.least_squares import LeastSquaresFit
+from project.models.classification import Classification
 from project.models.linear_regression import LinearRegression
 from project.models.metrics import RegressionMetrics
 from project.models.regression import Equation, Regression
+from project.models.threshold import Choice
 from project.runtime.console import Table, open_console
 from project.text.compressors import MAX_BYTES as MAX_COMPRESSED
 from project.text.kneser_ney import MAX_TRAINING_SYMBOLS
@@ -40,6 +42,7 @@ def report(
     pretrained: Pretrained,
     metrics: Mapping[str, float],
     intervals: Intervals | None = None,
+    threshold: Choice | None = None,
 ) -> None:
     """Print the learned equation against the exact one, test metrics, intervals and the folder; write the card."""
     console, exact = open_console(), None
@@ -64,6 +67,8 @@ def report(
         print_text_answer(console, data, text_answer, metrics)
     if intervals is not None:
         print_intervals(console, intervals)
+    if threshold is not None and isinstance(model, Classification) and isinstance(data, NamedData):
+        print_threshold(console, f"{data.target_names[0]} {(data.class_names or [])[-1]}", model.threshold, threshold)
     if run_folder.path is not None:
         print_run(console, run_folder.path, run_folder.seconds)
 
@@ -196,6 +201,16 @@ def print_intervals(console: Console, intervals: Intervals) -> None:
     console.print(
         f"Intervals of {level}, from {intervals.rows:,} validation rows: {', '.join(widths[:MAX_TARGETS])}{more}; "
         f"{100 * intervals.coverage:.1f} % of the test targets lie in theirs.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_threshold(console: Console, name: str, score: str | float | None, choice: Choice) -> None:
+    """Print the threshold that was chosen, and what it is worth on the validation rows."""
+    console.print(
+        f"Threshold of {name}: {choice.threshold:#.4g}, where {score} of the validation rows is highest: "
+        f"{choice.score:#.4g}, and {choice.usual:#.4g} with 0.5.",
         highlight=False,
         soft_wrap=True,
     )

@@ -39,6 +39,8 @@ def print_schema(data: LightningDataModule) -> None:
     if lines := offsets(data):
         line = f"Subtracted, because float32 would lose digits: {', '.join(lines)}"
         console.print(line, markup=False, highlight=False)
+    if data.weights is not None:
+        console.print(f"Row weights: {data.weights}", markup=False, highlight=False)
     if data.class_names is not None:
         console.print(
             f"Classes of {data.target_names[0]}: {', '.join(data.class_names)}", markup=False, highlight=False

@@ -21,6 +21,7 @@ from project.nets.sizes import sizes
 from project.runs.checkpoint import load_weights, read_checkpoint
 from project.runs.folder import BEST, LAST, remove_own_files, write_coefficients, write_metrics
 from project.runs.intervals import write_intervals
+from project.runs.threshold import write_threshold
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_lightning
 from project.runtime.signals import Stopped, exit_with_parent, stop_message
@@ -29,6 +30,7 @@ from project.training.plain_code import test_metrics
 from project.training.report import coefficient_table, report
 from project.training.residuals import intervals
 from project.training.schema_report import print_schema
+from project.training.threshold import choose_threshold
 
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
 LOST_PROCESS = (
@@ -90,6 +92,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     if best is not None and best.best_model_path:
         # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
         load_weights(model, read_checkpoint(Path(best.best_model_path))["state_dict"])
+    chosen = choose_threshold(model, data)
     metrics = logged | test_metrics(trainer, model, data) | pretrained.metrics()
     if exact.gap is not None:
         metrics["gap/train_mse"] = exact.gap
@@ -110,7 +113,9 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
             write_coefficients(run.path, coefficient_table(data, model.fit))
         if found is not None:
             write_intervals(run.path, found.half_widths)
-    report(model, data, run, exact, text, pretrained, metrics, found)
+        if chosen is not None:
+            write_threshold(run.path, chosen.threshold)
+    report(model, data, run, exact, text, pretrained, metrics, found, chosen)
     return metrics
 
 

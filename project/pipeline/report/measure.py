@@ -5,7 +5,7 @@ Source of the interval: Efron, "Bootstrap Methods: Another Look at the Jackknife
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from project.inference.evaluate import evaluate
 from project.inference.open_run import open_run
 from project.pipeline.pipeline import Measured, Pipeline, StageResult, Task
 from project.runs.checkpoint import load_run
+from project.runtime.decision import decide
 from project.serving.artifact import Array, Artifact
 from project.serving.text_artifact import TextArtifact, load_artifact
 
@@ -64,7 +65,7 @@ def measure(pipeline: Pipeline, task: Task) -> dict[str, Measured]:
 def _scores(artifact: Artifact, task: Task) -> Numbers:
     """Return the score of each test row, computed for a few rows of tokens at once: their outputs take memory."""
     if not isinstance(artifact, TextArtifact):
-        return row_scores(artifact.predict(task.x)["outputs"], task)
+        return row_scores(artifact.predict(task.x), task, artifact.metadata.get("threshold"))
     slices = [slice(start, start + TEXT_ROWS) for start in range(0, len(task.x), TEXT_ROWS)]
     parts = [window_losses(artifact.predict(task.x[part])["outputs"], np.asarray(task.y[part])) for part in slices]
     return np.concatenate(parts)
@@ -87,11 +88,11 @@ def _frequency_loss(tokens: NDArray[np.integer[Any]], y: NDArray[Any], vocabular
     return float(-np.log(counts / counts.sum())[y[y != UNCOUNTED]].mean())
 
 
-def row_scores(outputs: Array, task: Task) -> Numbers:
-    """Return the score of each test row for outputs (n, out_features)."""
+def row_scores(outputs: Mapping[str, Array], task: Task, threshold: float | None = None) -> Numbers:
+    """Return the score of each test row for outputs (n, out_features), or for probabilities of classes."""
     if task.rises:
-        return (outputs.argmax(1) == task.y).astype(np.float64)
-    return ((outputs.astype(np.float64) - task.y) ** 2).mean(1)
+        return (decide(outputs["probabilities"], threshold) == task.y).astype(np.float64)
+    return ((outputs["outputs"].astype(np.float64) - task.y) ** 2).mean(1)
 
 
 def bootstrap_interval(values: Numbers) -> tuple[float, float]:
