@@ -9,9 +9,9 @@ from torch import nn
 
 from project.exporting.cached_step import CachedStep
 from project.exporting.formats import OPSET, finish_onnx
-from project.inference.generate import TorchLogits
 from project.inference.parity import TOLERANCE, PredictFn, difference
 from project.inference.predictor import predict_fn
+from project.models.next_logits import TorchLogits
 from project.nets.gpt import GPT
 from project.runtime.errors import UserError
 from project.runtime.logging import quiet_exporters

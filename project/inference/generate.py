@@ -3,46 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
 from project.inference.predictor import is_artifact
 from project.models.language_model import LanguageModel
-from project.nets.cache import Cache
-from project.nets.gpt import GPT
+from project.models.next_logits import TorchLogits
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.address import local_path
 from project.runtime.errors import UserError
 from project.serving.text_artifact import TextArtifact
 from project.text import Tokenizer, tokenizer_from_dict
-from project.text.sampling import Numbers, Sampling
-from project.text.writing import Generated, NextLogits, Tokens, Writing, generate_texts
-
-
-class TorchLogits(NextLogits):
-    """Logits of a torch network, computed with a cache if it is a `GPT`.
-
-    Args:
-        net: From tokens (B, T) to logits (B, T, vocabulary), in evaluation mode.
-        context: The largest number of tokens.
-    """
-
-    def __init__(self, net: nn.Module, context: int) -> None:
-        super().__init__(context)
-        self.net = net
-        self.device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
-        self._cache: Cache | None = None
-
-    @torch.inference_mode()
-    def compute(self, new: Tokens, afresh: bool) -> Numbers:
-        """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
-        if not isinstance(self.net, GPT):
-            logits = self.net(torch.tensor(self.window, device=self.device))
-        else:
-            if afresh or self._cache is None:
-                self._cache = Cache(self.net, len(new))
-            logits = self.net(torch.tensor(new, device=self.device), self._cache)
-        return (logits[:, -1].float() if logits.dtype.itemsize < 4 else logits[:, -1]).cpu().numpy()
+from project.text.sampling import Sampling
+from project.text.writing import Generated, NextLogits, Writing, generate_texts
 
 
 def generate(

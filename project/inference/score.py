@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from project.config.trust import with_trust
-from project.inference.generate import TorchLogits, open_language_model
+from project.inference.generate import open_language_model
+from project.models.next_logits import TorchLogits
 from project.runtime.errors import UserError
 from project.text import Tokenizer
 

@@ -17,7 +17,7 @@ import torch
 from benchmarks.serving import load, started
 from benchmarks.suite import Measurement
 from project.exporting.text_export import write_text_onnx
-from project.inference.generate import TorchLogits
+from project.models.next_logits import TorchLogits
 from project.nets import GPT
 from project.runtime.errors import UserError
 from project.serving.metadata import FORMAT, LANGUAGE, Metadata

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.contestants import configured, recorder, seconds
 from benchmarks.suite import OURS, Measurement
 from project.inference.evaluate import measure
-from project.inference.generate import TorchLogits
+from project.models.next_logits import TorchLogits
 from project.nets import GPT
 from project.training.cli import ExperimentCLI
 from project.training.train import fit

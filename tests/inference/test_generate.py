@@ -12,10 +12,11 @@ from torch import nn
 
 import project
 from project import generate
-from project.inference.generate import TorchLogits, open_language_model
-from project.nets import GPT
+from project.inference.generate import open_language_model
+from project.models.next_logits import TorchLogits
+from project.nets import GPT, LoRA
 from project.runtime.errors import UserError
-from project.text.sampling import log_probability
+from project.text.sampling import log_probabilities
 from tests.command import run_script
 from tests.trained import trained
 
@@ -57,6 +58,19 @@ def test_logits_with_a_cache_are_those_of_the_window_also_when_it_is_full(prompt
         new = logits.argmax(1)[:, None]
 
 
+def test_a_net_with_adapters_computes_new_tokens_alone():
+    torch.manual_seed(0)
+    lora = LoRA((CONTEXT,), 50, lambda *shape: GPT(*shape, width=16, layers=2, heads=2, zero_init=False)).double()
+    for weight in lora.up.values():
+        nn.init.normal_(weight)
+    seen: list[int] = []
+    lora.net.embedding.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-1]))
+    cached, uncached = TorchLogits(lora.eval(), CONTEXT), TorchLogits(Uncached(lora), CONTEXT)
+    for new in ([[1, 2, 3]], [[4]], [[5]]):
+        np.testing.assert_allclose(cached(new), uncached(new), rtol=0, atol=1e-12)
+    assert seen == [3, 3, 1, 4, 1, 5]
+
+
 def test_a_full_context_is_continued_from_its_later_half():
     seen = []
 
@@ -84,7 +98,7 @@ def test_greedy_tokens_are_those_of_a_loop_over_whole_windows(run):
     for token, known in zip(written.tokens, written.log_probabilities, strict=True):
         logits = next_logits.net(torch.tensor([tokens]))[0, -1].detach().numpy()
         assert token == logits.argmax()
-        assert known == pytest.approx(log_probability(logits, token), abs=1e-4)
+        assert known == pytest.approx(log_probabilities(logits)[token], abs=1e-4)
         tokens.append(token)
     assert next_logits.context == CONTEXT
     assert written.text.encode() == bytes(written.tokens)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from project.inference.generate import TorchLogits, generate, open_language_model
+from project.inference.generate import generate, open_language_model
+from project.models.next_logits import TorchLogits
 from project.text import JsonTokenizer
 from tests.public_weights.folders import TEXT, VOCABULARY, write_tokenizer
 
