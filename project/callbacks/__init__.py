@@ -17,6 +17,9 @@ from project.callbacks.reliability_figure import ReliabilityFigure
 from project.callbacks.run_folder import RunFolder
 from project.callbacks.schedule_checks import ScheduleChecks
 from project.callbacks.text_answer import TextAnswer
+from project.callbacks.text_figure import TextFigure
+from project.callbacks.text_sample import TextSample
+from project.callbacks.throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
@@ -36,4 +39,7 @@ __all__ = [
     "RunFolder",
     "ScheduleChecks",
     "TextAnswer",
+    "TextFigure",
+    "TextSample",
+    "Throughput",
 ]

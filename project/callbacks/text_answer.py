@@ -38,7 +38,7 @@ class TextAnswer(Callback):
     def __init__(self) -> None:
         self.order = 0
         self.bits_per_byte: dict[str, float] = {}
-        self._validation: float | None = None
+        self.validation: float | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the answers, or read those of an earlier run on the same text."""
@@ -60,14 +60,14 @@ class TextAnswer(Callback):
             answers = compute_answers(data)
             with suppress(OSError), atomic_write(file) as temporary:  # later runs compute them again
                 temporary.write_text(json.dumps(answers))
-        self.order, self._validation, self.bits_per_byte = answers["order"], answers["validation"], answers["test"]
+        self.order, self.validation, self.bits_per_byte = answers["order"], answers["validation"], answers["test"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line of the n-gram model next to the curve."""
-        if self._validation is None or trainer.sanity_checking:
+        if self.validation is None or trainer.sanity_checking:
             return
         for logger in trainer.loggers:
-            logger.log_metrics({"val/bits_per_byte of Kneser-Ney": self._validation}, step=trainer.global_step - 1)
+            logger.log_metrics({"val/bits_per_byte of Kneser-Ney": self.validation}, step=trainer.global_step - 1)
 
 
 def compute_answers(data: TextDataModule) -> dict[str, Any]:

@@ -22,8 +22,13 @@ from project.callbacks import (
     ReliabilityFigure,
     RunFolder,
     ScheduleChecks,
+    TextAnswer,
+    TextFigure,
+    TextSample,
+    Throughput,
 )
 from project.callbacks.user_callbacks import user_callbacks
+from project.models.language_model import LanguageModel
 from project.runs.checkpoint_io import VerifiedCheckpointIO
 from project.runs.folder import ROOT, claim_version, run_of
 from project.runs.resume import ResumePoint
@@ -62,11 +67,15 @@ def loop_callbacks(trainer: Namespace, model: LightningModule, resumed: ResumePo
     return [*first, *user_callbacks(trainer, model, resumed.checkpoint is not None, resumed.is_finished)]
 
 
-def recording_callbacks(trainer: Namespace, run_folder: RunFolder, config: dict[str, Any]) -> list[Callback]:
+def recording_callbacks(
+    trainer: Namespace, model: LightningModule, run_folder: RunFolder, config: dict[str, Any], answer: TextAnswer
+) -> list[Callback]:
     """Return the callbacks that keep the results of a run with this configuration; none for `fast_dev_run`."""
     if trainer.fast_dev_run:
         return []
     callbacks: list[Callback] = [run_folder, FitFigure(), ReliabilityFigure()]
+    if isinstance(model, LanguageModel):
+        callbacks += [Throughput(), TextFigure(answer), TextSample()]
     if trainer.logger is not False:
         callbacks += [Hyperparameters(config), Dashboards(run_folder)]
     if trainer.enable_checkpointing is not False:
