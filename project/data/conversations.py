@@ -20,9 +20,11 @@ PAIRS = (
     *(("question", "answer"), ("input", "output")),
 )
 EXPECTED = (
-    '{"messages": [{"role": …, "content": …}, …]}, an instruction and a response, or a prompt, a chosen and a rejected '
-    "answer"
+    '{"messages": [{"role": …, "content": …}, …]}, {"conversations": [{"from": …, "value": …}, …]}, an instruction and '
+    "a response, or a prompt, a chosen and a rejected answer"
 )
+LISTS = ("messages", "conversations")
+ROLES = {"human": "user", "gpt": "assistant"}  # as ShareGPT names them
 
 
 class Conversation(NamedTuple):
@@ -113,8 +115,8 @@ def _conversation(row: Mapping[str, Any], place: str, prompt: str | None, respon
             raise UserError(
                 f"{place}: chosen and rejected have different questions; they must differ in the last answer"
             )
-    elif "messages" in row and prompt is response is None:
-        conversation = Conversation(place, _messages(row["messages"], "user", place))
+    elif (named := [name for name in LISTS if name in row]) and prompt is response is None:
+        conversation = Conversation(place, _messages(row[named[0]], "user", place))
     else:
         names = [(prompt or one, response or two) for one, two in PAIRS]
         known = next((pair for pair in names if pair[0] in row and pair[1] in row), None)
@@ -135,8 +137,13 @@ def _messages(value: Any, role: str, place: str) -> Messages:
     if isinstance(value, str):
         return [{"role": role, "content": value}]
     if isinstance(value, Sequence) and all(isinstance(message, Mapping) for message in value):
-        return [{"role": message.get("role"), "content": message.get("content")} for message in value]
+        return [_message(message) for message in value]
     raise UserError(f"{place}: neither a text nor a list of messages: {str(value)[:60]}; correct it")
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    role = message.get("role", message.get("from"))
+    return {"role": ROLES.get(str(role), role), "content": message.get("content", message.get("value"))}
 
 
 def _check(messages: Messages | None, place: str) -> None:

@@ -92,7 +92,10 @@ def test_all_formats_hold_the_same_dialogues(tmp_path):
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, chosen)))
     mine = [{"q": row["question"], "a": row["answer"], "answer": "?"} for row in rows]
     (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, mine)))
+    shared = [[{"from": "human", "value": row["question"]}, {"from": "gpt", "value": row["answer"]}] for row in rows]
+    (tmp_path / "g.jsonl").write_text("\n".join(json.dumps({"id": "1", "conversations": talk}) for talk in shared))
     for name, options in {
+        "g.jsonl": {},
         "a.parquet": {},
         "b.csv": {},
         "c.jsonl": {},
