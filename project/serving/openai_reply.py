@@ -71,8 +71,13 @@ class CompletionReply(Reply):
 
     def log_probabilities(self, piece: Piece) -> dict[str, Any]:
         """Return the tokens of a piece and their log-probabilities."""
-        tokens = [self.tokenizer.decode([token]).decode(errors="replace") for token in piece.tokens]
-        return {"tokens": tokens, "token_logprobs": piece.log_probabilities, "top_logprobs": None}
+        tokens = [self._text(token) for token in piece.tokens]
+        likeliest = [{self._text(token): chance for token, chance in found} for found in piece.likeliest]
+        found = likeliest if any(likeliest) else None
+        return {"tokens": tokens, "token_logprobs": piece.log_probabilities, "top_logprobs": found}
+
+    def _text(self, token: int) -> str:
+        return self.tokenizer.decode([token]).decode(errors="replace")
 
     def usage(self) -> dict[str, int]:
         """Return numbers of tokens."""
@@ -111,12 +116,15 @@ class ChatReply(CompletionReply):
 
     def log_probabilities(self, piece: Piece) -> dict[str, Any]:
         """Return the tokens of a piece and their log-probabilities."""
-        found = []
-        for token, value in zip(piece.tokens, piece.log_probabilities, strict=True):
-            data = self.tokenizer.decode([token])
-            text = data.decode(errors="replace")
-            found.append({"token": text, "bytes": [*data], "logprob": value, "top_logprobs": []})
-        return {"content": found, "refusal": None}
+        places = zip(piece.tokens, piece.log_probabilities, piece.likeliest, strict=True)
+        content = [
+            self._token(token, value) | {"top_logprobs": [self._token(*each) for each in likeliest]}
+            for token, value, likeliest in places
+        ]
+        return {"content": content, "refusal": None}
+
+    def _token(self, token: int, value: float) -> dict[str, Any]:
+        return {"token": self._text(token), "bytes": [*self.tokenizer.decode([token])], "logprob": value}
 
 
 def openai_error(error: RequestError) -> tuple[int, bytes]:

@@ -29,7 +29,7 @@ from project.serving.text_request import (
 from project.text.chat_template import ChatTemplate
 from project.text.sampling import Sampling
 
-MAX_TEXTS = 16  # per request
+MAX_TEXTS, MAX_LIKELIEST = 16, 20  # texts per request, and log-probabilities per token
 MAX_MESSAGES = 500
 COMPLETION_TOKENS = 16  # OpenAI's default of max_tokens for a completion
 EXPECTED = 'expected {"model": "...", "prompt": "..."}'
@@ -49,6 +49,7 @@ COMMON: dict[str, Kind] = {
 }
 COMPLETION = COMMON | {"prompt": ("text, or the numbers of its tokens", lambda value: True), "logprobs": INTEGER}
 CHAT = COMMON | {
+    "top_logprobs": INTEGER,
     "messages": (f"1 to {MAX_MESSAGES} messages", lambda value: type(value) is list and 0 < len(value) <= MAX_MESSAGES),
     "max_completion_tokens": INTEGER,
     "logprobs": BOOLEAN,
@@ -70,7 +71,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
 }
 
 
@@ -81,9 +81,8 @@ def read_completion(body: bytearray, artifact: TextArtifact, limits: Limits) -> 
         RequestError: If it is not a request, or a setting is out of its range or not supported.
     """
     content = read_settings(body, COMPLETION, artifact, EXPECTED)
-    tokens = _prompt(content.get("prompt", ""), artifact)
-    require((content.get("logprobs") or 0) == 0, 422, "logprobs: must be 0, for the tokens of the text alone")
-    return text_request(content, tokens, content.get("max_tokens", COMPLETION_TOKENS), artifact, limits)
+    prompts = _prompts(content.get("prompt", ""), artifact)
+    return text_request(content, prompts, content.get("max_tokens", COMPLETION_TOKENS), artifact, limits)
 
 
 def read_chat(body: bytearray, artifact: TextArtifact, limits: Limits) -> TextRequest:
@@ -100,7 +99,10 @@ def read_chat(body: bytearray, artifact: TextArtifact, limits: Limits) -> TextRe
         prompt = ChatTemplate(artifact.tokenizer).prompt(messages)
     rest = max(1, min(limits.tokens, artifact.context - len(prompt)))
     max_tokens = content.get("max_completion_tokens", content.get("max_tokens", rest))
-    return text_request(content, prompt, max_tokens, artifact, limits, ChatReply)
+    likeliest = content.get("top_logprobs", 0)
+    require(likeliest == 0 or content.get("logprobs"), 422, "top_logprobs: has no effect without logprobs")
+    content["logprobs"] = likeliest if content.get("logprobs") else None
+    return text_request(content, [prompt], max_tokens, artifact, limits, ChatReply)
 
 
 def _message(message: Any, place: int) -> dict[str, str]:
@@ -130,33 +132,42 @@ def read_settings(body: bytearray, kinds: Mapping[str, Kind], artifact: TextArti
 
 def text_request(
     content: Mapping[str, Any],
-    prompt: list[int],
+    prompts: list[list[int]],
     max_tokens: int,
     artifact: TextArtifact,
     limits: Limits,
     kind: type[CompletionReply] = CompletionReply,
 ) -> TextRequest:
-    """Return the request with given settings and tokens of a prompt."""
-    context = artifact.context
-    require(len(prompt) <= context, 422, f"prompt: has {len(prompt):,} tokens, more than the model's {context:,}")
+    """Return the request with given settings and tokens of prompts."""
+    context, longest = artifact.context, max(map(len, prompts))
+    require(longest <= context, 422, f"prompt: has {longest:,} tokens, more than the model's {context:,}")
     sampling = Sampling(content.get("temperature", 1.0), content.get("top_k", 0), content.get("top_p", 1.0))
-    texts = content.get("n", 1)
-    require(1 <= texts <= MAX_TEXTS, 422, f"n: must be 1 to {MAX_TEXTS}, got {texts}")
-    writing = checked_writing(sampling, max_tokens, content, limits, texts)
+    texts, likeliest = content.get("n", 1), content.get("logprobs")
+    most = MAX_TEXTS // len(prompts)
+    require(1 <= texts <= most, 422, f"n: must be 1 to {most}, as there are at most {MAX_TEXTS} texts, got {texts}")
+    name = "top_logprobs" if "top_logprobs" in content else "logprobs"
+    require(0 <= (likeliest or 0) <= MAX_LIKELIEST, 422, f"{name}: must be 0 to {MAX_LIKELIEST}, got {likeliest}")
+    writing = checked_writing(sampling, max_tokens, content, limits, texts * len(prompts), likeliest or 0)
     has_usage = content.get("stream_options", {}).get("include_usage") is True
-    has_log_probabilities = "logprobs" in content and content["logprobs"] is not False
-    reply = kind(artifact, len(prompt), texts, has_usage, has_log_probabilities)
-    return TextRequest(prompt, writing, content.get("stream", False), reply)
+    reply = kind(artifact, sum(map(len, prompts)), writing.texts, has_usage, likeliest is not None)
+    return TextRequest(prompts, writing, content.get("stream", False), reply)
 
 
-def _prompt(prompt: Any, artifact: TextArtifact) -> list[int]:
-    """Return the tokens of a prompt, which is a text, a list of tokens, or a list that holds one of those."""
-    if type(prompt) is list and len(prompt) == 1 and type(prompt[0]) is not int:
-        [prompt] = prompt
+def _prompts(prompts: Any, artifact: TextArtifact) -> list[list[int]]:
+    """Return the tokens of each prompt; `prompts` is a text, a list of tokens, or a list of texts or lists of tokens."""
+    are_several = type(prompts) is list and prompts and type(prompts[0]) is not int
+    prompts = prompts if are_several else [prompts]
+    require(len(prompts) <= MAX_TEXTS, 422, f"prompt: must be at most {MAX_TEXTS} prompts, got {len(prompts)}")
+    return [_tokens(prompt, artifact) for prompt in prompts]
+
+
+def _tokens(prompt: Any, artifact: TextArtifact) -> list[int]:
     if type(prompt) is list and prompt and all(type(each) is int for each in prompt):
         size = artifact.metadata["out_features"]
         require(all(0 <= each < size for each in prompt), 422, f"prompt: tokens are numbers from 0 to {size - 1:,}")
         return prompt
     expected, is_valid = KINDS["prompt"]
-    require(is_valid(prompt), 422, f"prompt: must be {expected} or its tokens, and one alone, got {quoted(prompt)}")
+    require(
+        is_valid(prompt), 422, f"prompt: must be {expected} or its tokens, or several of them, got {quoted(prompt)}"
+    )
     return prompt_tokens(prompt, artifact)

@@ -60,7 +60,9 @@ class Text:
     def __init__(self, job: Job, number: int, artifact: TextArtifact) -> None:
         self.job, self.number, self.context = job, number, artifact.context
         self.writer = Writer(artifact.tokenizer, job.request.writing, number)
-        self.window = job.request.prompt[-artifact.context :]
+        prompts = job.request.prompts
+        prompt = prompts[number * len(prompts) // job.request.writing.texts]
+        self.window = prompt[-artifact.context :]
         self.new, self.is_done = len(self.window), False
         self._pieces: list[Piece] = []
 
@@ -76,7 +78,8 @@ class Text:
             writer.finish()
             text += writer.piece
         self.is_done = end is not None
-        self._pieces.append(Piece(self.number, text, writer.tokens[-1:], writer.log_probabilities[-1:], end))
+        newest = writer.tokens[-1:], writer.log_probabilities[-1:], writer.likeliest[-1:]
+        self._pieces.append(Piece(self.number, text, *newest, end))
         if self.is_done or self.job.request.stream:  # waking the event loop takes longer than a token of a small net
             self.job.emit(Piece.whole(self._pieces))
             self._pieces = []
@@ -110,7 +113,7 @@ class TextBatch:
         Raises:
             RequestError: If they take too much memory.
         """
-        capacity = min(self.artifact.context, len(request.prompt) + request.writing.max_tokens)
+        capacity = min(self.artifact.context, max(map(len, request.prompts)) + request.writing.max_tokens)
         needed = self._memory(request.writing.texts, capacity)
         problem = f"the text needs {needed / 2**20:.0f} MiB, more than the server may use; ask for fewer tokens"
         require(needed <= self.budget.size, 413, problem)

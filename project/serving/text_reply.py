@@ -14,6 +14,7 @@ class Piece(NamedTuple):
         text: The part, which may be empty.
         tokens: Its tokens, including those of a stop text or of the end of text, which `text` leaves out.
         log_probabilities: The log-probability of each token under the model itself.
+        likeliest: The most likely tokens in the place of each token, with their log-probabilities.
         end: Why the text has ended: `stop` (a stop text or the end of text), `length` (`max_tokens`) or `time` (the
             server's time limit); None if it goes on.
     """
@@ -22,6 +23,7 @@ class Piece(NamedTuple):
     text: str
     tokens: list[int]
     log_probabilities: list[float]
+    likeliest: list[list[tuple[int, float]]]
     end: str | None
 
     @classmethod
@@ -29,8 +31,9 @@ class Piece(NamedTuple):
         """Join all pieces of a text."""
         tokens = [token for piece in pieces for token in piece.tokens]
         log_probabilities = [value for piece in pieces for value in piece.log_probabilities]
+        likeliest = [tokens for piece in pieces for tokens in piece.likeliest]
         text = "".join(piece.text for piece in pieces)
-        return cls(pieces[0].number, text, tokens, log_probabilities, pieces[-1].end)
+        return cls(pieces[0].number, text, tokens, log_probabilities, likeliest, pieces[-1].end)
 
 
 class Reply(ABC):

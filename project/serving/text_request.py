@@ -24,13 +24,13 @@ class TextRequest(NamedTuple):
     """What a client asks for.
 
     Attributes:
-        prompt: Tokens of the beginning of the text.
+        prompts: Tokens of each prompt; each prompt gets the same number of texts.
         writing: Settings of the generation; the seed is random unless the request has one.
         stream: Whether the answer is sent piece by piece.
         reply: Format of the answer.
     """
 
-    prompt: list[int]
+    prompts: list[list[int]]
     writing: Writing
     stream: bool
     reply: Reply
@@ -55,7 +55,7 @@ def read_request(body: bytearray, artifact: TextArtifact, limits: Limits) -> Tex
         sampling, content.get("max_tokens", min(standard.max_tokens, limits.tokens)), content, limits
     )
     prompt = prompt_tokens(content.get("prompt", ""), artifact)
-    return TextRequest(prompt, writing, content.get("stream", False), GenerateReply(writing.seed))
+    return TextRequest([prompt], writing, content.get("stream", False), GenerateReply(writing.seed))
 
 
 def read_object(body: bytearray, expected: str) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def check_kinds(content: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
 
 
 def checked_writing(
-    sampling: Sampling, max_tokens: int, content: Mapping[str, Any], limits: Limits, texts: int = 1
+    sampling: Sampling, max_tokens: int, content: Mapping[str, Any], limits: Limits, texts: int = 1, likeliest: int = 0
 ) -> Writing:
     """Return the settings of the generation, with seed and stop texts of a request; raise a RequestError if invalid."""
     stops, seed = content.get("stop") or [], content.get("seed")
     seed = secrets.randbelow(SEEDS) if seed is None else seed
-    writing = Writing(sampling, max_tokens, [stops] if isinstance(stops, str) else stops, seed, texts)
+    writing = Writing(sampling, max_tokens, [stops] if isinstance(stops, str) else stops, seed, texts, likeliest)
     require((problem := writing.problem()) is None, 422, str(problem))
     require(max_tokens <= limits.tokens, 422, f"max_tokens: must be at most {limits.tokens}")
     return writing

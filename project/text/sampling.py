@@ -57,10 +57,17 @@ class Sampling(NamedTuple):
         return int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
 
 
-def log_probability(logits: Numbers, token: int) -> float:
-    """Return the log-probability of a token under the model itself, from logits (vocabulary,)."""
-    logits = np.asarray(logits, np.float64)
-    return float(logits[token] - logits.max() - np.log(np.exp(logits - logits.max()).sum()))
+def log_probabilities(logits: Numbers) -> Numbers:
+    """Return the log-probability of each token under the model itself, float64: (vocabulary,) -> (vocabulary,)."""
+    logits = np.asarray(logits, np.float64) - np.max(logits)
+    return logits - np.log(np.exp(logits).sum())
+
+
+def most_likely(chances: Numbers, count: int) -> list[tuple[int, float]]:
+    """Return the most likely tokens and their log-probabilities, the likeliest first, from those of all tokens."""
+    candidates = np.argpartition(-chances, min(count, len(chances)) - 1)[:count]
+    order = candidates[np.argsort(-chances[candidates], kind="stable")]
+    return [(int(token), float(chances[token])) for token in order]
 
 
 class TextStream:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from project.text.sampling import Numbers, Sampling, TextStream, log_probability
+from project.text.sampling import Numbers, Sampling, TextStream, log_probabilities, most_likely
 from project.text.tokenizer import Tokenizer
 
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
@@ -57,6 +57,7 @@ class Writing(NamedTuple):
         stop: Texts that end a generated text. They are not part of it.
         seed: Seed of the random numbers; each of the texts has its own generator.
         texts: Number of texts to generate in one batch.
+        likeliest: Number of most likely tokens to report for each token.
     """
 
     sampling: Sampling = Sampling(0.8, 50, 0.9)
@@ -64,6 +65,7 @@ class Writing(NamedTuple):
     stop: Sequence[str] = ()
     seed: int = 0
     texts: int = 1
+    likeliest: int = 0
 
     def problem(self) -> str | None:
         """Return what is wrong with the settings; None if they are valid."""
@@ -94,15 +96,17 @@ class Writer:
         text: The text so far.
         tokens: Its tokens so far, including those of a stop text or of the end of text, which `text` leaves out.
         log_probabilities: The log-probability of each token under the model, without temperature, top_k and top_p.
+        likeliest: The most likely tokens in the place of each, with their log-probabilities.
         is_done: Whether a stop text or the end of text has occurred.
     """
 
     def __init__(self, tokenizer: Tokenizer, writing: Writing, number: int) -> None:
-        self.tokenizer, self.sampling = tokenizer, writing.sampling
+        self.tokenizer, self.sampling, self._reported = tokenizer, writing.sampling, writing.likeliest
         self._stream, self._generator = TextStream(writing.stop), np.random.default_rng((writing.seed, number))
         self.piece = self.text = ""
         self.tokens: list[int] = []
         self.log_probabilities: list[float] = []
+        self.likeliest: list[list[tuple[int, float]]] = []
         self.is_done = False
 
     def add(self, logits: Numbers) -> int:
@@ -112,7 +116,9 @@ class Writer:
             return self.tokenizer.end
         token = self.sampling.choose(logits, self._generator)
         self.tokens.append(token)
-        self.log_probabilities.append(log_probability(logits, token))
+        chances = log_probabilities(logits)
+        self.log_probabilities.append(float(chances[token]))
+        self.likeliest.append(most_likely(chances, self._reported) if self._reported else [])
         is_last = token in self.tokenizer.stops
         self._show(self.tokenizer.decode([token]), is_last)
         self.is_done = is_last or self._stream.stopped

@@ -132,6 +132,41 @@ def test_log_probabilities_are_those_of_the_model(client):
     assert (chances.tokens, chances.token_logprobs) == (["Z", "w"], pytest.approx([expected] * 2))
 
 
+def test_the_likeliest_tokens_are_reported_with_their_log_probabilities(client):
+    known, other = 9 - math.log(math.exp(9) + 256), -math.log(math.exp(9) + 256)
+    for token in chat(client, max_tokens=2, logprobs=True, top_logprobs=3).choices[0].logprobs.content:
+        first = token.top_logprobs[0]
+        assert (first.token, first.bytes, first.logprob) == (token.token, token.bytes, token.logprob)
+        assert [each.logprob for each in token.top_logprobs] == pytest.approx([known, other, other])
+    events = [*completion(client, max_tokens=2, logprobs=2, stream=True)]
+    for found in (
+        completion(client, max_tokens=2, logprobs=2).choices[0].logprobs.top_logprobs,
+        [place for event in events for place in event.choices[0].logprobs.top_logprobs],
+    ):
+        assert [place[letter] for place, letter in zip(found, "Zw", strict=True)] == pytest.approx([known] * 2)
+        assert [len(place) for place in found] == [2, 2]
+    for wrong in ({"top_logprobs": 1}, {"logprobs": True, "top_logprobs": 21}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            chat(client, **wrong)
+        assert caught.value.param == "top_logprobs"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_of_several_prompts_has_its_own_texts(client, stream):
+    prompts: list[Any] = ["", "Zw"]
+    counted = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer = completion(client, prompts, max_tokens=5, n=2, **counted)
+    texts = dict.fromkeys(range(4), "")
+    chunks = [*answer] if stream else [answer]
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] += choice.text
+    assert [*texts.values()] == [after(1, 5)] * 2 + [after(3, 5)] * 2
+    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (4, 20)
+    with pytest.raises(openai.BadRequestError) as caught:
+        completion(client, ["a"] * 9, n=2)
+    assert caught.value.param == "n"
+
+
 def chat_prompt() -> list[int]:
     return ChatTemplate(ByteTokenizer()).prompt(HELLO)
 

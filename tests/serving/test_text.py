@@ -231,7 +231,7 @@ def test_nothing_is_written_for_a_client_that_has_left(written):
     async def send(message: Any) -> None:
         pass
 
-    request = TextRequest([1], Writing(max_tokens=10**9), True, GenerateReply(0))
+    request = TextRequest([[1]], Writing(max_tokens=10**9), True, GenerateReply(0))
     with ThreadPoolExecutor(1) as threads:  # which waits for the thread
         assert asyncio.run(answer_text(batch, request, threads, leave, send))[1] is None
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project.text.sampling import Sampling, TextStream, log_probability
+from project.text.sampling import Sampling, TextStream, log_probabilities, most_likely
 
 LOGITS = np.log([0.1, 0.4, 0.05, 0.25, 0.2])
 
@@ -85,7 +85,10 @@ def test_settings_out_of_range_are_described(sampling, problem):
 
 
 def test_log_probabilities_are_those_of_the_model():
-    assert [log_probability(LOGITS + 7, token) for token in range(5)] == pytest.approx(LOGITS)
+    assert log_probabilities(LOGITS + 7) == pytest.approx(LOGITS)
+    order = sorted(range(5), key=lambda token: -LOGITS[token])
+    for count in (1, 3, 5, 9):
+        assert most_likely(LOGITS, count) == [(token, LOGITS[token]) for token in order[:count]]
 
 
 def streamed(pieces, stops=()) -> tuple[list[str], bool]:
