@@ -17,8 +17,8 @@ TOKENS = 64
 class TextSample(Callback):
     """Write 64 tokens after the start of a document to TensorBoard at each validation, as `sample`.
 
-    They are drawn as `scripts/generate.py` draws them, with the same random numbers each time, so that samples differ
-    by what was learned in between. There are none where the weights are divided among processes.
+    The sampling and its seed are the defaults of `scripts/generate.py`, so samples differ only by what was learned.
+    Strategies that shard the weights get no samples.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -29,10 +29,8 @@ class TextSample(Callback):
         known = isinstance(pl_module, LanguageModel) and hasattr(data, "tokenizer")
         if not loggers or not known or trainer.sanity_checking or is_divided or not trainer.is_global_zero:
             return
-        [sample] = generate_texts(
-            "", TorchLogits(pl_module.net.net, *data.in_shape), data.tokenizer, Writing(max_tokens=TOKENS)
-        )
+        next_logits = TorchLogits(pl_module.net.net, *data.in_shape)
+        [sample] = generate_texts("", next_logits, data.tokenizer, Writing(max_tokens=TOKENS))
+        code = indent(sample.text, "    ", lambda line: True)  # in Markdown
         for logger in loggers:
-            logger.experiment.add_text(
-                "sample", indent(sample.text, "    "), trainer.global_step - 1
-            )  # as Markdown: code
+            logger.experiment.add_text("sample", code, trainer.global_step - 1)

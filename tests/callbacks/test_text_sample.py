@@ -41,7 +41,7 @@ def test_curves_samples_and_the_figure_of_a_training(fitted):
     net = trainer.lightning_module.net.net
     [expected] = generate_texts("", TorchLogits(net, CONTEXT), data.tokenizer, Writing(max_tokens=64))
     written = samples[-1].tensor_proto.string_val[0].decode()
-    assert written == "\n".join(f"    {line}" for line in expected.text.split("\n"))
+    assert written == "".join(f"    {line}" for line in expected.text.splitlines(keepends=True))
 
 
 def test_a_sample_leaves_random_numbers_and_training_as_they_are(text):  # noqa: F811
