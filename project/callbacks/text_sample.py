@@ -26,8 +26,8 @@ class TextSample(Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         data: Any = getattr(trainer, "datamodule", None)
         is_divided = isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy)
-        known = isinstance(pl_module, LanguageModel) and hasattr(data, "tokenizer")
-        if not loggers or not known or trainer.sanity_checking or is_divided or not trainer.is_global_zero:
+        is_skipped = is_divided or trainer.sanity_checking or not trainer.is_global_zero
+        if not loggers or is_skipped or not isinstance(pl_module, LanguageModel) or not hasattr(data, "tokenizer"):
             return
         next_logits = TorchLogits(pl_module.net.net, *data.in_shape)
         [sample] = generate_texts("", next_logits, data.tokenizer, Writing(max_tokens=TOKENS))

@@ -23,7 +23,7 @@ class Decoder:
     """
 
     def __init__(self, net: GPT) -> None:
-        self.net, self.steps = net, [BlockStep(block) for block in net.blocks]
+        self.net, self.steps = net, [BlockStep(block) for block in net.blocks]  # type: ignore[arg-type]
         self.normalise, self.head, _ = joined(net.norm, [net.head])
 
     def __call__(self, tokens: Tensor, cache: Cache) -> Tensor:
@@ -48,10 +48,11 @@ class BlockStep:
         projections = [attention.query, attention.key, attention.value]
         self.norm, self.qkv, self.qkv_bias = joined(block.attention_norm, projections)
         self.qk_norm: Normalise | None = None
-        if isinstance(attention.query_norm, RMSNorm):
-            norms = [attention.query_norm] * attention.heads + [attention.key_norm] * attention.kv_heads
-            self.qk_norm = unit_length(norms[0])
-            self.qk_weight = torch.stack([norm.weight for norm in norms]) * attention.head_width**0.5
+        query_norm, key_norm = attention.query_norm, attention.key_norm
+        if isinstance(query_norm, RMSNorm) and isinstance(key_norm, RMSNorm):
+            self.qk_norm = unit_length(query_norm)
+            weights: list[Tensor] = [query_norm.weight] * attention.heads + [key_norm.weight] * attention.kv_heads
+            self.qk_weight = torch.stack(weights) * attention.head_width**0.5
         self.out, self.down = attention.out, feeding.down
         layers = [feeding.up] if feeding.gate is None else [feeding.gate, feeding.up]
         self.feed_forward_norm, self.up, self.up_bias = joined(block.feed_forward_norm, layers)

@@ -100,7 +100,7 @@ def read_chat(body: bytearray, artifact: TextArtifact, limits: Limits) -> TextRe
     rest = max(1, min(limits.tokens, artifact.context - len(prompt)))
     max_tokens = content.get("max_completion_tokens", content.get("max_tokens", rest))
     likeliest = content.get("top_logprobs", 0)
-    require(likeliest == 0 or content.get("logprobs"), 422, "top_logprobs: has no effect without logprobs")
+    require(likeliest == 0 or content.get("logprobs") is True, 422, "top_logprobs: has no effect without logprobs")
     content["logprobs"] = likeliest if content.get("logprobs") else None
     return text_request(content, [prompt], max_tokens, artifact, limits, ChatReply)
 
