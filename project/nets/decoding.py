@@ -51,8 +51,8 @@ class BlockStep:
         query_norm, key_norm = attention.query_norm, attention.key_norm
         if isinstance(query_norm, RMSNorm) and isinstance(key_norm, RMSNorm):
             self.qk_norm = unit_length(query_norm)
-            weights: list[Tensor] = [query_norm.weight] * attention.heads + [key_norm.weight] * attention.kv_heads
-            self.qk_weight = torch.stack(weights) * attention.head_width**0.5
+            weights = [query_norm.weight.repeat(attention.heads, 1), key_norm.weight.repeat(attention.kv_heads, 1)]
+            self.qk_weight = torch.cat(weights) * attention.head_width**0.5
         self.out, self.down = attention.out, feeding.down
         layers = [feeding.up] if feeding.gate is None else [feeding.gate, feeding.up]
         self.feed_forward_norm, self.up, self.up_bias = joined(block.feed_forward_norm, layers)
