@@ -1,6 +1,5 @@
 """Log how many tokens a second a language model learns from, and what share of the device's peak that is."""
 
-import math
 import time
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import nn
 from project.models.language_model import LanguageModel
 from project.nets.gpt import GPT
 from project.nets.lora import LoRA
-from project.nets.quantized import QuantizedLinear
 
 PRECISIONS = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
 
@@ -88,7 +86,6 @@ def flops_per_token(net: nn.Module, length: int) -> float | None:
     looked_up += [] if gpt.head.weight is gpt.embedding.weight else [gpt.embedding.weight]
     skipped = {id(weight) for weight in looked_up}
     weights = [weight for weight in net.parameters() if weight.ndim > 1 and id(weight) not in skipped]
-    frozen = sum(4 * math.prod(layer.shape) for layer in net.modules() if isinstance(layer, QuantizedLinear))
-    products = frozen + sum((6 if weight.requires_grad else 4) * weight.numel() for weight in weights)
+    products = sum((6 if weight.requires_grad else 4) * weight.numel() for weight in weights)
     attention: Any = gpt.blocks[0].get_submodule("attention")
     return products + 12 * len(gpt.blocks) * attention.heads * attention.head_width * length
