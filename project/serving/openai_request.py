@@ -154,7 +154,7 @@ def text_request(
 
 
 def _prompts(prompts: Any, artifact: TextArtifact) -> list[list[int]]:
-    """Return the tokens of each prompt; `prompts` is a text, a list of tokens, or a list of texts or lists of tokens."""
+    """Return the tokens of each prompt: of a text, of a list of tokens, or of a list of either."""
     are_several = type(prompts) is list and prompts and type(prompts[0]) is not int
     prompts = prompts if are_several else [prompts]
     require(len(prompts) <= MAX_TEXTS, 422, f"prompt: must be at most {MAX_TEXTS} prompts, got {len(prompts)}")
