@@ -1,4 +1,4 @@
-"""Data modules, and the batch loader that they share."""
+"""Data modules and their batch loader."""
 
 from project.data.datamodule import RowsDataModule
 from project.data.dialogue import DialogueDataModule, PreferenceDataModule

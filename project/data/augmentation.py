@@ -1,4 +1,4 @@
-"""Random changes of training images, which are a function of (seed, epoch, row)."""
+"""Random augmentation of training images, as a function of (seed, epoch, row)."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-DRAWS = 7  # random numbers for a row and epoch
+DRAWS = 7  # random numbers for each row and epoch
 
 
 class Augmentation(NamedTuple):
-    """Random changes of images. All zero changes nothing.
+    """Random augmentation of images. The defaults change nothing.
 
     Attributes:
-        flip: Whether half of the images are mirrored.
-        shift: Largest shift in both directions, as a fraction of the side.
-        rotate: Largest turn in both directions, in degrees.
-        zoom: Largest change of the size in both directions, as a fraction.
-        contrast: Largest change of brightness and of contrast in both directions, as a fraction.
+        flip: Whether to mirror half of the images.
+        shift: Maximum shift along each axis, as a fraction of the side.
+        rotate: Maximum rotation, in degrees.
+        zoom: Maximum change of the scale, as a fraction.
+        contrast: Maximum change of brightness and of contrast, as a fraction.
     """
 
     flip: bool = False
@@ -32,9 +32,9 @@ class Augmentation(NamedTuple):
         return torch.rand(rows, DRAWS, generator=generator)
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return changed images (B, channels, height, width) for pixels from 0 to 255, by random numbers (B, 7).
+        """Augment images (B, channels, height, width) of pixels from 0 to 255 with random numbers (B, 7).
 
-        What comes into view from outside repeats the nearest pixel.
+        Pixels from outside the image are copies of the nearest pixel.
         """
         if self.flip:
             x = torch.where(draws[:, 0, None, None, None] < 0.5, x.flip(3), x)
@@ -47,7 +47,7 @@ class Augmentation(NamedTuple):
         return x
 
     def _places(self, x: Tensor, either: Tensor) -> Tensor:
-        """Return from where each pixel comes, (B, height, width, 2) as `grid_sample` counts it: from -1 to 1."""
+        """Return the source position of each pixel for `grid_sample`, (B, height, width, 2), from -1 to 1."""
         height, width = x.shape[2:]
         row = ((torch.arange(height, device=x.device) * 2 + 1) / height - 1)[None, :, None] * height / width
         column = ((torch.arange(width, device=x.device) * 2 + 1) / width - 1)[None, None, :]

@@ -1,4 +1,4 @@
-"""CSV files, and folders of them, as pyarrow reads them."""
+"""Reading of CSV files, and of folders of them, with pyarrow."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -19,7 +19,7 @@ from project.runtime.errors import UserError
 
 
 def report_format(path: str | Path, given: CSVFormat) -> None:
-    """Warn of a CSV file that is not written as most are."""
+    """Print a warning with what was inferred about an unusual CSV file, such as another separator."""
     check_readable(path)
     if is_parquet(path):
         return
@@ -49,7 +49,11 @@ def _options(path: str | Path, given: CSVFormat) -> tuple[Found, dict[str, Any]]
 
 
 def csv_columns(path: str | Path, given: CSVFormat) -> list[str]:
-    """Return the names of the columns of a CSV file, or of all CSV files of a folder, which must have the same."""
+    """Return the column names of a CSV file, or of the CSV files in a folder.
+
+    Raises:
+        UserError: If files of a folder have different columns.
+    """
     _, options = _options(path, given)
     names = []
     for system, inner in csv_parts(path):
@@ -64,9 +68,14 @@ def csv_columns(path: str | Path, given: CSVFormat) -> list[str]:
 def read_csv(
     path: str | Path, given: CSVFormat, columns: list[str], texts: Collection[str], mixed: Collection[str] = ()
 ) -> pa.Table:
-    """Read columns of a CSV file, or of all in a folder, with types that fit all rows; `texts` stay text.
+    """Read columns of a CSV file, or of the CSV files in a folder, with types that fit all rows.
 
-    `mixed` are read as text, too, and are numbers if most of them are.
+    Args:
+        path: The file or folder.
+        given: Its format.
+        columns: The columns to read.
+        texts: Columns that stay text.
+        mixed: Columns that are first read as text, and converted to numbers if most of their values are numbers.
     """
     found, options = _options(path, given)
     types = dict.fromkeys([*texts, *mixed], pa.string())
@@ -90,9 +99,13 @@ def read_csv(
 def csv_blocks(
     path: str | Path, given: CSVFormat, types: Mapping[str, pa.DataType | None] | None = None, nulls: bool = True
 ) -> Iterator[pa.RecordBatch]:
-    """Read columns of a CSV file, or of all in a folder, block by block, and convert them to the given types.
+    """Read columns of a CSV file, or of the CSV files in a folder, block by block.
 
-    Without types, all columns are read, with types that fit the first block.
+    Args:
+        path: The file or folder.
+        given: Its format.
+        types: The columns and their types; by default all columns, with types that fit the first block.
+        nulls: Whether an empty text is a missing value.
     """
     found, options = _options(path, given)
     convert = pyarrow.csv.ConvertOptions(strings_can_be_null=nulls, decimal_point=found.decimal)
@@ -105,18 +118,18 @@ def csv_blocks(
 
 @contextmanager
 def csv_errors(path: str | Path, given: CSVFormat) -> Iterator[None]:
-    """Turn pyarrow's errors into a UserError that names the file, and the row where pyarrow can find it."""
+    """Convert errors of pyarrow to a UserError with the file, and with the row if pyarrow can find it."""
     try:
         yield
     except (pa.ArrowInvalid, UnicodeError, OSError) as error:
         located: Exception = error
         _, options = _options(path, given)
-        options["read_options"].use_threads = False  # only a single thread counts rows
+        options["read_options"].use_threads = False  # pyarrow counts rows only with a single thread
         try:
             for system, inner in csv_parts(path):
                 pyarrow.csv.read_csv(system.open_input_stream(inner), **options)
         except (pa.ArrowInvalid, UnicodeError, OSError) as other:
             located = other
-        # Leave out what follows the counts of columns: it is the whole row.
+        # Leave out the rest of the message, which is the whole row.
         line = re.sub(r"(Expected \d+ columns, got \d+):.*", r"\1", str(located).splitlines()[0])
         raise UserError(f"{path}: {line}") from error

@@ -1,4 +1,4 @@
-"""How a CSV file is written: given by flags, or read off its first lines."""
+"""The format of a CSV file, given by flags or inferred from its first lines."""
 
 import codecs
 import csv
@@ -14,9 +14,9 @@ from project.runtime.errors import UserError
 SAMPLE_BYTES, SAMPLE_LINES = 2**16, 50
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-# Tried in this order; Chinese text in GB 2312 is read by what extends it.
+# The first encoding that decodes the sample is used, by the name on the right. GB 18030 extends GB 2312.
 ENCODINGS = {"utf8": "utf8", "gb2312": "gb18030"}
-# Numbers that are written in one way only: 1,234 and 1.234 may be either.
+# Numbers whose decimal mark is certain. In 1,234 and 1.234, the mark may also separate thousands.
 DECIMAL_COMMA = re.compile(r"\s*[-+]?(\d*,(\d{1,2}|\d{4,})|0,\d+|\d{4,},\d+|\d{1,3}(\.\d{3})+,\d+)\s*")
 DECIMAL_POINT = re.compile(r"\s*[-+]?(\d*\.(\d{1,2}|\d{4,})|0\.\d+|\d{4,}\.\d+|\d{1,3}(,\d{3})+\.\d+)\s*")
 EITHER = re.compile(r"\s*[-+]?\d{1,3}[.,]\d{3}\s*")
@@ -24,11 +24,11 @@ EITHER = re.compile(r"\s*[-+]?\d{1,3}[.,]\d{3}\s*")
 
 @dataclass(frozen=True)
 class CSVFormat:
-    """How a CSV file is written; what is not given is read off its first lines.
+    """The format of CSV files. By default it is inferred from the first lines of each file.
 
     Args:
         separator: Separator of the values, such as `;`.
-        decimal: Whether numbers have decimal points, or decimal commas as in `1.234,50`.
+        decimal: Decimal mark of numbers: a point, or a comma as in `1.234,50`.
         encoding: Encoding of the text, such as `gb18030`, `shift-jis` or `latin-2`.
     """
 
@@ -49,14 +49,14 @@ GUESSED = CSVFormat()
 
 
 class Found(NamedTuple):
-    """How a CSV file is written.
+    """The format that was found for a CSV file.
 
     Attributes:
         separator: Separator of the values.
         decimal: Decimal point or comma.
         encoding: Encoding of the text.
         skipped: Number of lines above the header.
-        names: Names of the columns, if the header has spaces around them; else None.
+        names: Names of the columns if the header has spaces around them, otherwise None.
     """
 
     separator: str
@@ -67,13 +67,13 @@ class Found(NamedTuple):
 
 
 def find_format(path: str | Path, given: CSVFormat = GUESSED) -> Found:
-    """Return how a CSV file, or the first one of a folder, is written."""
+    """Return the format of a CSV file, or of the first CSV file in a folder."""
     system, inner = csv_parts(path)[0]
     with system.open_input_stream(inner) as stream:
         sample = stream.read(SAMPLE_BYTES)
     encoding = given.encoding or BYTE_ORDER_MARKS.get(sample[:2]) or _encoding(sample)
     lines = sample.decode(encoding, "ignore").removeprefix("\ufeff").splitlines()[:SAMPLE_LINES]
-    named = re.fullmatch(r"sep=(.)", lines[0], re.IGNORECASE) if lines else None  # as Excel reads and writes it
+    named = re.fullmatch(r"sep=(.)", lines[0], re.IGNORECASE) if lines else None  # a line that Excel reads and writes
     skipped = 1 if named else _comments(lines)
     lines = lines[skipped:]
     separator = given.separator or (named[1] if named else _separator(lines))
@@ -85,7 +85,7 @@ def find_format(path: str | Path, given: CSVFormat = GUESSED) -> Found:
 
 
 def _encoding(sample: bytes) -> str:
-    """Return the first encoding in which the whole lines of a sample are text, otherwise Windows' Latin 1."""
+    """Return the first of `ENCODINGS` that decodes all complete lines of a sample; cp1252 if there is none."""
     if len(sample) == SAMPLE_BYTES:
         sample = sample[: sample.rfind(b"\n") + 1]
     for encoding, name in ENCODINGS.items():
@@ -98,7 +98,7 @@ def _encoding(sample: bytes) -> str:
 
 
 def _comments(lines: Sequence[str]) -> int:
-    """Return the number of lines that start with # and are followed by a line with more values."""
+    """Return the number of comment lines, which start with #, above the header."""
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
     separator = _separator(lines[count:])
     is_header = count and lines[count - 1].count(separator) == lines[count].count(separator)
@@ -106,13 +106,13 @@ def _comments(lines: Sequence[str]) -> int:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """Return the separator with which the most lines have as many cells as the header; the comma if in doubt."""
+    """Return the separator with which most lines have as many cells as the header; if there is none, the comma."""
 
-    def alike(separator: str) -> int:
+    def consistent_lines(separator: str) -> int:
         sizes = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
         return sum(size == sizes[0] for size in sizes) if sizes and sizes[0] > 1 else 0
 
-    return max(SEPARATORS, key=alike)
+    return max(SEPARATORS, key=consistent_lines)
 
 
 def _decimal(lines: Sequence[str], separator: str) -> str:
@@ -120,7 +120,7 @@ def _decimal(lines: Sequence[str], separator: str) -> str:
     commas, points, either = (
         [cell for cell in cells if form.fullmatch(cell)] for form in (DECIMAL_COMMA, DECIMAL_POINT, EITHER)
     )
-    if not commas and not points and separator != ",":  # most programs that write semicolons write decimal commas
+    if not commas and not points and separator != ",":  # most programs that write semicolons also write decimal commas
         commas = [cell for cell in either if "," in cell]
         points = [cell for cell in either if "." in cell]
     return "," if len(commas) > len(points) else "."

@@ -1,4 +1,4 @@
-"""Numbers in tables of text, as people and spreadsheets write them: `1,234.50`, `1.234,50`, `$ 99`, `12.5 %`."""
+"""Conversion of numbers as people and spreadsheets write them: `1,234.50`, `1.234,50`, `$ 99`, `12.5 %`."""
 
 import re
 from collections.abc import Collection
@@ -10,14 +10,17 @@ from project.runtime.arrow import is_number
 from project.schema.spelling import is_text
 
 SIGN, UNIT = "[-+\u2212]?", "[$€£¥%]?"
-SPACES = " '\u2019\u00a0\u202f"  # between groups of three digits, besides a point or a comma
+SPACES = " '\u2019\u00a0\u202f"  # separators of groups of three digits, besides a point or a comma
 SAMPLE_ROWS = 1_000
 
 
 def with_plain_numbers(table: pa.Table, decimal: str, columns: Collection[str]) -> pa.Table:
-    """Return a table whose columns of numbers have no groups of digits and no units, and have decimal points.
+    """Remove separators of thousands and units from numbers in text columns, and replace decimal commas by points.
 
-    Values that are no numbers stay as they are. `decimal` is the decimal point or comma of the table.
+    Args:
+        table: The table.
+        decimal: Its decimal mark, a point or a comma.
+        columns: Names of the columns to convert. Values that are not numbers are not changed.
     """
     for name in columns:
         if is_text((column := table.column(name)).type):
@@ -26,7 +29,7 @@ def with_plain_numbers(table: pa.Table, decimal: str, columns: Collection[str]) 
 
 
 def written_numbers(table: pa.Table, decimal: str) -> dict[str, str]:
-    """Return an example for each text column of which most of the first values are numbers."""
+    """Return the text columns whose first values are mostly numbers, each with an example."""
     found = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not is_text(column.type):

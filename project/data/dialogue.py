@@ -1,4 +1,4 @@
-"""Dialogues: windows of conversations, in which the answers of the assistant are learned."""
+"""Dialogues: windows of conversations, to train language models on the answers of the assistant."""
 
 import hashlib
 import json
@@ -22,31 +22,31 @@ from project.text.chat_template import DEFAULT, ChatTemplate, Turn
 
 
 class DialogueDataModule(TokensDataModule):
-    """Conversations: x (2, context) are tokens and the number of the dialogue of each, y (context,) the next tokens.
+    """Windows of conversations: x (2, context) has tokens and the index of the dialogue of each, y the next tokens.
 
-    The answers of the assistant are learned: targets outside of them are -100. Several dialogues lie in a window, and a
-    network sees no other dialogue than that of a token. A dialogue that is longer than a window is cut; one of which no
-    answer is left is left out. Both are counted.
+    Only the answers of the assistant are targets; other targets are -100. A window contains several dialogues, and each
+    token attends only to its own dialogue. A dialogue that is longer than a window is cut. If no answer remains, it is
+    left out. Both are counted in `facts`.
 
     Args:
-        path: JSON lines, a CSV file or Parquet. A row is {"messages": [{"role": …, "content": …}, …]}; an instruction
-            and a response, or the like; or a prompt, a chosen and a rejected answer, of which the chosen is learned.
+        path: JSON lines, a CSV file or Parquet. A row is {"messages": [{"role": …, "content": …}, …]}; or an
+            instruction and a response; or a prompt, a chosen and a rejected answer, of which the chosen one is used.
         tokenizer: `bytes`; `bpe`, which learns the most frequent pieces of words; or the path of a `tokenizer.json`.
             A run that starts from another one keeps the tokenizer of that run.
-        vocab_size: Number of tokens that a tokenizer learns, the end-of-text token included.
-        context: Tokens of a window.
-        prompt: Name of the question; by default `instruction`, `prompt` or `question`, whichever there is.
-        response: Name of the answer; by default `response`, `output`, `completion` or `answer`.
-        chat_template: File with a template of Jinja; by default that of the tokenizer, or a plain one.
-        pack: Whether a window may hold several dialogues, which needs the network `GPT`.
+        vocab_size: Number of tokens that a tokenizer learns, including the end-of-text token.
+        context: Number of tokens in a window.
+        prompt: Name of the field with the question; by default `instruction`, `prompt` or `question`.
+        response: Name of the field with the answer; by default `response`, `output`, `completion` or `answer`.
+        chat_template: File with a Jinja template; by default that of the tokenizer, or a simple one.
+        pack: Whether a window may contain several dialogues, which requires the network `GPT`.
         val_fraction: Fraction of the dialogues to validate on.
         test_fraction: Fraction of the dialogues to test on.
         batch_size: Windows per batch and process.
         **kwargs: Arguments of `RowsDataModule`.
 
     Attributes:
-        facts: Numbers of dialogues, tokens and tokens of answers, of all splits together; of dialogues that were cut or
-            left out.
+        facts: Numbers of dialogues, tokens, tokens of answers (`learned`), and dialogues that were cut or left out, in
+            all splits together.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class DialogueDataModule(TokensDataModule):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, learned from the training split or that of another run, with a chat template."""
+        """The tokenizer, with a chat template. It is learned from the training split or belongs to another run."""
         tokenizer = super().tokenizer
         if self.template_file is not None:
             tokenizer.chat_template = local_path(self.template_file).read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ class DialogueDataModule(TokensDataModule):
         return tokenizer
 
     def learn_tokenizer(self) -> Tokenizer:
-        """Return a tokenizer that is learned from the messages of the training split."""
+        """Learn a tokenizer from the messages of the training split."""
         messages = chain.from_iterable(each.messages for each in self.conversations[0])
         texts = (f"{message['role']}\n{message['content']}".encode("utf-8", "replace") for message in messages)
         return BPETokenizer.train(texts, self.learned_size)
@@ -116,24 +116,28 @@ class DialogueDataModule(TokensDataModule):
         return Splits(*(windows(contents, self.context, self.tokenizer.end) for contents in parts))
 
     def documents(self, chat: ChatTemplate, conversation: Conversation) -> Iterator[list[Document]]:
-        """Yield the documents of a conversation that are to lie in a window together, cut to its size."""
+        """Yield lists of documents of a conversation. Those of a list are in the same window, and cut to its size."""
         for turns in self.turns(chat, conversation.messages, conversation.place):
             if (document := self.cut(_document(turns, learned=turns), self.context)) is not None:
                 yield [document]
 
     def arrange(self, documents: Iterable[list[Document]]) -> Sequence[Sequence[Document]]:
-        """Return the documents of each window, of documents that are to lie in a window together."""
+        """Distribute documents over windows, and return the documents of each window."""
         return pack([each for [each] in documents], self.context) if self.packs else [*documents]
 
     def turns(self, chat: ChatTemplate, messages: Messages, place: str) -> list[list[Turn]]:
-        """Return the tokens of messages; raise a UserError that names their place if the template refuses them."""
+        """Return the tokens of messages.
+
+        Raises:
+            UserError: If the chat template does not accept them. The error names their place.
+        """
         try:
             return chat.turns(messages)
         except UserError as error:
             raise UserError(f"{place}: {error}") from error
 
     def cut(self, document: Document, inputs: int) -> Document | None:
-        """Return what fits of a document; None if it holds no answer, and count both."""
+        """Cut a document to `inputs` tokens. Return None if no answer remains. Both cases are counted."""
         if document.size > inputs:
             document = document.cut(inputs + 1)
             self.facts["cut"] += 1
@@ -144,10 +148,10 @@ class DialogueDataModule(TokensDataModule):
 
 
 class PreferenceDataModule(DialogueDataModule):
-    """Pairs of answers: a window holds the better one and the worse one as two dialogues, each after its prompt.
+    """Pairs of answers: a window contains the chosen and the rejected answer as two dialogues, each with its prompt.
 
-    x (2, context) are tokens and 0 for those of the chosen dialogue, 1 for those of the rejected one; y (context,) the
-    next tokens, -100 outside of the last answers. Each dialogue is cut to half of the context.
+    x (2, context) has tokens, and 0 for those of the chosen dialogue, 1 for those of the rejected one. y (context,) has
+    the next tokens, -100 outside the last answers. Each dialogue is cut to half of the context.
 
     Args:
         path: JSON lines, CSV or Parquet with {"prompt": …, "chosen": …, "rejected": …}, texts or lists of messages.
@@ -182,7 +186,7 @@ class PreferenceDataModule(DialogueDataModule):
 
 
 def _document(turns: Sequence[Turn], learned: Sequence[Turn]) -> Document:
-    """Return turns as a document in which the answers among the `learned` turns, the last ones, are targets."""
+    """Return turns as a document whose targets are the answers among `learned`, the last turns."""
     first = len(turns) - len(learned)
     marks = [np.full(len(turn.ids), turn.is_answer and place >= first) for place, turn in enumerate(turns)]
     ids = np.concatenate([np.array(turn.ids, np.int32) for turn in turns])

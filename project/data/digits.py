@@ -1,4 +1,4 @@
-"""Handwritten digits, a data set of real images that ships with scikit-learn."""
+"""Handwritten digits, a data set of real images that is part of scikit-learn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,12 @@ import torch
 from project.data.datamodule import RowsDataModule, Splits
 from project.data.loader import Rows
 from project.data.split import check_fractions, random_split
-from project.data.statistics import Statistics
 from project.runtime.errors import UserError
 from project.runtime.ranges import OpenUnitInterval
 
 
 class DigitsDataModule(RowsDataModule):
-    """scikit-learn's 1,797 images of 8 x 8 pixels, values 0 to 16, with classes 0 to 9.
+    """The digits data set of scikit-learn: 1,797 images of 8 x 8 pixels, values 0 to 16, with classes 0 to 9.
 
     Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998).
 
@@ -47,7 +46,7 @@ class DigitsDataModule(RowsDataModule):
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
-        """Return the class path of the model that suits classes."""
+        """Return the class path of the model for classification."""
         return "project.models.Classification"
 
     def load(self) -> Splits:
@@ -63,6 +62,3 @@ class DigitsDataModule(RowsDataModule):
         y = torch.searchsorted(torch.tensor(self.classes), digits[kept])
         parts = random_split(len(x), self.val_fraction, self.test_fraction, self.seed)
         return Splits(*(Rows(x[part], y[part]) for part in parts))
-
-    def _check_columns(self, columns: Statistics, names: list[str]) -> None:
-        """Accept constant columns: margins are blank in every image."""

@@ -1,4 +1,4 @@
-"""Documents of text: of files, folders, JSON lines, Parquet or a bundled corpus, in pieces of bounded size."""
+"""Documents of text from files, folders, JSON lines, Parquet or a bundled corpus, read in pieces of bounded size."""
 
 import hashlib
 import io
@@ -11,25 +11,24 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from project.data.location import PARQUET, check_readable, locate
+from project.data.location import PARQUET, check_readable, locate, suffix
 from project.runtime.errors import UserError
 from project.text.corpus import CORPORA, corpus, corpus_file
 
 PIECE_BYTES = 2**20
-SEARCHED_BYTES = 2**15  # of a piece, for a place to cut it
+SEARCHED_BYTES = 2**15  # bytes at the end of a piece in which to look for a place to cut it
 LINES = (".jsonl", ".ndjson")
-COMPRESSED = (".gz", ".bz2", ".zst")
-# Tokenizers join nothing across a line's end between two characters other than spaces (of Latin or Chinese texts), so
-# that pieces which end there have the tokens of the whole text.
+# Tokens never cross a line break between two printable characters (Latin or Chinese), so pieces that are cut there have
+# the same tokens as the whole text.
 SOLID = rb"[!-~]|[\xe4-\xe9\xef][\x80-\xbf]{2}|\xe3\x80[\x81-\xbf]"
 SAFE_CUT = re.compile(rb"(?:" + SOLID + rb")\n(?=" + SOLID + rb")")
 
 
 class Piece(NamedTuple):
-    """Some bytes of a document, in order.
+    """Consecutive bytes of a document.
 
     Attributes:
-        document: Number of the document, counted from 0; documents without text are not counted.
+        document: Index of the document; documents without text are not counted.
         data: The bytes.
     """
 
@@ -38,13 +37,13 @@ class Piece(NamedTuple):
 
 
 class Documents:
-    """The documents at an address, which are read again in each iteration.
+    """The documents at an address. Each iteration reads them again.
 
-    A file of bytes is one document; so is each file of a folder, each line of JSON lines, and each row of Parquet.
+    A document is a text file, each file of a folder, a line of JSON lines, or a row of Parquet.
 
     Args:
         path: A file, a folder, an address, or the name of a bundled corpus.
-        column: Name of the text in JSON lines and Parquet.
+        column: Name of the field with the text in JSON lines and Parquet.
     """
 
     def __init__(self, path: str, column: str = "text") -> None:
@@ -62,7 +61,7 @@ class Documents:
                 raise UserError(f"{path}: no files with text in this folder")
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the files and of how they are read."""
+        """Return the SHA-256 of the files, their suffixes and the name of the column."""
         digest = hashlib.sha256(f"{self.corpus} {self.column}".encode())
         for file in self.files:
             with self.system.open_input_stream(file, compression=None) as stream:
@@ -70,7 +69,7 @@ class Documents:
                 while block := stream.read(PIECE_BYTES):
                     digest.update(block)
                     count += len(block)
-            digest.update(f"{_suffix(file)} {count}".encode())
+            digest.update(f"{suffix(file)} {count}".encode())
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Piece]:
@@ -87,7 +86,7 @@ class Documents:
             yield _pieces(iter([corpus(self.corpus)]))
             return
         for file in self.files:
-            if _suffix(file) in LINES:
+            if suffix(file) in LINES:
                 yield from (_pieces(iter([text])) for text in self._json_texts(file))
             elif self._is_parquet(file):
                 yield from (_pieces(iter([text])) for text in self._parquet_texts(file))
@@ -115,7 +114,7 @@ class Documents:
                 yield _bytes(text, f"{file}: line {number}")
 
     def _is_parquet(self, file: str) -> bool:
-        if _suffix(file) in (".parquet", ".pq"):
+        if suffix(file) in (".parquet", ".pq"):
             return True
         with self.system.open_input_stream(file, compression=None) as stream:
             return stream.read(len(PARQUET)) == PARQUET
@@ -136,13 +135,6 @@ class Documents:
             raise UserError(f"{file}: {str(error).splitlines()[0]}") from error
 
 
-def _suffix(file: str) -> str:
-    name = file.lower()
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    return "." + name.rpartition(".")[2]
-
-
 def _bytes(text: Any, place: str) -> bytes:
     if text is None:
         return b""
@@ -154,7 +146,7 @@ def _bytes(text: Any, place: str) -> bytes:
 
 
 def _pieces(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Regroup a document into pieces of about `PIECE_BYTES`, which end where tokens end and within no character."""
+    """Regroup a document into pieces of about `PIECE_BYTES` that end where a token ends, or at least a character."""
     rest = b""
     for block in blocks:
         rest += block
@@ -167,7 +159,7 @@ def _pieces(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _cut(data: bytes) -> int:
-    """Return the last position of a safe cut in the end of a piece, or else of the start of a character."""
+    """Return the last position of a safe cut near the end of a piece; if there is none, the start of a character."""
     window = data[PIECE_BYTES - SEARCHED_BYTES : PIECE_BYTES + 1]
     ends = (match.end() for match in SAFE_CUT.finditer(window))
     cut = max(ends, default=SEARCHED_BYTES) + PIECE_BYTES - SEARCHED_BYTES

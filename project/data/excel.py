@@ -1,4 +1,4 @@
-"""Excel and OpenDocument sheets, as temporary Parquet files that everything else can read."""
+"""Conversion of Excel and OpenDocument sheets to temporary Parquet files."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from project.runtime.errors import UserError
 
 SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-# Temporary files, which are removed when the process ends, by path and time of the last change of the workbook.
+# Temporary files that are removed when the process ends, by path and modification time of the workbook.
 CONVERTED: dict[tuple[str, int | None], IO[bytes]] = {}
 
 
@@ -24,7 +24,7 @@ def is_excel(path: str) -> bool:
 def first_sheet(system: pa.fs.FileSystem, file: pa.fs.FileInfo) -> str:
     """Write the first sheet of a workbook to a temporary Parquet file, once, and return its path.
 
-    Cells keep their types; a column of several types is text.
+    Cells keep their types. A column with several types becomes text.
 
     Raises:
         UserError: If the workbook cannot be read, or the reader for it is not installed.
@@ -36,7 +36,7 @@ def first_sheet(system: pa.fs.FileSystem, file: pa.fs.FileInfo) -> str:
 
 
 def _rows(system: pa.fs.FileSystem, path: str) -> list[list[Any]]:
-    """Return the cells of the first sheet: numbers, text, booleans, dates, and "" where one is empty."""
+    """Return the cells of the first sheet: numbers, text, booleans and dates; "" for empty cells."""
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ModuleNotFoundError:
@@ -53,7 +53,7 @@ def _rows(system: pa.fs.FileSystem, path: str) -> list[list[Any]]:
             raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     first, *others = book.sheet_names
     if others:
-        rank_zero_warn(f"{path}: has {len(others) + 1} sheets, of which the first is read, {first!r}")
+        rank_zero_warn(f"{path}: has {len(others) + 1} sheets; only the first, {first!r}, is read")
     return rows
 
 
@@ -67,7 +67,7 @@ def _in_parquet(rows: list[list[Any]]) -> IO[bytes]:
 
 
 def _column(cells: Sequence[Any]) -> pa.Array:
-    """Return the values of a column, null where a cell is empty; numbers are integers if all are whole."""
+    """Return the values of a column, null for empty cells. Numbers become integers if all of them are whole."""
     values = [None if cell == "" else cell for cell in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds == {float} and all(value is None or value.is_integer() for value in values):

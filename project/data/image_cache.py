@@ -1,9 +1,8 @@
-"""Decoded images on disk: written once, then mapped into memory."""
+"""Decoded images on disk, which are written once and then memory-mapped."""
 
 import hashlib
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +18,22 @@ from project.data.image_files import identities
 from project.data.token_files import FACTS, cache_folder, locked
 from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
+from project.runtime.files import atomic_folder
 from project.schema.pixels import Fit, Header, Pixels, Size, decode, read_header
 
-FORMAT = 1  # of the files; another number makes new ones
+FORMAT = 1  # version of the files; increase it when their content changes
 PIXELS, SUMS = "pixels.bin", "sums.npy"
-AHEAD = 4  # images for each thread that may wait to be written
+AHEAD = 4  # decoded images per thread that may wait to be written
 
 
 class Wanted(NamedTuple):
-    """The size that images get; None for what the files themselves have."""
+    """The requested size of images.
+
+    Attributes:
+        channels: Number of channels; None for that of the files.
+        side: Height and width; None for those of the files.
+        fit: How an image with another ratio of height and width is fitted.
+    """
 
     channels: int | None
     side: tuple[int, int] | None
@@ -38,10 +44,10 @@ class Decoded(NamedTuple):
     """Pixels of many images.
 
     Attributes:
-        pixels: (images, channels, height, width), uint8, mapped into memory.
+        pixels: The memory-mapped pixels, (images, channels, height, width), uint8.
         sums: Sum and sum of squares of each channel's pixels, (images, channels, 2), int64.
         size: The size of an image.
-        broken: What is wrong with files that cannot be decoded, by number; their pixels are 0.
+        broken: What is wrong with files that cannot be decoded, by index; their pixels are 0.
     """
 
     pixels: Tensor
@@ -51,13 +57,16 @@ class Decoded(NamedTuple):
 
 
 def decoded(paths: Sequence[str], wanted: Wanted, root: str, cache: Path | None = None) -> Decoded:
-    """Return the pixels of files, which are decoded on the first use; files that change are decoded again.
+    """Return the pixels of files. They are decoded on first use, and again if a file has changed.
 
     Args:
-        paths: The files, each once.
+        paths: The files, without repetitions.
         wanted: The size of an image.
-        root: Where the files lie, for errors; a folder that is moved is not decoded again.
+        root: Folder of the files, for errors. Cached pixels stay valid if this folder is moved.
         cache: Folder for the pixels; by default ~/.cache/hello-lightning/images.
+
+    Raises:
+        UserError: If files are missing, none can be decoded, or they have different sizes and none is requested.
     """
     found = identities(paths)
     settings = [FORMAT, wanted, [(os.path.relpath(path, root), *identity) for path, identity in found.items()]]
@@ -79,12 +88,10 @@ def _read(folder: Path, count: int) -> Decoded:
 
 
 def _write(folder: Path, paths: Sequence[str], wanted: Wanted, root: str) -> None:
-    """Decode files; the folder appears when all of them are on the disk. Hold its lock."""
-    size, partial = chosen_size(paths, wanted, root), folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir(parents=True)
-    try:
-        broken, sums = dict[int, str](), np.zeros((len(paths), size.channels, 2), np.int64)
+    """Decode files. The folder appears only when all files in it are complete. The caller must hold its lock."""
+    size = chosen_size(paths, wanted, root)
+    broken, sums = dict[int, str](), np.zeros((len(paths), size.channels, 2), np.int64)
+    with atomic_folder(folder) as partial:
         with (partial / PIXELS).open("wb") as file:
             for number, pixels in enumerate(_each(paths, lambda data: decode(data, size))):
                 if isinstance(pixels, CellError):
@@ -92,25 +99,12 @@ def _write(folder: Path, paths: Sequence[str], wanted: Wanted, root: str) -> Non
                 flat = pixels.reshape(size.channels, -1).astype(np.int64)
                 sums[number] = np.stack([flat.sum(1), (flat * flat).sum(1)], axis=1)
                 file.write(pixels.data)
-            _sync(file)
-        with (partial / SUMS).open("wb") as file:
-            np.save(file, sums)
-            _sync(file)
-        with (partial / FACTS).open("wb") as file:
-            file.write(json.dumps({"size": size, "broken": broken}).encode())
-            _sync(file)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+        np.save(partial / SUMS, sums)
+        (partial / FACTS).write_text(json.dumps({"size": size, "broken": broken}), encoding="utf-8")
 
 
 def _each(paths: Iterable[str], work: Any) -> Iterator[Any]:
-    """Yield what some work makes of the content of each file, or the CellError that it raises, in order."""
+    """Yield the result of `work` for the content of each file, or the CellError that it raises, in order."""
 
     def one(path: str) -> Pixels | Header | CellError:
         try:
@@ -119,7 +113,7 @@ def _each(paths: Iterable[str], work: Any) -> Iterator[Any]:
             return error
 
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without Python's global lock
+    with ThreadPoolExecutor(threads) as pool:  # Pillow releases the GIL while it decodes
         waiting: deque[Any] = deque()
         for path in paths:
             waiting.append(pool.submit(one, path))
@@ -130,7 +124,11 @@ def _each(paths: Iterable[str], work: Any) -> Iterator[Any]:
 
 
 def chosen_size(paths: Sequence[str], wanted: Wanted, root: str) -> Size:
-    """Return the size of images as wanted, or as all files have it; grey if all are; a UserError if they differ."""
+    """Return the requested size, or that of the files; they are grey if all files are.
+
+    Raises:
+        UserError: If no size is requested, and the files have different sizes or none can be decoded.
+    """
     channels, side = wanted.channels, wanted.side
     if channels is None or side is None:
         headers = [header for header in _each(paths, read_header) if isinstance(header, Header)]

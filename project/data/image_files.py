@@ -1,4 +1,4 @@
-"""Image files and what they show: from a folder for each class, or from a table of paths."""
+"""Image files and their targets, from a folder for each class or from a table of paths."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from project.data.labels import class_numbers
+from project.data.labels import class_indices
 from project.data.numbers import numbers
 from project.data.table import column_names, first_rows, read_table, require_columns
 from project.runtime.address import is_remote, local_path
@@ -27,7 +27,7 @@ class Labelled(NamedTuple):
 
     Attributes:
         paths: The files.
-        y: Class numbers (files,), int64, or numbers (files, targets), float64.
+        y: Class indices (files,), int64, or numbers (files, targets), float64.
     """
 
     paths: list[str]
@@ -35,14 +35,18 @@ class Labelled(NamedTuple):
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path is a folder of images, and not a table; raise a UserError for another machine's."""
+    """Whether a path is a folder of images instead of a table.
+
+    Raises:
+        UserError: If the path is on another machine.
+    """
     if is_remote(path):
         raise UserError(f"{path}: images are read from this machine; copy them here")
     return local_path(path).is_dir()
 
 
 def split_folders(path: str) -> dict[str, str]:
-    """Return the folders of the splits, if a folder has one named `train` and perhaps `val` and `test`."""
+    """Return the folders of the splits: `train` and perhaps `val` and `test` if there is `train`, otherwise `path`."""
     folder = local_path(path)
     found = {split: folder / name for name, split in SPLIT_FOLDERS.items() if (folder / name).is_dir()}
     others = [each.name for each in folder.iterdir() if each.is_dir() and each.name not in SPLIT_FOLDERS]
@@ -52,7 +56,11 @@ def split_folders(path: str) -> dict[str, str]:
 
 
 def classes_of(path: str) -> set[str]:
-    """Return the names of the folders that hold images; raise a UserError if there are none."""
+    """Return the names of the folders that contain images.
+
+    Raises:
+        UserError: If there are none.
+    """
     folder = local_path(path)
     found = {each.name for each in folder.iterdir() if each.is_dir() and next(images_in(each), None)}
     if not found:
@@ -63,19 +71,23 @@ def classes_of(path: str) -> set[str]:
 
 
 def images_in(folder: Path) -> Iterator[str]:
-    """Yield the paths of the images in a folder and in those within it, in order."""
+    """Yield the paths of the images in a folder and its subfolders, sorted."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         yield from (os.path.join(place, name) for name in sorted(files) if is_image(name))  # noqa: PTH118 (is faster)
 
 
 def is_image(name: str) -> bool:
-    """Whether the name of a file is that of an image; macOS writes files `._NAME` of another kind."""
+    """Whether a file name is that of an image; the hidden files `._NAME` that macOS writes are none."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def from_folder(path: str, classes: Sequence[str], source: str) -> Labelled:
-    """Return the images in folders named as classes; raise a UserError for a class that `source` does not have."""
+    """Return the images in folders that are named like classes.
+
+    Raises:
+        UserError: If there is a folder of a class that is not in `classes`, the classes of `source`.
+    """
     known, paths, y = {name: number for number, name in enumerate(classes)}, list[str](), list[int]()
     for name in sorted(classes_of(path)):
         if name not in known:
@@ -87,7 +99,11 @@ def from_folder(path: str, classes: Sequence[str], source: str) -> Labelled:
 
 
 def path_column(path: str, column: str | None, targets: Sequence[str]) -> str:
-    """Return the name of the column of paths: the one given, one with a usual name, or the only other one of text."""
+    """Return the name of the column of paths: `column`, one with a usual name, or the only other text column.
+
+    Raises:
+        UserError: If there is no such column, or there are several.
+    """
     present = column_names(path)
     if column is not None:
         require_columns(path, [column], present, "--data.image")
@@ -103,15 +119,15 @@ def path_column(path: str, column: str | None, targets: Sequence[str]) -> str:
 def from_table(
     path: str, column: str, targets: Sequence[str], classes: list[str] | None, source: str
 ) -> tuple[Labelled, int]:
-    """Return the images of a table's rows, and the number of rows without a target or path, which are left out.
+    """Return the images in the rows of a table, and the number of rows without a target or path, which are left out.
 
-    Relative paths start in the folder of the table.
+    Relative paths are relative to the folder of the table.
     """
     table = read_table(path, [column, *targets], [column])
     if classes is None:
         y = numbers(path, table.select(targets), 1, "correct it, or set --data.task classification")
     else:
-        y = class_numbers(path, table, targets[0], classes, source)
+        y = class_indices(path, table, targets[0], classes, source)
     files = paths_of(path, table, column)
     kept = [
         row for row, (file, gap) in enumerate(zip(files, y.isnan().any(1).tolist(), strict=True)) if file and not gap
@@ -121,7 +137,7 @@ def from_table(
 
 
 def paths_of(path: str | Path, table: pa.Table, column: str) -> list[str | None]:
-    """Return the paths in a column of a table's rows."""
+    """Return the paths in a column of a table, relative to its folder; None for missing ones."""
     folder = local_path(path)
     folder = folder if folder.is_dir() else folder.parent
     names = as_text(table.column(column)).to_pylist()
@@ -129,7 +145,11 @@ def paths_of(path: str | Path, table: pa.Table, column: str) -> list[str | None]
 
 
 def image_table(path: str, column: str) -> pa.Table:
-    """Return a table with the paths of all images in a folder, or of one image."""
+    """Return a table with the paths of all images in a folder, or with the path of a single image.
+
+    Raises:
+        UserError: If a folder has no images.
+    """
     place = local_path(path)
     files = [*images_in(place)] if place.is_dir() else [str(place)]
     if not files:
@@ -138,7 +158,11 @@ def image_table(path: str, column: str) -> pa.Table:
 
 
 def with_contents(path: str | Path, table: pa.Table, column: str) -> pa.Table:
-    """Replace the paths in a column of a table's rows by the contents of the files; null where there is no path."""
+    """Replace the paths in a column of a table by the contents of the files; missing paths become null.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
     try:
         contents = [None if file is None else Path(file).read_bytes() for file in paths_of(path, table, column)]
     except OSError as error:
@@ -148,7 +172,11 @@ def with_contents(path: str | Path, table: pa.Table, column: str) -> pa.Table:
 
 
 def identities(paths: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-    """Return size and time of change of each file; a UserError names those that are missing."""
+    """Return size and modification time of each file.
+
+    Raises:
+        UserError: If files are missing.
+    """
     found, missing = dict[str, tuple[int, int]](), list[str]()
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Images as rows: batches are gathered from pixels in memory or on disk."""
+"""Rows of images, whose batches are gathered from pixels in memory or on disk."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from project.data.loader import BLOCK_ROWS, Batch, BatchSampler, Rows, to_device
 
 
 class ImageRows(Rows):
-    """Images by their numbers, with targets. Shuffled, they are augmented.
+    """Images with targets. When rows are shuffled for training, they are augmented.
 
     Args:
         pixels: All images, (images, channels, height, width), uint8.
-        index: Number of the image of each row, (rows,).
+        index: Index of the image of each row, (rows,).
         y: Targets, (rows, out_features) or (rows,) for classes.
-        augmentation: Random changes of training images.
-        seed: Seed of these changes.
+        augmentation: Augmentation of training images.
+        seed: Seed of the augmentation.
 
     Attributes:
         x: All images of the rows, (rows, channels, height, width), float32: four times the memory of the pixels.
@@ -45,7 +45,7 @@ class ImageRows(Rows):
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels are."""
+        """Device of the pixels."""
         return self.pixels.device
 
     @property
@@ -54,20 +54,20 @@ class ImageRows(Rows):
         return len(self) * self.pixels[:1].nbytes + self.y.nbytes
 
     def to(self, device: torch.device) -> "ImageRows":
-        """Return the same rows on another device, with the pixels of no other rows."""
+        """Return the same rows on another device, with only their own pixels."""
         pixels, index = self.pixels.index_select(0, self.index), torch.arange(len(self))
         rows = ImageRows(pixels.to(device), index.to(device), self.y.to(device), self.augmentation, self.seed)
         rows.weights, rows.batch_size = None if self.weights is None else self.weights.to(device), self.batch_size
         return rows
 
     def sampler(self, batch_size: int, shuffle: bool, **options: Any) -> BatchSampler:
-        """Return what chooses the rows of each batch."""
+        """Return the sampler of batches."""
         if not shuffle or self.augmentation == NONE:
             return super().sampler(batch_size, shuffle, **options)
         return EpochSampler(len(self), batch_size, shuffle=True, **options)
 
     def gather(self, index: Tensor | slice) -> Batch:
-        """Return the batch of the rows at an index; those of `EpochSampler` are augmented."""
+        """Return the batch of the rows at an index; rows of an `EpochSampler` are augmented."""
         if isinstance(index, slice):
             index = torch.arange(index.start, index.stop)
         index, (epoch, augmented) = index.long(), (0, False)
@@ -87,7 +87,7 @@ class ImageRows(Rows):
 
 
 class EpochSampler(BatchSampler):
-    """Yields row numbers plus the number of rows times that of the epoch, counted from 1."""
+    """Yields row indices plus `rows` * (1 + epoch), so that `ImageRows` knows the epoch of a batch."""
 
     def _order(self) -> Iterator[Tensor]:
         for piece in super()._order():

@@ -48,30 +48,30 @@ MAX_NAMES = 3
 class ImageDataModule(RowsDataModule):
     """Images as pixels from 0 to 255, (channels, height, width), with classes or numbers as targets.
 
-    JPEG, PNG, WebP, GIF, BMP and TIFF files are decoded once, into a file that is mapped into memory: they may be
-    larger than memory. EXIF turns are followed, 16 bits become 8, and what is transparent becomes white.
+    JPEG, PNG, WebP, GIF, BMP and TIFF files are decoded once, into a memory-mapped file, so they may be larger than
+    memory. The rotation in EXIF is applied, 16 bits become 8, and transparent pixels become white.
 
     Args:
-        path: A folder with a folder of images for each class, or a folder `train` with those and perhaps `val` and
-            `test`; or a table, CSV or Parquet, with a column of paths, which start in its folder.
-        target: Name of the target column of a table, or a list of names; of a folder, what its folders are called.
+        path: A folder with a folder of images for each class; or a folder with the folder `train`, and perhaps `val`
+            and `test`, that contain these; or a table, CSV or Parquet, with a column of paths relative to its folder.
+        target: Name of the target column of a table, or a list of names; for a folder, a name for its classes.
         image: Name of the column of paths; by default one that is called `image`, `path` or `file`, or the only other
-            column of text.
-        task: Whether the target of a table is numbers, or classes; by default a target of text is classes.
-        size: Side of the images, or height and width; by default that of the files, if they have the same.
+            text column.
+        task: Whether the targets of a table are numbers or classes; by default, text is classes.
+        size: Side of the images, or height and width; by default that of the files if it is the same for all.
         channels: 1 for grey or 3 for colours; by default 1 if all files are grey.
-        fit: What becomes of images with another ratio of height and width: the middle is cut out, they are distorted,
-            or black is added.
+        fit: How images with another ratio of height and width are fitted: `crop` cuts out the middle, `stretch`
+            distorts them, `pad` adds black borders.
         val_path: Images to validate on, in the form of `path`; by default they are split from `path`.
         test_path: Images to test on, in the form of `path`; by default they are split from `path`.
-        val_fraction: Fraction of the images of `path` to validate on; unused with images for validation.
-        test_fraction: Fraction of the images of `path` to test on; unused with images for testing.
-        skip_broken: Whether to leave out files that cannot be decoded, instead of an error.
-        flip: Whether half of the training images are mirrored, others in each epoch.
-        shift: Largest shift of training images in both directions, as a fraction of the side.
-        rotate: Largest turn of training images in both directions, in degrees.
-        zoom: Largest change of the size of what training images show, as a fraction.
-        contrast: Largest change of brightness and contrast of training images, as a fraction.
+        val_fraction: Fraction of the images of `path` to validate on; unused if there are images for validation.
+        test_fraction: Fraction of the images of `path` to test on; unused if there are images for testing.
+        skip_broken: Whether to leave out files that cannot be decoded instead of raising an error.
+        flip: Whether to mirror half of the training images, chosen anew in each epoch.
+        shift: Maximum shift of training images along each axis, as a fraction of the side.
+        rotate: Maximum rotation of training images, in degrees.
+        zoom: Maximum change of the scale of training images, as a fraction.
+        contrast: Maximum change of brightness and contrast of training images, as a fraction.
         cache: Folder for the pixels; by default ~/.cache/hello-lightning/images.
         **kwargs: Arguments of `RowsDataModule`.
     """
@@ -106,10 +106,8 @@ class ImageDataModule(RowsDataModule):
         super().__init__(**kwargs)
         self.source, self.path, self.skip_broken = path, path, skip_broken
         self.wanted = Wanted(channels, (size, size) if isinstance(size, int) else size and (size[0], size[1]), fit)
-        self.cache, self.augmentation = (
-            Path(cache) if cache else None,
-            Augmentation(flip, shift, rotate, zoom, contrast),
-        )
+        self.cache = Path(cache) if cache else None
+        self.augmentation = Augmentation(flip, shift, rotate, zoom, contrast)
         self.sources = split_folders(path) if is_folder(path) else {"train": path}
         self.sources |= {name: each for name, each in (("val", val_path), ("test", test_path)) if each}
         self.val_fraction = 0.0 if "val" in self.sources else val_fraction
@@ -123,7 +121,7 @@ class ImageDataModule(RowsDataModule):
             self.class_names = sorted_levels({*classes_of(train)})
         else:
             if target is None:
-                raise UserError("--data.target: name the column of the table that the model learns")
+                raise UserError("--data.target: pass the name of the column that the model learns")
             require_columns(train, self.target_names, names_of_columns(train), "--data.target")
             self.column = path_column(train, image, self.target_names)
             if (task or task_of(first_rows(train), self.target_names, {})) == "classification":
@@ -134,9 +132,9 @@ class ImageDataModule(RowsDataModule):
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
-        """Return the class path of the model that suits the target: of classes, or of numbers."""
+        """Return the class path of the model for the task: regression or classification."""
         path, target, task = arguments["path"], arguments.get("target"), arguments.get("task")
-        with suppress(UserError, OSError):  # which the constructor describes
+        with suppress(UserError, OSError):  # the constructor reports these errors
             if not is_folder(path):
                 names = [target] if isinstance(target, str) else target or []
                 task = task or task_of(first_rows(path), names, {})
@@ -157,12 +155,12 @@ class ImageDataModule(RowsDataModule):
 
     @cached_property
     def decoded(self) -> Decoded:
-        """The pixels of all files, which are decoded on the first use."""
+        """The pixels of all files, which are decoded on first use."""
         paths = self._paths
         if not paths:
             raise UserError(f"{self.path}: no images")
         wanted, folder = self.wanted, local_path(self.path)
-        if self.schema is not None:  # of a run, for what no flag says
+        if self.schema is not None:  # that of another run, for settings without a flag
             channels, height, width, _ = self._image.size
             wanted = Wanted(wanted.channels or channels, wanted.side or (height, width), wanted.fit)
         found = decoded(paths, wanted, str(folder if folder.is_dir() else folder.parent), self.cache)
@@ -178,7 +176,7 @@ class ImageDataModule(RowsDataModule):
 
     @property
     def _paths(self) -> list[str]:
-        """All files, each once."""
+        """All files, without repetitions."""
         return [*dict.fromkeys(itertools.chain.from_iterable(each.paths for each in self.labelled.values()))]
 
     @property
@@ -208,7 +206,7 @@ class ImageDataModule(RowsDataModule):
         return found
 
     def _load(self) -> tuple[Splits, Summary]:
-        numbered = self.load()  # x is the numbers of images
+        numbered = self.load()  # x has the indices of images
         if self.sampling.is_active:
             if self.sampling.unlabelled_path:
                 raise UserError("--sampling.unlabelled_path: is for rows of tables; use --sampling.unlabelled")
@@ -227,10 +225,10 @@ class ImageDataModule(RowsDataModule):
         return Splits(*rows), summary
 
     def _statistics(self, images: Tensor) -> Statistics:
-        """Return the statistics of each channel, exact as the sums are integers."""
+        """Return the statistics of each channel, which are exact because the sums are integers."""
         found = self.decoded
         count = found.pixels[0, 0].numel() * len(images)
-        totals = found.sums[images.numpy()].astype(object).sum(0)  # Python's integers do not overflow
+        totals = found.sums[images.numpy()].astype(object).sum(0)  # as Python integers, which do not overflow
         mean = np.array([total / count for total, _ in totals])
         squares = np.array([(squares * count - total * total) / count**2 for total, squares in totals], float)
         constant = torch.from_numpy(squares == 0)

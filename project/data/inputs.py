@@ -1,4 +1,4 @@
-"""Names and kinds of the numbers of a row."""
+"""Names and kinds of the inputs of a data module."""
 
 from abc import abstractmethod
 from typing import Any
@@ -13,12 +13,12 @@ from project.schema import Schema
 
 
 class NamedInputs:
-    """What a data module knows of x, the inputs of its rows.
+    """The part of a data module that describes x, the inputs of its rows.
 
     Attributes:
         feature_names: One name for each column of x, or for each field of the schema.
-        window: Number of time steps if a row is a window of a series, else 0.
-        schema: What a row of a table is; None if the columns of x are the features themselves.
+        window: Number of time steps if a row is a window of a series, otherwise 0.
+        schema: The fields of a table; None if the columns of x are the features themselves.
     """
 
     feature_names: list[str]
@@ -42,19 +42,19 @@ class NamedInputs:
 
     @property
     def input_names(self) -> list[str]:
-        """A name for each input of a linear model: `column_names`, but for a category each level except the first."""
+        """A name for each input of a linear model: `column_names`, with one name per level except the first."""
         _ = self.splits  # which may learn the schema
         return self.column_names if self.schema is None else self.schema.one_hot_names
 
     @property
     def levels(self) -> list[int] | None:
-        """For each column of x, the number of levels if it is a category, else 0; None if there are no categories."""
+        """For each column of x, the number of levels of a category, or 0; None if there are no categories."""
         _ = self.splits  # which may learn the schema
         return self.schema.sizes if self.schema is not None and any(self.schema.sizes) else None
 
     @property
     def input_offsets(self) -> list[float] | None:
-        """For each of `input_names`, what was subtracted because float32 would lose digits; None if nothing."""
+        """For each of `input_names`, what was subtracted so that float32 loses no digits; None if nothing was."""
         _ = self.splits  # which may learn the schema
         offsets = [] if self.schema is None else self.schema.one_hot_offsets
         return offsets if any(offsets) else None
@@ -67,7 +67,7 @@ class NamedInputs:
 
     @property
     def column_names(self) -> list[str]:
-        """A name for each number of a flattened row: features, or the features at each time step of a window."""
+        """A name for each number of a flattened row; in a window, one name per feature and time step."""
         if self.schema is not None:
             return self.schema.names
         steps = range(self.window - 1, -1, -1)
@@ -75,7 +75,7 @@ class NamedInputs:
         return lagged or self.feature_names
 
     def one_hot(self, x: Tensor) -> Tensor:
-        """Replace the categories in x (n, *in_shape) by 0 and 1, as a network does before its first layer."""
+        """One-hot encode the categories in x (n, *in_shape), like a network before its first layer."""
         module, _ = one_hot(self.in_shape, self.levels)
         if module is None:
             return x

@@ -1,4 +1,4 @@
-"""Labels of classes, of any spelling, as class numbers."""
+"""Conversion of class labels, in any spelling, to class indices."""
 
 import math
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from project.schema.spelling import as_text
 def distinct_labels(
     path: str | Path, column: str, missing: Sequence[str] = (), given: CSVFormat = GUESSED
 ) -> list[str]:
-    """Read the distinct labels of a column, in bounded memory: numbers in their order, or text in its own.
+    """Read the distinct labels of a column in bounded memory, sorted as numbers if all are numbers, otherwise as text.
 
     Raises:
-        UserError: If there are fewer than two, without those that mean a missing one.
+        UserError: If there are fewer than two, without the spellings of missing values.
     """
     found: set[str | None] = set()
     for block in table_blocks(path, [column], (), given):
@@ -34,13 +34,14 @@ def distinct_labels(
     return labels
 
 
-def class_numbers(
+def class_indices(
     path: str | Path, table: pa.Table, column: str, classes: list[str], source: str, first_row: int = 1
 ) -> Tensor:
-    """Convert a column of labels to class numbers, (rows, 1) in float64, NaN where a label is missing.
+    """Convert a column of labels to class indices, (rows, 1) float64, NaN for missing labels.
 
     Raises:
-        UserError: With the row, counted from `first_row`, of a label that is not among the classes of `source`.
+        UserError: If a label is not in `classes`, the classes of `source`. The error has the row, counted from
+            `first_row`.
     """
     labels = _label_text(path, table, column)
     codes = pc.index_in(labels, pa.array(classes))

@@ -1,4 +1,4 @@
-"""Where a table is stored: a local path, http(s)://, or any address that pyarrow knows (s3://, gs://, hdfs://)."""
+"""Access to files at a local path, http(s)://, or any address that pyarrow supports (s3://, gs://, hdfs://)."""
 
 import base64
 import tempfile
@@ -17,13 +17,14 @@ from project.runtime.address import is_remote, local_path, with_credentials
 from project.runtime.errors import UserError
 from project.runtime.waiting import in_thread
 
-PARQUET = b"PAR1"  # with which such a file begins
-SILENT_SECONDS = 30.0  # how long a machine that does not answer is waited for
-DOWNLOADS: list[IO[bytes]] = []  # temporary files, which are removed when the process ends
+PARQUET = b"PAR1"  # the first bytes of a Parquet file
+COMPRESSED = (".gz", ".bz2", ".zst")
+TIMEOUT = 30.0  # seconds to wait for the answer of another machine
+DOWNLOADS: list[IO[bytes]] = []  # temporary files that are removed when the process ends
 
 
 def locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:
-    """Return the file system of an address, and the path within it; for a workbook, of its first sheet as Parquet."""
+    """Return the file system and the path of an address. A workbook is replaced by its first sheet as Parquet."""
     system, inner = _locate(path)
     if is_excel(inner) and (found := system.get_file_info(inner)).is_file:
         return pa.fs.LocalFileSystem(), first_sheet(system, found)
@@ -42,8 +43,8 @@ def _locate(path: str | Path) -> tuple[pa.fs.FileSystem, str]:
 
 @cache
 def _remote(address: str) -> tuple[pa.fs.FileSystem, str]:
-    system, inner = in_thread(lambda: pa.fs.FileSystem.from_uri(address), SILENT_SECONDS)
-    if isinstance(system, pa.fs.S3FileSystem):  # made of an address it tries a silent server again for minutes
+    system, inner = in_thread(lambda: pa.fs.FileSystem.from_uri(address), TIMEOUT)
+    if isinstance(system, pa.fs.S3FileSystem):  # its default is to retry for minutes if a server does not answer
         options: dict[str, Any] = system.__reduce__()[1][0]
         unset = ("connect_timeout", "request_timeout", "proxy_options")
         chosen = {name: value for name, value in options.items() if value and name not in unset}
@@ -53,7 +54,7 @@ def _remote(address: str) -> tuple[pa.fs.FileSystem, str]:
 
 @cache
 def _download(address: str) -> str:
-    """Copy a file from a web server to a temporary file, once, and return its path.
+    """Download a file to a temporary file, once, and return its path.
 
     A table is read several times, and most web servers cannot send parts of a file.
     """
@@ -65,11 +66,11 @@ def _download(address: str) -> str:
     file = tempfile.NamedTemporaryFile(suffix=Path(parts.path).suffix)  # noqa: SIM115
 
     def copy() -> None:
-        with urlopen(request, timeout=SILENT_SECONDS) as answer:
+        with urlopen(request, timeout=TIMEOUT) as answer:
             while block := answer.read(2**20):
                 file.write(block)
             if answer.length:  # the connection ended early
-                raise HTTPException(f"the server sent {answer.length} bytes less than it promised")
+                raise HTTPException(f"the server sent {answer.length} bytes less than announced")
         file.flush()
 
     try:
@@ -81,11 +82,15 @@ def _download(address: str) -> str:
 
 
 def check_readable(path: str | Path) -> None:
-    """Raise a UserError unless a path is a folder, or a file that is not empty."""
+    """Check that a path is a folder, or a file that is not empty.
+
+    Raises:
+        UserError: If it is not, or cannot be reached.
+    """
     try:
         system, inner = locate(path)
         if is_remote(path):
-            found = in_thread(lambda: system.get_file_info(inner), SILENT_SECONDS)
+            found = in_thread(lambda: system.get_file_info(inner), TIMEOUT)
         else:
             found = system.get_file_info(inner)
     except UserError:
@@ -93,7 +98,7 @@ def check_readable(path: str | Path) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     problems = {
-        "the name is empty": not str(path),  # not the working folder
+        "the name is empty": not str(path),  # Path("") would be the working folder
         "no such file or folder": found.type == pa.fs.FileType.NotFound,
         "not a regular file; a table is read several times": found.type == pa.fs.FileType.Unknown,
         "the file is empty": found.is_file and found.size == 0,
@@ -103,20 +108,25 @@ def check_readable(path: str | Path) -> None:
 
 
 def csv_parts(path: str | Path) -> list[tuple[pa.fs.FileSystem, str]]:
-    """Return the file system of a CSV file and the path within it, or those of all CSV files in a folder, by name."""
+    """Return the file system and the path of a CSV file, or of all CSV files in a folder, sorted by name."""
     system, inner = locate(path)
     if system.get_file_info(inner).type != pa.fs.FileType.Directory:
         return [(system, inner)]
     files = system.get_file_info(pa.fs.FileSelector(inner))
-    return [(system, name) for name in sorted(file.path for file in files if file.is_file and _is_csv(file.path))]
+    names = sorted(file.path for file in files if file.is_file and suffix(file.path) in (".csv", ".tsv", ".txt"))
+    return [(system, name) for name in names]
 
 
-def _is_csv(path: str) -> bool:
-    return path.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".zst").endswith((".csv", ".tsv", ".txt"))
+def suffix(path: str) -> str:
+    """Return the suffix of a path in lower case, without that of a compression: `.csv` for `TABLE.CSV.GZ`."""
+    name = path.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return Path(name).suffix
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether a path is read as Parquet: by its suffix or content, or because it is a folder without CSV files."""
+    """Whether a path is Parquet, by its suffix or content, or a folder without CSV files."""
     address = str(path)
     if Path(urlsplit(address).path if is_remote(address) else address).suffix.lower() in (".parquet", ".pq"):
         return True

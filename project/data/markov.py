@@ -1,4 +1,4 @@
-"""Text of a random source: how well a perfect language model predicts it is known."""
+"""Text from a random source, for which the loss of a perfect language model is known."""
 
 import hashlib
 import json
@@ -16,20 +16,21 @@ MAX_LETTERS, MAX_CONTEXTS = 26, 20_000
 
 
 class MarkovDataModule(TextDataModule):
-    """Letters drawn from a Markov chain, each given the few letters before it, with random probabilities.
+    """Letters drawn from a Markov chain with random probabilities.
 
     On average over long texts, no model needs fewer bits per byte than `entropy`.
 
     Args:
         letters: Size of the alphabet, at most 26.
         order: Number of letters that the next one depends on.
-        concentration: Near 0, one letter is likely after each context; large, all letters are alike.
+        concentration: With small values, a single letter is likely after each context; with large values, all letters
+            are about equally likely.
         length: Number of letters in all splits together.
-        context: Tokens of a window.
+        context: Number of tokens in a window.
         val_fraction: Fraction of the letters to validate on.
         test_fraction: Fraction of the letters to test on.
         batch_size: Windows per batch and process.
-        **kwargs: Arguments of `TextDataModule`; `seed` also chooses the probabilities.
+        **kwargs: Arguments of `TextDataModule`; `seed` is also the seed of the probabilities.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class MarkovDataModule(TextDataModule):
 
     @cached_property
     def content(self) -> str:
-        """SHA-256 of what the text follows from."""
+        """SHA-256 of the settings that determine the text."""
         settings = [self.letters, self.order, self.concentration, self.length, self.seed]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 

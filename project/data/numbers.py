@@ -1,4 +1,4 @@
-"""Table columns as numbers; errors name the file, column and row."""
+"""Conversion of table columns to numbers; errors name the file, column and row."""
 
 import math
 from collections.abc import Sequence
@@ -16,10 +16,11 @@ FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def numbers(path: str | Path, table: pa.Table, first_row: int = 1, hint: str = "correct it") -> Tensor:
-    """Convert a table to numbers (rows, columns) in float64, with NaN for missing values.
+    """Convert a table to numbers (rows, columns), float64, NaN for missing values.
 
-    A UserError names the file `path` and the row, counted from `first_row`, of the first value that is not a number, or
-    not a finite float32.
+    Raises:
+        UserError: If a value is not a number, or not a finite float32. The error names the file `path`, the column and
+            the row, counted from `first_row`.
     """
     values = np.empty((table.num_columns, table.num_rows))
     for index, name in enumerate(table.column_names):
@@ -37,9 +38,17 @@ def numbers(path: str | Path, table: pa.Table, first_row: int = 1, hint: str = "
 def check_float32(
     place: str | Path, values: Tensor, names: list[str], first_row: int = 1, fix_missing: str | None = None
 ) -> None:
-    """Raise a UserError that names the first value that is not a finite float32; values have shape (rows, *row_shape).
+    """Check that all values are finite in float32.
 
-    `names` has one name for each number of a row. NaN is a missing value, and no error without `fix_missing`.
+    Args:
+        place: Beginning of the error message.
+        values: Shape (rows, *row_shape).
+        names: A name for each number of a row.
+        first_row: Number of the first row.
+        fix_missing: What to do about missing values (NaN); None if they are allowed.
+
+    Raises:
+        UserError: If a value is not. The error names the column and the row.
     """
     if values.numel() == 0:
         return
@@ -57,12 +66,12 @@ def check_float32(
 
 
 def plus(values: Tensor, offsets: Sequence[float] | None) -> Tensor:
-    """Return values (…, columns) plus a number for each column, in float64; as they are if there is none."""
+    """Add an offset to each column of values (…, columns), in float64; without offsets, return the values unchanged."""
     return values if offsets is None else values.double() + torch.tensor(offsets, dtype=torch.float64)
 
 
 def as_float32(values: Tensor) -> Tensor:
-    """Round to float32; windows that share the numbers of one series still share them."""
+    """Convert to float32. Overlapping windows, which are views of one series, stay views of one series."""
     length = 1 + sum((size - 1) * stride for size, stride in zip(values.shape, values.stride(), strict=True))
     if values.numel() <= length:
         return values.float()

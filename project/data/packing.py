@@ -1,4 +1,4 @@
-"""Documents of tokens side by side in windows of one length."""
+"""Packing of documents of tokens into windows of one length."""
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
 class Document(NamedTuple):
-    """Tokens and which of them are learned.
+    """The tokens of a document, and which of them are targets.
 
     Attributes:
         ids: The tokens, (n,) int32.
-        learned: Whether a token is a target, (n,) bool; the first one never is.
+        learned: Whether each token is a target, (n,) bool. The first token never is.
     """
 
     ids: Numbers
@@ -27,7 +27,7 @@ class Document(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of inputs: each token but the last is one, and each but the first a target."""
+        """Number of inputs, which are all tokens except the last one."""
         return len(self.ids) - 1
 
     def cut(self, tokens: int) -> "Document":
@@ -36,9 +36,9 @@ class Document(NamedTuple):
 
 
 class PackedRows(Rows):
-    """Windows of documents: x (rows, 2, T) are tokens and the number of the document of each, y (rows, T) targets.
+    """Windows of documents: x (rows, 2, T) has tokens and the index of the document of each, y (rows, T) targets.
 
-    They are kept as int32, and batches are int64.
+    They are stored as int32, and batches are int64.
     """
 
     def gather(self, index: Tensor | slice) -> Batch:
@@ -52,8 +52,8 @@ class PackedRows(Rows):
 
 
 def pack(documents: Sequence[Document], context: int) -> list[list[Document]]:
-    """Return which documents lie in a window together: the longest first, each in the fullest one that has room."""
-    contents, free = list[list[Document]](), list[tuple[int, int]]()  # room of a window, and its number
+    """Distribute documents over windows by best fit: the longest first, each in the fullest window with room."""
+    contents, free = list[list[Document]](), list[tuple[int, int]]()  # free: the room of each window, and its index
     for document in sorted(documents, key=lambda document: -document.size):
         place = bisect_left(free, (document.size, 0))
         room, window = free.pop(place) if place < len(free) else (context, len(contents))
@@ -65,12 +65,12 @@ def pack(documents: Sequence[Document], context: int) -> list[list[Document]]:
 
 
 def windows(contents: Sequence[Sequence[Document]], context: int, filler: int) -> PackedRows:
-    """Return windows in which documents lie one after another; targets are those that are learned, others -100.
+    """Return windows of consecutive documents. Targets that are not learned are -100.
 
     Args:
-        contents: The documents of each window, together at most of its size.
-        context: Tokens of a window.
-        filler: The token of what is left of a window, which is a document of its own, -1.
+        contents: The documents of each window, together no larger than a window.
+        context: Number of tokens in a window.
+        filler: The token that fills the rest of a window, which has the document index -1.
     """
     x = np.zeros((len(contents), 2, context), np.int32)
     x[:, 0], x[:, 1] = filler, -1

@@ -1,4 +1,4 @@
-"""Data modules that were written without this project."""
+"""Support for LightningDataModules that are not derived from this project's classes."""
 
 from functools import cached_property
 from typing import Any
@@ -17,20 +17,20 @@ from project.runtime.errors import UserError
 
 
 class OtherBatchesError(UserError, AttributeError):
-    """The batches of a data module are not (x, y), so it has no shape: an attribute that is missing."""
+    """The batches of a data module are not (x, y). It is an AttributeError, because `in_shape` is then missing."""
 
 
 class PlainDataModule(LightningDataModule):
-    """A LightningDataModule of any class, with what the project asks of one.
+    """A wrapper for a LightningDataModule of any class.
 
-    Its training loader continues within an epoch, and its `setup` always draws the same random numbers, so that a
-    resumed run and a test get the same split. Shapes, names and classes are its own attributes if it has them:
-    `in_shape`, `out_features`, `feature_names`, `target_names`, `class_names` or `num_classes`. Otherwise they are
-    those of its first training batch.
+    A resumed training loader continues within an epoch, and `setup` always draws the same random numbers, so that a
+    resumed run and a test get the same split. Shapes, names and classes are the attributes `in_shape`, `out_features`,
+    `feature_names`, `target_names`, `class_names` or `num_classes` of the wrapped module if it has them. Otherwise they
+    are inferred from its first training batch.
 
     Args:
-        inner: The data module.
-        seed: Seed of the order of its training batches, and of what its `setup` draws.
+        inner: The wrapped data module.
+        seed: Seed of the order of its training batches, and of the random numbers in its `setup`.
     """
 
     sampling = Sampling()
@@ -58,9 +58,9 @@ class PlainDataModule(LightningDataModule):
         self.inner.teardown(stage)
 
     def train_dataloader(self) -> Any:
-        """Return the training loader; on one process, it continues within an epoch."""
+        """Return the training loader. With a single process, a resumed one continues within an epoch."""
         loader = protect_workers(self.inner.train_dataloader())
-        if self.trainer is None or not self.resumes_within_epoch:  # Lightning shares the rows of a plain loader
+        if self.trainer is None or not self.resumes_within_epoch:  # Lightning divides the rows among processes
             return loader
         epochs = self._epochs(self.trainer)
         skipped = self._position["batches"] if self._position["epoch"] == epochs.processed else 0
@@ -75,7 +75,7 @@ class PlainDataModule(LightningDataModule):
         return protect_workers(self.inner.test_dataloader())
 
     def predict_dataloader(self) -> Any:
-        """Return the loader of predictions."""
+        """Return the prediction loader."""
         return protect_workers(self.inner.predict_dataloader())
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -110,12 +110,12 @@ class PlainDataModule(LightningDataModule):
 
     @property
     def resumes_within_epoch(self) -> bool:
-        """Whether a run can continue within an epoch, exactly: if its rows are not shared by several processes."""
+        """Whether a run can be resumed exactly within an epoch, which requires a single process."""
         return self.trainer is None or self.trainer.world_size == 1
 
     @property
     def batch_size(self) -> Any:
-        """Rows per batch, if the data module has the attribute; Lightning's BatchSizeFinder sets it."""
+        """Rows per batch if the data module has this attribute, which Lightning's BatchSizeFinder sets."""
         return self.inner.batch_size  # type: ignore[attr-defined]
 
     @batch_size.setter
@@ -141,7 +141,7 @@ class PlainDataModule(LightningDataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        """The rows of its loaders, read into memory: for stages that compare outputs on rows."""
+        """The rows of all loaders, read into memory, for stages that compare outputs on the same rows."""
         self.prepare_data()
         for stage in ("fit", "test"):
             self.setup(stage)
@@ -168,14 +168,14 @@ class PlainDataModule(LightningDataModule):
 
     @cached_property
     def class_names(self) -> list[str] | None:
-        """One name for each class if y is class numbers, else None."""
+        """One name for each class if y has class indices, otherwise None."""
         names, count = (getattr(self.inner, name, None) for name in ("class_names", "num_classes"))
         y = self._first_batch[1]
         if names is None and count is None and y.ndim == 1 and not y.is_floating_point():
             with RandomStream(self.seed):
                 count = 1 + max(int(batch[1].max()) for batch in self.inner.train_dataloader())
         if names is None and count is None and y.ndim != 2:
-            problem = f"y must be numbers (rows, targets) or class numbers (rows,) int64, got {_describe(y)}"
+            problem = f"y must be numbers (rows, targets) or class indices (rows,) int64, got {_describe(y)}"
             raise OtherBatchesError(f"{self._flag}: {problem}")
         return [*map(str, names)] if names is not None else None if count is None else [*map(str, range(count))]
 

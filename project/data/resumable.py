@@ -1,4 +1,4 @@
-"""A loader that continues within an epoch, around a loader of any kind."""
+"""A wrapper that makes any loader resumable within an epoch."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -9,23 +9,23 @@ import torch
 
 
 class ResumableLoader:
-    """Iterate over any loader in an order that is a function of (seed, epoch), and skip batches that are done.
+    """Iterate over any loader in an order that is a function of (seed, epoch), and skip processed batches.
 
-    What the loader draws (its order, augmentations in this process) comes from random streams of its own, so that it
-    does not depend on what the training draws in between. All else is that of the loader.
+    The random numbers of the loader (its order, augmentation in this process) come from a separate stream, so that they
+    do not depend on those of the training. All other attributes are those of the loader.
 
     Args:
         loader: The loader.
         seed: Seed of the random streams.
         epoch: Returns the number of complete epochs.
-        skipped: Number of batches that the first iteration skips.
+        skipped: Number of batches to skip in the first iteration.
     """
 
     def __init__(self, loader: Any, seed: int, epoch: Callable[[], int], skipped: int = 0) -> None:
         self.loader, self.seed, self.epoch, self.skipped = loader, seed, epoch, skipped
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # while it is copied
+        if name == "loader":  # not set yet while the object is copied
             raise AttributeError(name)
         return getattr(self.loader, name)
 
@@ -48,7 +48,7 @@ class ResumableLoader:
 
 
 class RandomStream:
-    """Within `with`, the generators of torch, NumPy and Python continue a stream of their own."""
+    """In a `with` block, torch, NumPy and Python draw from a separate random stream, which later blocks continue."""
 
     def __init__(self, seed: int) -> None:
         self.seed: int | None = seed
@@ -58,7 +58,7 @@ class RandomStream:
         outside = _states()
         if self.seed is not None:
             torch.manual_seed(self.seed)
-            np.random.seed(self.seed)  # noqa: NPY002 (what other code draws from)
+            np.random.seed(self.seed)  # noqa: NPY002 (other code uses it)
             random.seed(self.seed)
             self.seed = None
         else:

@@ -21,16 +21,17 @@ class SeriesDataModule(RowsDataModule):
     The first rows of the series are for training, the next for validation and the last for testing. A window and its
     targets are within one split, so that training never sees rows of a later split.
 
-    Without a file the series is generated: y[t] = 1.2 y[t-1] - 0.6 y[t-2] + noise. No one-step forecast of it has an
-    MSE below the noise variance. Source: Box, Jenkins & Reinsel, *Time Series Analysis*, 3rd ed., sections 3.2, 5.1.
+    Without a file, the series y[t] = 1.2 y[t-1] - 0.6 y[t-2] + noise is generated. No one-step forecast has a smaller
+    expected MSE than the noise variance. Source: Box, Jenkins & Reinsel, *Time Series Analysis*, 3rd ed., sections 3.2,
+    5.1.
 
     Args:
         path: A CSV file, a Parquet file or a folder of Parquet files, in time order; by default a series is generated.
         target: Name of the column to forecast; the first of `columns` by default.
         columns: Names of the columns to forecast from; all columns by default.
-        window: Time steps of an input.
-        horizon: Time steps of a forecast.
-        lag: Time steps from the last input to the first forecast.
+        window: Number of time steps in an input.
+        horizon: Number of time steps in a forecast.
+        lag: Number of time steps from the last input to the first forecast.
         val_fraction: Fraction of the series to validate on.
         test_fraction: Fraction of the series to test on.
         rows: Length of the generated series.
@@ -93,7 +94,7 @@ class SeriesDataModule(RowsDataModule):
         return Rows(inputs, y[self.window + self.lag - 1 :].unfold(0, self.horizon, 1))
 
     def _generate(self) -> Tensor:
-        settle = 200  # steps until the start has no effect
+        settle = 200  # number of steps after which the initial values have no effect
         noise = self.noise * torch.randn(self.rows + settle, generator=torch.Generator().manual_seed(self.seed))
         series = [0.0, 0.0]
         for shock in noise.tolist():

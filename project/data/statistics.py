@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a split's columns, in float64, in one pass over blocks of rows."""
+"""Mean and standard deviation of columns in float64, in one pass over blocks of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Statistics:
 
     Attributes:
         mean: Arithmetic mean.
-        std: Population standard deviation (like scikit-learn's `StandardScaler`), or 1 if the column is constant.
+        std: Population standard deviation, as in scikit-learn's `StandardScaler`; 1 if the column is constant.
         constant: Whether the column has a single value.
     """
 
@@ -30,7 +30,7 @@ class Statistics:
 
 
 class RunningStatistics:
-    """Accumulate column statistics over blocks of rows, (n, *row_shape), without cancellation.
+    """Accumulate column statistics over blocks of rows (n, *row_shape), without numerical cancellation.
 
     Source: Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
     """
@@ -53,7 +53,7 @@ class RunningStatistics:
         self._merge(n, mean, var * n, lowest, highest)
 
     def merge(self, other: "RunningStatistics") -> None:
-        """Add the rows that other statistics, of the same shape, have seen."""
+        """Add the rows of other statistics of the same shape."""
         if other.count:
             self._merge(other.count, other.mean, other.squares, other.lowest, other.highest)
 
@@ -81,7 +81,7 @@ def statistics(rows: Tensor) -> Statistics:
 
 
 def one_hot_statistics(columns: Statistics, x: Tensor, sizes: Sequence[int]) -> Statistics:
-    """Return the statistics after `OneHot`: those of quantities as they are, and of each level from its frequency.
+    """Return the statistics after `OneHot`. Those of quantities do not change, those of levels follow from frequencies.
 
     Args:
         columns: Statistics of the columns of x.
@@ -106,7 +106,11 @@ def one_hot_statistics(columns: Statistics, x: Tensor, sizes: Sequence[int]) -> 
 
 
 def check_training_columns(place: str, columns: Statistics, names: list[str]) -> None:
-    """Warn of columns with one value in all training rows; raise a UserError for one that float32 cannot resolve."""
+    """Print a warning about constant columns of the training rows, and check the resolution of the others.
+
+    Raises:
+        UserError: If the values of a column differ by less than float32 can represent.
+    """
     if len(names) != columns.mean.numel():  # images have statistics per channel
         names = [f"channel {channel}" for channel in range(columns.mean.numel())]
     constant = ", ".join(compress(names, columns.constant.flatten()))
@@ -123,7 +127,7 @@ def check_resolution(place: str, columns: Statistics, names: list[str]) -> None:
 
 
 def check_means(place: str, means: Tensor, names: list[str]) -> None:
-    """Raise a UserError for a column whose gaps cannot be filled, because its mean is NaN."""
+    """Raise a UserError for a column whose missing values cannot be filled, because its mean is NaN."""
     _check_columns(place, means.isnan(), names, "has no values in the training rows; exclude it by --data.features")
 
 

@@ -1,4 +1,4 @@
-"""Generated rows whose best possible answer is known."""
+"""Generated rows, for which the best possible MSE is known."""
 
 from math import prod
 from typing import Any
@@ -23,8 +23,8 @@ class SyntheticDataModule(RowsDataModule):
         rows: Number of training rows.
         features: Columns of x.
         outputs: Columns of y.
-        weight: W: one number for all entries, or one for each entry of a (features, outputs) matrix, row by row.
-        bias: b: one number, or one for each output.
+        weight: W, as one number for all entries, or one for each entry of a (features, outputs) matrix, row by row.
+        bias: b, as one number for all outputs, or one for each output.
         noise: Standard deviation of the noise.
         val_rows: Number of validation rows.
         test_rows: Number of test rows.

@@ -1,4 +1,4 @@
-"""Read tables, CSV and Parquet, as numbers and labels; errors name the file, column and row."""
+"""Reading of tables, CSV and Parquet; errors name the file, column and row."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -24,14 +24,18 @@ MAX_NAMES = 20
 
 
 def column_names(path: str | Path, given: CSVFormat = GUESSED) -> list[str]:
-    """Return the names of a table's columns, without reading its rows; raise a UserError unless they are distinct."""
+    """Return the column names of a table without reading its rows.
+
+    Raises:
+        UserError: If the table cannot be read, has no header, or two columns have the same name.
+    """
     check_readable(path)
     with _reading(path, given):
         names = _dataset(path).schema.names if is_parquet(path) else csv_columns(path, given)
     if not names:
         problem = "no columns; a table needs a header, and a folder needs CSV or Parquet files"
     elif all(is_number(name) for name in names):
-        problem = f"the first line holds numbers ({', '.join(names[:3])}, …); add a line of column names above it"
+        problem = f"the first line contains numbers ({', '.join(names[:3])}, …); add a line of column names above it"
     elif (repeated := first_repeated(names)) is not None:
         problem = f"two columns are named {repeated!r}; rename one of them"
     else:
@@ -41,14 +45,15 @@ def column_names(path: str | Path, given: CSVFormat = GUESSED) -> list[str]:
 
 def first_repeated(names: list[str]) -> str | None:
     """Return the first name that occurs more than once, if any."""
-    counts = Counter(names)  # a header may hold a hundred thousand names
+    counts = Counter(names)  # linear time, since a header may have a hundred thousand names
     return next((name for name in names if counts[name] > 1), None)
 
 
 def require_columns(path: str | Path, wanted: list[str], present: list[str], flag: str) -> None:
-    """Raise a UserError unless `wanted` names at least one column, only columns that are present, and each once.
+    """Check that `wanted` has at least one name, that all its names are present, and that none is repeated.
 
-    The error includes `flag`, a flag or phrase that says where `wanted` comes from.
+    Raises:
+        UserError: If this is not so. The error includes `flag`, which says where `wanted` comes from.
     """
     known = set(present)
     missing = next((name for name in wanted if name not in known), None)
@@ -65,7 +70,11 @@ def require_columns(path: str | Path, wanted: list[str], present: list[str], fla
 
 
 def first_rows(path: str | Path, given: CSVFormat = GUESSED) -> pa.Table:
-    """Read the first block of a table; the types of a CSV file's columns are those of its first rows."""
+    """Read the first block of a table. The column types of a CSV file are inferred from this block.
+
+    Raises:
+        UserError: If the table has no rows.
+    """
     with _reading(path, given):
         if is_parquet(path):
             schema = _dataset(path).schema
@@ -83,7 +92,7 @@ def first_rows(path: str | Path, given: CSVFormat = GUESSED) -> pa.Table:
 def read_table(
     path: str | Path, columns: list[str], texts: Collection[str] = (), given: CSVFormat = GUESSED
 ) -> pa.Table:
-    """Read columns of a table; the types of a CSV file's columns fit all of its rows, and `texts` stay text."""
+    """Read columns of a table. The column types of a CSV file fit all of its rows; the columns `texts` stay text."""
     with _reading(path, given):
         if is_parquet(path):
             return _dataset(path).to_table(columns=columns)
@@ -93,7 +102,11 @@ def read_table(
 def table_blocks(
     path: str | Path, columns: list[str], numeric: Collection[str], given: CSVFormat = GUESSED
 ) -> Iterator[pa.Table]:
-    """Read columns of a table block by block, in bounded memory; those of a CSV file as numbers or as text."""
+    """Read columns of a table block by block, in bounded memory.
+
+    The columns of a CSV file are read as numbers if they are in `numeric`, otherwise as text. After a value that
+    pyarrow cannot convert to a number, they are text.
+    """
     done = 0
     with _reading(path, given):
         types = {name: pa.float64() if name in numeric else pa.string() for name in columns}
@@ -102,11 +115,11 @@ def table_blocks(
                 yield pa.Table.from_batches([block])
                 done += len(block)
             return
-        except (pa.ArrowInvalid, OSError) as error:  # OSError: of Parquet
+        except (pa.ArrowInvalid, OSError) as error:  # Parquet files raise an OSError
             if "conversion error" not in str(error):
                 raise
         decimal = "." if is_parquet(path) else find_format(path, given).decimal
-        row = 0  # pyarrow could not convert a value: read on as text, which accepts more spellings
+        row = 0  # pyarrow could not convert a value, so continue with text, for which we accept more spellings
         for block in _blocks(path, given, dict.fromkeys(columns, pa.string())):
             if row >= done:
                 yield with_plain_numbers(pa.Table.from_batches([block]), decimal, numeric)
@@ -114,9 +127,10 @@ def table_blocks(
 
 
 def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it", given: CSVFormat = GUESSED) -> Tensor:
-    """Read columns of a table as numbers (rows, columns) in float64, with NaN for missing values.
+    """Read columns of a table as numbers (rows, columns), float64, NaN for missing values.
 
-    A UserError names the first value that is not a number, or not a finite float32; row 1 is below the header.
+    Raises:
+        UserError: If a value is not a number, or not a finite float32. Row 1 is the row below the header.
     """
     blocks, done = [torch.empty(0, len(columns), dtype=torch.float64)], 0
     for block in table_blocks(path, columns, columns, given):
@@ -126,9 +140,9 @@ def read_numbers(path: str | Path, columns: list[str], hint: str = "correct it",
 
 
 def stream(path: str | Path, given: CSVFormat = GUESSED) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Return a table's schema, and its rows block by block, in order and in bounded memory.
+    """Return the schema of a table, and an iterator over its blocks of rows, in order and in bounded memory.
 
-    The values of a CSV file are text, as in the file: a type guessed from the first rows may not fit later rows.
+    The values of a CSV file are text, because types that are inferred from the first rows may not fit later rows.
     """
     names = column_names(path, given)
     if is_parquet(path):
@@ -147,7 +161,7 @@ def _blocks(
     """Read columns by name; those of a CSV file are converted to the given types."""
     if is_parquet(path):
         for file in _dataset(path).get_fragments():
-            for group in file.split_by_row_group():  # a scan of the whole file reads ahead, far beyond bounded memory
+            for group in file.split_by_row_group():  # a scan of the whole file would read far ahead
                 yield from group.to_batches(columns=list(types), batch_size=BLOCK_ROWS, batch_readahead=0)
         return
     yield from csv_blocks(path, given, types, nulls)
@@ -160,7 +174,7 @@ def _dataset(path: str | Path) -> pyarrow.dataset.Dataset:
 
 @contextmanager
 def _reading(path: str | Path, given: CSVFormat) -> Iterator[None]:
-    """Turn pyarrow's errors into a UserError that names the file, and the row where pyarrow can find it."""
+    """Convert errors of pyarrow to a UserError with the file, and with the row if pyarrow can find it."""
     try:
         is_csv = not is_parquet(path)
         with csv_errors(path, given) if is_csv else nullcontext():

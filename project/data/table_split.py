@@ -1,4 +1,4 @@
-"""How the rows of a table are divided: at random, by class in proportion, by group, or by time."""
+"""Division of the rows of a table into splits: at random, stratified by class, by group, or by time."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,14 +18,14 @@ from project.schema.schema import KINDS
 
 
 class TableSplit(NamedTuple):
-    """How to divide rows into training, validation and test rows.
+    """Settings for the division of rows into training, validation and test rows.
 
     Attributes:
         val_fraction: Fraction of the rows to validate on.
         test_fraction: Fraction of the rows to test on.
-        seed: Seed of the choice.
-        group: Name of a column whose equal values stay together; None for no groups.
-        time: Name of a column whose latest values are tested on; None for an order at random.
+        seed: Seed of random splits.
+        group: Name of a column; rows with equal values stay together. None for no groups.
+        time: Name of a column; the latest rows are the test split. None for a random order.
     """
 
     val_fraction: float
@@ -37,9 +37,17 @@ class TableSplit(NamedTuple):
     def rows(
         self, path: str, table: pa.Table, kept: Tensor, classes: Tensor | None, kinds: Mapping[str, str]
     ) -> list[Tensor]:
-        """Return the row numbers of each split, of the rows `kept` of a table.
+        """Return the row indices of each split.
 
-        `classes` are the class numbers of these rows; None for targets that are numbers.
+        Args:
+            path: Path of the table, for errors.
+            table: The table.
+            kept: Indices of the rows to divide.
+            classes: Class indices of these rows; None for regression.
+            kinds: Kinds of columns that are not inferred.
+
+        Raises:
+            UserError: If the column of groups or times has no values, or a time is missing.
         """
         fractions = self.val_fraction, self.test_fraction
         if self.group is not None:
@@ -58,14 +66,14 @@ class TableSplit(NamedTuple):
         return [kept[part] for part in parts]
 
     def draw(self, kept: Tensor, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Assign each row of a block of a stream to a random split; return the numbers of the rows `kept`."""
+        """Assign each row of a block of a stream to a random split, and return the indices of the rows in `kept`."""
         draws = torch.rand(rows, generator=generator)[kept]
         val, test = draws < self.val_fraction, draws >= 1 - self.test_fraction
         return {"train": kept[~val & ~test], "val": kept[val], "test": kept[test]}
 
 
 def _kind(name: str, path: str, table: pa.Table, kinds: Mapping[str, str]) -> type[Field]:
-    """Return the kind of the column of times, which may be ignored as a feature."""
+    """Return the kind of the time column, which may have the kind "ignore" as a feature."""
     chosen = kinds.get(name, IGNORED)
     try:
         return KINDS[infer_kind(table.column(name)) if chosen == IGNORED else chosen]

@@ -24,7 +24,7 @@ from project.data.columns import (
 from project.data.csv_files import report_format
 from project.data.csv_format import GUESSED, CSVFormat
 from project.data.datamodule import RowsDataModule, Splits
-from project.data.labels import class_numbers, distinct_labels
+from project.data.labels import class_indices, distinct_labels
 from project.data.loader import Rows
 from project.data.numbers import check_float32, numbers, plus
 from project.data.row_weights import read_weights
@@ -238,7 +238,7 @@ class TabularDataModule(RowsDataModule):
             table = pa.table(columns, self.target_names)
         if self.class_names is None:
             return numbers(path, table, first_row, "correct it, or set --data.task classification")
-        return class_numbers(path, table, self.target_names[0], self.class_names, self.path, first_row)
+        return class_indices(path, table, self.target_names[0], self.class_names, self.path, first_row)
 
     def _encode(self, path: str, parsed: list[Any], first_row: int = 1) -> Tensor:
         """Return x (rows, inputs) in float64."""

@@ -1,4 +1,4 @@
-"""Text: windows of tokens, with the tokenizer that makes them."""
+"""Text as windows of tokens."""
 
 import hashlib
 import json
@@ -21,32 +21,32 @@ from project.runtime.files import atomic_write
 from project.runtime.ranges import OpenUnitInterval, PositiveInt
 from project.text import BPETokenizer, Tokenizer, tokenizer_from_dict
 
-FORMAT = 1  # of token files; another number makes new ones
-MANY_DOCUMENTS = 100  # which are split whole by default
-LEARNED_BYTES = 2**26  # of which a tokenizer is learned, at most
-SEARCHED_TOKENS = 2**20  # at once, for the starts of documents
+FORMAT = 1  # version of the token files; increase it when their content changes
+MANY_DOCUMENTS = 100  # with as many documents, whole documents are split by default
+LEARNED_BYTES = 2**26  # maximum number of bytes from which a tokenizer is learned
+SEARCHED_TOKENS = 2**20  # tokens that are searched at once for the starts of documents
 
 
 class TextDataModule(TokensDataModule):
     """Language modelling: x is a window of tokens (context,), y the token after each of them; both are int64.
 
-    The text is read piece by piece and tokenized once, into files that are mapped into memory: it may be larger than
-    memory. The tokenizer is learned from the training split alone, and is part of the run. Each split starts with the
-    end-of-text token, and so does each document.
+    The text is read piece by piece and tokenized once, into memory-mapped files, so it may be larger than memory. The
+    tokenizer is learned only from the training split, and is part of the run. Each split and each document starts with
+    the end-of-text token.
 
-    An epoch of training visits windows side by side, in random order, from an offset that differs between epochs. In
-    validation and test, each token is a target exactly once; targets that repeat are -100.
+    An epoch of training visits adjacent windows in random order, from an offset that differs between epochs. In
+    validation and test, each token is a target exactly once; repeated targets are -100.
 
     Args:
-        path: A file of text or of any bytes, JSON lines (`.jsonl`), Parquet, a folder of such files, an address, or the
-            name of a bundled corpus: `kjv`.
+        path: A file of text or any bytes, JSON lines (`.jsonl`), Parquet, a folder of such files, an address, or the
+            name of a bundled corpus, `kjv`.
         tokenizer: `bytes`; `bpe`, which learns the most frequent pieces of words; or the path of a `tokenizer.json`.
             A run that starts from another one keeps the tokenizer of that run.
-        vocab_size: Number of tokens that a tokenizer learns, the end-of-text token included.
-        context: Tokens of a window.
-        column: Name of the text in JSON lines and Parquet.
-        split: Whether the last bytes are tested on and those before them validated on, or whole documents at random; by
-            default documents if there are 100 or more.
+        vocab_size: Number of tokens that a tokenizer learns, including the end-of-text token.
+        context: Number of tokens in a window.
+        column: Name of the field with the text in JSON lines and Parquet.
+        split: `position` tests on the last bytes and validates on those before them; `documents` splits whole documents
+            at random. The default is `documents` if there are 100 or more.
         val_fraction: Fraction of the bytes to validate on.
         test_fraction: Fraction of the bytes to test on.
         cache: Folder for the tokens; by default ~/.cache/hello-lightning/tokens.
@@ -73,7 +73,7 @@ class TextDataModule(TokensDataModule):
         self.cache = Path(cache) if cache else cache_folder()
 
     def learn_tokenizer(self) -> Tokenizer:
-        """Return a tokenizer that is learned from the training split, and kept for later runs."""
+        """Learn a tokenizer from the training split, or return the one that an earlier run has stored in the cache."""
         path = self._place(self.learned_size).with_suffix(".json")
         with locked(path):
             if not path.exists():
@@ -85,7 +85,7 @@ class TextDataModule(TokensDataModule):
 
     @cached_property
     def files(self) -> TokenFiles:
-        """The tokens on the disk, which are written on the first use."""
+        """The token files, which are written on first use."""
         folder = self._place(self.tokenizer.to_dict())
         if (found := read_tokens(folder)) is not None:
             return found
@@ -94,7 +94,7 @@ class TextDataModule(TokensDataModule):
             return read_tokens(folder) or write_tokens(folder, parts, self.tokenizer)
 
     def _place(self, tokenizer: Any) -> Path:
-        """Return where what follows from this text, its split and a tokenizer lies."""
+        """Return the path in the cache for files that depend on this text, its split and a tokenizer."""
         seed = None if self.split == "position" else self.seed
         settings = [FORMAT, self.content, self.split, self.val_fraction, self.test_fraction, seed, tokenizer]
         return self.cache / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
@@ -132,16 +132,16 @@ class TextDataModule(TokensDataModule):
 
     @property
     def split_bytes(self) -> dict[str, int]:
-        """Bytes of the text of each split, all of which its tokens stand for."""
+        """Number of bytes of the text of each split."""
         return dict(self.files.facts["bytes"])
 
     @property
     def documents(self) -> dict[str, int]:
-        """Number of documents of each split, or parts of one."""
+        """Number of documents, or parts of documents, in each split."""
         return dict(self.files.facts["documents"])
 
     def text(self, split: str) -> bytes:
-        """Return the text of a split, its documents one after another; it must fit into memory."""
+        """Return the concatenated documents of a split, which must fit into memory."""
         return b"".join(self.texts(split))
 
     def texts(self, split: str) -> Iterator[bytes]:
@@ -155,7 +155,7 @@ class TextDataModule(TokensDataModule):
 
 
 def _first(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Yield parts until they have some size."""
+    """Yield parts until their total size reaches `size`."""
     for part in parts:
         yield part
         size -= len(part)

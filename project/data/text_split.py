@@ -1,4 +1,4 @@
-"""Division of documents among the training, validation and test split."""
+"""Division of documents into training, validation and test splits."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -13,11 +13,11 @@ By = Literal["position", "documents"]
 
 
 class Part(NamedTuple):
-    """Some bytes of one split.
+    """Consecutive bytes of one split.
 
     Attributes:
-        split: `train`, `val` or `test`.
-        starts: Whether a document, or the part of one that is in this split, starts here.
+        split: "train", "val" or "test".
+        starts: Whether these are the first bytes of a document in this split.
         data: The bytes.
     """
 
@@ -27,14 +27,14 @@ class Part(NamedTuple):
 
 
 class TextSplit:
-    """Divides documents by position, the last bytes to the test split, or whole documents at random.
+    """Divides text by position, with the last bytes in the test split, or divides whole documents at random.
 
     Args:
-        lengths: Bytes of each document, shape (documents,).
+        lengths: Number of bytes of each document, shape (documents,).
         val: Fraction of the bytes to validate on.
         test: Fraction of the bytes to test on.
-        by: What is divided; with `documents` the fractions are approximate.
-        seed: Seed of the choice of documents.
+        by: "position" or "documents"; with "documents", the fractions are approximate.
+        seed: Seed of the random choice of documents.
     """
 
     def __init__(self, lengths: np.ndarray, val: float, test: float, by: By, seed: int) -> None:
@@ -50,7 +50,7 @@ class TextSplit:
             self._cuts = np.stack([(middle >= val + test) * lengths, (middle >= test) * lengths])
 
     def divide(self, pieces: Iterable[Piece]) -> Iterator[Part]:
-        """Yield the pieces of all documents, each within one split; no character is cut."""
+        """Yield the pieces of all documents, divided at the boundaries of splits, but never within a character."""
         current, offset, begun = -1, 0, set[str]()
         for document, data in pieces:
             if document != current:
@@ -65,7 +65,7 @@ class TextSplit:
 
 
 def _character_start(data: bytes, position: int) -> int:
-    """Return the position within some bytes, or the one after it at which a character of UTF-8 starts."""
+    """Return the first position from `position` on at which a UTF-8 character starts."""
     if not 0 < position < len(data):
         return min(max(position, 0), len(data))
     places = range(position, position + 4)

@@ -1,9 +1,9 @@
-"""Tokens on disk: written once while the text is read, then mapped into memory."""
+"""Token files, which are written once while the text is read, and then memory-mapped."""
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +13,25 @@ from filelock import FileLock
 from torch import Tensor
 
 from project.data.text_split import SPLITS, Part
+from project.runtime.files import atomic_folder
 from project.text import Tokenizer
 
 FACTS = "facts.json"
 
 
 class TokenFiles(NamedTuple):
-    """Tokens of three splits.
+    """The tokens of the three splits.
 
     Attributes:
-        folder: Where the files lie.
-        facts: What `write_tokens` has written about them: tokens, bytes and documents by split.
+        folder: The folder of the files.
+        facts: Numbers of tokens, bytes and documents by split, from `write_tokens`.
     """
 
     folder: Path
     facts: Mapping[str, Any]
 
     def tokens(self, split: str) -> Tensor:
-        """Return the tokens of a split, mapped into memory: (tokens,) int16, whose bits are a uint16, or int32."""
+        """Return the memory-mapped tokens of a split, (tokens,), int32, or int16 with the bits of a uint16."""
         dtype = torch.int32 if self.facts["item_bytes"] == 4 else torch.int16
         size = self.facts["tokens"][split]
         if not size:
@@ -44,31 +45,25 @@ def cache_folder() -> Path:
 
 
 def read_tokens(folder: Path) -> TokenFiles | None:
-    """Return the tokens in a folder; None if they are not there yet."""
+    """Return the tokens in a folder; None if they have not been written yet."""
     if not (folder / FACTS).is_file():
         return None
     return TokenFiles(folder, json.loads((folder / FACTS).read_text(encoding="utf-8")))
 
 
 def locked(folder: Path) -> FileLock:
-    """Return the lock for writing a folder: of several processes that need the same tokens, one writes them."""
+    """Return the lock of a folder, so that only one of several processes writes it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_suffix(".lock"))
 
 
 def write_tokens(folder: Path, parts: Iterable[Part], tokenizer: Tokenizer) -> TokenFiles:
-    """Write the tokens of parts of splits; the folder appears when all of them are on the disk.
+    """Write the tokens of parts of splits. The folder appears only when all files are complete.
 
-    Each split starts with the end-of-text token, and so does each document in it. Hold the lock of the folder.
+    Each split and each document in it starts with the end-of-text token. The caller must hold the lock of the folder.
     """
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir()
-    try:
+    with atomic_folder(folder) as partial:
         facts = _write(partial, parts, tokenizer)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return TokenFiles(folder, facts)
 
 
@@ -76,22 +71,14 @@ def _write(folder: Path, parts: Iterable[Part], tokenizer: Tokenizer) -> dict[st
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     counts = {name: dict.fromkeys(SPLITS, 0) for name in ("tokens", "bytes", "documents")}
     end = np.array([tokenizer.end], dtype)
-    files = {split: (folder / f"{split}.bin").open("wb") for split in SPLITS}
-    try:
+    with ExitStack() as stack:
+        files = {split: stack.enter_context((folder / f"{split}.bin").open("wb")) for split in SPLITS}
         for split, starts, data in parts:
             ids = tokenizer.encode(data).astype(dtype)
             ids = np.concatenate([end, ids]) if starts else ids
             files[split].write(ids.data)
             for name, count in (("tokens", len(ids)), ("bytes", len(data)), ("documents", starts)):
                 counts[name][split] += count
-    finally:
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
     facts = {"item_bytes": dtype.itemsize, **counts}
-    with (folder / FACTS).open("wb") as written:
-        written.write(json.dumps(facts).encode())
-        written.flush()
-        os.fsync(written.fileno())
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     return facts

@@ -1,4 +1,4 @@
-"""Base class of the data modules whose rows are tokens, with the tokenizer that makes them."""
+"""Base class of the data modules whose rows are tokens."""
 
 import hashlib
 import json
@@ -16,28 +16,28 @@ from project.text import ByteTokenizer, JsonTokenizer, Tokenizer, tokenizer_from
 
 
 class TokensDataModule(RowsDataModule):
-    """Base class for language modelling: x is tokens (context,), y the token after each of them; both are int64.
+    """Base class for language modelling: x has tokens (context,), y the token after each of them; both are int64.
 
     Args:
-        path: Where the text is.
+        path: Path of the text.
         tokenizer: `bytes`; `bpe`, which learns the most frequent pieces of words; or the path of a `tokenizer.json`.
-        vocab_size: Number of tokens that a tokenizer learns, the end-of-text token included.
-        context: Tokens of a window.
+        vocab_size: Number of tokens that a tokenizer learns, including the end-of-text token.
+        context: Number of tokens in a window.
         val_fraction: Fraction to validate on.
         test_fraction: Fraction to test on.
         batch_size: Windows per batch and process.
         **kwargs: Arguments of `RowsDataModule`.
 
     Attributes:
-        known: The tokenizer of the run that this one starts from, as plain data; None to make one.
+        known: The tokenizer of another run, as plain data, which is used instead of a new one; None for a new one.
     """
 
-    # Token ids have neither means nor deviations.
+    # Statistics of token ids have no meaning.
     feature_statistics: Any = None
     target_statistics: Any = None
     feature_means: Any = None
     default_epochs = 3
-    has_pairs = False  # whether a window holds two answers, of which one is better
+    has_pairs = False  # whether a window contains a chosen and a rejected answer
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class TokensDataModule(RowsDataModule):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, learned from the training split or that of another run."""
+        """The tokenizer, which is learned from the training split or belongs to another run."""
         if self.known:
             return tokenizer_from_dict(self.known)
         if self.tokenizer_name == "bpe":
@@ -70,7 +70,7 @@ class TokensDataModule(RowsDataModule):
 
     @abstractmethod
     def learn_tokenizer(self) -> Tokenizer:
-        """Return a tokenizer that is learned from the training split."""
+        """Learn a tokenizer from the training split."""
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
@@ -86,12 +86,12 @@ class TokensDataModule(RowsDataModule):
     def splits(self) -> Splits:
         """The windows of each split."""
         if self.sampling.is_active or self.sampling.bootstrap is not None:
-            raise UserError("--sampling: chooses among labelled rows, and text has none; remove it")
+            raise UserError("--sampling: is not supported for text, which has no labelled rows; remove it")
         return self.load()
 
     @property
     def token_bytes(self) -> list[int]:
-        """Number of bytes that each token stands for."""
+        """Number of bytes that each token represents."""
         return self.tokenizer.token_bytes
 
     @property
@@ -106,7 +106,7 @@ class TokensDataModule(RowsDataModule):
 
     @property
     def fields(self) -> list[dict[str, Any]]:
-        """What a row is, as plain data: text, with the tokenizer."""
+        """The schema as plain data: one field of text with the tokenizer."""
         return [{"name": "text", "kind": "text", "tokenizer": self.tokenizer.to_dict()}]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Windows of tokens as rows: an epoch of training visits each token once, at an offset of its own."""
+"""Windows of tokens as rows; an epoch of training visits each token once, with windows at a random offset."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from project.data.loader import BLOCK_ROWS, Batch, BatchSampler, Rows, to_device
 
-UNCOUNTED = -100  # a target that no loss and no metric counts, as `torch.nn.functional.cross_entropy` has it
+UNCOUNTED = -100  # target that losses and metrics ignore, the `ignore_index` of `torch.nn.functional.cross_entropy`
 
 
 class Windows(Rows):
     """Windows of consecutive tokens, and of the tokens after each of them.
 
-    In order, windows lie side by side, and the last one ends at the last token: its targets that were counted before
-    are -100, so that each token but the first is a target once. Shuffled, an epoch starts at an offset within the
-    length of a window, which is a function of (seed, epoch).
+    Without shuffling, windows are adjacent, and the last one ends at the last token. Its targets that also occur in the
+    window before are -100, so that each token except the first is a target exactly once. With shuffling, the windows of
+    an epoch start at an offset, shorter than a window, that is a function of (seed, epoch).
 
     Args:
-        tokens: Token ids, shape (tokens,), int32, or int16 whose bits are a uint16.
-        context: Tokens of a window, T.
+        tokens: Token ids, shape (tokens,), int32, or int16 with the bits of a uint16.
+        context: Number of tokens in a window, T.
         batch_size: If set, an item is `Batches` of at most this many windows each.
 
     Attributes:
@@ -33,7 +33,7 @@ class Windows(Rows):
     def __init__(self, tokens: Tensor, context: int, batch_size: int | None = None) -> None:
         self.tokens, self.context = tokens, context
         self.batch_size, self.weights, self.block_rows = batch_size, None, BLOCK_ROWS
-        # Views of the tokens, with a window at every position.
+        # Views of the tokens with a window at each position.
         self._inputs, self._targets = (part.unfold(0, context, 1) for part in (tokens[:-1], tokens[1:]))
 
     @cached_property
@@ -48,12 +48,12 @@ class Windows(Rows):
 
     @property
     def device(self) -> torch.device:
-        """Where the tokens are."""
+        """Device of the tokens."""
         return self.tokens.device
 
     @property
     def targets(self) -> int:
-        """Number of tokens that can be predicted: all but the first."""
+        """Number of tokens that can be predicted, which are all except the first."""
         return len(self.tokens) - 1
 
     def __len__(self) -> int:
@@ -69,13 +69,13 @@ class Windows(Rows):
         return Windows(self.tokens.to(device), self.context, self.batch_size)
 
     def sampler(self, batch_size: int, shuffle: bool, **options: Any) -> BatchSampler:
-        """Return what chooses the windows of each batch."""
+        """Return the sampler of batches."""
         if not shuffle:
             return super().sampler(batch_size, shuffle, **options)
         return OffsetSampler(self.targets, self.context, batch_size, **options)
 
     def gather(self, index: Tensor | slice) -> Batch:
-        """Return x and y, both (B, T) int64: of windows at positions (B,), or of a slice of the windows in order."""
+        """Return x and y, both (B, T) int64, of windows at positions (B,), or of a slice of the windows in order."""
         if not isinstance(index, slice):
             return self._at(to_device(index, self.tokens.device))
         starts = torch.arange(index.start, index.stop, device=self.tokens.device) * self.context
@@ -90,11 +90,11 @@ class Windows(Rows):
 
 
 class OffsetSampler(BatchSampler):
-    """Yields the positions of training windows, which lie side by side from the offset of the epoch.
+    """Yields the positions of training windows, which are adjacent and start at the offset of the epoch.
 
     Args:
         targets: Number of tokens that can be predicted.
-        context: Tokens of a window.
+        context: Number of tokens in a window.
         batch_size: Windows per batch and process.
         **options: Arguments of `BatchSampler`.
     """
@@ -102,7 +102,7 @@ class OffsetSampler(BatchSampler):
     def __init__(self, targets: int, context: int, batch_size: int, **options: Any) -> None:
         super().__init__(max(1, targets // context - 1), batch_size, shuffle=True, **options)
         self.context = context
-        self.slack = min(targets - self.rows * context, context - 1)  # tokens before the first window, at most
+        self.slack = min(targets - self.rows * context, context - 1)  # maximum of the offset
 
     @property
     def offset(self) -> int:

@@ -1,4 +1,4 @@
-"""Worker processes of loaders: signals do not end them before the training that needs their batches."""
+"""Worker processes of loaders, which must survive signals as long as the training needs their batches."""
 
 import os
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from project.runtime.signals import leave_signals_to_parent, silence_other_threads
 
-WORKER_SECONDS = 300  # how long a batch of a worker is waited for, which a worker that is stuck never sends
+WORKER_SECONDS = 300  # timeout for a batch, in case a worker hangs
 
 
 def start_worker(worker: int, own: Callable[[int], object] | None = None) -> None:
-    """Prepare a worker process; `own` is the function with which a loader was made to do so."""
+    """Initialise a worker process; `own` is the loader's own `worker_init_fn`."""
     silence_other_threads()  # the thread that sends batches fails when the training process ends
     leave_signals_to_parent()
     if own is not None:
@@ -25,7 +25,10 @@ def start_worker(worker: int, own: Callable[[int], object] | None = None) -> Non
 
 
 def shared(batch: Any) -> Any:
-    """Return a batch, of a worker in shared memory: its queue would lose one for which there is no room, in silence."""
+    """Move a batch of a worker to shared memory, and return it.
+
+    If shared memory is full, this raises an error. Otherwise the queue of the worker would lose the batch silently.
+    """
     if get_worker_info() is not None:
         for part in tree_leaves(batch):
             if isinstance(part, Tensor) and part.device.type == "cpu" and part.layout is torch.strided:
@@ -38,11 +41,11 @@ def _collated(samples: Any, collate: Callable[[Any], Any]) -> Any:
 
 
 def protect_workers(loaders: Any) -> Any:
-    """Return loaders, one or nested in lists and dicts, whose workers use `start_worker` and `shared`."""
+    """Make the workers of loaders, which may be nested in lists and dicts, use `start_worker` and `shared`."""
     for loader in tree_leaves(loaders):
         if isinstance(loader, DataLoader) and loader.num_workers and not _is_protected(loader):
             own = loader.worker_init_fn
-            if own is None and int(os.environ.get("PL_SEED_WORKERS", "0")):  # Lightning seeds where there is no other
+            if own is None and int(os.environ.get("PL_SEED_WORKERS", "0")):  # as Lightning would do
                 own = pl_worker_init_function
             loader.worker_init_fn = partial(start_worker, own=own)
             loader.collate_fn = partial(_collated, collate=loader.collate_fn)

@@ -153,7 +153,7 @@ def found_ids(data, rows):
     [
         ("a.jsonl", '{"messages": []}\n', "a.jsonl: line 1: no answer of the role assistant"),
         ("a.jsonl", '\n{"messages": 3}\n', "a.jsonl: line 2: neither a text nor a list of messages: 3"),
-        ("a.jsonl", '{"messages": [{"role": "assistant"}]}', "line 1: a message whose content is no text"),
+        ("a.jsonl", '{"messages": [{"role": "assistant"}]}', "line 1: the content of a message is not text"),
         ("a.jsonl", "[1]\n", r"line 1: not a JSON object; each line must be {\"messages\""),
         ("a.jsonl", '{"a": 1\n', "line 1: not JSON"),
         ("a.jsonl", '{"text": "x"}', "line 1: it has the fields text; it must be .*--data.prompt and --data.response"),

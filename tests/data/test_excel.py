@@ -63,7 +63,7 @@ def test_a_column_of_several_types_is_text(folder):
 
 def test_other_sheets_are_mentioned(folder):
     write(folder / "t.xlsx", others=["notes"])
-    with pytest.warns(UserWarning, match="has 2 sheets, of which the first is read, 'Sheet'"):
+    with pytest.warns(UserWarning, match="has 2 sheets; only the first, 'Sheet', is read"):
         read_table(folder / "t.xlsx", HEADER)
 
 

@@ -87,7 +87,7 @@ def test_a_missing_remote_table_is_one_line_without_credentials(folder, table, b
 
 @pytest.mark.parametrize("address", ["s3://KEY:SECRET@bucket/t.csv?scheme=http&region=x&endpoint_override=", "http://"])
 def test_a_silent_server_is_given_up(monkeypatch, address):
-    monkeypatch.setattr("project.data.location.SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("project.data.location.TIMEOUT", 0.5)
     with silent_server() as place, pytest.raises(UserError, match=r"no answer within 0|timed out"):
         column_names(address + place + ("" if address.startswith("s3") else "/t.csv"))
 

@@ -95,7 +95,7 @@ def test_constant_feature_is_kept_with_one_warning(table, folder):
         ({"5_2_": "5,inf,"}, {}, "column 'b', row 6: inf is not a finite float32"),
         ({"5_2_": "5,1e300,"}, {}, "table.csv: column 'b', row 6: 1e\\+300 is not a finite float32"),
         ({"5_2_": "5,2,3,"}, {}, "Row #7: Expected 3 columns, got 4"),
-        ({"a_b_y\n": ""}, {}, "the first line holds numbers .*; add a line of column names"),
+        ({"a_b_y\n": ""}, {}, "the first line contains numbers .*; add a line of column names"),
         ({"a_b_y": "a,a,y"}, {}, "two columns are named 'a'"),
         ({}, {"target": ["y", "y"]}, "column 'y' is named twice"),
         ({}, {"val_fraction": 0.6, "test_fraction": 0.6}, "leave no training rows"),

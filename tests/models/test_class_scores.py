@@ -10,7 +10,7 @@ from project.models.class_scores import ClassScores
 
 
 def rows(classes, present, seed):
-    """Return logits with ties (300, classes), and class numbers among the first `present` ones."""
+    """Return logits with ties (300, classes), and class indices among the first `present` ones."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(300, classes, generator=generator)
     y = torch.randint(0, present, (300,), generator=generator)
