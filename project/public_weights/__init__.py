@@ -1,1 +1,1 @@
-"""Public weights: folders as Hugging Face lays them, and GGUF files, as networks and tokenizers of this project."""
+"""Public weights: reading of Hugging Face folders and GGUF files as networks and tokenizers of this project."""

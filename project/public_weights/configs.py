@@ -1,4 +1,4 @@
-"""The configuration of a network of this project, as `transformers` and llama.cpp know its family."""
+"""Conversion of the arguments of a `GPT` to the configuration formats of `transformers` and llama.cpp."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,11 @@ Arguments = Mapping[str, Any]
 
 
 def family_of(arguments: Arguments) -> str:
-    """Return the family that has the parts of a network; raise a UserError if none has."""
+    """Return the family of public models to which a network belongs.
+
+    Raises:
+        UserError: If no family has a network with these parts.
+    """
     parts = {name: arguments[name] for name in ("positions", "norm", "feed_forward", "bias", "qkv_bias", "qk_norm")}
     if parts["qkv_bias"] is None:
         parts["qkv_bias"] = parts["bias"]
@@ -33,7 +37,7 @@ def family_of(arguments: Arguments) -> str:
 
 
 def model_config(arguments: Arguments, context: int, vocabulary: int, stops: list[int]) -> dict[str, Any]:
-    """Return the content of the `config.json` of a network: what `gpt_arguments` turns into the same arguments."""
+    """Return the content of a `config.json` that `gpt_arguments` converts back to these arguments."""
     family = family_of(arguments)
     shared = {"model_type": family, "vocab_size": vocabulary, "tie_word_embeddings": arguments["tied"]}
     shared |= {
@@ -67,7 +71,7 @@ def model_config(arguments: Arguments, context: int, vocabulary: int, stops: lis
         "rms_norm_eps": arguments["norm_eps"],
         "rope_theta": arguments["rotary_base"],
         "rope_scaling": arguments["rotary_scaling"],
-        # ReLU² is a ReLU whose gate is the layer itself: relu(x) x = relu(x)².
+        # ReLU² is a gated ReLU whose gate is the layer itself: relu(x) x = relu(x)².
         "hidden_act": "silu" if gated else "relu",
     }
     if family == "llama":
@@ -76,15 +80,15 @@ def model_config(arguments: Arguments, context: int, vocabulary: int, stops: lis
 
 
 def gguf_facts(config: Mapping[str, Any]) -> dict[str, int | float | str]:
-    """Return what a GGUF file says about the network of a `config.json`.
+    """Convert a `config.json` to the metadata of a GGUF file.
 
     Raises:
-        UserError: If llama.cpp has no such network.
+        UserError: If llama.cpp does not support the network.
     """
     family, scaling = config["model_type"], config.get("rope_scaling") or {}
     if config.get("hidden_act") == "relu" or family == "mistral" or scaling.get("rope_type") in ("llama3",):
         fix = "train with --model.net.feed_forward swiglu, without a window and rotary scaling of Llama 3"
-        raise UserError(f"--format gguf: GGUF files have no network like this one; {fix}")
+        raise UserError(f"--format gguf: llama.cpp does not support this network; {fix}")
     names = GPT2_SIZES if family == "gpt2" else SIZES
     facts = {f"{family}.{name}": config[theirs] for name, theirs in names.items() if theirs in config}
     if family != "gpt2":

@@ -1,4 +1,4 @@
-"""The families of public models, from their `config.json` to the arguments of a `GPT`."""
+"""Conversion of the `config.json` of public models to the arguments of a `GPT`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ Config = Mapping[str, Any]
 
 
 def gpt_arguments(config: Config, place: str) -> dict[str, Any]:
-    """Return the arguments of the `GPT` that a configuration describes, apart from context and vocabulary.
+    """Return the arguments of the `GPT` that a configuration describes, without context and vocabulary.
 
     Args:
         config: The content of a `config.json`.
-        place: Where it was read, for messages.
+        place: Path of the file, for error messages.
 
     Raises:
-        UserError: If the family is not known, or a number is missing or of another type.
+        UserError: If the family or a setting is not supported, or a number is missing or invalid.
     """
     family = config.get("model_type")
     if family not in FAMILIES:
@@ -27,19 +27,24 @@ def gpt_arguments(config: Config, place: str) -> dict[str, Any]:
     try:
         return FAMILIES[family](config)
     except (LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{place}: {_said(error)}; the configuration is damaged, or of another version") from error
+        raise UserError(f"{place}: {_explain(error)}; the configuration is damaged or not supported") from error
 
 
-def _said(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return f"no {error}" if isinstance(error, LookupError) else str(error)[:200]
 
 
 def size(config: Config, name: str, default: int | None = None) -> int:
-    """Return a positive integer of a configuration."""
+    """Return a positive integer of a configuration.
+
+    Raises:
+        KeyError: If it is missing, and there is no default.
+        ValueError: If it is not a positive integer.
+    """
     value = config[name] if default is None else config.get(name)
     value = default if value is None else value
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-        raise ValueError(f"{name} is {str(value)[:40]}, and should be a positive integer")
+        raise ValueError(f"{name} must be a positive integer, got {str(value)[:40]}")
     return value
 
 
@@ -48,12 +53,12 @@ def _number(config: Config, name: str, default: float) -> float:
     if value is None:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e30:
-        raise ValueError(f"{name} is {str(value)[:40]}, and should be a positive number")
+        raise ValueError(f"{name} must be a positive number, got {str(value)[:40]}")
     return float(value)
 
 
 def _require(config: Config, expected: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a setting that a `GPT` does not have differs from its usual value."""
+    """Raise a ValueError unless settings that a `GPT` does not support have their usual values."""
     for name, usual in expected.items():
         if config.get(name, usual) not in (usual, None):
             raise ValueError(f"{name} {str(config[name])[:40]!r} is not supported (only {usual!r})")
@@ -82,7 +87,7 @@ def _gpt2(config: Config) -> dict[str, Any]:
 
 
 def _rotary(config: Config) -> dict[str, Any]:
-    """Return base and scaling of rotary positions, as version 5 of `transformers` names them or as earlier ones did."""
+    """Return base and scaling of rotary positions, with the names of `transformers` 5 or of earlier versions."""
     settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(settings, Mapping):
         raise ValueError("rope_parameters should be an object")
@@ -110,7 +115,7 @@ def _llama(config: Config) -> dict[str, Any]:
         "kv_heads": size(config, "num_key_value_heads", heads),
         "head_width": size(config, "head_dim", size(config, "hidden_size") // heads),
         "hidden": size(config, "intermediate_size"),
-        "feed_forward": "swiglu" if act == "silu" else "relu2",  # ReLU whose gate is the layer itself
+        "feed_forward": "swiglu" if act == "silu" else "relu2",  # a gated ReLU whose gate is the layer itself
         "norm_eps": _number(config, "rms_norm_eps", 1e-6),
         "bias": bias,
         "qk_norm": False,

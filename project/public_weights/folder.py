@@ -1,4 +1,4 @@
-"""A folder as Hugging Face lays it: config.json, safetensors in one or several files, tokenizer.json, chat template."""
+"""Reading of a Hugging Face folder: config.json, safetensors files, tokenizer.json and chat template."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from project.public_weights.source import Shape, Source
 from project.runtime.errors import UserError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-MAX_JSON_BYTES = 2**28  # of a tokenizer of a million tokens
+MAX_JSON_BYTES = 2**28  # enough for a tokenizer with a million tokens
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -35,22 +35,26 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_weights(folder: Path) -> Source:
-    """Return the tensors of the safetensors files in a folder, mapped into memory.
+    """Return the memory-mapped tensors of the safetensors files in a folder.
 
     Raises:
-        UserError: If there are none, or a file is damaged or outside of the folder.
+        UserError: If there are none, or a file is damaged or outside the folder.
     """
     index = read_json(folder / INDEX).get("weight_map")
     files = sorted({str(file) for file in index.values()}) if isinstance(index, Mapping) else [WEIGHTS]
     if outside := [file for file in files if Path(file).name != file]:
         raise UserError(f"{folder / INDEX}: it names the file {outside[0][:80]!r} outside of its folder")
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise UserError(f"{folder}: no {missing[0]}; weights are read from safetensors files alone, so convert others")
+        raise UserError(f"{folder}: no {missing[0]}; only safetensors files are supported; convert other files")
     return open_tensors(*(folder / file for file in files))
 
 
 def open_tensors(*paths: Path) -> Source:
-    """Return the tensors of safetensors files, mapped into memory; raise a UserError if one is damaged."""
+    """Return the memory-mapped tensors of safetensors files.
+
+    Raises:
+        UserError: If a file is damaged, or a tensor has an unsupported type.
+    """
     shapes, places = dict[str, Shape](), dict[str, Any]()
     for path in paths:
         for name, (shape, part) in _open(path).items():
@@ -63,7 +67,7 @@ def open_tensors(*paths: Path) -> Source:
 
 
 def _open(path: Path) -> dict[str, tuple[Shape, Any]]:
-    """Return shape and open file of each tensor of a safetensors file."""
+    """Return the shape and the open file of each tensor in a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     found: dict[str, tuple[Shape, Any]] = {}
@@ -82,12 +86,12 @@ def _open(path: Path) -> dict[str, tuple[Shape, Any]]:
 
 
 def chat_template(folder: Path) -> str | None:
-    """Return the template of conversations of a folder; None if it has none."""
+    """Return the chat template in a folder; None if there is none."""
     file = folder / "chat_template.jinja"
     if file.is_file() and file.stat().st_size < 2**20:
         return file.read_text(encoding="utf-8", errors="replace")
     template = read_json(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(template, list):  # several by name
+    if isinstance(template, list):  # several templates with names
         named = {part.get("name"): part.get("template") for part in template if isinstance(part, dict)}
         template = named.get("default")
     return template if isinstance(template, str) else None
@@ -105,7 +109,7 @@ def token_names(folder: Path) -> dict[str, str]:
 
 
 def end_tokens(folder: Path) -> list[int]:
-    """Return the ids that end a text, by the configuration of generation and of the model."""
+    """Return the ids that end a text, from the generation configuration and the model configuration."""
     found = list[int]()
     for name in ("generation_config.json", CONFIG):
         ends = read_json(folder / name).get("eos_token_id")
@@ -114,7 +118,11 @@ def end_tokens(folder: Path) -> list[int]:
 
 
 def tokenizer_text(folder: Path) -> str:
-    """Return the content of tokenizer.json; raise a UserError if there is none."""
+    """Return the content of tokenizer.json.
+
+    Raises:
+        UserError: If there is no such file, or it is too large.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"{folder}: no tokenizer.json; save it there with transformers' AutoTokenizer.save_pretrained")

@@ -1,4 +1,7 @@
-"""GGUF files: what llama.cpp reads. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md."""
+"""Reading of GGUF files, the format of llama.cpp.
+
+Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""
 
 import mmap
 import struct
@@ -14,12 +17,12 @@ from torch import Tensor
 from project.public_weights.source import Shape, Source
 from project.runtime.errors import UserError
 
-# struct's letters for the numbers of types 0 to 12; 8 is a string, 9 an array.
+# Format characters of `struct` for the number types from 0 to 12. Type 8 is a string, 9 an array.
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 VERSIONS = (2, 3)
 READ = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
-PIECE_ROWS = 4_096  # that are turned into float32 at once
+PIECE_ROWS = 4_096  # number of rows that are converted to float32 at once
 MAX_DIMENSIONS, MAX_TENSORS, MAX_FACTS = 4, 2**17, 2**16
 
 
@@ -27,8 +30,8 @@ class GGUF(NamedTuple):
     """The content of a GGUF file.
 
     Attributes:
-        facts: What the file says about itself, by key.
-        source: The tensors; those of blocks are turned into float32 when they are read.
+        facts: The metadata of the file, by key.
+        source: The tensors. Quantized ones are converted to float32 when they are read.
     """
 
     facts: dict[str, Any]
@@ -36,7 +39,7 @@ class GGUF(NamedTuple):
 
 
 class _Info(NamedTuple):
-    """Type, shape (of the tensor, not of its blocks) and place of a tensor."""
+    """Type, shape (of the numbers, not of the blocks) and position of a tensor in the file."""
 
     kind: int
     shape: Shape
@@ -45,14 +48,14 @@ class _Info(NamedTuple):
 
 
 def read_gguf(path: Path) -> GGUF:
-    """Return the facts and tensors of a GGUF file, which is mapped into memory.
+    """Return the metadata and the memory-mapped tensors of a GGUF file.
 
     Raises:
-        UserError: If the file is damaged, or a tensor is of a type that is not known.
+        UserError: If the file is damaged, or the type of a tensor is not supported.
     """
     try:
         with path.open("rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # torch wants to be able to write
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # torch requires writable memory
         facts, infos = _Reader(data).content()
     except (ValueError, OSError, struct.error, RecursionError) as error:
         raise UserError(f"{path}: not a GGUF file, or a damaged one: {error}") from error
@@ -64,7 +67,7 @@ def read_gguf(path: Path) -> GGUF:
 
 
 class _Reader:
-    """Reads a file's header from front to back; each count is compared with the bytes that are left."""
+    """Reads the header of a file from start to end, and checks each count against the number of remaining bytes."""
 
     def __init__(self, data: memoryview) -> None:
         self.data, self.place = data, 0
@@ -73,13 +76,14 @@ class _Reader:
         if bytes(self._take(4)) != b"GGUF":
             raise ValueError("it does not start with GGUF")
         if (version := self._number("I")) not in VERSIONS:
-            raise ValueError(f"version {version}; only {VERSIONS} are read")
-        tensors, pairs = self._count(24, MAX_TENSORS), self._count(13, MAX_FACTS)  # bytes of the shortest entries
+            raise ValueError(f"version {version} is not supported, only {VERSIONS}")
+        # The shortest entries have 24 and 13 bytes.
+        tensors, pairs = self._count(24, MAX_TENSORS), self._count(13, MAX_FACTS)
         facts = {self._string(): self._value(self._number("I")) for _ in range(pairs)}
         entries = [(self._string(), self._entry()) for _ in range(tensors)]
         alignment = facts.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= 2**20 or alignment % 8:
-            raise ValueError(f"alignment {str(alignment)[:40]}")
+            raise ValueError(f"invalid alignment {str(alignment)[:40]}")
         start = -(-self.place // alignment) * alignment
         infos = {name: _located(name, *entry, start, alignment, len(self.data)) for name, entry in entries}
         if len(infos) < tensors:
@@ -99,7 +103,7 @@ class _Reader:
     def _count(self, item_bytes: int, most: int = 2**63) -> int:
         count = self._number("Q")
         if count > most or count * item_bytes > len(self.data) - self.place:
-            raise ValueError(f"it counts {count} items at {self.place}, more than it can hold")
+            raise ValueError(f"the count of {count} items at {self.place} is larger than the file allows")
         return count
 
     def _string(self) -> str:
@@ -110,7 +114,7 @@ class _Reader:
             return self._string()
         if kind != ARRAY:
             if kind not in NUMBERS:
-                raise ValueError(f"a value of type {kind}")
+                raise ValueError(f"unknown type {kind} of a value")
             return self._number(NUMBERS[kind])
         inner = self._number("I")
         if inner in NUMBERS:
@@ -122,13 +126,13 @@ class _Reader:
     def _entry(self) -> tuple[list[int], int, int]:
         dimensions = self._number("I")
         if not 1 <= dimensions <= MAX_DIMENSIONS:
-            raise ValueError(f"a tensor of {dimensions} dimensions")
+            raise ValueError(f"a tensor with {dimensions} dimensions")
         sizes = [self._number("Q") for _ in range(dimensions)]
-        return sizes[::-1], self._number("I"), self._number("Q")  # the last dimension comes first in the file
+        return sizes[::-1], self._number("I"), self._number("Q")  # the file has the last dimension first
 
 
 def _located(name: str, shape: list[int], kind: int, offset: int, start: int, alignment: int, end: int) -> _Info:
-    """Return where a tensor lies; raise a ValueError if it is not within the file."""
+    """Return the position of a tensor; raise a ValueError if it is not within the file."""
     types = {type.value: type for type in library().GGMLQuantizationType}
     if kind not in types or types[kind].name not in READ:
         known = f"type {types[kind].name if kind in types else kind}"
@@ -137,7 +141,7 @@ def _located(name: str, shape: list[int], kind: int, offset: int, start: int, al
     count = prod(shape)
     size = count // block * block_bytes
     if not count or shape[-1] % block or offset % alignment or start + offset + size > end:
-        raise ValueError(f"the tensor {name[:80]!r} of shape {tuple(shape)} does not lie within the file")
+        raise ValueError(f"the tensor {name[:80]!r} of shape {tuple(shape)} is not within the file")
     return _Info(kind, tuple(shape), start + offset, size)
 
 
@@ -151,13 +155,13 @@ def _require_apart(infos: dict[str, _Info]) -> None:
 
 
 def _tensor(data: memoryview, info: _Info) -> Tensor:
-    """Return a tensor as float32; one of 32 bits is a part of the file, mapped privately."""
+    """Return a tensor as float32. A float32 tensor is a view of the memory-mapped file."""
     raw = np.frombuffer(data, np.uint8, info.size, info.start)
     if info.kind == 0:
         return torch.from_numpy(raw.view(np.float32).reshape(info.shape))
     rows, kind = raw.reshape(prod(info.shape[:-1]), -1), library().GGMLQuantizationType(info.kind)
     values = np.empty((len(rows), info.shape[-1]), np.float32)
-    for start in range(0, len(rows), PIECE_ROWS):  # what is computed between takes several times their memory
+    for start in range(0, len(rows), PIECE_ROWS):  # intermediate results take several times the memory of the rows
         piece = slice(start, start + PIECE_ROWS)
         values[piece] = library().quants.dequantize(rows[piece], kind)
     return torch.from_numpy(values.reshape(info.shape))
@@ -165,7 +169,11 @@ def _tensor(data: memoryview, info: _Info) -> Tensor:
 
 @cache
 def library() -> Any:
-    """Return the library that knows the types of GGUF's tensors; raise a UserError if it is not installed."""
+    """Return the package `gguf`, which converts the tensor types.
+
+    Raises:
+        UserError: If it is not installed.
+    """
     try:
         import gguf
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a GGUF file says about its model: as a `config.json` and a `tokenizer.json` would."""
+"""Conversion of the metadata of a GGUF file to a `config.json` and a `tokenizer.json`."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from project.public_weights.gguf_file import GGUF
 from project.runtime.errors import UserError
 
-# Keys of a GGUF file after the architecture, and the names of the same numbers in config.json.
+# Keys of a GGUF file, without the architecture, and the names of the same settings in config.json.
 SIZES = {
     "embedding_length": "hidden_size",
     "block_count": "num_hidden_layers",
@@ -33,7 +33,7 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "
 
 
 def _split(digits: str) -> list[dict[str, Any]]:
-    """Return how words are found by a pattern in which numbers are some digits."""
+    """Return pre-tokenizers that find words with a regular expression; `digits` is its part for numbers."""
     pattern = {"Regex": CONTRACTIONS + digits + REST}
     return [
         {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False},
@@ -41,17 +41,21 @@ def _split(digits: str) -> list[dict[str, Any]]:
     ]
 
 
-WORDS: dict[str, list[dict[str, Any]]] = {  # how each `tokenizer.ggml.pre` finds words
+WORDS: dict[str, list[dict[str, Any]]] = {  # the pre-tokenizers for each value of `tokenizer.ggml.pre`
     "gpt-2": [BYTES],
     "smollm": [{"type": "Digits", "individual_digits": True}, BYTES],
     "llama-bpe": _split(r"\p{N}{1,3}"),
     "qwen2": _split(r"\p{N}"),
 }
-SPECIAL, USERS, UNUSED = 3, 4, 5  # types of tokens
+SPECIAL, USERS, UNUSED = 3, 4, 5  # values of `tokenizer.ggml.token_type`: control, user-defined, unused
 
 
 def gguf_config(file: GGUF, place: str) -> dict[str, Any]:
-    """Return the configuration of a GGUF file in the words of a `config.json`."""
+    """Return the configuration of a GGUF file with the names of a `config.json`.
+
+    Raises:
+        UserError: If only a part of the channels is rotated.
+    """
     facts, shapes = file.facts, file.source.shapes
     family = facts.get("general.architecture")
     names = GPT2_SIZES if family == "gpt2" else SIZES
@@ -64,7 +68,7 @@ def gguf_config(file: GGUF, place: str) -> dict[str, Any]:
         factor = own.get("rope.scaling.factor")
         original = own.get("rope.scaling.original_context_length", own.get("context_length"))
         config["rope_scaling"] = {"rope_type": scaling, "factor": factor, "original_max_position_embeddings": original}
-    if "rope_freqs.weight" in shapes:  # of Llama 3.1
+    if "rope_freqs.weight" in shapes:  # as in Llama 3.1
         factors = file.source.read("rope_freqs.weight").tolist()
         config["rope_scaling"] = {"rope_type": "factors", "factors": factors}
     partial = own.get("rope.dimension_count")
@@ -82,7 +86,7 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
     """Return the content of a `tokenizer.json` and further arguments of a `JsonTokenizer`, from a GGUF file.
 
     Raises:
-        UserError: If the tokenizer is not one of bytes, or its words are found in a way that is not known.
+        UserError: If the tokenizer is not byte-level BPE, its pre-tokenizer is not supported, or it is damaged.
     """
     known = {name.removeprefix("tokenizer.ggml."): value for name, value in facts.items()}
     kind, words, stop = known.get("model"), known.get("pre", "gpt-2"), known.get("eos_token_id")
@@ -100,10 +104,10 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
     if isinstance(text := facts.get("tokenizer.huggingface.json"), str):
         return text, options
     if kind != "gpt2":
-        raise UserError(f"{place}: its tokenizer is {str(kind)[:40]!r}; only those of bytes ('gpt2') are read")
+        raise UserError(f"{place}: its tokenizer is {str(kind)[:40]!r}; only byte-level BPE ('gpt2') is supported")
     if words not in WORDS:
         listed = ", ".join(WORDS)
-        raise UserError(f"{place}: its tokenizer finds words by {str(words)[:40]!r}; only {listed} are read")
+        raise UserError(f"{place}: its pre-tokenizer is {str(words)[:40]!r}; only {listed} are supported")
     merges, types = known.get("merges"), known.get("token_type")
     if not isinstance(tokens, list) or not isinstance(merges, list) or types is None or len(types) != len(tokens):
         raise UserError(f"{place}: its tokenizer is damaged; download the file again")

@@ -1,4 +1,4 @@
-"""How files name and order the parameters that a `GPT` has."""
+"""Names and memory layouts of the parameters of a `GPT` in files of other programs."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ MATRICES = (*QKV, "attention.out", "feed_forward.up", "feed_forward.down")
 
 
 class Layout(NamedTuple):
-    """Names of parameters in a kind of file, and how their numbers lie.
+    """Names and memory layout of parameters in a kind of file.
 
     Attributes:
-        names: The module of the file for each of the network's.
-        fused: The module that holds queries, keys and values one below the other, if one does.
-        transposed: Whether matrices of blocks are (in, out), as GPT-2's `Conv1D` has them.
-        interleaved: Whether channels 2i and 2i + 1 of queries and keys are rotated together, not i and i + width / 2.
-        ignored: Ending of names of tensors that are no parameters, as a regular expression.
+        names: For each module of the network, the name of the module in the file.
+        fused: The module with the concatenated queries, keys and values; None if they are separate.
+        transposed: Whether matrices of blocks are (in, out), as in GPT-2's `Conv1D`.
+        interleaved: Whether the rotary pairs are channels 2i and 2i + 1 instead of i and i + width / 2.
+        ignored: Regular expression for the end of names of tensors that are not parameters.
     """
 
     names: Mapping[str, str]
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     ignored: str = "$^"
 
     def name(self, ours: str) -> str:
-        """Return the name of one of the network's parameters in the file."""
+        """Return the name in the file of a parameter of the network."""
         module, _, kind = ours.rpartition(".")
         number = ""
         if block := re.match(r"blocks\.(\d+)\.", module):
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
         return f"{number}{theirs}.{kind}"
 
     def read(self, source: Source, ours: str, heads: Mapping[str, int]) -> Tensor:
-        """Return one of the network's parameters; `heads` are the numbers of heads of queries and keys."""
+        """Return a parameter of the network; `heads` are the numbers of query and key heads."""
         tensor, part = source.read(self.name(ours)), _part(ours)
         if self.transposed and part in MATRICES and tensor.ndim == 2:
             tensor = tensor.T
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
         return halves(tensor, heads[part]) if self.interleaved and part in heads else tensor
 
     def write(self, state: Mapping[str, Tensor], heads: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and tensor of each parameter as the file has them: what `read` turns into `state`."""
+        """Yield name and tensor of each parameter in the layout of the file, the inverse of `read`."""
         for ours, tensor in state.items():
             part = _part(ours)
             if self.fused is not None and part in QKV:
@@ -64,7 +64,7 @@ class Layout(NamedTuple):
 
 
 def _part(ours: str) -> str:
-    """Return the module of a block's parameter without the block."""
+    """Return the module of a parameter, without the name of its block."""
     return re.sub(r"^blocks\.\d+\.", "", ours).rpartition(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""Public weights as what a run would be: the arguments of a network, its weights, and a tokenizer."""
+"""Public weights as the arguments of a network, its weights, and a tokenizer."""
 
 import re
 from pathlib import Path
@@ -26,8 +26,8 @@ from project.public_weights.source import LazyState, Source
 from project.runtime.errors import UserError
 from project.text import JsonTokenizer
 
-LONGEST = 2_048  # tokens of the context, unless the data sets another one: a cache of all of 128k would fill memory
-PREFIX = "net.net."  # of the network's parameters in a `LanguageModel`
+MAX_CONTEXT = 2_048  # unless the data sets another one, since a cache for 128k tokens could fill the memory
+PREFIX = "net.net."  # prefix of the network's parameters in a `LanguageModel`
 
 
 class PublicModel(NamedTuple):
@@ -47,15 +47,15 @@ class PublicModel(NamedTuple):
 
 
 def is_public(path: Path) -> bool:
-    """Whether a file is a GGUF file, or the configuration of a folder of Hugging Face or of adapters for one."""
+    """Whether a file is a GGUF file, or the configuration in a folder of Hugging Face or of peft."""
     return path.name in (CONFIG, ADAPTER) or path.suffix == ".gguf"
 
 
 def open_public(path: Path) -> PublicModel:
-    """Open a GGUF file, or the folder of a `config.json` or of adapters. Weights are read when they are asked for.
+    """Open a GGUF file, or the folder of a `config.json` or an `adapter_config.json`. Weights are read on access.
 
     Raises:
-        UserError: If the family or the tokenizer is not known, or a file is damaged.
+        UserError: If the family or the tokenizer is not supported, or a file is damaged.
     """
     if path.name == ADAPTER:
         base = base_of(path)
@@ -79,7 +79,7 @@ def open_public(path: Path) -> PublicModel:
     try:
         vocabulary = size(config, "vocab_size")
         positions = arguments.get("max_positions") or size(config, "max_position_embeddings")
-        context = min(LONGEST, positions)
+        context = min(MAX_CONTEXT, positions)
         state = _state(source, layout, arguments, context, vocabulary)
         tokenizer = JsonTokenizer(text, size=vocabulary, **options)
         tokenizer.chat_template = template if isinstance(template, str) else None
@@ -89,7 +89,7 @@ def open_public(path: Path) -> PublicModel:
 
 
 def _with_prefix(source: Source, layout: Layout) -> Source:
-    """Return tensors with the name of the model in front, which the first GPT-2's do not have."""
+    """Return tensors whose names have the prefix of the model, which is missing in the original GPT-2 files."""
     prefix = layout.names["embedding"].partition(".")[0] + "."
     if any(name.startswith(prefix) for name in source.shapes):
         return source
@@ -98,7 +98,7 @@ def _with_prefix(source: Source, layout: Layout) -> Source:
 
 
 def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: int, vocabulary: int) -> LazyState:
-    """Return the weights of a network, after a check that the file has all of them and no other.
+    """Check that a file has exactly the weights of a network, and return them.
 
     Raises:
         ValueError: If it does not.
@@ -107,15 +107,15 @@ def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: i
     limits = {"layers": len(source.shapes), "vocabulary": largest}
     limits |= dict.fromkeys(["width", "heads", "head_width", "hidden", "max_positions"], largest)
     for name, value in (arguments | {"vocabulary": vocabulary}).items():
-        if name in limits and value > limits[name]:  # before anything of that size is made
-            raise ValueError(f"its {name}, {value}, is more than its tensors have")
+        if name in limits and value > limits[name]:  # checked before anything of this size is created
+            raise ValueError(f"its {name}, {value}, is larger than its tensors")
     with torch.device("meta"):
         ours = GPT((context,), vocabulary, **arguments).state_dict()
     heads = {"attention.query": arguments["heads"], "attention.key": arguments.get("kv_heads", arguments["heads"])}
     tied = {"head.weight": "embedding.weight"} if arguments["tied"] else {}
     written = {name: value for name, value in ours.items() if name not in tied}
     gated = arguments["feed_forward"] == "relu2"
-    if gated:  # by itself
+    if gated:  # the gate is the layer itself
         written |= {name.replace(".up.", ".gate."): value for name, value in ours.items() if ".up." in name}
     expected = {name: tuple(value.shape) for name, value in layout.write(written, heads)}
     ignored = layout.ignored + ("|^" + re.escape(layout.name("head.weight")) if tied else "")
@@ -123,13 +123,13 @@ def _state(source: Source, layout: Layout, arguments: dict[str, Any], context: i
     if found != expected:
         name = min(name for name in found | expected if found.get(name) != expected.get(name))
         there, wanted = found.get(name, "missing"), expected.get(name, "no such tensor")
-        raise ValueError(f"the tensor {name[:80]!r} is {there}, and by its configuration {wanted}")
+        raise ValueError(f"the tensor {name[:80]!r} is {there}, expected {wanted} by its configuration")
 
     def read(name: str) -> Tensor:
         name = name.removeprefix(PREFIX)
         tensor = layout.read(source, tied.get(name, name), heads)
         if gated and ".up." in name and not tensor.equal(source.read(layout.name(name.replace(".up.", ".gate.")))):
-            raise ValueError("hidden_act 'relu' is not supported where a gate differs from the layer that it closes")
+            raise ValueError("hidden_act 'relu' is only supported if each gate is equal to its layer")
         return tensor
 
     return LazyState(Source({PREFIX + name: tuple(value.shape) for name, value in ours.items()}, read))

@@ -1,4 +1,4 @@
-"""Adapters as `peft` writes them: a folder with a configuration and the two factors of each change of weights."""
+"""Reading of LoRA adapters of `peft`: a folder with a configuration and the two factors of each weight update."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from project.runtime.errors import UserError
 
 ADAPTER, ADAPTER_WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 FACTORS = ("lora_A", "lora_B")
-USUAL: dict[str, tuple[Any, ...]] = {  # settings of kinds of adapters that are not read, and their values in the others
+SUPPORTED: dict[str, tuple[Any, ...]] = {  # the supported values of settings
     "peft_type": ("LORA",),
     "bias": ("none",),
     "use_dora": (False, None),
@@ -26,13 +26,13 @@ USUAL: dict[str, tuple[Any, ...]] = {  # settings of kinds of adapters that are 
 
 
 def base_of(path: Path) -> Path:
-    """Return the configuration of the model that adapters belong to: a folder on this machine.
+    """Return the configuration file of the base model of adapters, which must be a folder on this machine.
 
     Raises:
         UserError: If there is no such folder.
     """
     base = read_json(path).get("base_model_name_or_path")
-    found = path.parent / str(base) / CONFIG  # an absolute path replaces what is before it
+    found = path.parent / str(base) / CONFIG  # an absolute path replaces the part before it
     if not isinstance(base, str) or not found.is_file():
         fix = "download it, and set base_model_name_or_path to its folder"
         raise UserError(f"{path}: its base model {str(base)[:80]!r} is no folder with a {CONFIG}; {fix}")
@@ -40,20 +40,21 @@ def base_of(path: Path) -> Path:
 
 
 def with_adapters(state: LazyState, layout: Layout, path: Path, prefix: str) -> LazyState:
-    """Return weights with adapters added to them when they are read.
+    """Return weights to which adapters are added when they are read.
 
     Args:
         state: The weights of the base model.
-        layout: How its files name them.
+        layout: The layout of its files.
         path: The configuration of the adapters.
-        prefix: What stands before the names of the network's parameters in `state`.
+        prefix: Prefix of the network's parameters in `state`.
 
     Raises:
-        UserError: If the adapters are of another kind, or do not fit.
+        UserError: If the kind of adapters is not supported, or they do not fit the base model.
     """
     settings, source = read_json(path), open_tensors(path.parent / ADAPTER_WEIGHTS)
-    if unusual := [name for name, usual in USUAL.items() if settings.get(name, usual[0]) not in usual]:
-        raise UserError(f"{path}: adapters with {unusual[0]} {settings[unusual[0]]} are not read; merge them with peft")
+    if others := [name for name, values in SUPPORTED.items() if settings.get(name, values[0]) not in values]:
+        problem = f"adapters with {others[0]} {settings[others[0]]} are not supported"
+        raise UserError(f"{path}: {problem}; merge them with peft")
     scale, rest, places = _scale(settings, path), set(source.shapes), dict[str, tuple[str, str]]()
     for name, shape in state.source.shapes.items():
         ours = name.removeprefix(prefix)
@@ -80,5 +81,6 @@ def with_adapters(state: LazyState, layout: Layout, path: Path, prefix: str) -> 
 def _scale(settings: Mapping[str, Any], path: Path) -> float:
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise UserError(f"{path}: r is {str(rank)[:20]}, and lora_alpha {str(alpha)[:20]}; write the adapters again")
+        problem = f"r {str(rank)[:20]} and lora_alpha {str(alpha)[:20]} must be positive numbers"
+        raise UserError(f"{path}: {problem}; write the adapters again")
     return alpha / rank

@@ -1,4 +1,4 @@
-"""Tensors of a file by name, which are read when they are needed."""
+"""Tensors of a file, by name, which are read on access."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Source(NamedTuple):
 
     Attributes:
         shapes: Shape of each tensor, by name.
-        read: Returns the tensor of a name as float32; mapped into memory, if the file holds it so.
+        read: Returns the tensor with a name as float32. It is memory-mapped if the file contains float32.
     """
 
     shapes: Mapping[str, Shape]
@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
 
 class LazyState(Mapping[str, Tensor]):
-    """The weights of a model, each of which is read when it is asked for, so that they are never in memory twice.
+    """The weights of a model, which are read on access, so that they are never in memory twice.
 
     Args:
         source: The tensors, by their names in the model.
@@ -44,10 +44,10 @@ class LazyState(Mapping[str, Tensor]):
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Copy the weights into a model, one after another; its other parts, such as standardisation, stay.
+        """Copy the weights into a model, one after another. Its other parts, such as standardisation, do not change.
 
         Raises:
-            ValueError: If the model lacks one of them, or has it in another shape.
+            ValueError: If the model does not have a weight, or its shape is different.
         """
         places = model.state_dict()
         copied: dict[int, str] = {}

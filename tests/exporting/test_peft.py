@@ -67,9 +67,9 @@ def test_peft_computes_the_same_logits(written):
             {"base_model_name_or_path": "someone/model"},
             "its base model 'someone/model' is no folder with a config.json",
         ),
-        ({"use_dora": True}, "adapters with use_dora True are not read; merge them with peft"),
+        ({"use_dora": True}, "adapters with use_dora True are not supported; merge them with peft"),
         ({"r": 3}, "the adapter 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' does not fit"),
-        ({"r": 0}, "r is 0, and lora_alpha 32.0; write the adapters again"),
+        ({"r": 0}, "r 0 and lora_alpha 32.0 must be positive numbers; write the adapters again"),
     ],
 )
 def test_other_adapters_are_one_line(written, tmp_path, change, message):

@@ -113,8 +113,8 @@ def test_public_weights_can_be_written_again(tmp_path):
 @pytest.mark.parametrize(
     ("name", "format", "message"),
     [
-        ("default", "gguf", "GGUF files have no network like this one; train with --model.net.feed_forward swiglu"),
-        ("mistral", "gguf", "GGUF files have no network like this one"),
+        ("default", "gguf", "llama.cpp does not support this network; train with --model.net.feed_forward swiglu"),
+        ("mistral", "gguf", "llama.cpp does not support this network"),
     ],
 )
 def test_networks_of_no_family_are_one_line(runs, tmp_path, name, format, message):

@@ -34,11 +34,11 @@ def copied(folder, path, **changes):
     ("changes", "message"),
     [
         ({"model_type": "mamba"}, "the family 'mamba' is not known; convert .*llama, mistral"),
-        ({"hidden_size": 10**9, "head_dim": 8}, "more than its tensors have"),
-        ({"num_hidden_layers": 10**9}, "more than its tensors have"),
-        ({"vocab_size": 10**9}, "more than its tensors have"),
-        ({"hidden_size": -1}, "hidden_size is -1"),
-        ({"intermediate_size": 47}, r"is .32, 48., and by its configuration .32, 47."),
+        ({"hidden_size": 10**9, "head_dim": 8}, "larger than its tensors"),
+        ({"num_hidden_layers": 10**9}, "larger than its tensors"),
+        ({"vocab_size": 10**9}, "larger than its tensors"),
+        ({"hidden_size": -1}, "hidden_size must be a positive integer, got -1"),
+        ({"intermediate_size": 47}, r"is .32, 48., expected .32, 47. by its configuration"),
         ({"num_hidden_layers": 1}, "no such tensor"),
         ({"tie_word_embeddings": False}, "lm_head.weight' is missing"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
@@ -63,7 +63,7 @@ def test_a_configuration_that_does_not_fit_is_one_line(folder, tmp_path, changes
         ("config.json", b"[1]", "not a JSON object"),
         ("tokenizer.json", b"{}", "not a tokenizer.json"),
         ("tokenizer.json", None, "no tokenizer.json"),
-        ("model.safetensors", None, "safetensors files alone"),
+        ("model.safetensors", None, "only safetensors files are supported"),
         ("model.safetensors", b"\xff" * 100, "damaged"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": "../../etc/passwd"}}', "outside of its folder"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": "gone.safetensors"}}', "no gone.safetensors"),
@@ -79,7 +79,7 @@ def test_a_damaged_file_of_a_folder_is_one_line(folder, tmp_path, file, content,
 
 
 def test_a_relu_with_a_gate_of_its_own_is_one_line(folder, tmp_path):
-    with pytest.raises(UserError, match="hidden_act 'relu' is not supported where a gate differs"):
+    with pytest.raises(UserError, match="hidden_act .relu. is only supported if each gate"):
         opened(str(copied(folder, tmp_path, hidden_act="relu")))
 
 
