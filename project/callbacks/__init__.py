@@ -16,6 +16,7 @@ from project.callbacks.pruning import Pruning
 from project.callbacks.reliability_figure import ReliabilityFigure
 from project.callbacks.run_folder import RunFolder
 from project.callbacks.schedule_checks import ScheduleChecks
+from project.callbacks.small_steps import SmallSteps
 from project.callbacks.text_answer import TextAnswer
 from project.callbacks.text_figure import TextFigure
 from project.callbacks.text_sample import TextSample
@@ -38,6 +39,7 @@ __all__ = [
     "ReliabilityFigure",
     "RunFolder",
     "ScheduleChecks",
+    "SmallSteps",
     "TextAnswer",
     "TextFigure",
     "TextSample",

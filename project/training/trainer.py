@@ -22,6 +22,7 @@ from project.callbacks import (
     ReliabilityFigure,
     RunFolder,
     ScheduleChecks,
+    SmallSteps,
     TextAnswer,
     TextFigure,
     TextSample,
@@ -63,7 +64,7 @@ def loop_callbacks(trainer: Namespace, model: LightningModule, resumed: ResumePo
     if max_steps != -1 and trainer.max_epochs is None:
         trainer.max_epochs = -1
     # First: a resumed run repeats what the others do at the start of a batch.
-    first = [ExactResume(resumed.optimizer_changes), ScheduleChecks(max_steps), LastCheckpoint(max_steps)]
+    first = [ExactResume(resumed.optimizer_changes), ScheduleChecks(max_steps), LastCheckpoint(max_steps), SmallSteps()]
     return [*first, *user_callbacks(trainer, model, resumed.checkpoint is not None, resumed.is_finished)]
 
 
