@@ -9,8 +9,8 @@ from lightning.fabric.utilities.throughput import measure_flops
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from project.models.language_model import LanguageModel
 from project.models.supervised import Supervised
+from project.nets import Net
 
 # Floating-point operations of a step below which a second thread saves less than a tenth of the time.
 SMALL_STEP = 7e7
@@ -33,11 +33,14 @@ class SmallSteps(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide for the whole training."""
-        batch_size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
-        chosen = "OMP_NUM_THREADS" in os.environ or pl_module.device.type != "cpu"
-        known = isinstance(pl_module, Supervised) and not isinstance(pl_module, LanguageModel) and batch_size
-        small = not chosen and known and 3 * batch_size * row_flops(pl_module.net.net) < SMALL_STEP
-        self.threads = torch.get_num_threads() if small else None
+        data: Any = getattr(trainer, "datamodule", None)
+        self.threads = None
+        if "OMP_NUM_THREADS" in os.environ or pl_module.device.type != "cpu" or not hasattr(data, "batch_size"):
+            return
+        if isinstance(pl_module, Supervised):
+            # The backward pass takes twice as long as the forward pass.
+            small = 3 * data.batch_size * row_flops(pl_module.net.net) < SMALL_STEP
+            self.threads = torch.get_num_threads() if small else None
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Use one thread."""
@@ -55,9 +58,13 @@ class SmallSteps(Callback):
 
 
 def row_flops(net: nn.Module) -> float:
-    """Return the floating-point operations of one row through a net of this project, infinity for other nets."""
-    ours = type(net).__module__.startswith("project.nets.")
-    if not ours or sum(parameter.numel() for parameter in net.parameters()) > MAX_PARAMETERS:
+    """Return the floating-point operations of one row of numbers through a net of this project.
+
+    Nets of other packages, which may not compute with shapes alone, nets of tokens and large ones give infinity.
+    """
+    known = {type(module).__module__.partition(".")[0] for module in net.modules()} <= {"project", "torch"}
+    small = sum(parameter.numel() for parameter in net.parameters()) <= MAX_PARAMETERS
+    if not (isinstance(net, Net) and known and small) or net.takes_tokens:
         return float("inf")
-    shapes = copy.deepcopy(net).eval().to("meta")  # computes nothing
+    shapes = copy.deepcopy(net).eval().to("meta")
     return measure_flops(shapes, lambda: shapes(torch.zeros(1, *net.in_shape, device="meta")))

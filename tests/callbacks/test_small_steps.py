@@ -48,7 +48,10 @@ def test_a_chosen_number_of_threads_is_kept(two_threads, monkeypatch):
 
 
 def test_nets_of_others_keep_their_threads(two_threads):
-    assert row_flops(nn.Linear(4, 1)) == float("inf")
+    class Other(nn.Linear):
+        """Of another package than torch."""
+
+    assert row_flops(Ensemble((4,), 1, nets=[Other(4, 1)])) == float("inf")
 
 
 @pytest.mark.parametrize("net", [Linear((6,), 2), MLP((6,), 2), RNN((5, 3), 2, cell="lstm")])
