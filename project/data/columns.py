@@ -1,4 +1,4 @@
-"""Which columns of a table are features, and messages about those that cannot be."""
+"""Choice of the columns of a table, and messages about columns that cannot be used."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from project.schema.inference import UnknownKindError, infer_kind, infer_schema
 from project.schema.schema import FieldError
 
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
-# How pandas names an index that it writes among the columns.
+# Names of an index that pandas writes among the columns.
 NAMELESS, INDEX = re.compile(r"|Unnamed: \d+"), re.compile(r"__index_level_\d+__|index|rownames")
 
 
 def require_values(path: str, missing: Tensor, names: Sequence[str], first_row: int) -> None:
-    """Raise a UserError that counts the missing values (rows, columns) of each column, if there are any."""
+    """Raise a UserError with the number of missing values per column if there are any; `missing` is (rows, columns)."""
     if missing.any():
         counts = zip(names, missing.sum(0).tolist(), strict=True)
         listed = ", ".join(f"{name} {count}" for name, count in counts if count)
@@ -34,9 +34,9 @@ def require_values(path: str, missing: Tensor, names: Sequence[str], first_row: 
 
 
 def index_columns(first: pa.Table) -> list[str]:
-    """Return the columns of a table's first rows that only name the rows.
+    """Return the columns that only identify rows, from the first rows of a table.
 
-    They have no name and no value twice, or the name of an index and consecutive numbers.
+    They have no name and distinct values, or the name of an index and consecutive integers.
     """
     return [name for name in first.column_names if _is_index(name, first.column(name))]
 
@@ -53,7 +53,7 @@ def _is_index(name: str, values: pa.ChunkedArray) -> bool:
 
 
 def check_kinds(path: str, kinds: Mapping[str, Kind], present: list[str]) -> None:
-    """Raise a UserError unless `--data.kinds` names columns that are present."""
+    """Raise a UserError unless all columns in `--data.kinds` are present."""
     if kinds:
         require_columns(path, list(kinds), present, "--data.kinds")
 
@@ -61,10 +61,10 @@ def check_kinds(path: str, kinds: Mapping[str, Kind], present: list[str]) -> Non
 def choose_features(
     path: str, present: list[str], targets: list[str], features: list[str] | None, excluded: Sequence[str]
 ) -> list[str]:
-    """Return the names of the feature columns: those given, or all but targets and excluded ones.
+    """Return the names of the feature columns: those in `features`, by default all except targets and excluded ones.
 
     Raises:
-        UserError: If a column is not present, named twice, both a feature and a target, or excluded in vain.
+        UserError: If a column is not present, repeated, or both a feature and a target.
     """
     if excluded:
         require_columns(path, list(dict.fromkeys(excluded)), present, "--data.exclude")
@@ -76,24 +76,24 @@ def choose_features(
 
 
 def task_of(first: pa.Table, targets: list[str], kinds: Mapping[str, str]) -> str:
-    """Return the task that a target's values in the first rows suggest: classification for text and booleans."""
+    """Infer the task from the first rows of the target: classification for text and booleans."""
     if len(targets) > 1:
         return "regression"
     try:
         kind = kinds.get(targets[0]) or infer_kind(first.column(targets[0]))
-    except CellError:  # no values, or none alike: named when the rows are read
+    except CellError:  # no values, or free text, which is reported when all rows are read
         return "regression"
     return "classification" if kind in ("boolean", "category") else "regression"
 
 
 class Parsed(NamedTuple):
-    """Rows of a table.
+    """Parsed rows of a table.
 
     Attributes:
         fields: Values of each field of the schema.
-        y: Targets, or class numbers (rows, targets), float64; NaN where one is missing.
-        weights: (rows, 1), float64; None without a column of weights.
-        kept: Numbers of the rows to keep.
+        y: Targets or class indices, (rows, targets), float64; NaN for missing ones.
+        weights: Row weights, (rows, 1), float64; None without a column of weights.
+        kept: Indices of the rows to keep.
     """
 
     fields: list[Any]
@@ -103,23 +103,27 @@ class Parsed(NamedTuple):
 
 
 def parse_fields(schema: Schema, path: str, table: pa.Table, first_row: int = 1) -> list[Any]:
-    """Return the values of each field of a table; a UserError names the row, from `first_row`, of a wrong one."""
+    """Parse the fields of a table.
+
+    Raises:
+        UserError: If a value is wrong. The error names the column and the row, counted from `first_row`.
+    """
     try:
         return schema.parse(table)
     except FieldError as error:
         row = "" if error.row is None else f", row {first_row + error.row}:"
         hint = (
             f'correct it, set --data.kinds "{{{_in_yaml(error.field)}: category}}", leave the column out with '
-            "--data.exclude, or name what means a missing value in --data.missing_values"
+            "--data.exclude, or add the value to --data.missing_values if it means a missing one"
         )
         raise UserError(f"{path}: column {error.field!r}{row} {error.problem}; {hint}") from None
 
 
 def warn_of_levels(path: str | Path, unknown: Mapping[str, int], rows: int) -> None:
-    """Warn of rows with levels that training did not have; `unknown` has their numbers by column."""
+    """Print a warning about rows with unknown levels; `unknown` has their number by column."""
     if unknown:
         listed = ", ".join(f"{name} in {count:,} of {rows:,} rows" for name, count in unknown.items())
-        rank_zero_warn(f"{path}: levels that training did not have, taken for an average row: {listed}")
+        rank_zero_warn(f"{path}: levels that did not occur in training, treated as an average row: {listed}")
 
 
 def inferred(
@@ -130,10 +134,10 @@ def inferred(
     missing: Missing,
     missing_values: Sequence[str] | None,
 ) -> Schema:
-    """Return the schema of the columns `names`; a warning says what was taken for missing values.
+    """Infer the schema of the columns `names`, and print a warning about marks of missing values in them.
 
     Raises:
-        UserError: With all columns that have no kind.
+        UserError: If no kind can be inferred for columns. The error names all of them.
     """
     try:
         schema = infer_schema(table, names, kinds, missing, missing_values)
@@ -141,12 +145,12 @@ def inferred(
         raise _unknown_kinds(path, error) from None
     marks = [f"{field.missing_values[0]} in {field.name}" for field in schema.fields if field.missing_values]
     if missing_values is None and marks:
-        rank_zero_warn(f"{path}: taken for missing values: {', '.join(marks)}")
+        rank_zero_warn(f"{path}: treated as missing values: {', '.join(marks)}")
     return schema
 
 
 def _unknown_kinds(path: str, error: UnknownKindError) -> UserError:
-    """Return a UserError that names all columns without a kind, and the flag that leaves them out."""
+    """Return a UserError with all columns without a kind, and the flag that excludes them."""
     names = list(error.problems)
     listed = "; ".join(f"column {name!r} {problem}" for name, problem in error.problems.items())
     flag = '--data.exclude "[' + ", ".join(map(_in_yaml, names)) + ']"'

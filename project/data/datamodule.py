@@ -11,8 +11,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from project.data.batch_sampler import BatchSampler
 from project.data.inputs import NamedInputs
-from project.data.loader import Batch, Batches, BatchSampler, Rows, row_loader
+from project.data.loader import Batch, Batches, Rows, row_loader
 from project.data.numbers import as_float32, check_float32, plus
 from project.data.row_weights import mean_one
 from project.data.sampling import Sampling, is_labelled
@@ -24,7 +25,13 @@ from project.runtime.ranges import NonNegativeInt, PositiveInt
 
 
 class Summary(NamedTuple):
-    """Statistics of the training rows (y: None for classes), and their exact least squares fit where it is known."""
+    """Summary of the training rows.
+
+    Attributes:
+        x: Statistics of the inputs.
+        y: Statistics of the targets; None for classes.
+        fit: Exact least squares fit; None if it has not been computed.
+    """
 
     x: Statistics
     y: Statistics | None
@@ -32,7 +39,7 @@ class Summary(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Training, validation and test rows, disjoint."""
+    """Disjoint training, validation and test rows."""
 
     train: Rows
     val: Rows
@@ -46,24 +53,24 @@ class RowsDataModule(NamedInputs, LightningDataModule):
 
     Args:
         batch_size: Rows per batch and process.
-        num_workers: Worker processes that load batches; 0 loads them in the training process, which is fastest for
-            rows in memory.
+        num_workers: Number of worker processes that load batches; 0 loads them in the training process, which is
+            fastest for rows in memory.
         seed: Seed of generated rows, of splits and of the order of batches.
 
     Attributes:
         feature_names: One name for each column of x, or for each field of the schema.
         target_names: One name for each column of y.
-        class_names: One name for each class if y is class numbers, else None.
-        window: Number of time steps if a row is a window of a series, else 0.
-        source: Where the rows come from, for errors.
-        schema: What a row of a table is; None if the columns of x are the features themselves.
-        target_offsets: What `load` has subtracted from each target, because float32 would lose digits; None if nothing.
-        summary: Set by a `load` that checks and summarises the rows while it reads them, else None.
-        memory_hint: What to do if the rows do not fit into memory.
-        sampling: Which of the rows to use; set it before the first use of the rows.
-        default_epochs: Number of epochs of a training that names no other.
-        default_net: Class path of the network of a training that names none; None for that of the model.
-        default_optimizer: The same for the optimizer: class path and arguments.
+        class_names: One name for each class if y has class indices, otherwise None.
+        window: Number of time steps if a row is a window of a series, otherwise 0.
+        source: Origin of the rows, for error messages.
+        schema: The fields of a table; None if the columns of x are the features themselves.
+        target_offsets: What `load` has subtracted from each target so that float32 loses no digits; None for nothing.
+        summary: Summary of the training rows if `load` checks and summarises the rows itself, otherwise None.
+        memory_hint: What the user can do if the rows do not fit into memory.
+        sampling: Selection of rows; set it before the first use of the rows.
+        default_epochs: Default number of epochs of a training.
+        default_net: Class path of the default network; None for that of the model.
+        default_optimizer: Class path and arguments of the default optimizer; None for that of the model.
     """
 
     target_names: list[str]
@@ -80,18 +87,18 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:
         super().__init__()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self._exact: Rows | None = None  # training rows in float64, until they are not needed any more
+        self._exact: Rows | None = None  # training rows in float64, as long as they are needed
         self._on_gpu: dict[str, Rows] = {}
         self._position = {"epoch": 0, "rows": 0}
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
-        """Return the class path of the model that suits the targets, from the arguments of the data module."""
+        """Return the class path of the default model for the targets, from the arguments of the data module."""
         return "project.models.Regression"
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read or generate the rows: float32 or float64 in original units, or int64 for class numbers. Called once."""
+        """Read or generate the rows: float32 or float64 in original units, or int64 class indices. Called once."""
 
     @cached_property
     def _loaded(self) -> tuple[Splits, Summary]:
@@ -107,7 +114,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         check_not_empty(self.source, [len(rows) for rows in splits])
         numbers, summary = self.class_names is None, self.summary
         if summary is None:
-            for name, rows in splits._asdict().items() if self.schema is None else ():  # where a table was checked
+            for name, rows in splits._asdict().items() if self.schema is None else ():  # tables have been checked
                 for values, names in ((rows.x, self.column_names), (rows.y, self.target_names)):
                     check_float32(f"{self.source}, {name} split", values, names, fix_missing="fill it or drop the row")
             if self.sampling.is_active:
@@ -122,7 +129,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         check_training_columns(self.source, summary.x, names)
         if summary.y is not None:
             check_training_columns(self.source, summary.y, self.target_names)
-        # Statistics and least squares are computed at full precision; training uses float32.
+        # Statistics and least squares are computed with full precision, but training uses float32.
         if numbers and summary.fit is None and torch.float64 in (splits.train.x.dtype, splits.train.y.dtype):
             self._exact = splits.train
         weights = mean_one(self.source, [rows.weights for rows in splits])
@@ -164,11 +171,11 @@ class RowsDataModule(NamedInputs, LightningDataModule):
 
     @cached_property
     def least_squares(self) -> LeastSquaresFit:
-        """The exact least squares fit of the training split, on the numbers as they were read, before rounding."""
+        """The exact least squares fit of the training split, computed before rounding to float32."""
         return cast(LeastSquaresFit, self._solve(math.inf))
 
     def least_squares_within(self, seconds: float) -> LeastSquaresFit | None:
-        """Return `least_squares`, or None if it is not known and would take longer or more than 1 GiB of memory."""
+        """Return `least_squares`; None if it is not known and would take more time, or more than 1 GiB of memory."""
         if "least_squares" not in self.__dict__ and (fit := self._solve(seconds)) is not None:
             self.least_squares = fit
         return self.__dict__.get("least_squares")
@@ -181,10 +188,9 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         return fit
 
     def exact_training_rows(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the labelled training rows before rounding to float32, with 0 and 1 for categories.
+        """Yield the labelled training rows before rounding to float32, with one-hot categories and without offsets.
 
-        They come in blocks, x (n, *in_shape) or (n, inputs), y (n, out_features), and weights (n, 1) if the rows have
-        any. They have no offsets.
+        They come in blocks: x (n, *in_shape) or (n, inputs), y (n, out_features), and weights (n, 1) if there are any.
         """
         rows = self._exact or self.splits.train
         labelled = is_labelled(rows.y) if self.sampling.has_unlabelled else slice(None)
@@ -193,13 +199,13 @@ class RowsDataModule(NamedInputs, LightningDataModule):
             yield plus(self.one_hot(x), self.input_offsets), plus(y, self.target_offsets), *weights
 
     def bias_change(self, weights: Tensor) -> Tensor:
-        """Return what to add to the biases of a linear model of x and y, for one of the numbers without offsets.
+        """Return by how much the bias in units of the table exceeds that of a linear model of x and y with offsets.
 
         Args:
             weights: Weights of the inputs, (inputs, out_features).
 
         Returns:
-            Numbers of shape (out_features,), float64.
+            Shape (out_features,), float64.
         """
         change = weights.new_zeros(weights.shape[1], dtype=torch.float64)
         if self.input_offsets is not None:
@@ -208,7 +214,7 @@ class RowsDataModule(NamedInputs, LightningDataModule):
 
     @property
     def groups_batches(self) -> bool:
-        """Whether an item of a loader may be `Batches`: several batches, for several optimizer steps."""
+        """Whether an item of a loader may be `Batches`, several batches for several optimizer steps."""
         return self.num_workers == 0
 
     @property
@@ -226,13 +232,13 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         _ = self.splits
         model: Any = self.trainer and self.trainer.lightning_module
         linear = model is None or getattr(model, "equation", None) is not None
-        if not linear and self.in_shape != (1,):  # it is compared with no exact answer, and no line is drawn
+        if not linear and self.in_shape != (1,):  # no comparison with the exact answer, and no figure of the line
             self._exact = None
 
     def train_dataloader(self) -> DataLoader[Batch | Batches]:
         """Return a loader of all training rows, in a new order each epoch."""
         loader = self._loader("train", shuffle=True)
-        if self.trainer is not None:  # Lightning calls set_epoch too late for the first epoch of a resumed run
+        if self.trainer is not None:  # for the first epoch of a resumed run, Lightning calls set_epoch too late
             sampler = cast(BatchSampler, loader.sampler)
             fit_loop: Any = self.trainer.fit_loop
             sampler.set_epoch(fit_loop.epoch_progress.current.processed)
@@ -244,12 +250,12 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     def resumed_items(self) -> int:
         """Number of items of the training loader before the position at which a resumed run continues.
 
-        It may differ from the number of items at which the run was saved, since items may have another size now.
+        It may differ from the number when the run was saved, since the size of items may have changed.
         """
         return cast(BatchSampler, self._loader("train", shuffle=True).sampler).items_in(self._position["rows"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position within the epoch: rows that all processes together have seen of it."""
+        """Return the position within the epoch: the number of rows that all processes together have processed."""
         trainer: Any = self.trainer
         fit_loop, loader = trainer.fit_loop, trainer.train_dataloader
         epochs = fit_loop.epoch_progress.current
@@ -288,12 +294,12 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _on_device(self, split: str) -> Rows:
-        """Return a split, on the GPU if it fits there: one transfer instead of one per batch."""
+        """Return a split, on the GPU if it fits there, to transfer it once instead of batch by batch."""
         rows: Rows = getattr(self.splits, split)
         if split == "train" and self.trainer is not None:
             model = self.trainer.lightning_module
             if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
-                raise UserError("--sampling.unlabelled: only distillation learns from rows without labels; remove it")
+                raise UserError("--sampling.unlabelled: only distillation can use rows without labels; remove it")
             drawn = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
             rows = rows if drawn is None else rows.weighted(drawn)
         device = self._device

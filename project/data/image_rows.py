@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from project.data.augmentation import NONE, Augmentation
-from project.data.loader import BLOCK_ROWS, Batch, BatchSampler, Rows, to_device
+from project.data.batch_sampler import BLOCK_ROWS, BatchSampler
+from project.data.loader import Batch, Rows, to_device
 
 
 class ImageRows(Rows):

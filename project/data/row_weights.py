@@ -1,4 +1,4 @@
-"""Weights of rows, from a column of a table."""
+"""Row weights from a column of a table."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ def read_weights(path: str, table: pa.Table, column: str, kept: Tensor, first_ro
     """Return the weight of each row of a table, (rows, 1), float64.
 
     Raises:
-        UserError: With the row, counted from `first_row`, of the first weight among the rows `kept` that is missing, no
-            number, or negative.
+        UserError: If the weight of one of the rows `kept` is missing, not a number, or negative. The error has the row,
+            counted from `first_row`.
     """
     weights = numbers(path, table.select([column]), first_row)
     wrong = kept[~(weights[kept, 0] >= 0)]
@@ -32,7 +32,7 @@ def read_weights(path: str, table: pa.Table, column: str, kept: Tensor, first_ro
 def mean_one(place: str, weights: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return the weights of each split in float32, divided by their mean over the training rows.
 
-    So a learning rate is as good with weights as without them.
+    With a mean of 1, good learning rates do not depend on the scale of the weights.
 
     Raises:
         UserError: If all rows of a split have the weight 0.
@@ -41,4 +41,4 @@ def mean_one(place: str, weights: Sequence[Tensor | None]) -> list[Tensor | None
     if 0 in means:
         name = SPLITS[means.index(0)]
         raise UserError(f"{place}: all {name} rows have the weight 0; change --data.weights or --data.seed")
-    return [None if each is None else as_float32(each).div_(means[0]) for each in weights]  # which may be on disk
+    return [None if each is None else as_float32(each).div_(means[0]) for each in weights]  # may be on disk

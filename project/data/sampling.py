@@ -1,4 +1,4 @@
-"""Which rows to train on: few labels, one fold of a cross-validation, a bootstrap sample."""
+"""Selection of rows: few labels, one fold of a cross-validation, or a bootstrap sample."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,24 @@ from project.data.loader import Rows
 from project.runtime.errors import UserError
 from project.runtime.ranges import IntFromTwo, NonNegativeInt, PositiveInt
 
-UNLABELLED = -1  # scikit-learn's class number for a missing label; a missing number is NaN
+UNLABELLED = -1  # class index of a missing label, as in scikit-learn; a missing number is NaN
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """A choice among the rows of a data module.
+    """Selection of rows of a data module.
 
     Args:
         labels: Number of training rows to use with their labels, balanced over classes; the others are removed.
-        unlabelled: Whether the other rows are kept without labels, for distillation.
+        unlabelled: Whether to keep the other rows without labels, for distillation.
         unlabelled_path: A table with additional rows without labels, for distillation.
         folds: Number of folds of equal size (balanced over classes); one fold is the test split.
-        fold: Which fold is the test split, counted from 0.
-        bootstrap: Seed of a bootstrap sample of the training rows: a row's weight is the number of times it was drawn.
-        seed: Seed of the choice of labels and of the folds.
+        fold: Index of the fold that is the test split, starting at 0.
+        bootstrap: Seed of a bootstrap sample of the training rows; the weight of a row is how often it was drawn.
+        seed: Seed of the selection of labels and of the folds.
+
+    Raises:
+        UserError: If arguments contradict each other.
     """
 
     labels: PositiveInt | None = None
@@ -36,15 +39,17 @@ class Sampling:
     seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
+        problem = ""
         if self.unlabelled and self.labels is None:
-            raise UserError("--sampling.unlabelled: set --sampling.labels, the number of rows that keep their labels")
-        if self.fold >= (self.folds or 1):
-            limit = self.folds or "not set"
-            raise UserError(f"--sampling.fold: must be below --sampling.folds ({limit}), got {self.fold}")
+            problem = "unlabelled: set --sampling.labels, the number of rows that keep their labels"
+        elif self.fold >= (self.folds or 1):
+            problem = f"fold: must be below --sampling.folds ({self.folds or 'not set'}), got {self.fold}"
+        if problem:
+            raise UserError(f"--sampling.{problem}")
 
     @property
     def has_unlabelled(self) -> bool:
-        """Whether some training rows have no labels."""
+        """Whether there are training rows without labels."""
         return self.unlabelled or self.unlabelled_path is not None
 
     @property
@@ -55,11 +60,17 @@ class Sampling:
     def apply(self, splits: Sequence[Rows], read_inputs: Callable[[str], Tensor], window: int) -> list[Rows]:
         """Select the training, validation and test rows.
 
-        `read_inputs` reads x of a table without labels; `window` is above 0 if rows are windows of a series.
+        Args:
+            splits: The training, validation and test rows of the data module.
+            read_inputs: Reads x of a table without labels.
+            window: Above 0 if rows are windows of a series.
+
+        Raises:
+            UserError: If the rows do not allow this selection.
         """
         if window and (self.folds or self.unlabelled_path):
             flag = "folds" if self.folds else "unlabelled_path"
-            raise UserError(f"--sampling.{flag}: is not possible with overlapping windows of a series; remove it")
+            raise UserError(f"--sampling.{flag}: is not supported for overlapping windows of a series; remove it")
         train, val, test = splits
         if self.folds is not None:
             every = _joined(splits)
@@ -81,12 +92,12 @@ class Sampling:
         return Rows(rows.x, y, weights=rows.weights)
 
     def _fold_split(self, y: Tensor, folds: int, val_fraction: float) -> list[Tensor]:
-        """Return the row numbers of the training, validation and test split, each ascending."""
+        """Return the row indices of the training, validation and test split, each in ascending order."""
         if len(y) < 2 * folds:
             raise UserError(f"--sampling.folds: must be at most {len(y) // 2} for {len(y)} rows, got {folds}")
         order = balanced_order(y, self.seed)
         if not y.is_floating_point():
-            order = order[y[order].argsort(stable=True)]  # sorted by class, every k-th row has each class in proportion
+            order = order[y[order].argsort(stable=True)]  # by class: every k-th row is a stratified sample
         tested = torch.arange(len(y)) % folds == self.fold
         rest = order[~tested]
         count = max(1, round(val_fraction * len(rest)))
@@ -95,9 +106,9 @@ class Sampling:
         return [part.sort().values for part in (rest[~validated], rest[validated], order[tested])]
 
     def bootstrap_weights(self, rows: int, members: int) -> Tensor | None:
-        """Count how often each of n rows occurs in n draws with replacement: (rows, members); None without bootstrap.
+        """Return how often each of n rows occurs in n draws with replacement, (rows, members); None without bootstrap.
 
-        Member k draws with the seed plus k. Source: Efron, "Bootstrap Methods: Another Look at the Jackknife" (1979).
+        Member k uses the seed plus k. Source: Efron, "Bootstrap Methods: Another Look at the Jackknife" (1979).
         """
         if self.bootstrap is None:
             return None
@@ -107,7 +118,7 @@ class Sampling:
 
 
 def is_labelled(y: Tensor) -> Tensor:
-    """Whether each row has a label: targets (rows, out_features), or (rows,) for classes -> bool (rows,)."""
+    """Return whether each row has a label: targets (rows, out_features), or (rows,) for classes -> (rows,), bool."""
     return ~y.isnan().any(1) if y.is_floating_point() else y != UNLABELLED
 
 
@@ -130,9 +141,9 @@ def _with_unlabelled(rows: Rows, x: Tensor) -> Rows:
 
 
 def balanced_order(y: Tensor, seed: int) -> Tensor:
-    """Return row numbers in random order; if y is classes, every prefix of it is balanced over them.
+    """Return row indices in random order. If y has classes, each prefix is balanced over the classes.
 
-    Rows are ordered by their rank among the rows of their class: the classes alternate until one is exhausted.
+    Rows are ordered by their rank within their class, so the classes alternate until one is exhausted.
     """
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     if y.is_floating_point():

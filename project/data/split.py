@@ -26,42 +26,42 @@ def check_not_empty(place: str, counts: Sequence[int]) -> None:
 
 
 def sizes(rows: int, val: float, test: float) -> list[int]:
-    """Return the number of rows in the training, validation and test split."""
+    """Return the numbers of rows in the training, validation and test split."""
     return [rows - round(rows * val) - round(rows * test), round(rows * val), round(rows * test)]
 
 
 def random_split(rows: int, val: float, test: float, seed: int) -> tuple[Tensor, ...]:
-    """Return the row numbers of the training, validation and test split, each in ascending order."""
+    """Return the row indices of the training, validation and test split, each in ascending order."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     return tuple(part.sort().values for part in order.split(sizes(rows, val, test)))
 
 
 def stratified_split(classes: Tensor, val: float, test: float, seed: int) -> tuple[Tensor, ...]:
-    """Do as `random_split` with each class, (rows,) int64, in proportion: to within one row in every split."""
+    """Split like `random_split`, but stratified by class (rows,), int64, to within one row per class and split."""
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     rest = order[classes[order].argsort(stable=True)]
     parts = []
-    for count in sizes(len(classes), val, test)[:0:-1]:  # of the test rows, then of the validation rows
+    for count in sizes(len(classes), val, test)[:0:-1]:  # the test rows, then the validation rows
         chosen = torch.zeros(len(rest), dtype=torch.bool)
-        chosen[torch.arange(count) * len(rest) // max(count, 1)] = True  # evenly spaced among the rows of all classes
+        chosen[torch.arange(count) * len(rest) // max(count, 1)] = True  # evenly spaced in the rows sorted by class
         parts.append(rest[chosen])
         rest = rest[~chosen]
     return tuple(part.sort().values for part in (rest, *reversed(parts)))
 
 
 def group_split(groups: Tensor, val: float, test: float, seed: int) -> tuple[Tensor, ...]:
-    """Do as `random_split` with all rows of a group, numbered from 0, in one split; the sizes are approximate."""
+    """Split like `random_split`, but keep all rows of a group (rows,), int64, together. The sizes are approximate."""
     counts = groups.bincount().double()
     order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed))
     shares = torch.empty(len(counts)).double()
-    shares[order] = (counts[order].cumsum(0) - counts[order] / 2) / len(groups)  # of the rows up to a group's middle
+    shares[order] = (counts[order].cumsum(0) - counts[order] / 2) / len(groups)  # share up to its middle
     share = shares[groups]
     masks = (share >= val + test, (share >= test) & (share < val + test), share < test)
     return tuple(mask.nonzero()[:, 0] for mask in masks)
 
 
 def time_split(times: Tensor, val: float, test: float) -> tuple[Tensor, ...]:
-    """Return the row numbers of three splits of which each is later than the one before, by time (rows,)."""
+    """Return the row indices of three splits in the order of time, (rows,): training, validation and test."""
     order = times.argsort(stable=True)
     return tuple(part.sort().values for part in order.split(sizes(len(times), val, test)))
 

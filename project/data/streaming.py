@@ -1,4 +1,4 @@
-"""Rows on disk, for tables larger than memory: written once as float32, then mapped into memory."""
+"""Rows on disk, for tables larger than memory; they are written once as float32, and then memory-mapped."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,30 +9,31 @@ from typing import IO
 import torch
 from torch import Tensor
 
+from project.data.batch_sampler import BLOCK_ROWS
 from project.data.datamodule import Splits, Summary
-from project.data.loader import BLOCK_ROWS, Rows
+from project.data.loader import Rows
 from project.data.numbers import plus
 from project.data.split import check_not_empty
 from project.data.statistics import RunningStatistics
 from project.least_squares import LeastSquares
 from project.runtime.errors import UserError
 
-BLOCK_BYTES = 2**18  # disks read contiguous blocks of this size fast
-# With more features the exact fit takes longer than reading the table; it is then computed only on request.
+BLOCK_BYTES = 2**18  # disks are fast at reading contiguous blocks of this size
+# With more features, the exact fit would take longer than reading the table, so it is computed only on request.
 MAX_SOLVED = 256
 
 
 class MemmapWriter:
-    """Write rows to temporary files under $TMPDIR; the files disappear when the process ends, however it ends."""
+    """Write rows to temporary files under $TMPDIR, which disappear when the process ends, even if it is killed."""
 
     def __init__(self) -> None:
-        # The files have names only until they are mapped: an unlinked file is freed together with its last mapping.
+        # The files are unlinked once they are mapped, and the system frees an unlinked file with its last mapping.
         self._files: list[IO[bytes]] = [tempfile.NamedTemporaryFile(buffering=2**20) for _ in range(3)]  # noqa: SIM115
         self._parts: list[Tensor] = []
         self.count = 0
 
     def append(self, *parts: Tensor) -> None:
-        """Write rows x (n, *in_shape), y (n, out_features) or (n,) for classes, and weights if they have any.
+        """Write rows x (n, *in_shape), y (n, out_features) or (n,) for classes, and weights (n, 1) if there are any.
 
         Numbers are written as float32, classes as int64.
         """
@@ -43,7 +44,7 @@ class MemmapWriter:
                 file.write(values.to(part.dtype).contiguous().numpy().data)
 
     def rows(self) -> Rows:
-        """Return all rows, memory-mapped: the operating system keeps the most recently used ones in memory."""
+        """Return all rows, memory-mapped. The operating system keeps recently used ones in memory."""
         mapped: list[Tensor] = []
         for file, part in zip(self._files, self._parts, strict=False):
             with _writing():
@@ -66,10 +67,14 @@ def _writing() -> Iterator[None]:
 
 
 class StreamedSplits:
-    """The three splits of a table on disk, with statistics of the training rows computed while they are written.
+    """The three splits of a table on disk. Statistics of the training rows are computed while they are written.
 
-    `targets` is the number of columns of y, 0 for classes. With `solve`, exact least squares are computed, too, of the
-    numbers plus their `offsets`: of x, and of y.
+    Args:
+        path: Path of the table, for errors.
+        inputs: Number of columns of x.
+        targets: Number of columns of y; 0 for classes.
+        solve: Whether to compute exact least squares as well.
+        offsets: Offsets of x and of y, which are added for least squares.
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class StreamedSplits:
         self.least_squares = LeastSquares(inputs, targets) if solve and targets and inputs <= MAX_SOLVED else None
 
     def append(self, split: str, x: Tensor, y: Tensor, *weights: Tensor) -> None:
-        """Add rows x (n, inputs), y, in float64 or class numbers, and weights (n, 1) if they have any, to a split."""
+        """Add rows x (n, inputs), y (float64 or class indices), and weights (n, 1) if there are any, to a split."""
         self.writers[split].append(x, y, *weights)
         if split != "train":
             return
@@ -97,6 +102,6 @@ class StreamedSplits:
         return Splits(*(writer.rows() for writer in self.writers.values()))
 
     def summary(self) -> Summary:
-        """Return what is known of the training rows."""
+        """Return the summary of the training rows."""
         y = None if self.y is None else self.y.compute()
         return Summary(self.x.compute(), y, None if self.least_squares is None else self.least_squares.compute())

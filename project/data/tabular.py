@@ -1,4 +1,4 @@
-"""Rows of a table, CSV or Parquet, whose columns are chosen by name."""
+"""The data module for tables, CSV or Parquet."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,34 +44,34 @@ from project.schema.spelling import spellings, without_values
 class TabularDataModule(RowsDataModule):
     """Rows of a table, split at random or given as separate files.
 
-    What a column is, number, boolean, category or date, is inferred from its values. Categories reach the network as 0
-    and 1 for each level but the first, and a date as its parts.
+    The kind of a column (number, boolean, category or date) is inferred from its values. Categories are one-hot encoded
+    without the first level, and dates are encoded as several numbers.
 
     Args:
-        path: A CSV file, a Parquet file, a folder of such files, or a workbook, of which the first sheet is read.
+        path: A CSV file, a Parquet file, a folder of such files, or a workbook, whose first sheet is read.
         target: Name of the target column, or a list of names.
-        features: Names of the feature columns; all columns that are not targets by default.
-        exclude: Names of columns to leave out of the features.
-        kinds: Kinds of columns that are not to be inferred, such as `{zip: category, note: ignore}`.
-        task: Whether the target is numbers, or classes: labels of any spelling, as text or integers. By default a
-            target of text or booleans is classes.
+        features: Names of the feature columns; by default all columns that are not targets.
+        exclude: Names of columns that are not used as features.
+        kinds: Kinds of columns that should not be inferred, such as `{zip: category, note: ignore}`.
+        task: Whether the targets are numbers, or classes, which are labels of text or integers. By default, text and
+            booleans are classes.
         val_path: A table of validation rows; by default they are split from `path`.
         test_path: A table of test rows; by default they are split from `path`.
         val_fraction: Fraction of the rows of `path` to validate on; unused with `val_path`.
         test_fraction: Fraction of the rows of `path` to test on; unused with `test_path`.
-        group: Name of a column whose equal values keep rows together in one split, such as a patient; it is no feature
-            unless `features` names it.
-        time: Name of a column by which rows are split: the latest are tested on, those before them validated on.
-        weights: Name of a column of row weights, 0 or more, which is no feature: factors on the loss of each row, in
-            training and where a loss is reported. Other metrics count every row once, as those of scikit-learn do.
-        missing: What to do about missing values: replace them by the column's mean over the training rows and mark
-            them in a column of their own (for a category, by a level of their own), replace them by the mean or the
-            median alone, drop their rows, or stop with an error. Rows without a target are dropped in any case.
-        missing_values: Values that mean a missing one, in any column, such as `[-999, unknown]`. By default they are a
-            mark such as `?` in a column of numbers; empty cells, `NA`, `NaN` and `null` are missing in any case.
-        csv: How CSV files are written; what is not given is read off their first lines.
-        stream: Whether to keep the rows on disk, for tables larger than memory: they are read block by block, and
-            written to temporary files of float32 under $TMPDIR. Each row is assigned to a split independently.
+        group: Name of a column, such as a patient; rows with equal values are in the same split. It is not a feature
+            unless `features` contains it.
+        time: Name of a column; the latest rows are the test split, those before them the validation split.
+        weights: Name of a column of row weights, 0 or more, which is not a feature. They are factors of the loss of
+            each row, in training and in reported losses. Other metrics count every row once, as in scikit-learn.
+        missing: Treatment of missing values. `fill` replaces them by the mean of the training rows and adds an
+            indicator column (a category gets a level for them), `mean` and `median` only replace them, `drop` drops
+            their rows, and `error` stops with an error. Rows without a target are always dropped.
+        missing_values: Values that mean a missing one, in any column, such as `[-999, unknown]`. By default, a mark
+            such as `?` in a column of numbers. Empty cells, `NA`, `NaN` and `null` are always missing.
+        csv: Format of CSV files; by default it is inferred from their first lines.
+        stream: Whether to keep the rows on disk, for tables larger than memory. They are read block by block, and
+            written to temporary float32 files under $TMPDIR. Each row is assigned to a split independently.
         **kwargs: Arguments of `RowsDataModule`.
     """
 
@@ -102,7 +102,7 @@ class TabularDataModule(RowsDataModule):
         self.missing_values = None if missing_values is None else spellings(missing_values)
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
         if group and time:
-            raise UserError("--data.group, --data.time: rows are split by one of them; remove the other")
+            raise UserError("--data.group, --data.time: rows can be split by only one of them; remove the other")
         if stream and (group or time or missing == "median"):
             flag = "--data.group" if group else "--data.time" if time else "--data.missing median"
             raise UserError(f"{flag}: needs the rows in memory; remove it, or --data.stream")

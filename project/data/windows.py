@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.loader import BLOCK_ROWS, Batch, BatchSampler, Rows, to_device
+from project.data.batch_sampler import BLOCK_ROWS, BatchSampler
+from project.data.loader import Batch, Rows, to_device
 
 UNCOUNTED = -100  # target that losses and metrics ignore, the `ignore_index` of `torch.nn.functional.cross_entropy`
 

@@ -136,7 +136,7 @@ def _limits(data: RowsDataModule, intervals: Intervals | None) -> Iterator[str]:
     if isinstance(data, TabularDataModule) and data.schema is not None:
         yield f"- {MISSING[data.missing]}"
         if any(data.schema.sizes):
-            yield "- A level that training did not have is taken for an average row; `predict.py` counts such rows."
+            yield "- A level that did not occur in training counts as an average row; `predict.py` counts them."
     if intervals is not None:
         yield "- The intervals are as wide for every row, and hold for rows that are drawn as the validation rows were."
 

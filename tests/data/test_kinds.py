@@ -194,7 +194,7 @@ def test_a_server_names_row_and_field_of_a_wrong_value(run, row, field, problem)
 def test_other_tables_are_read_with_the_levels_and_means_of_training(run, folder, capsys):
     write_table(folder / "other.csv", rows=60, seed=9, species=("Gentoo", "Emperor"))
     with pytest.warns(
-        UserWarning, match=r"other.csv: levels that training did not have, .*: species in \d+ of 60 rows"
+        UserWarning, match=r"other.csv: levels that did not occur in training, .*: species in \d+ of 60 rows"
     ):
         metrics, rows = evaluate("last", ["--data.test_path", "other.csv"])
     predict("last", folder / "other.csv", folder / "out.csv")

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project.data.loader import BatchSampler, Rows, row_loader
+from project.data.batch_sampler import BatchSampler
+from project.data.loader import Rows, row_loader
 from project.runtime.errors import UserError
 
 

@@ -52,7 +52,7 @@ def test_named_values_are_missing_in_features_and_targets(folder, stream):
 @pytest.mark.parametrize("mark", ["?", "-", "--", "*", "."])
 def test_a_mark_in_a_column_of_numbers_is_missing_and_said(folder, mark):
     expected, _ = rows(write(folder / "blank.csv"))
-    with pytest.warns(UserWarning, match=r"taken for missing values: .* in size"):
+    with pytest.warns(UserWarning, match=r"treated as missing values: .* in size"):
         found, data = rows(write(folder / "marked.csv", number=mark))
     assert all(map(torch.equal, found, expected))
     assert Schema.from_list(data.schema.to_list()).to_list() == data.schema.to_list()

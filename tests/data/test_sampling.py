@@ -113,7 +113,7 @@ def test_numbers_out_of_range_are_named(args, message):
             {"folds": 3},
             "--sampling.folds: must be at most 2 for 4 rows, got 3",
         ),
-        (SeriesDataModule(rows=200), {"folds": 3}, "--sampling.folds: is not possible with overlapping windows"),
+        (SeriesDataModule(rows=200), {"folds": 3}, "--sampling.folds: is not supported for overlapping windows"),
         (SyntheticDataModule(), {"unlabelled_path": "no.csv"}, "no.csv: no such file"),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_latest_rows_are_tested_on(folder):
     ("arguments", "message"),
     [
         ({"group": "nobody"}, r"no column 'nobody' \(--data.group\)"),
-        ({"group": "patient", "time": "day"}, "--data.group, --data.time: rows are split by one of them"),
+        ({"group": "patient", "time": "day"}, "--data.group, --data.time: rows can be split by only one of them"),
         ({"time": "day", "stream": True}, "--data.time: needs the rows in memory"),
     ],
 )

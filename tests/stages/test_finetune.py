@@ -226,7 +226,7 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
             ["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"],
             "--finetuning.layer_decay, --optimizer or",
         ),
-        (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only distillation learns from rows without"),
+        (["--sampling.labels", "3", "--sampling.unlabelled", "true"], "only distillation can use rows without"),
     ],
 )
 def test_a_mistake_is_told_before_any_training(source, args, told):
