@@ -1,4 +1,4 @@
-"""Exact least squares with an intercept, for any number of rows: the reference that training is compared with."""
+"""Exact least squares with an intercept, for any number of rows, as the reference for training."""
 
 from project.least_squares.accumulator import LeastSquares
 from project.least_squares.budget import fit_within

@@ -1,11 +1,11 @@
 """Least squares in one pass over the rows, in memory that does not grow with their number.
 
-The rows are summarised by the products of the columns [1, x, y] in about 159 bits, so that the result is as exact as
-float64 can hold, and depends neither on the order of the rows nor on how they are divided into blocks. While there are
-fewer rows than many columns, the rows themselves are kept.
+The rows are summarised by the products of the columns [1, x, y] in about 159 bits. The result is therefore as exact as
+float64 allows, and depends neither on the order of the rows nor on their division into blocks. With many columns and
+fewer rows than columns, the rows themselves are kept instead.
 
-A large block of well conditioned rows is summed in float64, which is several times faster: the rounding errors are
-small relative to any combination of the columns of that block, and other rows only add to it.
+A large block of well conditioned rows is summed in float64, which is several times faster. Its rounding errors are
+small relative to any combination of the columns in this block, and further rows only add to it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +24,10 @@ from project.least_squares.normal import NormalEquations
 from project.least_squares.wide import WideRows
 
 BLOCK_ROWS = 65_536
-# With more columns than this, rows are kept as long as they are fewer than the columns.
+# With more columns, rows are kept as long as there are fewer rows than columns.
 MAX_SQUARE_COLUMNS = 512
-# A block is summed in float64 if it has at least this many rows, and the inverse of its correlations has at most this
-# trace, which bounds the condition.
+# A block is summed in float64 if it has MIN_FAST_ROWS or more, and the trace of the inverse of its correlations, which
+# bounds their condition number, is at most MAX_TRACE.
 MIN_FAST_ROWS = 2_048
 MAX_FAST_COLUMNS = 2_048
 MAX_TRACE = 1e4
@@ -39,9 +39,9 @@ CACHED_ROWS = 1_024  # at a time, so that their copies stay in the cache
 class LeastSquares:
     """Exact least squares over all rows passed to `update`.
 
-    With p = 1 + in_features + out_features columns, `update` keeps 24 p^2 bytes, and `compute` needs up to 200 p^2;
-    with more than 512 columns and fewer rows than columns, p stands for the number of rows instead. Both return to
-    Python at least once a second, where signals are handled.
+    With p = 1 + in_features + out_features columns, `update` keeps 24 p² bytes, and `compute` needs up to 200 p² bytes.
+    With more than 512 columns and fewer rows than columns, p is the number of rows instead. Both return to Python at
+    least once a second, so that signals are handled.
 
     Args:
         in_features: Columns of x.
@@ -66,12 +66,12 @@ class LeastSquares:
         """Add a block of rows.
 
         Args:
-            x: Shape (rows, *in_shape) with in_features values per row; any dtype, magnitudes from 1e-140 to 1e140.
+            x: Shape (rows, *in_shape) with in_features values per row, any dtype, magnitudes from 1e-140 to 1e140.
             y: Shape (rows, out_features).
-            weights: Factors on the squared errors, one for each row; a row of weight 0 is as if it were not there.
+            weights: Factors of the squared errors, one for each row. Rows with weight 0 are ignored.
 
         Raises:
-            ValueError: If the shapes are others, a value is not finite, or a weight is negative.
+            ValueError: If the shapes are wrong, a value is not finite, or a weight is negative.
         """
         if x.shape[1:].numel() != self.in_features or y.shape != (len(x), self.out_features):
             shapes = f"(rows, {self.in_features}) and (rows, {self.out_features})"
@@ -125,7 +125,7 @@ def _check_finite(*parts: Tensor) -> None:
 def _add_exactly(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -> None:
     """Add the products of a block of rows to products in parts, in place, without rounding errors.
 
-    `roots` (rows,) are those of the weights, and factors on the rows.
+    The rows are multiplied by `roots` (rows,), the square roots of their weights.
     """
     _check_finite(x, y, *([] if roots is None else [roots]))
     size = products.shape[1]
@@ -136,19 +136,19 @@ def _add_exactly(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -
 
 
 def _add_fast(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -> Tensor | None:
-    """Add the products of a block of rows that are summed in float64; None if that would lose digits."""
+    """Return products in parts plus those of a block of rows, summed in float64; None if that would lose digits."""
     size = products.shape[1]
     if len(x) < max(MIN_FAST_ROWS, 2 * size) or size > MAX_FAST_COLUMNS:
         return None
     means = torch.cat([part[:SHIFT_ROWS].double().mean(0) for part in (x, y)])
-    shift = torch.cat([means.new_zeros(1), means]).float().double()  # of few bits, so that most differences are exact
+    shift = torch.cat([means.new_zeros(1), means]).float().double()  # has few bits, so that most differences are exact
     shifted = _gram(x, y, shift, roots)
     lengths = shifted.diagonal().sqrt()
     factor, failed = torch.linalg.cholesky_ex(shifted / lengths / lengths[:, None])
     if failed or not torch.cholesky_inverse(factor).trace() <= MAX_TRACE:  # also if a value is not finite
         return None
     # The columns are the shifted ones plus `shift` in each row.
-    half = error_free.multiply(shift[None], shifted[:1, :1] / 2)  # of what the shift adds to the products with it
+    half = error_free.multiply(shift[None], shifted[:1, :1] / 2)  # half of what the shift adds to the products
     sums = error_free.add(torch.zeros_like(products[:, 0]), shifted[0], *half)
     moved = error_free.multiply(shift[None, :, None], sums[:, None])
     return error_free.add(products, shifted, *moved, *moved.mT)
@@ -157,9 +157,9 @@ def _add_fast(products: Tensor, x: Tensor, y: Tensor, roots: Tensor | None) -> T
 def _gram(x: Tensor, y: Tensor, shift: Tensor, roots: Tensor | None) -> Tensor:
     """Return the products of the columns [1, x, y] minus a shift of each, times `roots`, summed in float64.
 
-    Each thread takes whole pieces of rows, and the sums are added in the order of the rows: no thread waits for another
-    within a piece, which takes a hundred times as long when another program occupies a core, and the result does not
-    depend on the number of threads.
+    Each thread sums whole pieces of rows, and the sums are added in the order of the rows, so the result does not
+    depend on the number of threads. Threads do not wait for each other within a piece, which would take a hundred times
+    as long if another program occupies a core.
     """
     features, targets = (part.float() if part.dtype == torch.bfloat16 else part for part in (x, y))
     factors = repeat(None) if roots is None else [part.numpy()[:, None] for part in roots.split(PIECE_ROWS)]
@@ -170,7 +170,7 @@ def _gram(x: Tensor, y: Tensor, shift: Tensor, roots: Tensor | None) -> Tensor:
 
 
 def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray, roots: np.ndarray | None) -> np.ndarray:
-    """Return the same for rows that one thread takes, in parts that stay in its cache."""
+    """Return the same for the rows of one thread, in parts that fit into its cache."""
     size, width = len(shift), 1 + x.shape[1]
     rows = min(CACHED_ROWS, max(1, int(CALL_WORK / size**2)))
     products, buffer = np.zeros((size, size)), np.empty((rows, size))
@@ -181,11 +181,11 @@ def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray, roots: np.nd
         np.subtract(y[start : start + rows], shift[width:], out=columns[:, width:])
         if roots is not None:
             columns *= roots[start : start + rows]
-        products += columns.T @ columns  # NumPy computes half of it, since the other half is the same
+        products += columns.T @ columns  # NumPy uses the symmetry and computes only half of it
     return products
 
 
 @cache
 def _thread_pools() -> ThreadpoolController:
-    """Return the thread pools of the loaded libraries, which take long to find."""
+    """Return the thread pools of the loaded libraries, cached because finding them is slow."""
     return ThreadpoolController()

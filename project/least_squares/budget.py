@@ -1,4 +1,4 @@
-"""Least squares within a limit of time and memory, for an answer that nobody has asked for."""
+"""Least squares within a limit of time and memory, for results that are optional."""
 
 import math
 import time
@@ -9,17 +9,17 @@ from torch import Tensor
 from project.least_squares.accumulator import BLOCK_ROWS, MAX_SQUARE_COLUMNS, LeastSquares
 from project.least_squares.fit import LeastSquaresFit
 
-# Measured on a core with 24 billion float64 operations a second: for each product that is summed in float64, for each
-# one that is summed exactly, and for each step of an elimination.
+# Seconds for each product that is summed in float64, for each product that is summed exactly, and for each step of an
+# elimination, measured on a core with 24 billion float64 operations per second.
 SECONDS_PER_PRODUCT, SECONDS_PER_EXACT_PRODUCT, SECONDS_PER_STEP = 8e-11, 8e-10, 1.2e-9
 MAX_BYTES = 2**30
 
 
 def fit_within(seconds: float, blocks: Iterable[tuple[Tensor, ...]], rows: int) -> LeastSquaresFit | None:
-    """Fit blocks of rows, or return None if that is expected to take too much time or memory.
+    """Fit blocks of rows, or return None if this would take too much time or memory.
 
     Args:
-        seconds: Limit of time; with `math.inf` there is no limit of memory either.
+        seconds: Limit of time; with `math.inf`, there is no limit of memory either.
         blocks: Blocks of rows: x (n, *in_shape), y (n, out_features), and weights if the rows have any; at least one.
         rows: Number of all rows.
     """
@@ -33,7 +33,7 @@ def fit_within(seconds: float, blocks: Iterable[tuple[Tensor, ...]], rows: int) 
                     return None
                 least_squares = LeastSquares(x[0].numel(), y[0].numel())
             least_squares.update(*parts)
-            spent = time.monotonic() - start  # depends on the numbers, too
+            spent = time.monotonic() - start  # the estimate was a lower limit, since the time depends on the numbers
             if spent > seconds / 10 and spent * rows > seconds * least_squares.rows:
                 return None
     assert least_squares is not None, "there is at least one row"
@@ -41,7 +41,7 @@ def fit_within(seconds: float, blocks: Iterable[tuple[Tensor, ...]], rows: int) 
 
 
 def cost(rows: int, features: int, targets: int) -> tuple[float, float]:
-    """Return about how many seconds, at least, and bytes of memory `LeastSquares` takes."""
+    """Return estimates of the minimum time in seconds and of the memory in bytes that `LeastSquares` needs."""
     size = 1 + features + targets
     if features > MAX_SQUARE_COLUMNS and rows <= features:
         seconds = SECONDS_PER_EXACT_PRODUCT * rows**2 * size + SECONDS_PER_STEP * rows**3

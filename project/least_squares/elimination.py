@@ -1,11 +1,11 @@
-"""Solve the normal equations of columns [1, x] and y in about 159 bits, and find which columns are independent.
+"""Solution of the normal equations of columns [1, x] and y in about 159 bits, with the rank of the columns.
 
-The products of the columns are known to as many bits, so rank is decided on the rows themselves and not on a rounded
-factorisation: it depends neither on the order of the rows, nor on blocks, nor on threads.
+The products of the columns have the same precision, so the rank does not depend on a rounded factorisation, the order
+of the rows, blocks or threads.
 
-Columns that float64 shows to be independent are eliminated together: a Cholesky factorisation in float64 solves their
-equations, and iterative refinement adds the missing bits. The other columns are eliminated one by one, in each step the
-one that is farthest from a combination of the columns before it, until only combinations of them are left.
+Columns that are independent in float64 are eliminated together: a Cholesky factorisation in float64 solves their
+equations, and iterative refinement adds the missing bits. The other columns are eliminated one by one. Each step
+chooses the column that is farthest from a combination of the eliminated columns, until only combinations are left.
 
 Methods: Goodnight, "A Tutorial on the SWEEP Operator" (1979); Golub & Van Loan, *Matrix Computations*, 4th ed.,
 sections 3.5.3 (iterative refinement) and 4.2.8 (diagonal pivoting).
@@ -19,10 +19,10 @@ from torch import Tensor
 from project.least_squares import error_free
 from project.least_squares.error_free import add, matmul, multiply, reciprocal, subtract, total
 
-# A column is a combination of others if what is left of it is no larger than this relative error of the numbers in the
-# combination. Numbers of the rows have relative errors of 1.1e-16, or a few times that if they were computed.
+# A column is a combination of others if its remainder is no larger than this relative error of the numbers in the
+# combination. The values in rows have relative errors of 1.1e-16, or a few times that if they were computed.
 TOLERANCE = 2.0**-46  # 1.4e-14
-# Columns are eliminated together if at least this fraction of the squared length of each is left after the others.
+# Columns are eliminated together if at least this fraction of their squared lengths remains after the others.
 MIN_LEFT = 1e-4
 MAX_REFINEMENTS = 16
 REFINED = 2.0**-135
@@ -31,15 +31,15 @@ BLOCK_COLUMNS = 128
 
 @dataclass
 class Elimination:
-    """The result of `eliminate`, in the columns' own units. Columns that are "kept" are independent of each other.
+    """The result of `eliminate`, in the units of the columns. The "kept" columns are independent of each other.
 
     Attributes:
-        coefficients: Least squares coefficients of y on [1, x] in parts, (3, 1 + in, out); 0 for columns not kept.
-        inverse: Inverse of the products of the kept columns, 0 elsewhere, (1 + in, 1 + in).
-        factor: The products of [1, x] are factor.T @ factor, (kept, 1 + in).
+        coefficients: Least squares coefficients of y on [1, x] in parts, (3, 1 + in, out); 0 for other columns.
+        inverse: Inverse of the products of the kept columns, (1 + in, 1 + in); 0 for other columns.
+        factor: A matrix with factor.T @ factor equal to the products of [1, x], (kept, 1 + in).
         kept: Whether each column of [1, x] is kept, (1 + in,).
-        null: A basis of the combinations of columns that are zero in all rows, in parts, (3, 1 + in, 1 + in - kept):
-            each is the combination of kept columns that equals another column, minus that column.
+        null: A basis of the null space of [1, x] in parts, (3, 1 + in, 1 + in - kept). Each vector is the combination
+            of kept columns that equals another column, minus that column.
         squared_error: Sums of squared residuals, (out,).
     """
 
@@ -52,9 +52,9 @@ class Elimination:
 
 
 def eliminate(products: Tensor, columns: int, tolerance: float = TOLERANCE) -> Elimination:
-    """Eliminate the first `columns` columns from products in parts, (3, size, size); column 0 is not zero."""
+    """Eliminate the first `columns` columns from products in parts (3, size, size). Column 0 must not be zero."""
     squares = total(products).diagonal()
-    units = torch.where(squares > 0, squares.sqrt().log2().round().exp2(), 1.0)  # powers of 2: scaling is exact
+    units = torch.where(squares > 0, squares.sqrt().log2().round().exp2(), 1.0)  # powers of 2, so that scaling is exact
     table = _Table(products / units / units[:, None], columns, tolerance)
     table.sweep(0)
     table.sweep_independent()
@@ -73,12 +73,12 @@ def eliminate(products: Tensor, columns: int, tolerance: float = TOLERANCE) -> E
 
 
 class _Table:
-    """The columns that are not eliminated: their products, and their coefficients on the columns that are.
+    """The remaining columns: their products, and their coefficients on the eliminated columns.
 
     Attributes:
-        rest: Numbers of the columns that are not eliminated, (rest,).
-        products: Products of what is left of them, in parts, (3, rest, rest).
-        coefficients: Their coefficients on the eliminated columns of [1, x], in parts, (3, columns, rest).
+        rest: Indices of the remaining columns, (rest,).
+        products: Products of their remainders in parts, (3, rest, rest).
+        coefficients: Their coefficients on the eliminated columns of [1, x] in parts, (3, columns, rest).
         inverse: Inverse of the products of the eliminated columns, (columns, columns).
         factor: Blocks of rows of a factor of all products, (any, size).
     """
@@ -93,7 +93,7 @@ class _Table:
         self.factor: list[Tensor] = []
 
     def sweep(self, position: int) -> None:
-        """Eliminate one column of `rest`."""
+        """Eliminate one column, given by its position in `rest`."""
         column = int(self.rest[position])
         others = (torch.arange(len(self.rest)) != position).nonzero()[:, 0]
         ratio = multiply(self.products[:, position], reciprocal(self.products[:, position, position])[:, None])
@@ -109,7 +109,7 @@ class _Table:
         self.rest = self.rest[others]
 
     def sweep_independent(self) -> None:
-        """After column 0, eliminate columns that float64 shows to be independent."""
+        """After column 0, eliminate the columns that are independent in float64."""
         scale = self._left().sqrt()
         varying = (self.rest < self.columns) & (self._left() > 4 * self.tolerance**2 * self._squares_of_rest())
         candidates = varying.nonzero()[:, 0]
@@ -126,9 +126,10 @@ class _Table:
         self._sweep_together(kept, factor * scale[kept, None], solution)
 
     def _solve(self, kept: Tensor, factor: Tensor) -> Tensor | None:
-        """Return the coefficients of the other columns on `kept` in parts, (3, kept, others), if refinement converges.
+        """Return the coefficients of the other columns on `kept` in parts, (3, kept, others).
 
-        `factor` is the lower Cholesky factor of the correlations of `kept`.
+        Return None if the iterative refinement does not converge. `factor` is the lower Cholesky factor of the
+        correlations of `kept`.
         """
         lengths = self._left()[kept].sqrt()
         units = lengths.log2().round().exp2()
@@ -145,7 +146,7 @@ class _Table:
         return None
 
     def _sweep_together(self, kept: Tensor, factor: Tensor, solution: Tensor) -> None:
-        """Eliminate the columns `kept`, whose products have a Cholesky factor and a solution for the others."""
+        """Eliminate the columns `kept`, given the Cholesky factor of their products and the solution for the others."""
         columns = self.rest[kept]
         rows = factor.new_zeros(len(columns), len(self.rest))
         rows[:, kept], rows[:, ~kept] = factor.T, factor.T @ total(solution)
@@ -165,7 +166,7 @@ class _Table:
     def farthest(self) -> int | None:
         """Return the position in `rest` of the column of [1, x] that is farthest from a combination of others.
 
-        None if all are combinations. The distance is relative to the size of the numbers in the combination.
+        Return None if all are combinations. The distance is relative to the size of the numbers in the combination.
         """
         combined = total(self.coefficients).square() * self.squares[: self.columns, None]
         left = self._left() / (combined.sum(0) + self._squares_of_rest())
@@ -173,18 +174,18 @@ class _Table:
         return int(left.argmax()) if (left > self.tolerance**2).any() else None
 
     def null(self) -> Tensor:
-        """Return the combinations of the columns of [1, x] that are not eliminated, each minus its own column."""
+        """Return the null space of [1, x]: the combination that equals each remaining column, minus that column."""
         dropped = self.rest < self.columns
         combinations = self.coefficients[:, :, dropped]
         combinations[0, self.rest[dropped], torch.arange(combinations.shape[2])] = -1
         return combinations
 
     def _left(self) -> Tensor:
-        """Squared lengths of what is left of the columns of `rest`."""
+        """Squared lengths of the remainders of the columns in `rest`."""
         return total(self.products).diagonal().clamp(min=0)
 
     def _squares_of_rest(self) -> Tensor:
-        """Squared lengths of the columns of `rest`; 1 for columns of zeros."""
+        """Squared lengths of the columns in `rest`; 1 for columns of zeros."""
         return torch.where(self.squares > 0, self.squares, 1.0)[self.rest]
 
     def _append_factor(self, rows: Tensor) -> None:
@@ -207,10 +208,10 @@ def cholesky_inverse(factor: Tensor) -> Tensor:
 
 
 def independent(correlations: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
-    """Return the numbers of columns that are independent of those before them, and the factor of their correlations.
+    """Return the indices of independent columns, (kept,), and the lower factor of their correlations, (kept, kept).
 
-    A Cholesky factorisation in blocks, (columns, columns) -> (kept,), (kept, kept) lower triangular, that leaves out a
-    column if no more than the fraction `min_left` of its squared length is left.
+    This is a blocked Cholesky factorisation of correlations (columns, columns) that skips a column if no more than the
+    fraction `min_left` of its squared length remains after the columns before it.
     """
     kept = torch.zeros(0, dtype=torch.long)
     factor = correlations.new_zeros(0, 0)
@@ -227,7 +228,7 @@ def independent(correlations: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
 
 
 def _independent_of_block(left: Tensor, min_left: float) -> tuple[Tensor, Tensor]:
-    """Do the same for one block, with what is left of its correlations (block, block)."""
+    """Do the same for the remainder (block, block) of the correlations of one block."""
     factor, failed = torch.linalg.cholesky_ex(left)
     if not failed and (factor.diagonal().square() > min_left).all():
         return factor, torch.arange(len(left))

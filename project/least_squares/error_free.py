@@ -14,9 +14,9 @@ from torch import Tensor
 
 PARTS = 3
 MAX_SLICES = 9  # of 16 bits or more
-QUICK = 2**17  # numbers at a time: enough to hide the cost of calls
-LARGEST = 2**23  # numbers at a time: copies of them take memory
-# Multiplications of one native call, well below a second: signals are handled between calls.
+MIN_NUMBERS = 2**17  # numbers in one operation, enough to hide the overhead of calls
+MAX_NUMBERS = 2**23  # numbers in one operation, to limit the memory of copies
+# Multiplications in one native call, which then takes much less than a second: signals are handled between calls.
 CALL_WORK = 4e9
 
 
@@ -31,7 +31,7 @@ def total(parts: Tensor) -> Tensor:
 
 
 def add(parts: Tensor, *terms: Tensor) -> Tensor:
-    """Add terms (*shape) to a number in parts (3, *shape) -> (3, *shape)."""
+    """Add terms (*shape) to numbers in parts (3, *shape) -> (3, *shape)."""
     for term in terms:
         sums = []
         for part in parts:
@@ -44,8 +44,8 @@ def add(parts: Tensor, *terms: Tensor) -> Tensor:
 
 
 def subtract(parts: Tensor, other: Tensor) -> Tensor:
-    """Subtract a number in parts from another of the same shape."""
-    # If leading digits cancel, the parts are no longer rounding errors of each other: they are summed once more.
+    """Subtract numbers in parts of the same shape."""
+    # If leading digits cancel, the parts are no longer rounding errors of each other, so they are added once more.
     return add(torch.zeros_like(parts), *add(parts, *(-other)))
 
 
@@ -62,7 +62,7 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
 
 
 def reciprocal(parts: Tensor) -> Tensor:
-    """Return 1 / number for one number in parts (3,)."""
+    """Return 1 / number for a single number in parts (3,)."""
     rest = 1 / sum(map(Fraction, parts.tolist()), Fraction(0))
     inverse = []
     for _ in range(PARTS):
@@ -72,7 +72,7 @@ def reciprocal(parts: Tensor) -> Tensor:
 
 
 def rounded_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply float64 matrices (m, n), (n, k) -> (m, k) with rounding errors, in short calls."""
+    """Multiply float64 matrices (m, n), (n, k) -> (m, k) with rounding errors, in short native calls."""
     return torch.cat([part @ right for part in left.split(max(1, int(CALL_WORK / max(right.numel(), 1))))])
 
 
@@ -83,7 +83,7 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
     if not slices:
         return zeros(left.shape[1], right.shape[2])
     rights, blocks = torch.cat(slices, dim=1).T, []
-    for block in left.split(max(1, QUICK // right.shape[1]), dim=1):
+    for block in left.split(max(1, MIN_NUMBERS // right.shape[1]), dim=1):
         sums = torch.zeros(MAX_SLICES, block.shape[1], right.shape[2], dtype=torch.float64)
         for number, piece in enumerate(_slices(block.mT, bits)):
             products = rights[: (MAX_SLICES - number) * right.shape[2]] @ piece
@@ -94,14 +94,14 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
 
 
 def with_ones(x: Tensor, y: Tensor, factors: Tensor | None = None) -> Tensor:
-    """Return the columns [1, x, y] of rows, times a factor for each row (rows,), in parts (any, rows, columns)."""
+    """Return the columns [1, x, y], times a factor for each row (rows,), in parts (any, rows, columns)."""
     columns = torch.cat([y.new_ones(len(y), 1, dtype=torch.float64), x, y], dim=1)[None]
     return columns if factors is None else multiply(columns, factors[None, :, None])
 
 
 def rows_at_once(columns: int) -> int:
-    """Return how many rows of so many columns to give to `add_gram`, to save time but not take much memory."""
-    return max(1, QUICK // columns, min(8 * columns, LARGEST // columns))
+    """Return how many rows to pass to `add_gram` at once, so that it is fast but does not need much memory."""
+    return max(1, MIN_NUMBERS // columns, min(8 * columns, MAX_NUMBERS // columns))
 
 
 def add_gram(parts: Tensor, rows: Tensor) -> None:
@@ -128,15 +128,16 @@ def add_gram(parts: Tensor, rows: Tensor) -> None:
 
 
 def _bits(terms: int) -> int:
-    """Return how many bits two factors may have, so that a sum of `MAX_SLICES` times so many products is exact."""
+    """Return how many bits two factors may have so that a sum of `MAX_SLICES` * `terms` products is exact."""
     return (53 - 2 - math.ceil(math.log2(MAX_SLICES * max(terms, 1)))) // 2
 
 
 def _slices(parts: Tensor, bits: int) -> list[Tensor]:
-    """Return matrices of the shape (n, columns) that sum to a matrix in parts (parts, n, columns).
+    """Split a matrix in parts (parts, n, columns) into a sum of matrices (n, columns), the slices.
 
-    The first has the leading `bits` bits below the largest number of each column, the next one the following bits, and
-    so on. As multiples of one unit, the products of slices whose numbers add up to the same have an exact sum.
+    The first slice has the leading `bits` bits of each column, relative to its largest number, the next slice the
+    following bits, and so on. Products of slices whose indices have the same sum are multiples of one unit, so they can
+    be added exactly.
     """
     slices: list[Tensor] = []
     rest = parts.clone()

@@ -12,7 +12,7 @@ EPSILON = torch.finfo(torch.float64).eps
 
 
 class System(Protocol):
-    """The summarised rows of a least squares problem."""
+    """The rows of a least squares problem, or a summary of them."""
 
     def solve(self, alpha: Tensor) -> "LeastSquaresFit":
         """Return the fit with a ridge penalty alpha (in_features,)."""
@@ -20,13 +20,13 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class LeastSquaresFit:
-    """An exact least squares fit of y = x @ weights + bias, in float64 on the CPU; `LeastSquares.compute` creates it.
+    """An exact least squares fit of y = x @ weights + bias, in float64 on the CPU, from `LeastSquares.compute`.
 
     Attributes:
-        weights: Coefficients, shape (in_features, out_features); of minimum norm if columns are collinear.
+        weights: Coefficients, shape (in_features, out_features); those of minimum norm if columns are collinear.
         bias: Intercepts, shape (out_features,).
         variance: Variances of intercept and weights for noise of variance 1, shape (1 + in_features,); NaN for those
-            that the rows do not determine. With a ridge penalty they do not include the bias of the estimate (Hoerl &
+            that the rows do not determine. With a ridge penalty, they do not include the bias of the estimates (Hoerl &
             Kennard, "Ridge Regression", 1970).
         squared_error: Sum of squared residuals times weights, shape (out_features,).
         target_squares: Sum of squared targets times weights, shape (out_features,).
@@ -38,7 +38,7 @@ class LeastSquaresFit:
         total_weight: Sum of the weights of the rows; their number without weights.
         factor: A matrix with factor.T @ factor = [1, x].T @ weights @ [1, x], shape (any, 1 + in_features).
         alpha: Ridge penalty, shape (in_features,).
-        system: The rows, for other penalties.
+        system: The rows, to fit them with other penalties.
     """
 
     weights: Tensor
@@ -59,8 +59,11 @@ class LeastSquaresFit:
         """Return the fit that minimises squared errors + alpha * squared weights; the intercept is not penalised.
 
         Args:
-            alpha: 0 or more, one for all columns of x or one for each, shape (in_features,); in units of the sum of
-                squared errors, as in `sklearn.linear_model.Ridge`.
+            alpha: 0 or more; one number for all columns of x, or one for each, shape (in_features,). It multiplies the
+                squared weights in the sum of squared errors, as in `sklearn.linear_model.Ridge`.
+
+        Raises:
+            ValueError: If a number is negative or not finite.
         """
         alpha = torch.as_tensor(alpha).double().expand(len(self.weights))
         if not (alpha.isfinite() & (alpha >= 0)).all():
@@ -86,7 +89,7 @@ class LeastSquaresFit:
     @property
     def r2(self) -> Tensor:
         """Coefficient of determination on the training rows, (out_features,); NaN for a constant target."""
-        # A target is constant if it varies by no more than the rounding error of its values.
+        # A target counts as constant if it varies by no more than the rounding errors of its values.
         varies = self.target_spread > (4 * EPSILON) ** 2 * self.target_squares
         return torch.where(varies, 1 - self.squared_error / self.target_spread, torch.nan)
 
@@ -102,17 +105,23 @@ class LeastSquaresFit:
 
     def mse_of(self, weights: Tensor, bias: Tensor) -> float:
         """Return the exact training MSE of weights (in, out) and biases (out,), without reading the rows again."""
-        # Expanded around this fit, whose squared error is exact: nothing cancels if the other model is close to it.
+        # The error is expanded around this fit, so that no digits cancel if the other model is close to it.
         change = torch.cat([bias[None] - self.bias, weights - self.weights]).double()  # (1 + in, out)
         slope = -2 * self.alpha[:, None] * self.weights  # 0 without a penalty
         more = (self.factor @ change).square().sum() + (slope * change[1:]).sum()
         return self.mse + more.item() / (self.total_weight * len(self.bias))
 
     def confidence_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Return confidence intervals of the coefficients, for normally distributed noise and a level within (0, 1).
+        """Return confidence intervals of the coefficients for normally distributed noise.
+
+        Args:
+            level: Confidence level, above 0 and below 1.
 
         Returns:
-            Ends for the weights, shape (2, in_features, out_features), and for the intercepts, (2, out_features).
+            Limits for the weights, shape (2, in_features, out_features), and for the intercepts, (2, out_features).
+
+        Raises:
+            ValueError: If the level is not between 0 and 1.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be above 0 and below 1, got {level}")

@@ -9,14 +9,14 @@ from project.least_squares.elimination import Elimination, eliminate
 from project.least_squares.error_free import add, matmul, multiply, reciprocal, subtract, total
 from project.least_squares.fit import LeastSquaresFit
 
-# Shares of a column in combinations that are zero, below which they do not make its coefficient undetermined.
+# A coefficient is determined if the share of its column in all combinations of columns that are zero is below this.
 MAX_SHARE = 1e-8
 
 
 class NormalEquations:
     """Products of the columns [1, x, y], summed over all rows, in the parts of `error_free`: (3, size, size).
 
-    Each row may have been multiplied by the root of its weight.
+    With weights, each row has been multiplied by the square root of its weight.
     """
 
     def __init__(self, products: Tensor, in_features: int, rows: int) -> None:
@@ -65,10 +65,10 @@ class NormalEquations:
         return total(subtract(squares, multiply(sums, means))).clamp(min=0)
 
     def _minimum_norm(self, solved: Elimination) -> tuple[Tensor, Tensor]:
-        """Return weights (in, out) and biases (out,): of all solutions, the one with the smallest weights."""
+        """Return the weights (in, out) and biases (out,) of the solution with the smallest weights."""
         coefficients = solved.coefficients
         if solved.null.shape[2]:
-            # Along these combinations no prediction changes; how far to go needs no more than float64.
+            # Predictions do not change along these combinations, so float64 is precise enough for the steps.
             units = total(solved.null[:, 1:]).norm(dim=0)
             basis, triangle = torch.linalg.qr(total(solved.null[:, 1:]) / units)
             steps = torch.linalg.solve_triangular(triangle, basis.T @ total(coefficients[:, 1:]), upper=True)
@@ -76,13 +76,16 @@ class NormalEquations:
         return total(coefficients[:, 1:]), total(coefficients[:, 0])
 
     def _is_determined(self, solved: Elimination) -> Tensor:
-        """Whether the rows determine the intercept and each weight, (1 + in,): no combination of zero includes it."""
+        """Return whether the rows determine the intercept and each weight, (1 + in,).
+
+        A coefficient is not determined if its column is part of a combination of columns that is zero.
+        """
         lengths = total(self.products).diagonal()[: 1 + self.in_features].sqrt()
-        shares = total(solved.null) * torch.where(lengths > 0, lengths, 1.0)[:, None]  # whatever the units
+        shares = total(solved.null) * torch.where(lengths > 0, lengths, 1.0)[:, None]  # independent of the units
         return torch.linalg.qr(shares / shares.norm(dim=0)).Q.square().sum(1) < MAX_SHARE**2
 
     def _ridge_variance(self, inverse: Tensor) -> tuple[Tensor, float]:
-        """Return variances (1 + in,) and spent degrees of freedom for the inverse (in, in) of the penalised products.
+        """Return variances (1 + in,) and model degrees of freedom, from the inverse (in, in) of the penalised products.
 
         Source: Hoerl & Kennard, "Ridge Regression: Biased Estimation for Nonorthogonal Problems" (1970).
         """

@@ -1,6 +1,6 @@
-"""Least squares with fewer rows than columns, by the products of rows instead of those of columns.
+"""Least squares with fewer rows than columns, from the products of rows instead of those of columns.
 
-The weights of minimum norm are combinations of the rows, so only as many numbers are unknown as there are rows.
+The weights of minimum norm are combinations of the rows, so there are only as many unknowns as rows.
 Method: Golub & Van Loan, *Matrix Computations*, 4th ed., section 5.6.2 (minimum norm solutions); with a penalty,
 Saunders, Gammerman & Vovk, "Ridge Regression Learning Algorithm in Dual Variables" (1998).
 """
@@ -26,7 +26,7 @@ from project.least_squares.fit import LeastSquaresFit
 from project.least_squares.normal import NormalEquations
 
 BLOCK_ROWS = 256
-# Length that projection on the rows may take from a column's unit vector if they determine its coefficient.
+# The rows determine a coefficient if the projection on the rows shortens the unit vector of its column by less.
 MAX_LOST = 1e-8
 
 
@@ -43,7 +43,7 @@ class WideRows:
         """Return the fit with a ridge penalty alpha (in_features,)."""
         if not alpha.any():
             return self._solve()
-        if not alpha.all():  # the weights are not combinations of the rows alone
+        if not alpha.all():  # then the weights are not combinations of the rows only
             products = error_free.zeros(*[1 + self.x.shape[1] + self.y.shape[1]] * 2)
             for block in zip(*(part.split(BLOCK_ROWS) for part in (self.x, self.y, self.weights.sqrt())), strict=True):
                 add_gram(products, with_ones(*block))
@@ -64,7 +64,7 @@ class WideRows:
     def _solve(self) -> LeastSquaresFit:
         lengths = self.x.square().sum(0).sqrt()
         units = torch.where(lengths > 0, lengths.log2().round().exp2(), 1.0)
-        # The rows that are not kept are combinations of the others: all predictions follow from those for `kept`.
+        # The other rows are combinations of `kept`, so all predictions follow from those for `kept`.
         kept, combinations = _independent(self.x / units)
         all_rows = torch.cat([torch.eye(int(kept.sum()), dtype=self.x.dtype), combinations])
         y, weights = (torch.cat([part[kept], part[~kept]]) for part in (self.y, self.weights))
@@ -107,7 +107,7 @@ class WideRows:
 
 
 class _Interpolation:
-    """Weights of minimum norm, with an intercept, that predict y (rows, out) for rows (rows, columns).
+    """Weights of minimum norm, with an intercept, that predict y (rows, out) from rows (rows, columns).
 
     With `noise` (rows,), they minimise squared weights + squared errors / noise.
 
@@ -115,16 +115,16 @@ class _Interpolation:
         rows: Deviations of the rows from their mean, (rows, columns).
         weights: (columns, out).
         bias: (out,).
-        duals: The weights are rows.T @ duals, (rows, out).
+        duals: Coefficients with weights = rows.T @ duals, (rows, out).
         projection: A matrix with duals = projection @ y, (rows, rows).
-        mean: The intercept is mean @ y, (rows,).
+        mean: Coefficients with intercept = mean @ y, (rows,).
         origin: Distance of the origin from the nearest affine combination of rows, relative to the longest row.
     """
 
     def __init__(self, rows: Tensor, y: Tensor, noise: Tensor | None = None) -> None:
         self.rows = rows - rows.mean(0)
         lengths = rows.square().sum(1)
-        constant = lengths.mean().item()  # the duals sum to 0, so that any constant may be added to the products
+        constant = lengths.mean().item()  # the sum of the duals is 0, so any constant may be added to the products
         right = torch.cat([y, torch.ones_like(y[:, :1])], dim=1)
         products = error_free.zeros(len(y) + right.shape[1], len(y) + right.shape[1])
         noise = torch.zeros_like(lengths) if noise is None else noise
@@ -143,22 +143,25 @@ class _Interpolation:
         self.origin = (self.mean @ rows).norm() / lengths.max().sqrt()
 
     def squares(self, matrix: Tensor) -> Tensor:
-        """Return column.T @ matrix @ column for each column of `rows` and a matrix (rows, rows), (columns,)."""
+        """Return column.T @ matrix @ column for each column of `rows`, (columns,), with a matrix (rows, rows)."""
         return (rounded_matmul(self.rows.T, matrix) * self.rows.T).sum(1)
 
 
 def _independent(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which rows (n, columns), with an intercept, are independent, (n,), and the rest by them, (rest, kept)."""
+    """Return whether each row (n, columns) is independent, with an intercept, (n,), and the combinations of the others.
+
+    The combinations express the other rows by the independent ones, (others, independent).
+    """
     products = rounded_matmul(rows, rows.T) + 1
     lengths = products.diagonal().sqrt()
-    if len(independent(products / lengths / lengths[:, None], MIN_LEFT)[0]) == len(rows):  # in float64 already
+    if len(independent(products / lengths / lengths[:, None], MIN_LEFT)[0]) == len(rows):  # independent in float64
         return torch.ones(len(rows), dtype=torch.bool), products[:0]
     solved = eliminate(_products(rows, 1.0), len(rows))
     return solved.kept, total(solved.null)[solved.kept].T
 
 
 def _products(rows: Tensor, constant: float) -> Tensor:
-    """Products of rows (n, columns) plus a constant in parts, (3, n, n)."""
+    """Return the products of rows (n, columns) plus a constant in parts, (3, n, n)."""
     products = add(error_free.zeros(len(rows), len(rows)), rows.new_full((len(rows), len(rows)), constant))
     for block in rows.split(error_free.rows_at_once(len(rows)), dim=1):
         add_gram(products, block.T)

@@ -43,7 +43,7 @@ class Classification(Supervised):
             `lr_scheduler` and `lr_interval`.
 
     Raises:
-        UserError: If the data has no classes, the loss is not for classes, or there is a threshold and not two classes.
+        UserError: If the data has no classes, the loss is not for classes, or a threshold is set without two classes.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Classification(Supervised):
         self.decide_at(None if isinstance(threshold, str) else threshold)
 
     def decide_at(self, threshold: float | None) -> None:
-        """Set the probability from which on the second of two classes is predicted; None for the most likely class."""
+        """Set the decision threshold of the second of two classes; None to predict the most likely class."""
         self.decided_at = threshold
         for metrics in (self.train_metrics, self.val_metrics, self.test_metrics):
             set_threshold(metrics, threshold)

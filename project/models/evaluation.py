@@ -15,10 +15,7 @@ from project.runtime.distributed import gather
 
 
 def evaluate_batch(module: LightningModule, batch: Batch | Batches) -> tuple[Tensor, ...]:
-    """Return the outputs (B, out_features) of a module in target units, and the targets, for all rows of a batch.
-
-    The weights of the rows follow if they have any.
-    """
+    """Return outputs (B, out_features) of a module in target units, targets, and weights if there are any."""
     if isinstance(batch, Batches):  # larger batches are faster, and metrics do not depend on their size
         batch.batch_size = max(batch.batch_size, 1_024)
     parts = [(module(x), *others) for x, *others in (batch if isinstance(batch, Batches) else [batch])]

@@ -76,7 +76,7 @@ def of_target_units(criterion: nn.Module) -> nn.Module:
 
 
 def class_weights(criterion: nn.Module, targets: Tensor) -> Tensor | None:
-    """Return the weights (rows,) by whose sum a loss divides; None if it divides by the number of rows.
+    """Return the weights (rows,) whose sum is the divisor of a loss; None if the divisor is the number of rows.
 
     Cross-entropy divides by the sum of the class weights of the rows, without rows of the class `ignore_index`.
     """
@@ -87,16 +87,16 @@ def class_weights(criterion: nn.Module, targets: Tensor) -> Tensor | None:
 
 
 def row_losses(criterion: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each row (rows,), times the weight of its class.
+    """Return the loss of each row, (rows,), times the weight of its class.
 
     Raises:
-        UserError: If a loss from outside of torch returns none for each row.
+        UserError: If a loss that is not torch's ignores `reduction = "none"`.
     """
     by_row: Any = copy.copy(criterion)
     by_row.reduction = "none"
     losses = by_row(outputs, targets)  # (B,) for classes, (B, out_features) for numbers
     if losses.shape[:1] != targets.shape[:1]:
-        problem = "has no effect of reduction none, the loss of each row, which weights of rows need"
+        problem = "must support reduction none, the loss of each row, for row weights; remove the weights"
         raise UserError(f"--model.loss {type(criterion).__name__}: {problem}")
     return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 

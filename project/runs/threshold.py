@@ -11,16 +11,16 @@ THRESHOLD = "threshold.json"
 
 
 def write_threshold(folder: Path, threshold: float) -> None:
-    """Write the threshold that a training has chosen to its run."""
+    """Write the threshold that training has chosen to a run."""
     with atomic_write(folder / THRESHOLD) as temporary:
         temporary.write_text(json.dumps({"threshold": threshold}) + "\n")
 
 
 def threshold_of(folder: Path, model: Any) -> float | None:
-    """Return the threshold of a run's model; None for that of the most likely class.
+    """Return the decision threshold of the model of a run; None if it predicts the most likely class.
 
     Raises:
-        UserError: If the training was to choose one, and has not.
+        UserError: If training should have chosen a threshold, but did not finish.
     """
     wanted = getattr(model, "threshold", None)
     if not isinstance(wanted, str):

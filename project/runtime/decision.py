@@ -1,4 +1,4 @@
-"""Which class a model decides for."""
+"""The decision for a class, from the probabilities of the classes."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def decide(probabilities: "Probabilities", threshold: float | None) -> "Probabilities":
-    """Return the class number of each row, (rows,), for probabilities (rows, classes), of NumPy or torch.
+    """Return the class index of each row, (rows,), for probabilities (rows, classes) of NumPy or torch.
 
-    It is the most likely class; with a threshold, the second of two classes if its probability is at least as high.
+    It is that of the most likely class. With a threshold, it is 1 if the probability of the second of two classes is at
+    least the threshold, otherwise 0.
     """
     return probabilities.argmax(1) if threshold is None else (probabilities[:, 1] >= threshold) * 1
