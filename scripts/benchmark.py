@@ -17,11 +17,13 @@ if __name__ == "__main__":
         help="what to measure (default: training)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="use fewer rows; takes less than a minute on two cores, for tables several"
+        "--quick", action="store_true", help="use fewer rows; takes up to a minute on two cores, several for tables"
     )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where `gpu` trains (default: cuda)")
-    parser.add_argument("--json", type=path, help="file to write every measurement to")
-    parser.add_argument("--plot", type=path, help=".png or .svg file for a figure of the first comparison of training")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write every measurement to a JSON file")
+    parser.add_argument(
+        "--plot", type=path, metavar="FILE", help="draw the first comparison of training to a .png or .svg file"
+    )
     options = parser.parse_args()
     with exit_on_user_error():
         if options.plot and options.what != "training":

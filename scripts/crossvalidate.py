@@ -10,7 +10,7 @@ from project.runtime.ranges import IntFromTwo
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, epilog="All other flags are those of train.py.")
-    parser.add_argument("--folds", type=IntFromTwo, default=5, help="number of folds (default: 5)")
+    parser.add_argument("--folds", type=IntFromTwo, default=5, metavar="K", help="number of folds (default: 5)")
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.stages.crossvalidate import crossvalidate, summary

@@ -14,13 +14,23 @@ if __name__ == "__main__":
         "rows of another table; --trust MODULE lets the run use a module's classes.",
     )
     parser.add_argument("run", nargs="+", help="a run folder, a checkpoint, `last`, or an .onnx file")
-    parser.add_argument("--compare", action="store_true", help="also compare size and speed; implied by several models")
-    parser.add_argument("--plot", type=path, help="draw the comparison to a .png or .svg file")
+    parser.add_argument("--compare", action="store_true", help="also measure size and speed; implied by several runs")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="draw the comparison to a .png or .svg file")
     parser.add_argument(
-        "--importance", type=path, help="shuffle each column of a table, and draw how much worse the model gets"
+        "--importance",
+        type=path,
+        metavar="FILE",
+        help="shuffle each column of the table, and draw to a .png or .svg file how much the loss rises",
     )
-    parser.add_argument("--text", type=path, help="bits per byte of all of a file of text, by a language model")
-    parser.add_argument("--choices", type=path, help="questions with choices, as JSON lines, for a language model")
+    parser.add_argument(
+        "--text", type=path, metavar="FILE", help="measure the bits per byte of a language model on a file of text"
+    )
+    parser.add_argument(
+        "--choices",
+        type=path,
+        metavar="FILE",
+        help="answer the multiple-choice questions in a file of JSON lines",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments, overrides = parser.parse_known_args()
     with exit_on_user_error():

@@ -6,8 +6,8 @@ from project.runtime.arguments import ArgumentParser, path
 from project.runtime.errors import exit_on_user_error
 
 FORMATS = (
-    "onnx (default), pt2, torchscript, safetensors or adapter; of a language model also huggingface (a folder), gguf "
-    "(of 16 bits), gguf-q8_0 or gguf-f32"
+    "onnx (default), pt2, torchscript, safetensors or adapter; for a language model also huggingface, peft (two "
+    "folders), gguf (16 bits), gguf-q8_0 or gguf-f32"
 )
 
 if __name__ == "__main__":
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", help="a run folder, a checkpoint, `last`, or public weights")
     parser.add_argument("output", type=path, nargs="?", help="the file; default: model.onnx in the run's folder")
-    parser.add_argument("--format", default="onnx", help=FORMATS)
+    parser.add_argument("--format", default="onnx", metavar="NAME", help=FORMATS)
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.exporting.export import export

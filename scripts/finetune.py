@@ -1,4 +1,4 @@
-"""Train a run further: on other data, with a new head where the targets differ, in whole, in part, or with adapters."""
+"""Train a run further: on other data, with a new head if the targets differ, in whole or in part, or with adapters."""
 
 import installed  # noqa: F401
 
@@ -18,7 +18,7 @@ if __name__ == "__main__":
         "--lora",
         type=PositiveInt,
         metavar="RANK",
-        help="train only low-rank adapters, and a head that is no language model's",
+        help="train only low-rank adapters of this rank, and the head; for a language model, only the adapters",
     )
     options, args = parser.parse_known_args()
     with exit_on_user_error():

@@ -15,9 +15,13 @@ if __name__ == "__main__":
         "file of an experiment does the same: `stages: [train, prune]`, `prune: {structured: 0.25}`. All other flags "
         "are those of train.py.",
     )
-    parser.add_argument("--stages", help=f"stages to run, separated by commas (default: {','.join(STAGES)})")
+    parser.add_argument(
+        "--stages", metavar="A,B,…", help=f"stages to run, separated by commas (default: {','.join(STAGES)})"
+    )
     parser.add_argument("--folder", type=path, help="pipeline to resume (default: a new lightning_logs/lifecycle_N)")
-    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help="allow runs to use its classes")
+    parser.add_argument(
+        "--trust", metavar="MODULE", action="append", default=[], help="let the runs use the classes of a module"
+    )
     options, args = parser.parse_known_args()
     with exit_on_user_error():
         from project.pipeline.run import run_pipeline

@@ -17,20 +17,32 @@ if __name__ == "__main__":
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--trials", type=PositiveInt, help="total number of trials, including those of a resumed sweep (default: 20)"
-    )
-    parser.add_argument("--metric", help="metric to optimize, of each trial's best checkpoint (default: val/loss)")
-    parser.add_argument("--direction", choices=["minimize", "maximize"], help="required for a metric of your own")
-    parser.add_argument(
-        "--pruner", choices=["median", "halving", "hyperband", "none"], help="stops bad trials early (default: median)"
+        "--trials",
+        type=PositiveInt,
+        metavar="N",
+        help="number of trials, those of a resumed sweep included (default: 20)",
     )
     parser.add_argument(
-        "--seed", type=NonNegativeInt, help="seed of the sampler; --seed_everything seeds the trainings (default: 0)"
+        "--metric", metavar="NAME", help="metric of the best checkpoint to optimize (default: val/loss)"
     )
-    parser.add_argument("--processes", type=PositiveInt, default=1, help="trials to train at a time (default: 1)")
+    parser.add_argument("--direction", choices=["minimize", "maximize"], help="required for a metric of your own model")
+    parser.add_argument(
+        "--pruner",
+        choices=["median", "halving", "hyperband", "none"],
+        help="how to stop bad trials early (default: median)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=NonNegativeInt,
+        metavar="N",
+        help="seed of the search; --seed_everything is that of each training (default: 0)",
+    )
+    parser.add_argument(
+        "--processes", type=PositiveInt, default=1, metavar="N", help="trials to train at the same time (default: 1)"
+    )
     parser.add_argument("--folder", type=path, help="sweep to resume or share (default: a new lightning_logs/sweep_N)")
     parser.add_argument(
-        "--trust", metavar="MODULE", action="append", default=[], help="allow trials to import classes from a module"
+        "--trust", metavar="MODULE", action="append", default=[], help="let the trials use the classes of a module"
     )
     options, args = parser.parse_known_args()
     with exit_on_user_error():

@@ -21,12 +21,13 @@ class BestCheckpoint(ModelCheckpoint):
     Lightning drops the best score when a run is resumed at another path, and then overwrites the best checkpoint with
     any other. This callback keeps the score as long as the file is in the run's folder.
 
-    A limit may end training within an epoch, after steps that `keep_last_steps` judges. If they become the best, the
-    best epoch stays as `best-epoch.ckpt`, because a resumed run goes on as if it had never been interrupted.
+    If a limit ends training within an epoch, `keep_last_steps` compares the weights with the best epoch. If they are
+    better, the best epoch is kept as `best-epoch.ckpt`, from which a resumed run continues as if it had not been
+    interrupted.
 
     Args:
-        monitor: The metric of this project's models, for which lower is better. A model from outside is judged by its
-            first metric with `val` and `loss` in its name, or with `loss`; without any, its last epoch is the best.
+        monitor: The metric of this project's models; lower is better. For other models it is their first metric with
+            `val` and `loss` in its name, or else with `loss`; without any, the last epoch is the best.
     """
 
     allows_grouped_steps = True
@@ -42,7 +43,7 @@ class BestCheckpoint(ModelCheckpoint):
         return self._key
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the metric of a model from outside by what it has logged so far, and save."""
+        """Choose the metric of a model from outside the project among those that it has logged, and save."""
         if trainer.enable_validation and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return  # not validated: the last score is that of other weights
         metrics = trainer.callback_metrics
@@ -59,7 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
             metrics: The metrics of a validation with its weights.
 
         Returns:
-            Whether they could be judged: whether the monitored metric is one of validation.
+            Whether they could be compared, that is, whether `metrics` has the monitored metric.
         """
         score = metrics.get(self.monitor or "")
         if score is None or self.dirpath is None:
@@ -87,7 +88,7 @@ class BestCheckpoint(ModelCheckpoint):
             return
         try:
             if read_checkpoint(best)["global_step"] > self._resumed_step:
-                return  # the file comes from steps that the resumed run has not taken yet
+                return  # the file was saved after the step from which the run is resumed
         except UserError as error:
             rank_zero_warn(f"skipped: {error}")
             return

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run besides its curves: charts that belong together, the configuration, the network."""
+"""Show in TensorBoard, besides the curves: charts of several curves, the configuration, and the network."""
 
 import re
 from textwrap import indent
@@ -17,12 +17,12 @@ Layout = dict[str, dict[str, list[Any]]]
 
 
 class Dashboards(Callback):
-    """At the start of a run, write its configuration and its network as text, and the charts of Custom Scalars.
+    """At the start of a run, write its configuration and its network as text, and charts for the tab Custom Scalars.
 
-    These show the losses of training and validation together, and each learned coefficient with its exact value.
+    A chart shows the losses of training and validation together, or a learned coefficient with its exact value.
 
     Args:
-        run_folder: The callback that has the configuration.
+        run_folder: The callback that holds the configuration.
     """
 
     def __init__(self, run_folder: RunFolder) -> None:

@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, TQDMProgres
 
 
 class EpochBar(TQDMProgressBar):
-    """One bar for a whole fit, with the time that is left: `Epoch 3/100:  2%|▏   | 00:01<00:58`.
+    """One bar for a whole fit, with the remaining time: `Epoch 3/100:  2%|▏   | 00:01<00:58`.
 
-    It counts epochs from 1, as the printed lines do. Where the number of epochs is open, it shows one epoch at a time.
+    It counts epochs from 1, as the printed lines do. If the number of epochs is unknown, it shows one epoch at a time.
     Validation has no bar of its own, so a notebook shows one widget for each fit.
     """
 
@@ -36,7 +36,7 @@ class EpochBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on."""
+        """Advance the bar."""
         before = trainer.current_epoch * self.total_train_batches if self._whole_fit else 0
         bar = self.train_progress_bar
         bar.set_postfix(self.get_metrics(trainer, pl_module), refresh=False)
@@ -56,5 +56,5 @@ class EpochBar(TQDMProgressBar):
         return Tqdm(disable=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what stands behind the bar: the logged metrics, without the number of the run."""
+        """Return the metrics that are shown after the bar, without the version number of the run."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}

@@ -1,4 +1,4 @@
-"""Print the training loss every few epochs, also where there is no progress bar."""
+"""Print the training loss every few epochs, even without a progress bar."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 

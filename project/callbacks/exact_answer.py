@@ -22,9 +22,9 @@ class ExactAnswer(Callback):
 
     Logs `equation/NAME` and `equation/NAME exact` in original units, for the first 20 coefficients, and
     `gap/train_mse`: the training MSE of the current weights divided by the minimum of any linear model, minus 1. The
-    gap is left out where the minimum is no larger than the rounding error of float32. The attributes `equation` and
-    `gap` keep the values of the last epoch, and `exact` the exact solution. A warning says that it is left out because
-    it would take longer than 10 seconds, or more than 1 GiB of memory.
+    gap is left out if the minimum is no larger than the rounding error of float32. The attributes `equation` and `gap`
+    keep the values of the last epoch, and `exact` the exact solution. The exact solution is left out, with a warning,
+    if it would take longer than 10 seconds or more than 1 GiB of memory.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class ExactAnswer(Callback):
         self.exact: LeastSquaresFit | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute the exact solution of unweighted rows, while a signal still ends the process at once."""
+        """Compute the exact solution of unweighted rows; until training starts, a signal ends the process at once."""
         data: Any = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, Regression) or not isinstance(data, RowsDataModule):
             return
@@ -46,7 +46,7 @@ class ExactAnswer(Callback):
             if self.exact is None:
                 size = f"{len(data.splits.train):,} rows x {len(data.input_names):,} features"
                 problem = f"least squares of {size} takes more than {MAX_SECONDS} s or 1 GiB"
-                rank_zero_warn(f"the exact answer is left out: {problem}; get it by --model LinearRegression")
+                rank_zero_warn(f"the exact answer is left out: {problem}; --model LinearRegression computes it")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the curves."""
@@ -74,7 +74,7 @@ def for_file(equation: Equation, data: RowsDataModule) -> Equation:
 
 
 def _mean_square_target(data: RowsDataModule) -> float:
-    """Return the scale at which a training MSE is rounding error."""
+    """Return the mean squared target, to which the rounding error of a training MSE is relative."""
     statistics = data.target_statistics
     return 0.0 if statistics is None else (statistics.mean.square() + statistics.std.square()).mean().item()
 

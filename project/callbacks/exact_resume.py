@@ -1,4 +1,4 @@
-"""Make a resumed run end bit for bit as an uninterrupted one.
+"""Make the result of a resumed run identical, bit for bit, to that of an uninterrupted one.
 
 Lightning's checkpoints lack random states, and the progress of its loops at the time of saving depends on the hook that
 saves. The data module is responsible for the order of rows, the model for its running metrics.
@@ -18,11 +18,15 @@ from project.models.optimization import set_learning_rate
 from project.runtime.distributed import gather
 
 KEY = "exact_resume"
-TRACKS = "track_running_stats"  # of norms
+TRACKS = "track_running_stats"  # an attribute of batch and instance norms
 
 
 class ExactResume(Callback):
-    """Save in every checkpoint what Lightning leaves out, and restore it; then change arguments of the optimizer."""
+    """Save and restore what Lightning's checkpoints lack, and change arguments of the optimizer in a resumed run.
+
+    Args:
+        optimizer_changes: Arguments of the optimizer that differ from those of the resumed run.
+    """
 
     allows_grouped_steps = True
 
@@ -32,7 +36,7 @@ class ExactResume(Callback):
         self._modes: dict[str, list[str]] | None = None  # before the last validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Convert the module to float64 before Lightning would, which first loads the weights, rounded to float32."""
+        """Convert the module to float64; Lightning does so after it has loaded the weights, then rounded to float32."""
         if isinstance(trainer.precision_plugin, DoublePrecision):
             pl_module.double()
 
@@ -56,12 +60,12 @@ class ExactResume(Callback):
         if not within_epoch:
             batches["current"] = dict.fromkeys(batches["current"], 0)
         if batches["current"]["ready"] > batches["current"]["processed"] or not within_epoch:
-            batches["is_last_batch"] = False  # Lightning has set it for the batch that comes next
+            batches["is_last_batch"] = False  # Lightning has set it for the next batch already
         for counts in (batches["total"], batches["current"]):
             counts["ready"] = counts["started"] = counts["completed"] = counts["processed"]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved state until training starts; set the progress of the loops to where the data continues."""
+        """Keep the saved state until training starts; set the loops to the batch at which the data continues."""
         self._saved = checkpoint.get(KEY, {})
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         items = getattr(trainer.datamodule, "resumed_items", None)  # type: ignore[attr-defined]
@@ -82,7 +86,7 @@ class ExactResume(Callback):
         self._restore_metrics(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore modes between two epochs, before other callbacks change them for the epoch that begins."""
+        """Restore modes between two epochs, before other callbacks change them for the next epoch."""
         set_modes(pl_module, self._saved.pop("modes", None))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -93,7 +97,7 @@ class ExactResume(Callback):
         if self._saved["accumulate_grad_batches"]:  # GradientAccumulationScheduler sets it when an epoch starts
             trainer.accumulate_grad_batches = self._saved["accumulate_grad_batches"]
         states = self._saved["random_states"]
-        if len(states) == trainer.world_size:  # between epochs there are none, and EpochSeed has seeded
+        if len(states) == trainer.world_size:  # there are none between epochs, where EpochSeed sets the seed
             set_random_states(states[trainer.global_rank], trainer.strategy.root_device)
         trainer.fit_loop.restarting = False  # otherwise ReduceLROnPlateau is skipped at the end of the epoch
         self._saved = {}
@@ -101,7 +105,7 @@ class ExactResume(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Collect the modes before a validation, which changes them: walking over all modules takes time."""
+        """Collect the modes before a validation changes them, and only then, because it takes time."""
         interval = trainer.val_check_batch
         is_last = batch_idx + 1 == trainer.num_training_batches
         if is_last or trainer.check_val_every_n_epoch is None or (interval and (batch_idx + 1) % interval == 0):

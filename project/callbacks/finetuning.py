@@ -46,7 +46,7 @@ class Finetuning(BaseFinetuning):
             raise UserError('--finetuning.unfreeze_every: nothing is frozen; set --finetuning.freeze "[backbone]"')
         self.reinitialized: list[str] = []
         self.frozen, self.unfreeze_every, self.layer_decay = freeze or [], unfreeze_every, layer_decay
-        self._is_first_setup = True  # Lightning calls `setup` again for the test
+        self._is_first_setup = True  # Lightning calls `setup` again before the test
         self._layers: list[list[nn.Parameter]] = []  # frozen parameters by layer, from the head down
         self._unfrozen = 0  # number of layers unfrozen so far
         self._norms: dict[nn.Module, list[nn.Parameter]] = {}  # norms of frozen layers, with the layer's parameters
@@ -82,11 +82,11 @@ class Finetuning(BaseFinetuning):
             raise UserError(f"--finetuning.freeze {self.frozen}: nothing is left to train; do not freeze the head")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unfreeze what a run that is resumed within an epoch has unfrozen before."""
+        """Unfreeze the layers that a run which is resumed within an epoch had unfrozen."""
         self._unfreeze(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unfreeze the layers that are due."""
+        """Unfreeze the layers for which it is time."""
         self._unfreeze(trainer, pl_module)
 
     def _unfreeze(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +98,7 @@ class Finetuning(BaseFinetuning):
             for parameter in layer:
                 parameter.requires_grad_()
         if before != self._unfrozen and isinstance(trainer.strategy, DDPStrategy):
-            # DDP's gradient buckets are of the parameters that required gradients when it was built: build it again.
+            # DDP has buckets only for the parameters that required gradients when it was built, so it is built again.
             trainer.strategy.model = trainer.strategy.lightning_module
             trainer.strategy.configure_ddp()
         for norm, layer in self._norms.items():
@@ -109,7 +109,7 @@ class Finetuning(BaseFinetuning):
 
 
 def tracking_norms(net: Net) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
-    """Yield normalisation layers with running statistics, each with its parameters, or those of the layer before."""
+    """Yield norms with running statistics, each with its parameters, or those of the previous layer if it has none."""
     layer: list[nn.Parameter] = []
     for module in net.modules():
         layer = [*module.parameters(recurse=False)] or layer
@@ -122,7 +122,7 @@ def _is_trained(layer: list[nn.Parameter]) -> bool:
 
 
 def frozen_names(net: Net, wanted: list[str]) -> list[str]:
-    """Return the names of the modules and parameters to freeze, with `backbone` replaced by what belongs to it."""
+    """Return the names of the modules and parameters to freeze, with `backbone` replaced by its parts."""
     known = [name for name, _ in (*net.named_modules(), *net.named_parameters()) if name]
     for name in wanted:
         if name != BACKBONE and name not in known:

@@ -1,4 +1,4 @@
-"""Keep what Lightning's finders find, a learning rate or a batch size, among the settings of the run."""
+"""Save the learning rate or batch size that Lightning's finders find in the settings of the run."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,16 +13,16 @@ from project.callbacks.run_folder import RunFolder
 from project.models.optimization import set_learning_rate
 
 FINDERS = (LearningRateFinder, BatchSizeFinder)
-SKIPPED = 10  # first losses, which Lightning's finder does not use either
-LEARNS = 0.95  # of the first loss: what a rate must reach to count as learning
-TOO_LOW = 0.01  # times the rate of the lowest loss; a tenth of that rate is a common choice
+SKIPPED = 10  # number of first losses to ignore, as Lightning's finder does
+LEARNS = 0.95  # a search is useful if its lowest loss is below this fraction of the first loss
+TOO_LOW = 0.01  # a rate is too low below this fraction of the rate of the lowest loss; a tenth is a common choice
 RATES = ("lr", "learning_rate")
 
 
 class FoundSettings(Callback):
-    """Print what the finders have found, and write it into the settings in their place: a search is not repeated.
+    """Print the results of the finders, and replace the finders by them in the settings, so that no search is repeated.
 
-    Source of the advice about a rate: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017).
+    Source of the advice about rates: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017).
 
     Args:
         config: Settings of the run, which are changed in place.
@@ -46,8 +46,10 @@ class FoundSettings(Callback):
                 self._keep_rate(trainer, finder)
         chosen = self.config.trainer.callbacks
         chosen = chosen if isinstance(chosen, list) else [chosen]
-        left = [callback for callback in chosen if not callback.class_path.endswith(tuple(f.__name__ for f in FINDERS))]
-        self.config.trainer.callbacks = left or None
+        others = [
+            callback for callback in chosen if not callback.class_path.endswith(tuple(f.__name__ for f in FINDERS))
+        ]
+        self.config.trainer.callbacks = others or None
         # Lightning's finder of a batch size would search again before the test.
         trainer.callbacks = [callback for callback in trainer.callbacks if callback not in finders]  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -67,7 +69,9 @@ class FoundSettings(Callback):
         search: Any = finder.optimal_lr
         rate = search.suggestion() if search is not None else None
         if rate is None:
-            rank_zero_warn("LearningRateFinder found no learning rate: it needs more steps; the one that is set stays")
+            rank_zero_warn(
+                "LearningRateFinder found no learning rate: it needs more steps; the rate in the settings is used"
+            )
             return
         set_learning_rate(trainer, rate)
         flags = [*self._rate_flags()]
@@ -90,17 +94,17 @@ class FoundSettings(Callback):
 
 
 def rate_problem(rate: float, rates: list[float], losses: list[float]) -> str | None:
-    """Return why a rate is a bad one, by the losses at all rates that were tried, ascending; None if it is fine.
+    """Return why a rate is a bad choice, judged by the losses at the rates that were tried, ascending; else None.
 
-    Lightning chooses the rate at which the loss changes fastest with the rate itself, not with its logarithm: among
-    tiny rates, this is noise.
+    Lightning chooses the rate at which the loss falls fastest with the rate itself, not with its logarithm. For tiny
+    rates, this slope is noise.
     """
     tried = [(loss, tried) for loss, tried in zip(losses, rates, strict=True) if loss == loss]
     if not tried:
         return None
     lowest, best = min(tried)
     if lowest > LEARNS * tried[0][0]:
-        return f"is no good: no rate up to {rates[-1]:.3g} lowers the loss; raise --trainer.callbacks.max_lr"
+        return f"does not help: no rate up to {rates[-1]:.3g} lowers the loss; raise --trainer.callbacks.max_lr"
     if rate < TOO_LOW * best:
         return f"is too low to learn: the loss is lowest at {best:.2g}; set --optimizer.lr {best / 10:.2g}"
     if rate > best:

@@ -12,13 +12,13 @@ from project.runtime.address import remove_credentials
 
 
 class Hyperparameters(Callback):
-    """Log the configuration of a run, except the Trainer's section and those of a single fit."""
+    """Log the configuration of a run, except the sections of the Trainer and of a single fit."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.choose(config)
 
     def choose(self, config: Mapping[str, Any]) -> None:
-        """Take another configuration."""
+        """Use another configuration."""
         self.values = flatten(remove_credentials(run_settings(config)))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -39,7 +39,7 @@ class LastCheckpoint(Callback):
 
     @property
     def allows_grouped_steps(self) -> bool:
-        """Whether one `training_step` may take several optimizer steps: there is no limit that could be in between."""
+        """Whether a `training_step` may take several optimizer steps: only without a limit that could fall between."""
         return self.max_steps == -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -48,7 +48,7 @@ class LastCheckpoint(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen for signals from the first epoch on; save the state at the end of the previous epoch."""
-        # Until then a signal ends the process at once: other hooks may solve or read for long, and no step is lost.
+        # Until then, a signal ends the process at once: other hooks may take long, and no step is lost.
         if not self.listener.is_active:
             self.listener.start()
             if trainer.received_sigterm:
@@ -56,12 +56,12 @@ class LastCheckpoint(Callback):
         self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop if a signal or a limit asks for it; save if the last checkpoint is too old."""
+        """Stop after a signal or at a limit; save if the last checkpoint is too old."""
         if batch_idx % trainer.accumulate_grad_batches:
             return  # checkpoints do not contain accumulated gradients
         signum, due = self.listener.received, int(time.monotonic() - self._saved_at > SAVE_SECONDS)
         over = int(self._steps_are_done(trainer) or any(_time_is_up(callback) for callback in trainer.callbacks))  # type: ignore[attr-defined]
-        if trainer.world_size > 1:  # all processes do what one of them has to
+        if trainer.world_size > 1:  # all processes do what any of them has to do
             flags = torch.tensor([signum, over, due], device=trainer.strategy.root_device)
             dist.all_reduce(flags, dist.ReduceOp.MAX)
             signum, over, due = flags.tolist()
@@ -71,7 +71,7 @@ class LastCheckpoint(Callback):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop after the epoch if its last step is the last of all."""
+        """Stop after the epoch if the step limit is reached."""
         if self._steps_are_done(trainer):
             trainer.should_stop = True
 
@@ -98,7 +98,7 @@ class LastCheckpoint(Callback):
             return
         data, epochs = getattr(trainer, "datamodule", None), cast(Any, trainer.fit_loop.epoch_progress.current)
         if epochs.started > epochs.processed and not getattr(data, "resumes_within_epoch", True):
-            return  # the checkpoint of the last epoch stays
+            return  # keep the checkpoint of the last epoch
         for logger in trainer.loggers:  # after a kill, the curves must reach as far as the checkpoint
             getattr(getattr(logger, "experiment", None), "flush", logger.save)()
         path = self.folder / LAST

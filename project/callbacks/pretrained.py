@@ -64,7 +64,7 @@ class Pretrained(Callback):
         return [read_weights(path, self._narrow_to) for path in paths]
 
     def choose_parts(self, data: Any) -> None:
-        """Choose which parts to reinitialise for a data module, unless the user has done so."""
+        """Choose the parts to reinitialise for a data module, unless the user has chosen them."""
         if self.path is None or self.reinitialize is not None:
             return
         known = [weights.data for weights in self.weights if weights.data]
@@ -73,7 +73,7 @@ class Pretrained(Callback):
         self.reinitialize = ["head"] if differs else []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the reinitialised parts trainable, also if LoRA has frozen them."""
+        """Make the reinitialised parts trainable, even if LoRA has frozen them."""
         if self.path is not None and isinstance(pl_module, Supervised):
             net = without_adapters(pl_module.net.net)
             reinitialized = reinitialized_names(net, self.reinitialize or [])
@@ -87,7 +87,7 @@ class Pretrained(Callback):
             return
         if self.narrow:
             self._narrow_to = without_adapters(pl_module.net.net)
-            vars(self).pop("weights", None)  # read before with all units
+            vars(self).pop("weights", None)  # they were read with all units
         if trainer.ckpt_path is None:
             self.load(pl_module)
         try:

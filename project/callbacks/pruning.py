@@ -1,4 +1,4 @@
-"""Set the smallest weights to zero, more of them each epoch, until the net has the wanted sparsity."""
+"""Set the smallest weights to zero, more of them each epoch, until the net has the required sparsity."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class Pruning(Callback):
             self._prune(pl_module.net.net, self.sparsity)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set pruned weights to zero again after each optimizer step, also in an epoch that is resumed."""
+        """Set pruned weights to zero again after each optimizer step, including those of a resumed epoch."""
         if not self.sparsity or not isinstance(pl_module, Supervised):
             return
         net = pl_module.net.net
@@ -64,7 +64,7 @@ class Pruning(Callback):
             optimizer.register_step_post_hook(lambda *_: self._apply_masks())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prune to the sparsity of this epoch; reset the best scores, which are those of a less sparse net."""
+        """Prune to the sparsity of this epoch; reset the best scores, which belong to a less sparse net."""
         if not self._pruned or not isinstance(pl_module, Supervised):
             return
         before, now = (self._scheduled(trainer.current_epoch - back) for back in (1, 0))
@@ -128,13 +128,14 @@ def count_zeros(net: Net) -> tuple[int, int]:
 
 def require_prunable(net: Net, sparsity: float) -> None:
     """Raise a UserError unless pruning a net leaves some of its weights at zero and others not."""
-    if isinstance(net, LoRA):
-        raise UserError("sparsity: LoRA adapters would make pruned weights nonzero again; train without LoRA")
     count = sum(weight.numel() for weight in weight_matrices(net))
     pruned = round(sparsity * count)
-    if not 0 < pruned < count:
+    problem = None
+    if isinstance(net, LoRA):
+        problem = "LoRA adapters would make pruned weights nonzero again; train without LoRA"
+    elif not 0 < pruned < count:
         hint = "another sparsity" if count or not isinstance(net, Ensemble) else "--model.net.vectorize false"
-        raise UserError(
-            f"sparsity {sparsity}: prunes {pruned} of the {count} weights that the linear, convolutional and recurrent "
-            f"layers of {type(net).__name__} have; use {hint}"
-        )
+        layers = f"linear, convolutional and recurrent layers of {type(net).__name__}"
+        problem = f"prunes {pruned} of the {count} weights that the {layers} have; use {hint}"
+    if problem is not None:
+        raise UserError(f"sparsity {sparsity}: {problem}")

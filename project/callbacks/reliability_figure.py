@@ -1,4 +1,4 @@
-"""Log a figure of how far the probabilities of classes can be believed."""
+"""Log a figure of how well the predicted probabilities of classes are calibrated."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ class ReliabilityFigure(Callback):
     """Log a reliability diagram of the validation rows to TensorBoard at the end of training, as `reliability`.
 
     Rows are sorted into ten bins of equal size by a probability: that of the second class if there are two, otherwise
-    that of the most likely one. Where it can be believed, it is the share of the rows of a bin that are of that class.
+    that of the most likely one. If it is calibrated, it equals the share of the rows of a bin that are of that class.
 
     Source: Niculescu-Mizil & Caruana, "Predicting Good Probabilities With Supervised Learning" (2005).
     """
@@ -48,11 +48,11 @@ def reliability_figure(model: Classification, data: RowsDataModule) -> "Figure":
     parts = (rows.gather(slice(start, min(start + PART_ROWS, len(y))))[0] for start in range(0, len(y), PART_ROWS))
     probabilities = torch.cat([model(part.to(model.device)).softmax(1).cpu() for part in parts])
     if probabilities.shape[1] == 2:
-        believed, right, name = probabilities[:, 1], y == 1, (data.class_names or ["0", "1"])[1]
+        shown, occurred, name = probabilities[:, 1], y == 1, (data.class_names or ["0", "1"])[1]
     else:
-        believed, chosen = probabilities.max(1)
-        right, name = chosen == y, "the most likely class"
-    predicted, observed = reliability(believed, right)
+        shown, chosen = probabilities.max(1)
+        occurred, name = chosen == y, "the most likely class"
+    predicted, observed = reliability(shown, occurred)
     figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=f"predicted probability of {name}", ylabel="observed share of validation rows")
     axes.plot([0, 1], [0, 1], color="tab:gray", lw=1, label="perfectly calibrated")
@@ -62,11 +62,11 @@ def reliability_figure(model: Classification, data: RowsDataModule) -> "Figure":
 
 
 def reliability(probabilities: Tensor, occurred: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean probability of each bin, and the share of its rows in which what it is for occurred.
+    """Return the mean predicted probability in each bin, and the observed frequency of the event, (bins,) each.
 
     Args:
-        probabilities: Of each row, (n,).
-        occurred: Whether it did, (n,).
+        probabilities: Predicted probability of an event for each row, (n,).
+        occurred: Whether the event occurred, (n,).
     """
     order = probabilities.argsort(stable=True)
     parts = [part for part in order.tensor_split(BINS) if len(part)]

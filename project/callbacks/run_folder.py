@@ -28,8 +28,8 @@ class RunFolder(Callback):
     """Keep config.yaml and the checkpoints of a run in one folder, and measure the time of the fit.
 
     The folder is the logger's if it has one per run (TensorBoard, CSV), otherwise the next `lightning_logs/version_N`.
-    The folder of a run that fails before its first checkpoint is removed. What a `ModelCheckpoint` of the user's saves
-    lies in a folder of its own: it never takes the place of the run's files.
+    The folder of a run that fails before its first checkpoint is removed. The user's own
+    `ModelCheckpoint` callbacks save to a subfolder, so that they never overwrite the run's files.
 
     Args:
         config: The run's configuration, as YAML; also stored in every checkpoint.
@@ -41,8 +41,8 @@ class RunFolder(Callback):
         self._written = ""
         self._lock: FileLock | None = None
         self.path: Path | None = None  # the folder, from the start of training
-        self.stage_metrics: dict[str, float] = {}  # of what a stage started from, for metrics.json
-        self.seconds, self.rows = 0.0, 0  # of the fit; training rows that this process has passed through the net
+        self.stage_metrics: dict[str, float] = {}  # of the run that a stage started from, for metrics.json
+        self.seconds, self.rows = 0.0, 0  # duration of the fit, and training rows that this process computed
         self._started = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,7 +79,7 @@ class RunFolder(Callback):
     def _check_space(self, path: Path, pl_module: LightningModule) -> None:
         """Raise a UserError unless the disk has room for three checkpoints."""
         weights = sum(value.nbytes for value in pl_module.state_dict().values())
-        needed = 3 * (3 * weights + 2**18)  # the weights, Adam's two moments of each of them, and 256 KiB of the rest
+        needed = 3 * (3 * weights + 2**18)  # the weights, Adam's two moments, and 256 KiB for the rest
         free = shutil.disk_usage(path).free
         if free < needed:
             raise UserError(
@@ -106,7 +106,7 @@ class RunFolder(Callback):
         refuse_other_data(checkpoint[DATA_KEY], trainer.datamodule, self.allowed)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write config.yaml again, if settings were found before training, and start the clock."""
+        """Write config.yaml again if a finder has changed the settings, and start the clock."""
         if self._lock is not None and self.path is not None and self.config != self._written:
             self._write_config(self.path)
         self._started = time.perf_counter()
@@ -123,7 +123,7 @@ class RunFolder(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and a description of the data, so that the checkpoint can be used by itself.
 
-        The metrics of a run that is resumed are removed: they do not belong to the new checkpoint.
+        The metrics of a resumed run are removed, because they are not those of the new checkpoint.
         """
         if self._lock is not None and self.path is not None:
             (self.path / METRICS).unlink(missing_ok=True)
@@ -155,11 +155,13 @@ class RunFolder(Callback):
 
 
 def _choose_folder(callback: ModelCheckpoint, own: Path) -> None:
-    """Set the folder of a callback that saves checkpoints; `own` is that of the run's best and last one."""
+    """Set the folder of a callback that saves checkpoints; `own` is the one of the run's own checkpoints."""
     if isinstance(callback, BestCheckpoint):
         callback.dirpath = str(own)
     elif callback.dirpath is None:
         callback.dirpath = str(own / USERS)
     elif Path(callback.dirpath).resolve() == own.resolve():
         flag, name = "--trainer.callbacks.dirpath", type(callback).__name__
-        raise UserError(f"{flag} {callback.dirpath}: {name} would write among the run's own checkpoints; use another")
+        raise UserError(
+            f"{flag} {callback.dirpath}: {name} must not write among the run's own checkpoints; use another"
+        )

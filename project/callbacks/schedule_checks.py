@@ -1,4 +1,4 @@
-"""Find before training what would end it after some epochs: a schedule that is too short, an unknown metric."""
+"""Check, before training, for errors that would stop it after some epochs: a short schedule, an unknown metric."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ from project.runtime.errors import UserError
 
 
 class ScheduleChecks(Callback):
-    """Check that schedules last as long as training, and that the metrics exist by which schedules and callbacks act.
+    """Check that schedules are as long as training, and that the metrics that schedules and callbacks monitor exist.
 
-    A `ReduceLROnPlateau` by a metric of the validation steps after each validation, however many epochs lie in between.
+    A `ReduceLROnPlateau` that monitors a validation metric steps after each validation, not after each epoch.
 
     Args:
         max_steps: Number of optimizer steps after which training stops; -1 for no limit.
@@ -55,12 +55,12 @@ class ScheduleChecks(Callback):
                 yield "--model.lr_interval step: ReduceLROnPlateau acts on a metric of an epoch; set it to epoch"
             elif _follows_validation(config) and trainer.check_val_every_n_epoch is None:
                 yield (
-                    f"--lr_scheduler.monitor {config.monitor}: is not there after each epoch with "
+                    f"--lr_scheduler.monitor {config.monitor}: is not computed after each epoch with "
                     "--trainer.check_val_every_n_epoch null; set that to a number"
                 )
 
     def _remaining(self, trainer: Trainer, config: LRSchedulerConfig) -> float:
-        """Return how often training will still step a schedule."""
+        """Return the number of steps of a schedule until the end of training."""
         epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf
         left = epochs - trainer.current_epoch
         if config.interval == "step":
@@ -74,7 +74,7 @@ def _follows_validation(config: LRSchedulerConfig) -> bool:
 
 
 def _monitors(trainer: Trainer, pl_module: LightningModule) -> Iterator[str]:
-    """Yield which metrics do not exist, where all names are known: without a model or a callback from outside."""
+    """Yield a problem for each unknown metric; none if the model or a callback is from outside the project."""
     known = metric_names(trainer, pl_module)
     for flag, monitor in _monitored(trainer):
         if known and monitor not in known:
@@ -85,7 +85,7 @@ def _monitors(trainer: Trainer, pl_module: LightningModule) -> Iterator[str]:
 
 
 def metric_names(trainer: Trainer, pl_module: LightningModule) -> list[str]:
-    """Return the names of all metrics of an epoch; none if code from outside may log others."""
+    """Return the names of all metrics of an epoch; none if code from outside the project may log others."""
     sources = [pl_module, *trainer.callbacks]  # type: ignore[attr-defined]
     if not isinstance(pl_module, Supervised) or not all(_is_known(type(source)) for source in sources):
         return []

@@ -1,4 +1,4 @@
-"""Compare a language model with counting, with compressors, and with the source of the text where it is known."""
+"""Compare a language model with n-grams, with compressors, and with the source of the text if it is known."""
 
 import json
 from contextlib import suppress
@@ -15,7 +15,7 @@ from project.text.compressors import compressed_bits
 from project.text.kneser_ney import MAX_TRAINING_SYMBOLS, SYMBOLS, KneserNey, Symbols
 
 ANSWERS = "answers.json"
-MAX_BYTES = 2**22  # of the validation and of the test split: about 10 s for the n-gram model
+MAX_BYTES = 2**22  # of the validation and of the test split; the n-gram model takes about 10 s for it
 SLOW_BYTES = 2**20
 END = SYMBOLS - 1
 
@@ -24,9 +24,8 @@ class TextAnswer(Callback):
     """At the start of a fit on text, compute how well other methods predict the validation and test split.
 
     These are an interpolated Kneser-Ney model of the training split, whose order is the best one on the validation
-    split; the compressors xz, bz2 and zstd, given the training split; and the source itself, where it is known. The
-    results are kept with the tokens for later runs. A warning says that they are left out because a split is larger
-    than 4 MiB.
+    split; the compressors xz, bz2 and zstd, given the training split; and the source itself, if it is known. They are
+    stored with the tokens for later runs. If a split is larger than 4 MiB, they are left out with a warning.
 
     Logs `val/bits_per_byte of Kneser-Ney` at each validation.
 
@@ -63,7 +62,7 @@ class TextAnswer(Callback):
         self.order, self.validation, self.bits_per_byte = answers["order"], answers["validation"], answers["test"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the line of the n-gram model next to the curve."""
+        """Log the bits per byte of the n-gram model, as a line next to the curve of the model."""
         if self.validation is None or trainer.sanity_checking:
             return
         for logger in trainer.loggers:
@@ -71,7 +70,7 @@ class TextAnswer(Callback):
 
 
 def compute_answers(data: TextDataModule) -> dict[str, Any]:
-    """Return the order of the n-gram model, its bits per byte on the validation split, and all those on the test split.
+    """Return the order of the n-gram model, its bits per byte on the validation split, and all on the test split.
 
     The bits of the n-gram model include those of the ends of documents, as do the bits of a language model.
     """
@@ -88,10 +87,10 @@ def compute_answers(data: TextDataModule) -> dict[str, Any]:
     return {"order": best + 1, "validation": float(validation[best]), "test": test}
 
 
-def symbols(data: TextDataModule, split: str, most: int | None = None) -> Symbols:
-    """Return the bytes of a split, or of its last `most` tokens, with 256 before each document. Shape (symbols,)."""
+def symbols(data: TextDataModule, split: str, limit: int | None = None) -> Symbols:
+    """Return the bytes of a split, or of its last `limit` tokens, with 256 before each document. Shape (symbols,)."""
     ids = data.files.tokens(split).numpy()
-    ids = ids[-most:] if most else ids
+    ids = ids[-limit:] if limit else ids
     ids = ids.view(np.uint16) if ids.dtype == np.int16 else ids
     text = np.frombuffer(data.tokenizer.decode(ids), np.uint8).astype(np.int64)
     lengths = np.array(data.token_bytes)[ids]

@@ -18,15 +18,15 @@ from project.callbacks.epoch_bar import EpochBar
 from project.runtime.errors import UserError
 
 REFUSED = {
-    ModelPruning: "its masks are in no checkpoint, so the run could not be resumed; use --pruning.sparsity",
+    ModelPruning: "checkpoints lack its masks, so the run could not be resumed; use --pruning.sparsity",
     OnExceptionCheckpoint: (
-        "with it Lightning starts from any checkpoint that it finds, in place of a new run; remove it: "
-        "a run that is stopped leaves last.ckpt"
+        "with it, Lightning resumes from any checkpoint that it finds instead of starting a new run; remove it: "
+        "a stopped run has a last.ckpt anyway"
     ),
 }
 REFUSED_IF_RESUMED = {
     StochasticWeightAveraging: (
-        "Lightning does not resume its averages exactly; use EMAWeightAveraging, or train from the start"
+        "Lightning does not restore its averages exactly; use EMAWeightAveraging, or train from the start"
     ),
     SpikeDetection: "Lightning cannot restore its state; resume with --trainer.callbacks null, or train from the start",
 }
@@ -46,7 +46,7 @@ def stop_timers_after_epochs(trainer: Namespace) -> None:
 def user_callbacks(config: Namespace, model: LightningModule, resumed: bool, finished: bool) -> list[Callback]:
     """Return the callbacks that the `trainer` section of a configuration names or implies, a `Timer` for `max_time`.
 
-    `finished` says that the resumed run has no epochs left to train. Raise a UserError if a callback cannot be resumed.
+    `finished` says that the resumed run is not trained any further. Raise a UserError if a callback cannot be resumed.
     """
     callbacks = config.callbacks or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
@@ -63,7 +63,7 @@ def user_callbacks(config: Namespace, model: LightningModule, resumed: bool, fin
 
 
 def _problem(callback: Callback, model: LightningModule, is_continued: bool) -> str | None:
-    """Return why a run with a callback, or one that is continued, would not be exact."""
+    """Return why a run with a callback could not be resumed exactly; None if it can."""
     if isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):
         return f"{type(model).__name__} has no `backbone`; use --finetuning.freeze"
     refused: dict[type[Callback], str] = REFUSED | (REFUSED_IF_RESUMED if is_continued else {})

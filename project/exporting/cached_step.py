@@ -1,4 +1,4 @@
-"""A language model as an exported file has it: the cache is part of its inputs and outputs."""
+"""A language model in the form that is exported: the cache is part of its inputs and outputs."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from project.nets.cache import Cache
 from project.nets.gpt import GPT
 from project.nets.rotary import rotate
 
-ROTARY_WIDTH = 16  # the operator rotates heads whose width is a multiple of it
+ROTARY_WIDTH = 16  # the operator can rotate heads whose width is a multiple of this
 
 
 class CachedStep(nn.Module):
@@ -54,10 +54,11 @@ class GivenCache(Cache):
         parts: Keys and values of each layer in turn, (B, kv_heads, P, head_width).
         lengths: The number of tokens of each row, (B,).
         new: Number of new tokens of each row.
-        rotation: Cosine and sine of each position, (context, head_width / 2) each; None where the operator rotates not.
+        rotation: Cosine and sine of each position, (context, head_width / 2) each; None to rotate before it.
 
     Attributes:
-        turns: How new tokens are rotated before the operator, (2, B, T, 1, head_width); None if they are not.
+        turns: Cosine and sine with which new tokens are rotated before the operator, (2, B, T, 1, head_width); None if
+            the operator rotates them.
     """
 
     is_traced = True
@@ -73,7 +74,7 @@ class GivenCache(Cache):
         return self.lengths[:, None] + torch.arange(new, device=self.lengths.device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-        """Add keys and values, and return what queries see of all: (B, T, heads, head_width) -> (B, T, width)."""
+        """Add keys and values to the cache, and return the attention: (B, T, heads, head_width) -> (B, T, width)."""
         place, kv_heads = slice(2 * layer, 2 * layer + 2), k.shape[2]
         past, (rows, _, before, width) = self.parts[place], self.parts[0].shape
         shape = (rows, kv_heads, before + q.shape[1], width)

@@ -56,10 +56,10 @@ def write_integers(source: Path, target: Path, method: str, rows: Array) -> int:
 
 
 def write_blocks(source: Path, target: Path) -> int:
-    """Write a language model whose weights are 8-bit integers, each block of them with a scale.
+    """Write a language model whose weights are 8-bit integers, with one scale for each block of them.
 
-    The range of inputs is that of a token, so that no text changes the rounding of another one in its batch. Return the
-    number of operators that compute with integers.
+    Inputs are scaled token by token, so that texts in a batch do not affect each other's rounding. Return the number of
+    operators that compute with integers.
     """
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -75,7 +75,7 @@ def write_blocks(source: Path, target: Path) -> int:
 
 
 def _fold_transposed(model: Any) -> None:
-    """Store the weights of a head that is tied to the embedding once more, as its operator needs them."""
+    """Store transposed weights, such as those of a tied head, in place of an operator that transposes them."""
     from onnx import numpy_helper
 
     weights = {weight.name: weight for weight in model.graph.initializer}

@@ -1,4 +1,4 @@
-"""Write the adapters of a LoRA run of public weights as `peft` does."""
+"""Write the adapters of a LoRA run of public weights in the format of `peft`."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def write_peft(folder: Path, checkpoint: Mapping[str, Any]) -> float:
     """Write adapters to a folder that `peft` reads; return how much the weights with them differ from the run's (0).
 
     Raises:
-        UserError: If the run has no adapters, or did not start from a folder as Hugging Face lays it.
+        UserError: If the run has no adapters, or did not start from a Hugging Face folder.
     """
     from safetensors.torch import save_file
 
@@ -30,8 +30,8 @@ def write_peft(folder: Path, checkpoint: Mapping[str, Any]) -> float:
     config, state = yaml.safe_load(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
     net, base = config["model"]["init_args"].get("net") or {}, config.get("weights", {}).get("path")
     if net.get("class_path") != "project.nets.LoRA" or not isinstance(base, str) or Path(base).name != CONFIG:
-        fix = "export the run that it starts from as huggingface, and tune that with scripts/finetune.py --lora RANK"
-        raise UserError(f"--format peft: needs adapters of a folder as Hugging Face lays it; {fix}")
+        fix = "export the run it starts from as huggingface, and fine-tune it with scripts/finetune.py --lora RANK"
+        raise UserError(f"--format peft: needs adapters of a Hugging Face folder; {fix}")
     layout = LAYOUTS[read_json(Path(base))["model_type"]]
     if layout.fused is not None:
         raise UserError("--format peft: GPT-2 has one matrix for queries, keys and values; use --format adapter")

@@ -1,4 +1,4 @@
-"""Export a language model as public models are: a folder that `transformers` reads, or a GGUF file."""
+"""Export a language model in the formats of public models: a folder that `transformers` reads, or a GGUF file."""
 
 import inspect
 import json
@@ -27,7 +27,7 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config
 
 
 class _Public:
-    """A language model in the words of public models."""
+    """A language model with the configuration and the names of public models."""
 
     def __init__(self, checkpoint: Mapping[str, Any]) -> None:
         model = load_model(checkpoint, trusted=None)
@@ -35,7 +35,7 @@ class _Public:
         if not (
             isinstance(model, LanguageModel) and isinstance(net := model.net.net, GPT) and "tokenizer" in fields[0]
         ):
-            raise UserError("--format: only language models with the net GPT and a tokenizer are public models")
+            raise UserError("--format: needs a language model with the net GPT and a tokenizer")
         self.tokenizer: Tokenizer = tokenizer_from_dict(fields[0]["tokenizer"])
         self.arguments = _arguments(yaml.safe_load(checkpoint[CONFIG_KEY]))
         stops = [self.tokenizer.end, *sorted(self.tokenizer.stops - {self.tokenizer.end})]
@@ -75,7 +75,7 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_folder(folder: Path, checkpoint: Mapping[str, Any]) -> float:
-    """Write a language model to a folder as Hugging Face lays it; return how much its weights differ (0)."""
+    """Write a language model to a folder in Hugging Face's layout; return how much its weights differ (0)."""
     from safetensors.torch import save_file
 
     check_folder(folder, "public weights", FILES[0], *FILES)
@@ -120,7 +120,7 @@ def write_gguf(path: Path, checkpoint: Mapping[str, Any], kind: str) -> float:
 
 
 def _add_tokenizer(writer: Any, public: _Public) -> None:
-    """Add the tokenizer, in GGUF's words and as a `tokenizer.json`, which says exactly how it finds words."""
+    """Add the tokenizer in GGUF's own fields, and as a `tokenizer.json`, which defines exactly how it splits text."""
     text = tokenizer_json(public.tokenizer)
     description = json.loads(text)
     added = {token["id"]: token for token in description["added_tokens"]}

@@ -9,7 +9,7 @@ from torch import nn
 
 from project.exporting.cached_step import CachedStep
 from project.exporting.formats import OPSET, finish_onnx
-from project.inference.parity import TOLERANCE, PredictFn, difference
+from project.inference.parity import PredictFn, check_difference, difference
 from project.inference.predictor import predict_fn
 from project.models.next_logits import TorchLogits
 from project.nets.gpt import GPT
@@ -71,11 +71,7 @@ def check_text_onnx(path: Path, net: nn.Module | TextArtifact, rows: Tokens, pre
     found = [_row_difference(artifact, reference(batch), batch) for batch in batches]
     beginnings = np.resize(rows, (2, context))[:, : max(1, context // 3)]
     found.append(_greedy_difference(artifact.next_logits(), next_logits, beginnings))
-    if not max(found) <= TOLERANCE[precision]:
-        raise UserError(
-            f"logits of the file differ from the network's by {max(found):.1e} of the largest one, {precision} allows "
-            f"{TOLERANCE[precision]:.0e}; no file was written"
-        )
+    check_difference(max(found), precision, "logits of the file")
     return max(found)
 
 

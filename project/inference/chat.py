@@ -1,10 +1,10 @@
-"""A conversation in the terminal with a language model; an exported file needs no torch for it."""
+"""Chat with a language model in the terminal. For an exported file, torch is not imported."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from project.inference.write_text import open_writer
+from project.inference.write_text import check_flags, open_writer
 from project.runtime.errors import UserError
 from project.text import Tokenizer
 from project.text.chat_template import ChatTemplate
@@ -12,17 +12,17 @@ from project.text.writing import NextLogits, Writer, Writing, write
 
 
 class Chat:
-    """A conversation with a language model, which remembers it.
+    """A conversation with a language model.
 
     Args:
-        next_logits: What computes the logits of the model.
+        next_logits: Computes the logits of the model.
         tokenizer: The tokenizer of the model, with its chat template.
-        writing: How answers are written, one at a time.
-        system: What the model is told before the conversation; empty for nothing.
+        writing: How answers are generated, one at a time.
+        system: System message at the start of the conversation; empty for none.
 
     Attributes:
         messages: The conversation so far.
-        forgotten: Number of messages that the context had no more room for.
+        forgotten: Number of messages that were dropped because the context was full.
     """
 
     def __init__(self, next_logits: NextLogits, tokenizer: Tokenizer, writing: Writing, system: str = "") -> None:
@@ -33,7 +33,7 @@ class Chat:
         self.forgotten = 0
 
     def answer(self, question: str, show: Callable[[str], object] | None = None) -> str:
-        """Return the answer to a question; call `show` with each piece of it as soon as it is certain.
+        """Return the answer to a question; call `show` with each piece of it as it is generated.
 
         Raises:
             UserError: If the template refuses the conversation, or the question is longer than the context.
@@ -47,7 +47,7 @@ class Chat:
         return writers[0].text
 
     def _prompt(self) -> list[int]:
-        """Return the tokens of the conversation, without its oldest questions and answers if they leave no room."""
+        """Return the tokens of the conversation, without its oldest questions and answers if the context is full."""
         context = self.next_logits.context
         room = context - min(self.writing.max_tokens, context // 2)
         first = int(self.messages[0]["role"] == "system")
@@ -60,28 +60,27 @@ class Chat:
 
 
 def chat(model: str, writing: Writing, system: str = "", trust: Sequence[str] = ()) -> None:
-    """Answer questions from the terminal, or each line of a pipe, until they end.
+    """Answer the questions that a user types, or those of a pipe, one per line.
 
     Args:
         model: A run folder, a checkpoint, `last`, public weights, or an `.onnx` file.
-        writing: How answers are written.
-        system: What the model is told before the conversation.
+        writing: How answers are generated.
+        system: System message at the start of the conversation.
         trust: Modules whose classes the run may name.
 
     Raises:
-        UserError: If the model is no language model, or a setting is out of its range.
+        UserError: If the model is not a language model, or a setting is out of its range.
     """
-    if problem := writing.problem():
-        raise UserError(f"--{problem}")
+    check_flags(writing)
     next_logits, tokenizer = open_writer(model, trust)
     if tokenizer.chat_template is None:
-        print(f"warning: {model} has no chat template; it has perhaps learned no conversations", file=sys.stderr)
+        print(f"warning: {model} has no chat template; it may not have learned conversations", file=sys.stderr)
     conversation, forgotten = Chat(next_logits, tokenizer, writing, system), 0
     for question in _questions():
         conversation.answer(question, _show)
         print(flush=True)
         if conversation.forgotten > forgotten == 0:
-            print("note: the conversation is longer than the context; its oldest turns are forgotten", file=sys.stderr)
+            print("note: the conversation is longer than the context; its oldest messages are dropped", file=sys.stderr)
         forgotten = conversation.forgotten
 
 

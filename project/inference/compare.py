@@ -24,7 +24,7 @@ LATENCY_ROWS = (1, 64)
 NOTICEABLE = 1.1  # a smaller ratio of two sizes or times is reported as no difference
 ROUNDS, ROUND_SECONDS = 15, 0.02
 COLD_STARTS = 3
-# Programs that answer one row in a new process, for an exported file and for a run.
+# Programs that predict one row in a new process, with an exported file and with a run.
 START_ARTIFACT = """
 import sys, numpy
 from project.serving.text_artifact import load_artifact
@@ -85,12 +85,12 @@ def compare(references: Sequence[str], args: Sequence[str] = ()) -> list[Figures
 
 
 def latency_rows(metadata: Metadata) -> tuple[int, ...]:
-    """Return the numbers of rows that are timed; one of tokens has as many outputs as many others."""
+    """Return the numbers of rows that are timed: of a language model only 1, which has many outputs already."""
     return LATENCY_ROWS[:1] if metadata["task"] == LANGUAGE else LATENCY_ROWS
 
 
 def latencies(functions: Sequence[Callable[[Array], object]], inputs: Sequence[Array]) -> list[float]:
-    """Return the median milliseconds of each function for its input; they take turns, to share other load fairly."""
+    """Return the median milliseconds of each function for its input; they take turns, so other load affects all."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -116,7 +116,7 @@ def _milliseconds(function: Callable[[Array], object], x: Array) -> float:
 
 
 def _start(reference: str) -> float:
-    """Return the seconds until a new process has answered a row."""
+    """Return the seconds until a new process has predicted a row."""
     code = START_ARTIFACT if is_artifact(reference) else START_RUN
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, reference, *granted()], capture_output=True, text=True)

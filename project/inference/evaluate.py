@@ -33,10 +33,10 @@ def measure(run: ExperimentCLI) -> dict[str, float]:
     """Compute the test metrics of an opened run."""
     if metrics := test_metrics(run.trainer, run.model, run.datamodule):
         return metrics
+    problem = f"--model {type(run.model).__name__}: has no test_step that logs metrics; add one"
     if run.trainer.limit_test_batches == 0:
-        raise UserError("--trainer.limit_test_batches: leaves no test batch; raise it")
-    name = type(run.model).__name__
-    raise UserError(f"--model {name}: has no test_step that logs metrics, which evaluation shows; add one")
+        problem = "--trainer.limit_test_batches: leaves no test batch; raise it"
+    raise UserError(problem)
 
 
 def evaluate_and_report(reference: str, args: Sequence[str], as_json: bool, importance: Path | None = None) -> None:

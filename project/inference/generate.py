@@ -1,10 +1,12 @@
-"""Text from a language model, token by token."""
+"""Generate text with a language model, token by token."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 
+from project.inference.metadata import saved_tokenizer
 from project.inference.predictor import is_artifact
+from project.inference.write_text import check_flags
 from project.models.language_model import LanguageModel
 from project.models.next_logits import TorchLogits
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
@@ -44,26 +46,25 @@ def generate(
         stop: Texts that end a text; they are left out.
         count: Number of texts, which are computed together.
         trust: Modules whose classes the run may name, in addition to those of the project, torch and Lightning.
-        show: Called with each piece of the first text, as soon as it is certain.
+        show: Called with each piece of the first text as it is generated.
 
     Raises:
-        UserError: If the run is no language model with a tokenizer, or an argument is out of its range.
+        UserError: If the run is not a language model with a tokenizer, or an argument is out of its range.
     """
     writing = Writing(Sampling(temperature, top_k, top_p), max_tokens, stop, seed, count)
-    if problem := writing.problem():
-        raise UserError(f"--{problem}")
+    check_flags(writing)
     return generate_texts(prompt, *open_language_model(reference, trust), writing, show)
 
 
 def open_language_model(reference: str, trust: Sequence[str] | None = ()) -> tuple[NextLogits, Tokenizer]:
-    """Return what computes the logits of a language model, for one use, and its tokenizer.
+    """Return an object that computes the logits of a language model, for one batch of texts, and its tokenizer.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or an `.onnx` file.
         trust: Modules whose classes the run may name; None keeps those trusted so far.
 
     Raises:
-        UserError: If the model is no language model, or has no tokenizer.
+        UserError: If the model is not a language model, or has no tokenizer.
     """
     if is_artifact(reference):
         artifact = TextArtifact(local_path(reference), torch.get_num_threads())
@@ -74,8 +75,6 @@ def open_language_model(reference: str, trust: Sequence[str] | None = ()) -> tup
     if not isinstance(model, LanguageModel):
         name = type(model).__name__
         raise UserError(f"{path}: {name} writes no text; train a language model with --model LanguageModel")
-    fields = checkpoint[DATA_KEY].get("fields") or [{}]
-    if "tokenizer" not in fields[0]:
-        raise UserError(f"{path}: its data has no tokenizer; train it with --data TextDataModule")
+    tokenizer = tokenizer_from_dict(saved_tokenizer(path, checkpoint[DATA_KEY]))
     net = model.net.net.to("cuda" if torch.cuda.is_available() else "cpu")
-    return TorchLogits(net, net.in_shape[0]), tokenizer_from_dict(fields[0]["tokenizer"])
+    return TorchLogits(net, net.in_shape[0]), tokenizer

@@ -1,4 +1,4 @@
-"""Images as the rows of a table of paths, block by block."""
+"""Read images block by block, as the rows of a table of paths."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ BLOCK_ROWS = 64  # images that are in memory at the same time
 
 
 def image_stream(source: str | Path, column: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Return the schema and the rows of a table of paths; an image, or a folder of images, is one."""
+    """Return the schema and the rows of a table of paths; the paths may also be an image, or a folder of images."""
     if _is_images(source):
         table = image_table(str(source), column)
         return table.schema, iter(table.to_batches(BLOCK_ROWS))
@@ -24,7 +24,7 @@ def image_stream(source: str | Path, column: str) -> tuple[pa.Schema, Iterator[p
 
 
 def image_numbers(source: str | Path, column: str, table: pa.Table, metadata: Metadata) -> Numbers:
-    """Return the pixels of the files that rows of a table name, (rows, pixels)."""
+    """Return the pixels (rows, pixels) of the files whose paths are in a table."""
     return numbers(with_contents("." if _is_images(source) else source, table, column), metadata)
 
 

@@ -32,8 +32,8 @@ class Importance(NamedTuple):
 def permutation_importance(model: Any, data: Any, repeats: int = 5, seed: int = 0) -> list[Importance]:
     """Return the importance of each column of a table, the largest first, over up to 10,000 test rows.
 
-    All inputs that stem from a column, such as the parts of a date, are shuffled together. Of two columns that say the
-    same, each may seem unimportant.
+    All inputs that stem from a column, such as the parts of a date, are shuffled together. Of two columns with
+    the same information, each may seem unimportant.
 
     Args:
         model: A model of this project.
@@ -42,7 +42,7 @@ def permutation_importance(model: Any, data: Any, repeats: int = 5, seed: int = 
         seed: Seed of the shuffles.
 
     Raises:
-        UserError: If the rows are no rows of a table.
+        UserError: If the rows are not those of a table, or the model is not one of this project.
     """
     if not isinstance(model, Evaluated) or not isinstance(data, RowsDataModule) or len(data.in_shape) != 1:
         raise UserError("--importance: needs the rows of a table, and a model of this project; remove it")

@@ -34,8 +34,7 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
     task = "regression" if data["class_names"] is None else "classification"
     if is_text := isinstance(model, LanguageModel):
         task = LANGUAGE
-        if "tokenizer" not in (fields or [{}])[0]:
-            raise UserError(f"{path}: its data has no tokenizer; train it with --data TextDataModule")
+        saved_tokenizer(path, data)
     return {
         "format": FORMAT,
         "version": version("hello-lightning"),
@@ -59,6 +58,19 @@ def describe(path: Path, checkpoint: Mapping[str, Any], model: LightningModule) 
         "config": checkpoint[CONFIG_KEY],
         "metrics": saved_metrics(run_folder(path)),
     }
+
+
+def saved_tokenizer(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of the tokenizer in a checkpoint's facts about its data.
+
+    Raises:
+        UserError: If there is none.
+    """
+    field: dict[str, Any] = (data.get("fields") or [{}])[0]
+    if "tokenizer" not in field:
+        raise UserError(f"{path}: its data has no tokenizer; train it with --data TextDataModule")
+    tokenizer: dict[str, Any] = field["tokenizer"]
+    return tokenizer
 
 
 def _means(data: Mapping[str, Any], in_shape: tuple[int, ...], numbers: int) -> list[float]:

@@ -29,7 +29,7 @@ from project.serving.artifact import Artifact
 from project.serving.text_artifact import load_artifact
 from project.training.cli import ExperimentCLI
 
-# Flags of training, which has no effect on predictions.
+# Sections of flags that have no effect on predictions.
 TRAINING_FLAGS = ("model", "optimizer", "lr_scheduler", "weights", "finetuning", "pruning", "ckpt_path", "resume")
 
 
@@ -107,10 +107,10 @@ def use_artifact(cli: ExperimentCLI, artifact: Artifact) -> None:
 
 
 def open_rows(reference: str, args: Sequence[str], purpose: str) -> ExperimentCLI:
-    """Do as `open_run`, for a command that needs data although its user may not expect it.
+    """Same as `open_run`, for a command whose users may not expect that it reads data.
 
     Raises:
-        UserError: If the data cannot be read; the message says what they are for.
+        UserError: If the data cannot be read; the message ends with `purpose`, which says what they are needed for.
     """
     try:
         run = open_run(reference, args)

@@ -22,12 +22,17 @@ def require_parity(predict: PredictFn, reference: PredictFn, rows: Array, precis
     largest = 0.0
     for x in batches(rows, any_length):
         largest = np.max([largest, difference(predict(x), reference(x))])  # NaN if one of them is
-        if not largest <= TOLERANCE[precision]:
-            raise UserError(
-                f"outputs of the file for rows of shape {x.shape} differ from the network's by {largest:.1e} of the "
-                f"largest output, {precision} allows {TOLERANCE[precision]:.0e}; no file was written"
-            )
+        check_difference(largest, precision, f"outputs of the file for rows of shape {x.shape}")
     return float(largest)
+
+
+def check_difference(largest: float, precision: str, what: str) -> None:
+    """Raise a UserError if a relative difference is above the tolerance, or NaN; `what` has it."""
+    if not largest <= TOLERANCE[precision]:
+        raise UserError(
+            f"{what} differ from the network's by {largest:.1e} of the largest one, {precision} allows "
+            f"{TOLERANCE[precision]:.0e}; no file was written"
+        )
 
 
 def batches(rows: Array, any_length: bool) -> Iterator[Array]:

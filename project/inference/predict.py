@@ -1,4 +1,4 @@
-"""Predictions for a file of any length, in bounded memory."""
+"""Predict the rows of a file of any length, block by block."""
 
 import shlex
 from collections import Counter
@@ -72,14 +72,14 @@ def predict(
     require_rows(reference, predictor.metadata)
     metadata, features = predictor.metadata, predictor.metadata["feature_names"]
     widths = _half_widths(reference, metadata, interval)
-    given, image = _given(metadata), image_of(metadata)
-    schema, blocks = stream(source, given) if image is None else image_stream(source, image.name)
+    csv_format, image = _csv_format(metadata), image_of(metadata)
+    schema, blocks = stream(source, csv_format) if image is None else image_stream(source, image.name)
     require_columns(source, features, schema.names, "the model's features")
     schema = _output_schema(source, schema, destination, predictor.names, metadata, widths)
     rows, inputs = 0, TableInputs(metadata)
     known, unknown = schema_of(metadata), Counter[str]()
     numeric = features if known is None else [field.name for field in known.fields if field.kind == "number"]
-    decimal = "." if image is not None or is_parquet(source) else find_format(source, given).decimal
+    decimal = "." if image is not None or is_parquet(source) else find_format(source, csv_format).decimal
     with _writer(destination, schema) as write:
         for block in blocks:
             try:
@@ -101,15 +101,15 @@ def predict(
     return rows
 
 
-def _given(metadata: Metadata) -> CSVFormat:
-    """Return the flags that say how the files of the run are written."""
+def _csv_format(metadata: Metadata) -> CSVFormat:
+    """Return the format of CSV files that the run was trained with."""
     data = yaml.safe_load(metadata["config"]).get("data", {})
     is_table = data.get("class_path") == "project.data.TabularDataModule"
     return CSVFormat(**data["init_args"].get("csv", {})) if is_table else GUESSED
 
 
 def _numbers(table: pa.Table, decimal: str, numeric: Sequence[str], metadata: Metadata) -> Numbers:
-    if decimal == ".":  # most tables need no more
+    if decimal == ".":  # enough for most tables
         with suppress(RequestError):
             return numbers(table, metadata)
     return numbers(with_plain_numbers(table, decimal, numeric), metadata)
@@ -120,7 +120,7 @@ def _half_widths(reference: str, metadata: Metadata, level: float | None) -> lis
         return []
     widths = metadata.get("intervals")
     if widths is None:
-        raise UserError(f"--interval: {reference} has none; it is for runs that predict numbers, trained by train.py")
+        raise UserError(f"--interval: {reference} has no intervals; only runs of train.py that predict numbers do")
     return half_width(widths, level)
 
 

@@ -30,7 +30,7 @@ from project.serving.predictions import with_offsets
 from project.serving.request_error import RequestError
 from project.serving.table_rows import numbers as table_numbers
 
-MAX_TERMS = 5  # of an equation that is shown
+MAX_TERMS = 5  # longer equations are not shown
 
 
 class Run:
@@ -84,7 +84,7 @@ class Run:
             threshold of the run decides for.
 
         Raises:
-            UserError: If a column is missing, the shape is another, or a value is not a finite number.
+            UserError: If a column is missing, the shape is wrong, or a value is not a finite number.
         """
         computed = self._compute(self._numbers(rows))
         if (names := self.metadata["class_names"]) is None:
@@ -116,10 +116,11 @@ class Run:
             x: NDArray[Any] = np.asarray(rows, dtype=np.float64 if any(offsets) else np.float32)
         except (ValueError, TypeError) as error:
             raise UserError(f"rows: not numbers of one shape ({error})") from error
+        problem = "a value is missing or not finite; fill it or drop the row" if not np.isfinite(x).all() else None
         if x.shape[1:] != shape and not self.metadata["dynamic_length"]:
-            raise UserError(f"rows: must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
-        if not np.isfinite(x).all():
-            raise UserError("rows: a value is missing or not finite; fill it or drop the row")
+            problem = f"must have shape (n, {', '.join(map(str, shape))}), got {x.shape}"
+        if problem is not None:
+            raise UserError(f"rows: {problem}")
         return (x - np.array(offsets)).astype(np.float32) if any(offsets) else x
 
     def _encoded(self, columns: Mapping[str, Any]) -> Array:
@@ -152,7 +153,7 @@ class Run:
         return f"<table><caption>Run {html.escape(str(self.path))}</caption>{cells}</table>"
 
     def _facts(self) -> list[tuple[str, str]]:
-        """What a notebook shows: the model, the equation of a small linear one, and the test metrics."""
+        """Return what a notebook shows: the model, the equation of a small linear one, and the test metrics."""
         facts = [("model", type(self.model).__name__), ("net", self.metadata["net"])]
         names, equation = self.metadata["feature_names"], self.equation
         if equation is not None and len(names) <= MAX_TERMS and equation.bias.numel() == 1:

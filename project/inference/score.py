@@ -1,4 +1,4 @@
-"""How likely a language model finds given texts: log-probabilities, bits per byte, and multiple choice."""
+"""Scores of a language model on given texts: log-probabilities, bits per byte, and multiple choice."""
 
 import json
 import math
@@ -47,22 +47,22 @@ class Scorer:
         reference: A run folder, a checkpoint, `last`, or public weights.
 
     Raises:
-        UserError: If it is no language model.
+        UserError: If it is not a language model.
     """
 
     def __init__(self, reference: str) -> None:
         logits, self.tokenizer = open_language_model(reference, trust=None)
         if not isinstance(logits, TorchLogits):
-            raise UserError(f"{reference}: an exported file gives the logits of the last token alone; pass its run")
+            raise UserError(f"{reference}: an exported file computes only the logits of the last token; pass its run")
         self.net: nn.Module = logits.net
         self.context, self.device = logits.context, logits.device
 
     @torch.inference_mode()
     def log_probabilities(self, ids: list[int]) -> Floats:
-        """Return the log-probability of each token after the first, (tokens - 1,), given those in its window.
+        """Return the log-probability of each token after the first, (tokens - 1,), given those before it in its window.
 
-        Windows of the context lie side by side; the last one ends at the last token, so that each token is predicted
-        once.
+        The windows follow each other without overlap, except the last one, which ends at the last token. Each token is
+        predicted once.
         """
         found = np.zeros(len(ids) - 1)
         for start in range(0, len(found), self.context):
@@ -90,10 +90,10 @@ class Scorer:
         return float(self.log_probabilities(whole)[before - 1 :].sum())
 
     def choices(self, path: Path) -> Choices:
-        """Answer the questions of a file of JSON lines: `question`, `choices`, and the number of the right `answer`.
+        """Answer questions in JSON lines with `question`, `choices` and `answer`, the index of the right choice.
 
         Raises:
-            UserError: If a line is of another form; the message names it.
+            UserError: If a line has another form; the message names the line.
         """
         right, normalized, chances = list[bool](), list[bool](), list[float]()
         for place, (question, choices, answer) in read_questions(path):
@@ -112,7 +112,7 @@ class Scorer:
 
 
 def _common(tokenizer: Tokenizer, question: str, whole: str) -> tuple[int, list[int]]:
-    """Return the number of tokens that a question and the whole text begin with, at least one, and all of the text."""
+    """Return the number of first tokens that question and whole text share (at least 1), and all of the text."""
     ids = [tokenizer.prompt(text.encode()) for text in (question, whole)]
     if not tokenizer.begins and not question:
         ids = [[tokenizer.end], [tokenizer.end, *ids[1]]]
@@ -121,7 +121,7 @@ def _common(tokenizer: Tokenizer, question: str, whole: str) -> tuple[int, list[
 
 
 def read_questions(path: Path) -> list[tuple[str, tuple[str, list[str], int]]]:
-    """Return place, question, choices and answer of each line of a file."""
+    """Return file and line, and question, choices and answer, of each line of a file."""
     found = list[tuple[str, tuple[str, list[str], int]]]()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -132,11 +132,12 @@ def read_questions(path: Path) -> list[tuple[str, tuple[str, list[str], int]]]:
             row = json.loads(line)
             question, choices, answer = row["question"], row["choices"], row["answer"]
             fits = isinstance(question, str) and all(isinstance(choice, str) and choice for choice in choices)
-            if not (fits and len(choices) > 1 and isinstance(answer, int) and 0 <= answer < len(choices)):
-                raise ValueError("question, choices or answer")
-        except (ValueError, LookupError, TypeError) as error:
+            fits = fits and len(choices) > 1 and isinstance(answer, int) and 0 <= answer < len(choices)
+        except (ValueError, LookupError, TypeError):
+            fits = False
+        if not fits:
             form = '{"question": "2 + 2 =", "choices": [" 4", " 5"], "answer": 0}'
-            raise UserError(f"{path}: line {number}: not of the form {form} ({error}); correct it") from error
+            raise UserError(f"{path}: line {number}: not of the form {form}; correct it")
         found.append((f"{path}: line {number}", (question, choices, answer)))
     if not found:
         raise UserError(f"{path}: no questions; write one in each line")
@@ -156,7 +157,7 @@ def score_and_report(
     """Print bits per byte of a text, and the results of multiple choice, of each model.
 
     Raises:
-        UserError: If other flags are given, which these scores have no use for.
+        UserError: If there are other flags, which have no effect here.
     """
     if others := with_trust(args):
         raise UserError(f"{others[0]}: has no effect on --text and --choices; remove it")

@@ -1,4 +1,4 @@
-"""What `scripts/generate.py` prints; an exported file needs no torch for it."""
+"""Print generated text. For an exported file, torch is not imported."""
 
 import json
 import sys
@@ -16,15 +16,14 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     Args:
         model: A run folder, a checkpoint, `last`, or an `.onnx` file.
         prompt: Beginning of the text.
-        writing: What is to be written.
+        writing: Settings of the generation.
         trust: Modules whose classes the run may name.
         as_json: Whether to print one JSON array, with an object for each text.
 
     Raises:
-        UserError: If the model is no language model, or a setting is out of its range.
+        UserError: If the model is not a language model, or a setting is out of its range.
     """
-    if problem := writing.problem():
-        raise UserError(f"--{problem}")
+    check_flags(writing)
     next_logits, tokenizer = open_writer(model, trust)
     if as_json:
         texts = generate_texts(prompt, next_logits, tokenizer, writing)
@@ -34,7 +33,7 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
 
     def show(piece: str) -> None:
         nonlocal written
-        sys.stdout.write(piece if written else prompt + piece)  # the prompt once there is something behind it
+        sys.stdout.write(piece if written else prompt + piece)  # the prompt is shown with the first piece
         sys.stdout.flush()
         written = True
 
@@ -44,8 +43,17 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     print()
 
 
+def check_flags(writing: Writing) -> None:
+    """Raise a UserError that names the flag of a setting that is out of its range."""
+    if problem := writing.problem():
+        raise UserError(f"--{problem}")
+
+
 def open_writer(model: str, trust: Sequence[str]) -> tuple[NextLogits, Tokenizer]:
-    """Return what computes the logits of a language model, and its tokenizer; torch is imported for runs alone."""
+    """Return an object that computes the logits of a language model, and its tokenizer.
+
+    torch is imported only for runs.
+    """
     if model.lower().endswith(".onnx"):
         artifact = TextArtifact(model)
         return artifact.next_logits(), artifact.tokenizer

@@ -1,1 +1,1 @@
-"""All runs of a folder at a glance: a table, a comparison of settings, a page, and which to keep; without torch."""
+"""An overview of the runs in a folder: a table, a comparison, a page, and their removal. Imports no torch."""

@@ -1,11 +1,11 @@
-"""What `scripts/runs.py` does with its options."""
+"""The command of `scripts/runs.py`."""
 
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from project.overview.page import write_page
-from project.overview.removal import remove, runs_to_remove, users_of
+from project.overview.removal import find_runs, remove, users_of
 from project.overview.selection import best_of_each_data, ordered, selected
 from project.overview.show import print_comparison, print_json, print_runs
 from project.overview.summary import RunSummary, read_runs
@@ -20,26 +20,29 @@ def run_command(options: Namespace) -> None:
         options: The options of scripts/runs.py.
 
     Raises:
-        UserError: If there is no run, an option does not fit the others, or a reference is no run.
+        UserError: If there is no run, two options exclude each other, or a reference is not a run.
     """
     actions = [f"--{name}" for name in ("json", "page", "compare", "delete", "keep") if getattr(options, name)]
-    if len(actions) > 1:
-        raise UserError(f"{actions[1]}: not together with {actions[0]}")
+    problem = f"{actions[1]}: excludes {actions[0]}; remove one of them" if len(actions) > 1 else None
     if options.yes and not (options.delete or options.keep):
-        raise UserError("--yes: only with --delete or --keep")
+        problem = "--yes: needs --delete or --keep, whose runs it deletes"
+    if problem is not None:
+        raise UserError(problem)
     if options.page:
         check_output(options.page, (".html",))
     root: Path = options.folder
     every = read_runs(root)
     if options.compare:
-        print_comparison([_named(every, reference, root) for reference in options.compare])
+        names = [every[0].name if reference == "last" else reference for reference in options.compare]
+        print_comparison([find_runs(every, name, root, "--compare", in_folders=False)[0] for name in names])
         return
     if options.delete:
-        _delete(runs_to_remove(every, options.delete, root), every, root, options.yes)
+        chosen = [run for reference in options.delete for run in find_runs(every, reference, root, "--delete")]
+        _delete([*{run.path: run for run in chosen}.values()], every, root, options.yes)
         return
     known = {name for run in every for name in run.metrics}
     if options.metric and options.metric not in known:
-        raise UserError(f"--metric: no run has {options.metric!r}; there are {', '.join(sorted(known))}")
+        raise UserError(f"--metric: no run has {options.metric!r}; use one of {', '.join(sorted(known))}")
     listed = every if options.all else [run for run in every if run.path.parent == root]
     shown = ordered(selected(listed, options.where), options.sort, options.metric)
     if options.keep:
@@ -51,21 +54,11 @@ def run_command(options: Namespace) -> None:
         write_page(options.page, shown, root, options.metric)
     else:
         if not shown:
-            print("no run fulfils every --where")
+            print("no run matches every --where")
             return
         print_runs(shown, options.metric)
         if len(listed) < len(every):
             print(f"{len(every) - len(listed)} more runs in sweeps and pipelines; list them with --all")
-
-
-def _named(runs: Sequence[RunSummary], reference: str, root: Path) -> RunSummary:
-    if reference == "last":
-        return runs[0]
-    places = {(root / reference).resolve(), Path(reference).resolve()}
-    for run in runs:
-        if run.path.resolve() in places:
-            return run
-    raise UserError(f"--compare: {reference} is no run in {root}; python scripts/runs.py lists them")
 
 
 def _delete(runs: Sequence[RunSummary], every: Sequence[RunSummary], root: Path, is_confirmed: bool) -> None:

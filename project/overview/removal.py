@@ -1,4 +1,4 @@
-"""Removing runs: what would go is listed first, and nothing that is being trained goes."""
+"""Find and remove runs; a run that is being trained is never removed."""
 
 import shutil
 from collections.abc import Sequence
@@ -8,20 +8,22 @@ from project.overview.summary import RunSummary
 from project.runtime.errors import UserError
 
 
-def runs_to_remove(runs: Sequence[RunSummary], references: Sequence[str], root: Path) -> list[RunSummary]:
-    """Return the runs that references name: a name in the table, a path, or the folder of a sweep or pipeline.
+def find_runs(
+    runs: Sequence[RunSummary], reference: str, root: Path, flag: str, in_folders: bool = True
+) -> list[RunSummary]:
+    """Return the runs that a reference names.
+
+    It is a name in the table or a path; with `in_folders`, also the folder of a sweep or pipeline.
 
     Raises:
-        UserError: If a reference is no run of `root`.
+        UserError: If the reference, a value of `flag`, is not a run in `root`.
     """
-    top, found = root.resolve(), dict[Path, RunSummary]()
-    for reference in references:
-        places = {place for place in ((root / reference).resolve(), Path(reference).resolve()) if top in place.parents}
-        named = [run for run in runs if places & {run.path.resolve(), *run.path.resolve().parents}]
-        if not named:
-            raise UserError(f"--delete: {reference} is no run in {root}; python scripts/runs.py lists them")
-        found |= {run.path: run for run in named}
-    return list(found.values())
+    top = root.resolve()
+    places = {place for place in ((root / reference).resolve(), Path(reference).resolve()) if top in place.parents}
+    found = [run for run in runs if places & {run.path.resolve(), *(run.path.resolve().parents if in_folders else ())}]
+    if not found:
+        raise UserError(f"{flag}: {reference} is not a run in {root}; python scripts/runs.py lists the runs")
+    return found
 
 
 def remove(runs: Sequence[RunSummary], root: Path) -> None:
@@ -31,7 +33,7 @@ def remove(runs: Sequence[RunSummary], root: Path) -> None:
         UserError: If a run is being trained; then nothing is removed.
     """
     if busy := [run.name for run in runs if run.state == "training"]:
-        raise UserError(f"{', '.join(busy)}: being trained by another process; wait or stop it")
+        raise UserError(f"{', '.join(busy)}: being trained by another process; wait until it ends, or stop it")
     for run in runs:
         shutil.rmtree(run.path)
     for run in runs:

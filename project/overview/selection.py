@@ -1,4 +1,4 @@
-"""Which runs a table shows, and in which order."""
+"""Select and order the runs of a table."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ COLUMNS = ("name", "model", "net", "data", "state")
 
 
 def selected(runs: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSummary]:
-    """Return the runs that fulfil all conditions.
+    """Return the runs that match all conditions.
 
     Args:
         runs: The runs.
@@ -48,7 +48,7 @@ def ordered(runs: Sequence[RunSummary], order: str, metric: str | None) -> list[
 
 
 def best_of_each_data(runs: Sequence[RunSummary], metric: str | None) -> list[RunSummary]:
-    """Return the best finished run of each data set: metrics of other rows cannot be compared."""
+    """Return the best finished run of each data set; metrics on different rows cannot be compared."""
     best: dict[object, RunSummary] = {}
     for run in runs:
         name, value = run.metric(metric)
@@ -59,7 +59,7 @@ def best_of_each_data(runs: Sequence[RunSummary], metric: str | None) -> list[Ru
 
 
 def _is_of_data(name: str) -> bool:
-    """Whether a setting says which rows there are, and not how they are read."""
+    """Whether a setting determines the rows, and not only how they are loaded."""
     return name.startswith("data") and name not in ("data.batch_size", "data.num_workers")
 
 

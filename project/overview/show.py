@@ -11,9 +11,9 @@ from project.runtime.console import Table, open_console
 from project.runtime.errors import UserError
 
 TITLES = ("run", "model", "net", "data", "metric", "value", "size", "age", "state")
-NUMBERS = ("value", "size", "age")  # stand at the right
+NUMBERS = ("value", "size", "age")  # columns that are right-aligned
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-MAX_VALUE = 60  # characters of a setting in a comparison
+MAX_VALUE = 60  # characters of a setting that a comparison shows
 
 
 def cells(run: RunSummary, metric: str | None) -> tuple[str, ...]:

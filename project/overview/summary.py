@@ -1,4 +1,4 @@
-"""What a run is, read from its config.yaml and metrics.json."""
+"""A summary of a run, read from its config.yaml and metrics.json."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from project.config.plain_data import Value, flatten, read_yaml
 from project.runs.folder import CHECKPOINTS, LOCK, METRICS, is_finished
 from project.runtime.errors import UserError
 
-SHOWN = ("accuracy", "bits_per_byte", "rmse", "loss")  # in a table: the first of these metrics that a run has
+SHOWN = ("accuracy", "bits_per_byte", "rmse", "loss")  # a table shows the first of these metrics that a run has
 RISING = ("accuracy", "f1", "r2", "auc", "average_precision", "balanced_accuracy")
 
 
@@ -44,7 +44,7 @@ class RunSummary(NamedTuple):
     changed: float
 
     def metric(self, name: str | None = None) -> tuple[str, float | None]:
-        """Return the name and the value of a metric, by default of the one that suits the model."""
+        """Return the name and the value of a metric, by default the first of `SHOWN` that the run has."""
         names = [name] if name else [f"test/{shown}" for shown in SHOWN]
         return next(((each, self.metrics[each]) for each in names if each in self.metrics), (name or "", None))
 
@@ -62,7 +62,7 @@ def read_runs(root: Path) -> list[RunSummary]:
     """
     runs = [summary(path.parent, root) for path in sorted(root.rglob("config.yaml")) if _is_run(path.parent)]
     if not runs:
-        raise UserError(f"{root}: no run in it; train one with python scripts/train.py, or pass --folder")
+        raise UserError(f"{root}: contains no run; train one with python scripts/train.py, or pass --folder")
     return sorted(runs, key=lambda run: -run.changed)
 
 

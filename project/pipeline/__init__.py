@@ -1,1 +1,1 @@
-"""Stages in a row, with a report."""
+"""Pipelines: stages that run one after another, and a report on their models."""

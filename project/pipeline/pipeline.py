@@ -1,4 +1,4 @@
-"""A pipeline in memory: its plan, the results of its stages, and what was measured of their models.
+"""A pipeline in memory: its plan, the results of its stages, and the measurements of their models.
 
 Scripts import this file for their `--help`, so it imports nothing heavy at the top.
 """
@@ -15,7 +15,7 @@ EXPERIMENT, ONNX = "experiment.yaml", "model.onnx"
 
 
 class Plan(NamedTuple):
-    """What a pipeline runs.
+    """The stages of a pipeline, with their settings.
 
     Attributes:
         stages: Names in order; the last one is `evaluate`.
@@ -40,11 +40,11 @@ class StageResult:
         stage: Name of the stage.
         name: Number and name of the stage, which is also the name of its folder.
         command: Command line that runs the stage by itself.
-        source: Name of the result whose model it took.
+        source: Name of the result whose model it started from.
         model: Run folder or ONNX file that it wrote, relative to the pipeline's folder; empty without one.
-        skipped: Why it had nothing to do; empty if it ran.
-        seconds: How long it took.
-        figures: What it measured.
+        skipped: Reason for which it was skipped; empty if it ran.
+        seconds: Duration.
+        figures: Measurements by name.
     """
 
     stage: str
@@ -87,7 +87,7 @@ class Pipeline(NamedTuple):
         return self.newest("train", "distill", "prune")
 
     def last(self) -> StageResult:
-        """The model that the stages so far lead to: a run, or an ONNX file."""
+        """The model at the end of the stages so far: a run, or an ONNX file."""
         return self.newest("train", "distill", "prune", "quantize")
 
     def path(self, result: StageResult) -> Path:
@@ -109,7 +109,7 @@ class Measured(NamedTuple):
 
     Attributes:
         metrics: Test metrics, as scripts/evaluate.py prints them.
-        scores: For each test row, its squared error, or 1 if its class is right; their mean is the quality.
+        scores: Squared error of each test row, or 1 if its class is right and else 0; their mean is the quality.
         interval: 95 % interval of that mean.
         parameters: Number of parameters of the net.
         nonzero: Number of them that are not 0.
@@ -134,7 +134,7 @@ class Task(NamedTuple):
         rises: Whether a higher value is better.
         x: Test rows (n, *in_shape).
         y: Their targets (n, out_features), or classes (n,).
-        naive: The metric of a constant answer: the most frequent class, or the mean of the training rows.
+        naive: The metric of a constant prediction: the most frequent class, or the mean of the training rows.
     """
 
     metric: str
@@ -145,11 +145,11 @@ class Task(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a stage gained.
+    """Whether a stage improved the model.
 
     Attributes:
-        gain: True for a gain, False for none or a loss, None for a trade-off or a stage without a model of its own.
-        text: The same in words.
+        gain: True for an improvement, False for none, None for a trade-off or a stage without a model of its own.
+        text: The verdict in words.
     """
 
     gain: bool | None

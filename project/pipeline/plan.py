@@ -20,10 +20,10 @@ Flags = list[list[str]]  # each flag with its values
 
 
 def make_plan(stages: str | None, args: Sequence[str], trust: Sequence[str] = (), before: Plan | None = None) -> Plan:
-    """Make the plan that a command line asks for.
+    """Make the plan of a command line.
 
-    `stages` are by default those of the experiment's YAML file, or all. Flags are added to those of the plan `before`,
-    that of the pipeline to resume.
+    `stages` are by default those of the experiment's YAML file, or all. Flags are added to those of `before`, the plan
+    of the pipeline to resume.
 
     Raises:
         UserError: If a stage or a flag is unknown, a flag belongs to a stage that is left out, a stage has no run to
@@ -91,7 +91,7 @@ def args_of(section: Any, prefix: str = "") -> list[str]:
 
 
 def merged(flags: Flags, newer: Flags) -> Flags:
-    """Flags in which newer ones replace those of the same name, and the arguments of a class that they replace."""
+    """Return flags in which newer ones replace those of the same name, and the arguments of a replaced class."""
     names = {flag[0] for flag in newer}
     names |= EXCLUSIVE if names & EXCLUSIVE else set()
     kept = [flag for flag in flags if not any(flag[0] == name or flag[0].startswith(f"{name}.") for name in names)]
@@ -99,7 +99,7 @@ def merged(flags: Flags, newer: Flags) -> Flags:
 
 
 def stage_names(stages: Any) -> list[str]:
-    """Names of stages from a list or a comma-separated text, with `evaluate` as the last one."""
+    """Return the names of stages in a list or a comma-separated text, with `evaluate` as the last one."""
     names = [name.strip() for name in stages.split(",")] if isinstance(stages, str) else stages
     *_, last = STAGES
     problem = ""

@@ -22,7 +22,7 @@ STATE, LOCK = "state.json", ".lock"
 
 
 def read_record(folder: Path) -> tuple[Plan, list[StageResult]] | None:
-    """Read the plan and the results of a folder; None if it holds no pipeline."""
+    """Read the plan and the results in a folder; None if it contains no pipeline."""
     try:
         text, config = ((folder / name).read_text(encoding="utf-8") for name in (STATE, EXPERIMENT))
     except (FileNotFoundError, NotADirectoryError):
@@ -56,12 +56,12 @@ def open_record(folder: Path, plan: Plan | None) -> Iterator[tuple[Plan, list[St
     Without a plan, the pipeline continues with its own.
 
     Raises:
-        UserError: If stages that have run differ in the new plan, the folder is locked or holds something else, or
+        UserError: If the new plan changes stages that have run, the folder is locked or contains something else, or
             there is neither a pipeline nor a plan.
     """
     check_folder(folder, "a life cycle", STATE, EXPERIMENT)
     if plan is None and read_record(folder) is None:
-        raise UserError(f"{folder}: holds no life cycle; pass --config or other flags to start one")
+        raise UserError(f"{folder}: contains no life cycle; pass --config or other flags to start one")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
@@ -87,7 +87,7 @@ def _resume(folder: Path, plan: Plan | None) -> tuple[Plan, list[StageResult]]:
         return found
     before, results = found or (plan, [])
     refuse_changes(folder, finished_settings(before, len(results)), finished_settings(plan, len(results)))
-    if _next_stage(before, results) != _next_stage(plan, results):  # what it has left was made with other flags
+    if _next_stage(before, results) != _next_stage(plan, results):  # its files are those of other flags
         for path in folder.glob(f"{len(results) + 1}_*"):
             shutil.rmtree(path)
     write_record(folder, plan, results)
@@ -95,7 +95,7 @@ def _resume(folder: Path, plan: Plan | None) -> tuple[Plan, list[StageResult]]:
 
 
 def finished_settings(plan: Plan, finished: int) -> Mapping[str, Any]:
-    """Settings that may not change once so many stages have run, by flag."""
+    """Return the settings that must not change after a number of stages have run, by flag."""
     kept = remove_credentials(plan.flags)
     flags = {stage: " ".join(map(" ".join, sorted(kept.get(stage, [])))) for stage in plan.stages[:finished]}
     stages = {"stages": ",".join(plan.stages[:finished])}

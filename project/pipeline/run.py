@@ -28,7 +28,7 @@ COLUMNS = ("name", "metric", "interval", "parameters", "bytes", "milliseconds_64
 
 
 def run_pipeline(folder: Path | None, stages: str | None, args: Sequence[str], trusted: Sequence[str] = ()) -> Path:
-    """Run every stage that has not run yet, and print what each achieved.
+    """Run every stage that has not run yet, and print the result of each.
 
     Args:
         folder: Folder of the pipeline to resume or to start; `lightning_logs/lifecycle_N` by default.
@@ -78,7 +78,7 @@ def run_stage(pipeline: Pipeline, name: str) -> StageResult:
 
 @contextlib.contextmanager
 def suggest_resume(pipeline: Pipeline, name: str) -> Iterator[None]:
-    """When a stage fails or is stopped, say which one, and how to continue."""
+    """If a stage fails or is stopped, add its name and the command that resumes the pipeline to the message."""
     command = f"python scripts/lifecycle.py --folder {shlex.quote(os.path.relpath(pipeline.folder))}"
     try:
         yield
@@ -100,7 +100,7 @@ def progress(console: Console, pipeline: Pipeline, stage: str) -> Iterator[Calla
 
 
 class LastEpoch(io.TextIOBase):
-    """Swallows the output of a training, and shows its newest line about an epoch."""
+    """Discards the output of a training, except for the newest line about an epoch, which is shown."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show
@@ -113,7 +113,7 @@ class LastEpoch(io.TextIOBase):
 
 
 def result_line(pipeline: Pipeline, result: StageResult) -> str:
-    """One line about a stage that has ended."""
+    """Return one line about a finished stage."""
     source = next((each for each in pipeline.results if each.name == result.source), StageResult("", ""))
     before = {name: f" ({source.name}: {format_metric(value)})" for name, value in source.figures.items()}
     figures = [

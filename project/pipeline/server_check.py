@@ -24,7 +24,7 @@ from project.text.sampling import Sampling
 from project.text.writing import Tokens, Writing, generate_texts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "serve.py"
-TOLERANCE = 1e-5, 1e-6  # the server may use more threads, which changes the order of sums
+TOLERANCE = 1e-5, 1e-6  # relative and absolute; with other threads, sums are rounded differently
 CHECKED_TEXTS, CHECKED_TOKENS = 8, 32
 CHECKED_ROWS, REQUEST_SECONDS, STOP_SECONDS = 256, 2.0, 30.0
 
@@ -62,7 +62,7 @@ def check_server(path: Path, flags: Sequence[str], reference: Path, trust: Seque
 
 
 def _check_text_server(path: Path, flags: Sequence[str], artifact: TextArtifact, x: Tokens) -> dict[str, float]:
-    """Do as `check_server` with texts: each continues the first half of a test row by its likeliest tokens."""
+    """Same as `check_server`, for texts: each continues the first half of a test row by its likeliest tokens."""
     halves = x[:CHECKED_TEXTS, : max(1, x.shape[1] // 2)]
     prompts = [artifact.tokenizer.decode(half).decode(errors="replace") for half in halves]
     writing = Writing(Sampling(temperature=0), CHECKED_TOKENS)
@@ -132,7 +132,7 @@ def _post(connection: http.client.HTTPConnection, body: bytes, route: str = "/pr
 
 
 def _sent_rows(artifact: Artifact, x: Array) -> list[Any]:
-    """Return test rows (rows, *in_shape) as a client sends them: values by field, for tables of several kinds."""
+    """Return test rows (rows, *in_shape) as a client sends them: by field, for tables of several kinds."""
     schema = schema_of(artifact.metadata)
     return x.tolist() if schema is None else schema.decode(x.reshape(len(x), -1).astype(np.float64))
 

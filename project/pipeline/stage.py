@@ -1,7 +1,7 @@
-"""Base class of the stages of a pipeline: what each takes, checks, does and claims.
+"""Base class of the stages of a pipeline: options, check, run and verdict.
 
 This file and those in `stages/` import nothing heavy until a stage is checked or run: the scripts take their options
-from here, and `--help` is to answer at once.
+from here, and `--help` must be fast.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Stage(ABC):
         return {name: value for name, value in vars(found).items() if value is not None}, others
 
     def check(self, config: dict[str, Any], options: Options, flags: Sequence[str]) -> None:
-        """Raise a UserError if the stage could not run on the experiment `config`, with what `parse` has separated."""
+        """Raise a UserError if the stage cannot run on the experiment `config` with the results of `parse`."""
         from project.config.flag_errors import refuse_flags
         from project.stages.base import NO_NAME, NO_RESUME, parse
 
@@ -75,7 +75,7 @@ class Stage(ABC):
         """
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
-        """Say what the stage gained, compared with the stage whose model it took."""
+        """Compare the model of the stage with the model that it started from."""
         from project.pipeline.report.verdict import of_compression
 
         return of_compression(measured[result.name], measured[result.source], result.source, task)
@@ -94,12 +94,12 @@ def script_parser(stage: Stage, description: str | None, flags: str = "", **kwar
 
 
 def as_flags(options: Options) -> list[str]:
-    """Options as the command line writes them."""
+    """Return options as command line arguments."""
     return [arg for name, value in options.items() for arg in (f"--{name}", str(value))]
 
 
 def fit(pipeline: Pipeline, result: StageResult, begin: Callable[[Path], object]) -> None:
-    """Train in the stage's own folder with `begin`, or resume what an interrupted pipeline left there."""
+    """Train in the stage's folder with `begin`, or resume the training of an interrupted pipeline there."""
     from project.training.train import train
 
     result.model = result.name
@@ -114,7 +114,7 @@ def fit(pipeline: Pipeline, result: StageResult, begin: Callable[[Path], object]
 
 
 def quality(metrics: dict[str, float]) -> dict[str, float]:
-    """The test metric that stages are compared by."""
+    """Return the test metric that stages are compared by."""
     return {name: metrics[name] for name in ("test/accuracy", "test/mse", "test/bits_per_byte") if name in metrics}
 
 

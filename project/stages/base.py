@@ -1,4 +1,4 @@
-"""What stages start from: the settings of a finished run, and its weights."""
+"""The start of a stage: the settings of a finished run, and its weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ PER_RUN_SECTIONS = ("weights", "finetuning", "pruning", "resume", "ckpt_path")
 # Flags that a stage refuses, with the reason.
 NO_RESUME = {"ckpt_path": "a stage starts a new run; remove it, or resume a run with scripts/train.py"}
 NO_NAME = {"name": "this command names its runs itself; remove it"}
-NO_WEIGHTS = NO_RESUME | {"weights.path": "a stage takes the weights of the run that you pass; remove it"}
+NO_WEIGHTS = NO_RESUME | {"weights.path": "a stage uses the weights of the run that you pass; remove it"}
 
 
 class StageSkipped(UserError):  # noqa: N818
@@ -29,10 +29,10 @@ class StageSkipped(UserError):  # noqa: N818
 
 
 def stage_config(reference: str, *inherited: str) -> Config:
-    """Return the settings of a run as a stage takes them over: model, data, optimizer and Trainer.
+    """Return the settings of a run with which a stage starts: model, data, optimizer and Trainer.
 
-    Adapters are merged into the net, members of an ensemble become separate modules, and a student loses its teacher.
-    Of the `PER_RUN_SECTIONS`, it keeps those that are `inherited`.
+    Adapters are merged into the net, the members of an ensemble become separate modules, and a student's teacher is
+    removed. Of the `PER_RUN_SECTIONS`, only those in `inherited` are kept.
     """
     path = find_checkpoint(reference)
     config: Config = saved_config(path, read_checkpoint(path))
@@ -40,10 +40,10 @@ def stage_config(reference: str, *inherited: str) -> Config:
         config.pop(section, None)
     if config["trainer"].get("logger") is not False:
         config["trainer"]["logger"] = None  # the logger would write into the folder of the earlier run
-    if config["trainer"]["max_epochs"] == 0:  # the run only took weights over
+    if config["trainer"]["max_epochs"] == 0:  # the run only loaded weights
         del config["trainer"]["max_epochs"]
     config["model"] = {"init_args": {}} | without_weights(without_teacher(config["model"]))
-    config["model"]["init_args"].pop("reference", None)  # that of a further training is the run itself
+    config["model"]["init_args"].pop("reference", None)  # the reference of further training is the run itself
     if config["model"]["class_path"] == SOLVER:  # it cannot be trained further
         config["model"] = {"class_path": "project.models.Regression", "init_args": {"net": dict(LINEAR)}}
     net = config["model"]["init_args"].get("net")
@@ -77,7 +77,7 @@ def require_run(trainer: Mapping[str, Any]) -> None:
 
 
 def trust_flags() -> list[str]:
-    """Return `--trust` flags for the modules that are trusted now; a configuration cannot hold them."""
+    """Return `--trust` flags for the modules that are trusted now, which a configuration does not contain."""
     return [f"--trust={module}" for module in granted()]
 
 
@@ -93,4 +93,4 @@ def train_on(config: Config, references: str | list[str], args: Sequence[str]) -
 def require_weights(config: Config, args: Sequence[str]) -> None:
     """Raise a UserError if a YAML file among the flags replaces the weights of the stage."""
     if parse(args, config)["weights"]["path"] != config["weights"]["path"]:
-        raise UserError("--config: it sets weights.path, but a stage takes the weights of the run; remove `weights`")
+        raise UserError("--config: sets weights.path, but a stage uses the weights of the run; remove `weights`")

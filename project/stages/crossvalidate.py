@@ -36,7 +36,7 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
     config = parse([*args, "--sampling.folds", str(folds)])
     if issubclass(pkgutil.resolve_name(config["data"]["class_path"]), TokensDataModule):
         raise UserError(
-            "--data: a text has no rows to make folds of; train on several splits with --data.split documents and "
+            "--data: a text has no rows to divide into folds; train on several splits with --data.split documents and "
             "--data.seed, or from several --seed_everything"
         )
     trust = trust_flags()
@@ -54,7 +54,7 @@ def crossvalidate(folds: int, args: Sequence[str]) -> Iterator[tuple[Path, dict[
             found.append({name: value for name, value in metrics.items() if name.startswith("test/")})
             yield run, found[-1]
     finally:
-        with contextlib.suppress(OSError):  # it holds runs
+        with contextlib.suppress(OSError):  # it contains runs
             folder.rmdir()
     write_metrics(folder, summary(found))
 

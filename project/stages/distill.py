@@ -29,7 +29,7 @@ def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Con
     """Return the settings of a student of a model with the given settings; `teacher` is empty before it is trained.
 
     Raises:
-        UserError: If a flag has no place here, or the flags choose a model that learns from no teacher.
+        UserError: If a flag is not supported, or the flags choose a model that cannot learn from a teacher.
     """
     refuse_flags(args, NO_TEACHER)
     model = config["model"]
@@ -43,7 +43,7 @@ def check_student(config: Config, args: Sequence[str], teacher: str = "") -> Con
     parsed = parse(args, config | {"model": model})
     if "teacher" not in parsed["model"]["init_args"]:
         name = parsed["model"]["class_path"].rpartition(".")[2]
-        raise UserError(f"--model {name}: it learns from no teacher; remove it, and choose the net with --model.net")
+        raise UserError(f"--model {name}: cannot learn from a teacher; remove it, and choose the net with --model.net")
     return parsed
 
 
@@ -63,7 +63,7 @@ def distill(reference: str, baseline: bool = False, args: Sequence[str] = ()) ->
     trust, metrics = trust_flags(), {}
     if baseline:
         student = ExperimentCLI([*trust, "--trainer.fast_dev_run=1"], config=config)
-        _ = student.datamodule.splits  # so that mistakes about the student are found before the baseline is trained
+        _ = student.datamodule.splits  # finds mistakes in the student's settings before the baseline is trained
         alone = config | {"model": without_teacher(config["model"])}
         alone["sampling"] = config["sampling"] | {"unlabelled": False, "unlabelled_path": None}
         metrics["labels alone"] = train(trust, config=alone)

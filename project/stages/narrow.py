@@ -37,7 +37,7 @@ def remaining_units(net: Net, fraction: float) -> dict[str, int]:
 
 
 def narrowed(config: Config, net: Net, remaining: dict[str, int]) -> Config:
-    """Return the settings of a net with fewer units, in the net's own arguments where they can express it."""
+    """Return the settings of a net with fewer units: its own arguments if they suffice, otherwise those of `Pruned`."""
     path, arguments = config["class_path"], config.get("init_args", {})
     units = {layer: width.units for layer, width in widths(net).items()} | remaining
     match path.removeprefix("project.nets."):

@@ -97,13 +97,13 @@ def require_one_method(sparsity: float | None = None, structured: float | None =
 
 
 class PrunedNet(Callback):
-    """Records the metrics of the net before pruning in the run, and keeps the net of the training after its test.
+    """Record the metrics of the net before pruning in the run, and keep the net after its test.
 
     Args:
-        before: Metrics of the net before pruning, which a run that is resumed has, too.
+        before: Metrics of the net before pruning, which are also saved for a resumed run.
 
     Attributes:
-        net: With the weights of the best checkpoint.
+        net: The net with the weights of the best checkpoint.
         folder: Folder of the run; None on processes that do not write it.
     """
 
@@ -138,7 +138,7 @@ def data_flags(args: Sequence[str]) -> list[str]:
 
 def figures(before: Standardized, after: Standardized) -> dict[str, float]:
     """Return size, and milliseconds per batch on one CPU thread, of a net before and after pruning."""
-    nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # a copy is never compiled
+    nets = {"unpruned": copy.deepcopy(before).cpu(), "pruned": after}  # copies, because a compiled net would be faster
     found = {f"{name}/{key}": value for name, net in nets.items() for key, value in sizes(net).items()}
     functions = [predict_fn(net.eval(), ["outputs"]) for net in nets.values()]
     for rows in LATENCY_ROWS:
@@ -168,8 +168,8 @@ def print_pruning(metrics: Mapping[str, float]) -> None:
     console.print(table)
     if pairs["parameters"][0] == pairs["parameters"][1]:
         console.print(
-            "Zeros are stored and multiplied like any other number: the file is no smaller, and nothing is faster. "
-            f"Compressed, the weights take {pairs['gzip_bytes'][1] / pairs['gzip_bytes'][0]:.2f} of their bytes before."
+            "Zeros are stored and multiplied like other numbers: the file is not smaller, and nothing is faster. "
+            f"Compressed, the weights take {pairs['gzip_bytes'][1] / pairs['gzip_bytes'][0]:.2f} of the bytes before."
         )
         return
     for rows in LATENCY_ROWS:

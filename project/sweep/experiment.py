@@ -1,4 +1,4 @@
-"""A run as an experiment: the settings that `scripts/train.py --config` needs to train it again, without defaults."""
+"""A run as an experiment: the settings with which `scripts/train.py --config` trains it again, without defaults."""
 
 import inspect
 import pkgutil
@@ -17,7 +17,7 @@ SECTIONS = ("seed_everything", "model", "data", "optimizer", "lr_scheduler", "tr
 def write_experiment(
     run: Path, path: Path, header: Sequence[str], metrics: Mapping[str, float], trust: Sequence[str]
 ) -> None:
-    """Write the settings of a run that differ from the defaults, below a comment of the header and the test metrics."""
+    """Write the settings of a run that differ from the defaults, after a comment with the header and test metrics."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     changed = without_defaults(config)
     if parse(["--config", yaml.safe_dump(changed), *trust]) != config:  # a class hides its defaults behind **kwargs

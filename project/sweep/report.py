@@ -67,7 +67,7 @@ def report(study: "Study", folder: Path, settings: Settings) -> None:
 
 
 def trial_table(study: "Study", folder: Path, best: "FrozenTrial | None") -> Table:
-    """Build a table with number, state, value, searched flags and seconds of every trial; the best one is marked."""
+    """Return a table with number, state, value, searched flags and seconds of every trial; the best is highlighted."""
     flags = list(study.user_attrs["settings"]["search"])
     table = Table("trial", "state")
     for title in (study.user_attrs["settings"]["metric"], *flags, "seconds"):

@@ -1,4 +1,4 @@
-"""Run a sweep, from its settings to its table of trials."""
+"""Run a sweep, from its settings to the table of trials."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ def search(folder: Path | None, trials: PositiveInt | None, processes: PositiveI
     `given` is described at `merge_settings`.
 
     Raises:
-        UserError: Before the first trial, if a setting is invalid; after the last one, if no trial has a value.
+        UserError: If a setting is invalid, before the first trial; or if no trial is complete, after the last one.
     """
     if find_spec("optuna") is None:
         raise UserError('a sweep needs Optuna; install it with pip install -e ".[sweep]"')
@@ -71,7 +71,7 @@ def run_in_processes(folder: Path, settings: Settings, total: int, processes: in
 
 
 def run_trials(folder: Path, settings: Settings, total: int, processes: int) -> None:
-    """Run trials, including those that a dead process left unfinished, until all have finished."""
+    """Run trials, including those of processes that have died, until all have finished."""
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     study = open_study(folder)
     while count_finished(study) < total:

@@ -1,4 +1,4 @@
-"""The settings of a sweep: checked before its first trial, and the same for all trials."""
+"""The settings of a sweep, which are checked before the first trial and are the same for all trials."""
 
 import contextlib
 import io
@@ -55,7 +55,7 @@ def merge_settings(folder: Path | None, stored: Settings, given: Mapping[str, An
 
 
 def comparable(settings: Settings) -> dict[str, Any]:
-    """Return the settings by flag that all trials of a sweep must share so that their results can be compared."""
+    """Return the settings, by flag, that all trials must share so that their results are comparable."""
     ranges = {f"search.{flag}": text for flag, text in settings["search"].items()}
     return {name: settings[name] for name in DEFAULTS} | ranges | flatten(settings["config"])
 
@@ -84,7 +84,7 @@ def check_settings(settings: Settings) -> Settings:
 
 
 def logged_metrics(args: Sequence[str]) -> list[str]:
-    """Train on one batch, which also reveals other mistakes, and return the names of the metrics of validation."""
+    """Return the names of the validation metrics, after training on one batch, which also reveals other mistakes."""
     with contextlib.redirect_stdout(io.StringIO()):
         cli = ExperimentCLI([*args, "--trainer.fast_dev_run=1"])
         if cli.trainer.world_size > 1:

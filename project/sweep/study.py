@@ -1,4 +1,4 @@
-"""The study of a sweep on disk, and which process trains which of its trials.
+"""The study of a sweep on disk, and the assignment of its trials to processes.
 
 A process holds a file lock while it trains a trial. The operating system releases the lock of a process that dies, and
 another process then resumes the trial.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DATABASE, NAME, LOCK = "study.db", "sweep", ".lock"
 DATABASE_TIMEOUT = 60  # seconds
 TRIALS = 20
-OUTSIDE = (  # what SQLite says of problems of the machine
+OUTSIDE = (  # error codes of SQLite for problems of the machine
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY),
 )
@@ -86,7 +86,7 @@ def stored_settings(folder: Path | None) -> Settings:
     """Return the settings that the sweep in a folder was started with; empty if there is no sweep."""
     if folder is None or not (folder / DATABASE).exists():
         return {}
-    with _locked(folder), contextlib.suppress(KeyError):  # its process died before it stored them
+    with _locked(folder), contextlib.suppress(KeyError):  # none if the process died before it stored them
         return open_study(folder).user_attrs["settings"]
     return {}
 
@@ -133,12 +133,14 @@ def claim_trial(study: "Study", folder: Path, total: int) -> Iterator["Trial | N
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a sweep; raise a UserError if another process, which needs a moment, does not unlock it."""
+    """Lock a sweep; raise a UserError if another process does not unlock it, which usually takes a moment."""
     lock = FileLock(folder / LOCK, timeout=DATABASE_TIMEOUT)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"{folder}: locked by another process for {DATABASE_TIMEOUT} seconds; stop that one") from None
+        raise UserError(
+            f"{folder}: locked by another process for {DATABASE_TIMEOUT} seconds; stop that process"
+        ) from None
     try:
         yield
     finally:
@@ -156,7 +158,7 @@ def _locked_trial(study: "Study", folder: Path, total: int) -> "tuple[Trial, Fil
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        # Seeded by the trial's number, so that a resumed sweep samples what an uninterrupted one would have sampled.
+        # The seed depends on the trial's number, so that a resumed sweep samples the same as an uninterrupted one.
         seeds = np.random.SeedSequence((settings["seed"], number))
         study.sampler = TPESampler(seed=int(seeds.generate_state(1)[0]), constant_liar=True)
         if number == len(trials):

@@ -51,7 +51,7 @@ def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
         set_user_attr(trial, "starts", starts[:-1])
         raise
     except (UserError, MemoryError, RuntimeError) as error:
-        if is_machine_error(error):  # another start of the same trial may succeed
+        if is_machine_error(error):  # the same trial may succeed later
             set_user_attr(trial, "starts", starts[:-1])
             raise
         if not isinstance(error, UserError | MemoryError) and "memory" not in str(error):
@@ -61,7 +61,7 @@ def run_trial(trial: "Trial", folder: Path, settings: Settings) -> None:
 
 
 def set_user_attr(trial: "Trial", name: str, value: object) -> None:
-    """Set an attribute of a trial, unless the trial was pruned: then its record is final."""
+    """Set an attribute of a trial, unless the trial was pruned, after which Optuna allows no change."""
     from optuna.exceptions import UpdateFinishedTrialError
 
     with contextlib.suppress(UpdateFinishedTrialError):
@@ -69,7 +69,7 @@ def set_user_attr(trial: "Trial", name: str, value: object) -> None:
 
 
 def train_run(args: list[str], run: Path, callback: Callback) -> None:
-    """Train and test a run, or finish what an earlier process left."""
+    """Train and test a run, or resume the training of an earlier process."""
     if (run / "metrics.json").exists():
         return
     if any(run.glob("checkpoints/*.ckpt")):

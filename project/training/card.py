@@ -1,4 +1,4 @@
-"""The model card of a run, `card.md`: what it predicts from what, how well, how to use it, and where it stops.
+"""The model card of a run, `card.md`: its task, data and metrics, how to use it, and its limits.
 
 Source: Mitchell et al., "Model Cards for Model Reporting" (2019).
 """
@@ -39,14 +39,14 @@ def write_card(
     others: Mapping[str, Mapping[str, float]],
     intervals: Intervals | None,
 ) -> None:
-    """Write the card of a run that predicts numbers or classes; of other models, none.
+    """Write the card of a run that predicts numbers or classes; other runs get none.
 
     Args:
         run: Folder of the run.
         model: The model, with its best weights.
         data: Its data.
         metrics: Metrics of the test rows.
-        others: Those of other predictions of the same rows, by name.
+        others: Metrics of other predictions of the same rows, by name.
         intervals: Prediction intervals, if the run has some.
     """
     if not isinstance(model, Supervised) or isinstance(model, LanguageModel) or not isinstance(data, RowsDataModule):
@@ -119,7 +119,7 @@ def _scores(
         widths = [f"{name} ± {width:#.4g}" for name, width in zip(intervals.target_names, intervals.shown, strict=True)]
         yield (
             f"\nIntervals of {100 * intervals.level:g} %, from {intervals.rows:,} validation rows: {_listed(widths)}; "
-            f"{100 * intervals.coverage:.1f} % of the test targets lie in theirs."
+            f"{100 * intervals.coverage:.1f} % of the test targets lie within them."
         )
 
 
@@ -131,14 +131,14 @@ def _use(run: Path) -> Iterator[str]:
 
 
 def _limits(data: RowsDataModule, intervals: Intervals | None) -> Iterator[str]:
-    yield "- The metrics are those of rows like these; of other times, places or groups of people they say nothing."
-    yield "- The checkpoint is the one with the lowest loss of the validation rows, on which it is judged too well."
+    yield "- The metrics hold for rows like these, not for other times, places or groups of people."
+    yield "- The checkpoint is the one with the lowest validation loss, so its validation metrics are optimistic."
     if isinstance(data, TabularDataModule) and data.schema is not None:
         yield f"- {MISSING[data.missing]}"
         if any(data.schema.sizes):
             yield "- A level that did not occur in training counts as an average row; `predict.py` counts them."
     if intervals is not None:
-        yield "- The intervals are as wide for every row, and hold for rows that are drawn as the validation rows were."
+        yield "- The intervals have the same width for all rows, and hold for rows drawn like the validation rows."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ from project.training.trainer import (
     use_run_logger,
 )
 
-# What parsing and building raise, mostly at a user's mistake.
+# Exceptions that parsing and building raise, mostly because of a user's mistake.
 MISTAKES = (ArgumentError, ValueError, TypeError, RuntimeError, MisconfigurationException, ConstructorError)
 
 
@@ -65,7 +65,7 @@ class Experiment(NamedTuple):
         text_answer: Callback that compares a language model with other methods.
         pretrained: Callback that loads pretrained weights.
         best: Callback that keeps the best checkpoint; None if the run has no checkpoints.
-        claimed: The new folder that was made for the run; None if there is none.
+        claimed: The folder that was created for a new run; None for a resumed run, or without the run's logger.
     """
 
     model: LightningModule
@@ -91,7 +91,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     instantiators = [data_instantiator(config, settings.known_facts()), CONSTRUCTING]
     built = settings.parser.instantiate(config, instantiators=instantiators)
     model, data, trainer = built.model, built.data, built.trainer
-    if isinstance(model, Distillation):  # before the optimizer: a peer is trained, too
+    if isinstance(model, Distillation):  # before the optimizer is built, because a peer is trained, too
         model.set_teacher(load_teacher(config.model.init_args.teacher, data))
     if isinstance(model, DPO):
         config.model.init_args.reference = reference = config.model.init_args.reference or config.weights.path
@@ -104,7 +104,7 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
     complete_trainer(trainer, resumed)
     pretrained: Pretrained = built.weights
     pretrained.choose_parts(data)
-    config.weights.reinitialize = pretrained.reinitialize  # a part of the saved configuration, too
+    config.weights.reinitialize = pretrained.reinitialize  # saved with the configuration
     built.finetuning.reinitialized = pretrained.reinitialize or []
     run_folder, answers = RunFolder(settings.yaml(), settings.allowed), (ExactAnswer(), TextAnswer())
     recorders = recording_callbacks(trainer, model, run_folder, config.as_dict(), answers[1])
@@ -120,11 +120,13 @@ def build(settings: Settings, extra: Sequence[Callback] = (), folder: Path | Non
 
 
 class ExperimentCLI(LightningCLI):
-    """Resolve flags and YAML to settings, validate them, and build what they describe; `train` has the arguments.
+    """Resolve flags and YAML to settings, validate them, and build the experiment that they describe.
+
+    The arguments are those of `train`.
 
     Attributes:
-        settings: What the flags and YAML files stand for.
-        experiment: What the settings describe; `model`, `datamodule` and `trainer` are its own.
+        settings: The settings that flags and YAML files stand for.
+        experiment: The objects that the settings describe; `model`, `datamodule` and `trainer` are among them.
     """
 
     settings: Settings
@@ -156,14 +158,7 @@ class ExperimentCLI(LightningCLI):
                 load_from_checkpoint_support=False,
                 run=False,
             )
-        except (
-            ArgumentError,
-            ValueError,
-            TypeError,
-            MisconfigurationException,
-            ConstructorError,
-            RuntimeError,
-        ) as error:
+        except MISTAKES as error:
             if problem := job_problem(error):
                 raise UserError(problem) from error
             module = raised_in(error)
@@ -172,7 +167,7 @@ class ExperimentCLI(LightningCLI):
             if module.startswith("project.training") or isinstance(error, RuntimeError):
                 raise  # a defect, or already a UserError
             raise flag_error(error, flag_names(self.parser)) from error
-        except ModuleNotFoundError as missing:  # of an optional part of Lightning
+        except ModuleNotFoundError as missing:  # for an optional feature of Lightning
             if not raised_in(missing).startswith("lightning"):
                 raise
             raise UserError(f"--trainer: {missing}; or remove the setting that needs it") from missing

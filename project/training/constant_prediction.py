@@ -1,4 +1,4 @@
-"""Metrics of the best constant prediction, which show what the inputs of a model are worth."""
+"""Metrics of the best constant prediction: the baseline that a model should beat."""
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -16,8 +16,8 @@ BLOCK_ROWS = 65_536
 def constant_metrics(model: LightningModule, data: LightningDataModule) -> dict[str, float]:
     """Return the test metrics of a prediction that is the same for all rows, named like a model's.
 
-    It is the weighted mean of each target in the training rows, or the share of each class. Nothing is returned for
-    models and data from outside the project.
+    It is the weighted mean of each target in the training rows, or the share of each class. For models or data from
+    outside the project, the result is empty.
     """
     if not isinstance(model, Evaluated) or not isinstance(data, RowsDataModule):
         return {}

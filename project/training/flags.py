@@ -41,7 +41,7 @@ GROUP_TITLES = {
 def remaining_defaults(args: Iterable[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults of the sections for which neither args nor settings choose a class.
 
-    A default section would pass its arguments on to a class that replaces its own: Adam would inherit SGD's rate.
+    The arguments of a default class would be passed on to a class that replaces it: Adam would inherit SGD's rate.
     """
     chosen = {arg[2:].split("=")[0] for arg in args if arg.startswith("--")}
     chosen |= {

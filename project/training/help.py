@@ -11,7 +11,7 @@ NETWORKS = {
     "RNN": "a recurrent layer, for sequences; --model.net.cell rnn, lstm or gru",
     "Backbone": "any network of timm, for images; --model.net.name resnet18",
     "Transformer": "self-attention, for sequences",
-    "EncoderDecoder": "a Transformer for forecasts of several steps",
+    "EncoderDecoder": "a Transformer that forecasts several time steps",
     "GPT": "a decoder-only Transformer, for language models",
 }
 DATA = {
@@ -22,15 +22,15 @@ DATA = {
     "SeriesDataModule": "windows of a time series, yours or generated",
     "ImageDataModule": "your images, a folder for each class; --data.path FOLDER",
     "TextDataModule": "tokens of your text, or of a bundled one; --data.path FILE",
-    "DialogueDataModule": "conversations, whose answers are learned; --data.path FILE",
+    "DialogueDataModule": "conversations, of which the answers are learned; --data.path FILE",
     "PreferenceDataModule": "pairs of answers, one of them better; --data.path FILE",
-    "MarkovDataModule": "text whose entropy is known",
+    "MarkovDataModule": "generated text of known entropy",
 }
 MODELS = {
     "Regression": "targets are numbers (the default for numbers)",
     "Classification": "targets are classes (the default for classes)",
     "LanguageModel": "targets are the next tokens of a text (the default for text)",
-    "DPO": "the better of two answers (the default for pairs)",
+    "DPO": "prefers the better of two answers (the default for pairs)",
     "LinearRegression": "the exact least-squares solution, without training",
 }
 FLAGS = {  # each with its default
@@ -56,7 +56,7 @@ COMMAND = "python scripts/train.py"
 
 
 def short_help() -> str:
-    """Return what fits two screens; the complete list of flags is longer."""
+    """Return a help text that fits two screens; the complete list of flags is longer."""
     sections = [
         f"usage: {COMMAND} [--FLAG VALUE …]\n\n"
         "Train a model, test its best checkpoint, and write a run to lightning_logs/version_N. Without flags:\n"
@@ -79,7 +79,7 @@ def short_help() -> str:
 
 
 def answer_at_once(args: Sequence[str]) -> bool:
-    """Print the short help or the version if they are asked for; return whether they are."""
+    """Print the short help or the version if an argument requests it; return whether one does."""
     if "--version" in args:
         print(*(f"{name} {version(name)}" for name in ("hello-lightning", "torch", "lightning")), sep="\n")
         return True
@@ -91,7 +91,7 @@ def answer_at_once(args: Sequence[str]) -> bool:
 
 
 def without_all(args: Sequence[str]) -> list[str]:
-    """Return a command line in which `--help all` is the `--help` of the parser, which lists all flags."""
+    """Replace `--help all` by `--help`, with which the parser lists all flags."""
     return ["--help"] if "--help=all" in args or ("all" in args and {"--help", "-h"} & {*args}) else [*args]
 
 

@@ -36,9 +36,9 @@ def takes_shape(class_path: str) -> bool:
 def data_instantiator(
     config: Namespace, facts: Mapping[str, Any]
 ) -> tuple[Callable[..., LightningDataModule], type, bool]:
-    """Return how a parser builds the data module of a configuration; one from outside the project is wrapped.
+    """Return an instantiator of the parser for data modules, which wraps those from outside the project.
 
-    `facts` are those about the data of another run, if the rows are read by its schema; otherwise they are empty.
+    `facts` describe the data of another run if the rows are read with its schema; otherwise they are empty.
     """
 
     def build(data_class: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
@@ -51,7 +51,7 @@ def data_instantiator(
             raise UserError(f"--data {data_class.__name__}: --sampling needs a data module of this project")
         plain = PlainDataModule(data, int(config.seed_everything or 0))
         if takes_shape(config.model.class_path):
-            _ = plain.in_shape, plain.out_features  # the parser would only say that the model needs them
+            _ = plain.in_shape, plain.out_features  # here, because the parser's error would not name the cause
         return plain
 
     return build, LightningDataModule, True
@@ -64,7 +64,7 @@ def default_optimizer(class_path: str) -> dict[str, Any] | None:
 
 
 def use_optimizer(model: LightningModule, config: Namespace) -> None:
-    """Let a model use the optimizer and the scheduler of a configuration, if it has any for the model.
+    """Let a model from outside the project use the optimizer and the scheduler of a configuration, if there are any.
 
     Raises:
         UserError: If there is a scheduler, but the model has an optimizer of its own.
@@ -104,7 +104,7 @@ def flags_for_net(config: Namespace) -> list[str]:
 def test_metrics(trainer: Trainer, model: LightningModule, data: LightningDataModule) -> dict[str, float]:
     """Test a model, and return its metrics with names `test/…`; none if it has no `test_step`, or logs nothing there.
 
-    `test_acc` and `acc` of a model from outside are `test/acc`.
+    Metrics that a model from outside the project logs as `test_acc` or `acc` become `test/acc`.
     """
     if not is_overridden("test_step", model, LightningModule):
         return {}
@@ -113,5 +113,5 @@ def test_metrics(trainer: Trainer, model: LightningModule, data: LightningDataMo
     for name, value in logged.items():
         short = f"test/{name.removeprefix('test').lstrip('_/')}"
         metrics[f"test/{name}" if short in metrics else short] = value
-    metrics.pop("test/step", None)  # at which loggers have placed them
+    metrics.pop("test/step", None)  # not a metric, but the step of the loggers
     return metrics

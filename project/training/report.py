@@ -62,7 +62,7 @@ def report(
         if run_folder.path is not None and run_folder.path.is_dir():
             write_card(run_folder.path, model, data, tested, others, intervals)
     else:
-        console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or logs nothing in it.")
+        console.print(f"Nothing was tested: {type(model).__name__} has no test_step, or does not log in it.")
     if text_answer.bits_per_byte:
         print_text_answer(console, data, text_answer, metrics)
     if intervals is not None:
@@ -142,7 +142,7 @@ def print_equation(console: Console, data: RowsDataModule, exact_answer: ExactAn
 
 
 def print_weight_changes(console: Console, weight_changes: Mapping[str, WeightChange]) -> None:
-    """Print how much of each part of a net was trained, and how far its weights moved."""
+    """Print how much of each part of a net was trained, and how much its weights changed."""
     rows = []
     for name, part in weight_changes.items():
         change = "new" if part.change != part.change else f"{part.change:.3g}"
@@ -155,7 +155,7 @@ def print_weight_changes(console: Console, weight_changes: Mapping[str, WeightCh
 def print_metrics(
     console: Console, metrics: Mapping[str, float], others: Mapping[str, Mapping[str, float]] | None = None
 ) -> None:
-    """Print a table of metrics, with those of other predictions of the same rows by name."""
+    """Print a table of metrics, with a column for each of the other predictions of the same rows."""
     columns = {name: values for name, values in (others or {}).items() if values}
     rows = [
         [name, f"{value:#.6g}", *(f"{values[name]:#.6g}" if name in values else "" for values in columns.values())]
@@ -167,7 +167,7 @@ def print_metrics(
 def print_text_answer(
     console: Console, data: LightningDataModule, answer: TextAnswer, metrics: Mapping[str, float]
 ) -> None:
-    """Print a table of the bits per byte of the test split: of the model, and of methods that are no networks."""
+    """Print a table of the bits per byte of the test split, for the model and for other methods."""
     names = {"kneser_ney": f"n-grams (Kneser-Ney, order {answer.order})", "zstd": "zstd -22", "xz": "xz -9e"}
     if isinstance(data, MarkovDataModule):
         names["source"] = f"the source itself (entropy {data.entropy:#.6g})"
@@ -176,7 +176,7 @@ def print_text_answer(
     console.print(_table(["", "bits per byte"], rows, "Test split, predicted from the training split"))
     if isinstance(data, TextDataModule) and data.split_bytes["train"] > MAX_COMPRESSED:
         seen = f"{MAX_TRAINING_SYMBOLS:,} bytes (n-grams), and the last {MAX_COMPRESSED:,} (compressors)"
-        console.print(f"The learned model has seen the whole training split; the others the last {seen}.")
+        console.print(f"The learned model has seen the whole training split; the others have seen the last {seen}.")
 
 
 def print_comparison(metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -194,13 +194,13 @@ def print_spread(metrics: Mapping[str, float]) -> None:
 
 
 def print_intervals(console: Console, intervals: Intervals) -> None:
-    """Print the width of intervals, and for how many test rows they hold."""
+    """Print the width of the intervals, and the share of the test targets within them."""
     names, level = intervals.target_names, f"{100 * intervals.level:g} %"
     widths = [f"{name} ± {width:#.4g}" for name, width in zip(names, intervals.shown, strict=True)]
     more = f", and {len(widths) - MAX_TARGETS} more" if len(widths) > MAX_TARGETS else ""
     console.print(
         f"Intervals of {level}, from {intervals.rows:,} validation rows: {', '.join(widths[:MAX_TARGETS])}{more}; "
-        f"{100 * intervals.coverage:.1f} % of the test targets lie in theirs.",
+        f"{100 * intervals.coverage:.1f} % of the test targets lie within them.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""How far the predictions of a model are from the targets of a split, and what follows for new rows."""
+"""Residuals of a model's predictions, and the prediction intervals for new rows that follow from them."""
 
 from typing import NamedTuple
 
@@ -34,12 +34,12 @@ class Intervals(NamedTuple):
     """Prediction intervals of a run.
 
     Attributes:
-        half_widths: What `project.runs.intervals.half_widths` returns for the validation rows.
-        rows: Number of validation rows that they are from.
+        half_widths: Result of `project.runs.intervals.half_widths` for the validation rows.
+        rows: Number of those validation rows.
         target_names: One name for each target.
-        level: The level of the next two.
-        shown: Half the width for each target.
-        coverage: Share of the test rows, and of targets, that lie in their intervals.
+        level: The level of `shown` and `coverage`.
+        shown: Half the width of the interval of each target.
+        coverage: Share of the test targets that lie within their intervals.
     """
 
     half_widths: list[list[float]]

@@ -14,9 +14,9 @@ MAX_FIELDS = 40
 
 
 def print_schema(data: LightningDataModule) -> None:
-    """Print the kind of each column of a table, and what was left out; nothing if all are numbers without gaps.
+    """Print the kind of each column of a table, and what was left out; nothing if all are complete numbers.
 
-    Of text, print the number of tokens; of images, their size and number.
+    For text, print the number of tokens; for images, their size and number.
     """
     if isinstance(data, TextDataModule):
         open_console().print(_text_line(data), markup=False, highlight=False)
@@ -50,7 +50,7 @@ def print_schema(data: LightningDataModule) -> None:
 
 
 def offsets(data: TabularDataModule) -> list[str]:
-    """Return what is subtracted from columns whose values are far from zero, in words."""
+    """Describe the numbers that are subtracted from columns whose values are far from zero."""
     assert data.schema is not None
     pairs = [*zip(data.schema.names, data.schema.offsets, strict=True)]
     pairs += zip(data.target_names, data.target_offsets or [], strict=False)
@@ -58,8 +58,8 @@ def offsets(data: TabularDataModule) -> list[str]:
 
 
 def left_out(data: TabularDataModule) -> list[str]:
-    """Return which columns and rows of a table are left out, in words."""
-    lines = [f"column {name!r}, which numbers the rows" for name in data.left_out]
+    """Describe the columns and rows of a table that are left out."""
+    lines = [f"column {name!r}, which counts the rows" for name in data.left_out]
     return lines + [f"{count:,} rows {reason}" for reason, count in data.rows_left_out.items() if count]
 
 
@@ -97,6 +97,6 @@ def _image_lines(data: ImageDataModule) -> str:
 
 
 def field_cells(field: Field) -> tuple[str, str, str, str, str]:
-    """Return name, kind, number of levels, number of missing values, and what the values are."""
+    """Return name, kind, number of levels, number of missing values, and a summary of the values."""
     levels = str(len(field.level_names)) if field.level_names else ""
     return field.name, field.kind, levels, f"{field.gaps:,}" if field.gaps else "", field.summary

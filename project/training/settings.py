@@ -33,7 +33,7 @@ class Settings(NamedTuple):
         config: The complete configuration.
         resumed: The point from which training continues.
         allowed: Names of the settings that may differ from those of the resumed run.
-        facts: Facts about the data of the run that is resumed or opened, as in a checkpoint; empty if there is none.
+        facts: Facts about the data of the run that is resumed or opened, as its checkpoint records them; else empty.
         folder: Folder of the run, if `--name` names one; None for the next `version_N`.
     """
 
@@ -50,13 +50,13 @@ class Settings(NamedTuple):
         return self.parser.dump(with_plain_values(with_full_paths(self.config)), skip_unset=False, skip_validation=True)
 
     def known_facts(self) -> Mapping[str, Any]:
-        """Return facts about the data whose schema the rows must have: of the run itself, or of pretrained weights."""
+        """Return facts about the data whose schema the rows must have: those of the run, of its weights or teacher."""
         if self.facts or self.resumed.checkpoint is not None:
             return self.facts
         if (facts := pretrained_facts(self.config.weights.path)).get("fields") is not None:
             return facts
-        taught = pretrained_facts(self.config.model.get("init_args", {}).get("teacher") or None)
-        return taught if is_text(taught.get("fields") or []) else {}  # a tokenizer must be the teacher's
+        facts = pretrained_facts(self.config.model.get("init_args", {}).get("teacher") or None)
+        return facts if is_text(facts.get("fields") or []) else {}  # a student must use its teacher's tokenizer
 
 
 def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mapping[str, Any]] = ()) -> Settings:
@@ -74,21 +74,21 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
     if reference := scanned.ckpt_path or given.get("ckpt_path"):
         settings = _resume(find_checkpoint(reference, LAST, root), argv, parser, configs)
     else:
-        # Arguments of what the data suggests are not those of a default; and to print a configuration ends the process.
+        # The arguments of a class that the data suggests do not fit the default class; --print_config ends the process.
         sections = [section for section in ("model", "optimizer") if section in defaults]
         others = [*_without([*sections, "print_config"], argv)]
         config = _parse(parser, others, *configs)
-        suited = _suited_defaults(config, defaults)
-        parser.set_defaults(suited)
-        if suited or others != list(argv):
+        from_data = _defaults_of_data(config, defaults)
+        parser.set_defaults(from_data)
+        if from_data or others != list(argv):
             config = _parse(parser, argv, *configs)
-        if suited_to_net := _suited_to_net(config, defaults):
-            parser.set_defaults(suited_to_net)
+        if from_net := _defaults_of_net(config, defaults):
+            parser.set_defaults(from_net)
             config = _parse(parser, argv, *configs)
         settings = Settings(parser, argv, config, ResumePoint(), [])
         resolve_last(settings.config, root)
         settings = settings._replace(folder=_take_name(config, root))
-        settings.config.config = None  # as in the saved configuration, with which it is compared
+        settings.config.config = None  # as in the saved configuration that it is compared with
         if (restarted := restarted_run(root, settings.yaml)) is not None:
             settings = _resume(restarted, argv, parser, configs)
             settings.config.name = None
@@ -104,7 +104,7 @@ def resolve(argv: Sequence[str], parser: ArgumentParser, configs: Sequence[Mappi
 
 
 def validate(settings: Settings) -> None:
-    """Raise a UserError if settings contradict each other, or name what a configuration may not import."""
+    """Raise a UserError if settings contradict each other, or name a class that a configuration may not import."""
     resumed = settings.resumed.checkpoint is not None
     check_flags(settings.config, settings.argv, settings.allowed, resumed)
     if settings.folder is not None:
@@ -113,13 +113,13 @@ def validate(settings: Settings) -> None:
 
 
 def _take_name(config: Namespace, root: Path) -> Path | None:
-    """Remove the name of the run from a configuration, which makes other runs, too; return the folder of that name."""
+    """Return the folder that `--name` names, and remove the name: other runs may use the configuration, too."""
     name, config.name = config.name, None
     return None if name is None else root.absolute() / run_name(name)
 
 
-def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the data suggests in place of defaults: the model, its optimizer and the number of epochs."""
+def _defaults_of_data(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that depend on the data: the model, its optimizer and the number of epochs."""
     data, suited = pkgutil.resolve_name(config.data.class_path), dict[str, Any]()
     if not issubclass(data, RowsDataModule):
         data = RowsDataModule
@@ -136,8 +136,8 @@ def _suited_defaults(config: Namespace, defaults: Mapping[str, Any]) -> dict[str
     return suited
 
 
-def _suited_to_net(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the network suggests in place of defaults: its optimizer, scheduler and number of epochs."""
+def _defaults_of_net(config: Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that depend on the network: optimizer, scheduler and number of epochs."""
     net = (config.model.get("init_args") or {}).get("net")
     chosen = pkgutil.resolve_name(net.class_path) if isinstance(net, Namespace) and "class_path" in net else None
     if "optimizer" not in defaults or config.lr_scheduler is not None or config.trainer.max_steps != -1:

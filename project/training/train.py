@@ -32,13 +32,13 @@ from project.training.residuals import intervals
 from project.training.schema_report import print_schema
 from project.training.threshold import choose_threshold
 
-# Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
+# Parts of the messages of gloo, NCCL and torch's store when a process has ended or does not answer.
 LOST_PROCESS = (
     *("pair closure", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting"),
     *("NCCL", "gloo", "TCPStore"),
 )
-WORKERS = ("DataLoader worker", "DataLoader timed out")  # messages of torch about worker processes
-FLAGS = {  # by the module that raised the exception
+WORKERS = ("DataLoader worker", "DataLoader timed out")  # beginnings of torch's messages about worker processes
+FLAGS = {  # that cause an exception, by the module that raised it
     "torch.optim": "--optimizer or --lr_scheduler: ",
     "lightning.pytorch.callbacks": "--trainer.callbacks: ",
     "project.nets": "",
@@ -90,7 +90,7 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
     if isinstance(model, Supervised):
         logged = {name: value for name, value in logged.items() if name.startswith(("train/", "val/"))}
     if best is not None and best.best_model_path:
-        # Not through `trainer.test`: with a callback that averages weights, Lightning loads those before averaging.
+        # Not by `trainer.test(ckpt_path=...)`, which loads the weights before averaging if a callback averages them.
         load_weights(model, read_checkpoint(Path(best.best_model_path))["state_dict"])
     chosen = choose_threshold(model, data)
     metrics = logged | test_metrics(trainer, model, data) | pretrained.metrics()
@@ -133,7 +133,7 @@ def fit(cli: ExperimentCLI) -> None:
             cli.model.running.flush()
             values = cli.model.train_metrics.compute()
             trainer.callback_metrics.update({f"train/{name}": value for name, value in values.items()})
-        judge_last_steps(cli)
+        validate_last_steps(cli)
     except (MisconfigurationException, RuntimeError, ValueError, UserWarning, ConstructorError) as error:
         if (kill := getattr(trainer.strategy.launcher, "kill", None)) is not None:
             kill(signal.SIGKILL)  # a process that does not answer ignores SIGTERM, too
@@ -153,7 +153,7 @@ def fit(cli: ExperimentCLI) -> None:
         )
 
 
-def judge_last_steps(cli: ExperimentCLI) -> None:
+def validate_last_steps(cli: ExperimentCLI) -> None:
     """Validate the weights of a run that a limit ended within an epoch, and keep them if they are the best."""
     trainer, best = cli.trainer, cli.experiment.best
     if best is None:
@@ -166,11 +166,11 @@ def judge_last_steps(cli: ExperimentCLI) -> None:
         validated = dict(trainer.callback_metrics)
     trainer.callback_metrics.update(logged | validated)
     if not best.keep_last_steps(trainer, validated) and best.best_model_path and trainer.is_global_zero:
-        print("tested: the best epoch; the steps after the last epoch have no validation that could compare them")
+        print("tested: the best epoch; without validation, the steps after the last epoch cannot be compared with it")
 
 
 def keep_untrained(cli: ExperimentCLI) -> None:
-    """Save pretrained weights that were not trained any further, with their metrics, as a run."""
+    """Save pretrained weights as a run without training them, with their metrics."""
     best, folder = cli.experiment.best, cli.experiment.run_folder.path
     if best is not None and folder is not None:
         for name in (LAST, BEST):
@@ -180,7 +180,7 @@ def keep_untrained(cli: ExperimentCLI) -> None:
 
 
 def optimizer_error(cause: BaseException | None, config: Namespace) -> BaseException:
-    """Return the user's mistake in the arguments of the optimizer or the scheduler; other exceptions as they are."""
+    """Return a UserError for wrong arguments of the optimizer or the scheduler; other exceptions unchanged."""
     if not isinstance(cause, ValueError | TypeError):
         return cause or RuntimeError("the optimizer was not built")
     decay = "--finetuning.layer_decay, " if config.finetuning.layer_decay != 1 else ""
@@ -188,14 +188,14 @@ def optimizer_error(cause: BaseException | None, config: Namespace) -> BaseExcep
 
 
 def training_error(error: Exception, run: Path | None) -> UserError | None:
-    """Return the user's mistake, or the outside cause, behind an exception in training; None for a defect."""
+    """Return a UserError for an exception in training that the user or the machine caused; None for a defect."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, MisconfigurationException | UserWarning):
         return UserError(str(error))
     message, module = str(error), raised_in(error)
     if "shared memory" in message:
-        return UserError("--data.num_workers: no room in /dev/shm for batches of workers; make some, or set it to 0")
+        return UserError("--data.num_workers: /dev/shm is full; free some of it, or set it to 0")
     if message.startswith(WORKERS) or "Communication with the workers" in message:
         return UserError(f"--data.num_workers: {message.splitlines()[0]}; set it to 0")
     if "EADDRINUSE" in message:

@@ -1,4 +1,4 @@
-"""The Trainer of a run: settings that Lightning leaves open, the callbacks around its loop, and the default logger."""
+"""The Trainer of a run: its output, callbacks and logger."""
 
 import re
 import sys
@@ -42,11 +42,11 @@ PROCESS_TIMEOUT = timedelta(minutes=5)  # how long processes wait for one that d
 
 
 def complete_trainer(trainer: Namespace, resumed: ResumePoint) -> None:
-    """Choose the console output that the user has not chosen, and add the plugin that writes checkpoints.
+    """Choose the console output unless the user has, and add the plugin that writes checkpoints.
 
-    A finished run trains no further epoch.
+    A finished run is not trained any further.
     """
-    if resumed.is_finished:  # by EarlyStopping, perhaps, before it reached max_epochs
+    if resumed.is_finished:  # perhaps before max_epochs, by EarlyStopping
         trainer.max_epochs = resumed.epochs
     callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
     if trainer.enable_progress_bar is None:
@@ -59,7 +59,7 @@ def complete_trainer(trainer: Namespace, resumed: ResumePoint) -> None:
 
 
 def loop_callbacks(trainer: Namespace, model: LightningModule, resumed: ResumePoint) -> list[Callback]:
-    """Return the callbacks that resume, check and stop training, and the user's; they take over `max_steps`."""
+    """Return the callbacks that resume, check and stop training, and the user's; they stop at `max_steps`, too."""
     max_steps, trainer.max_steps = trainer.max_steps, -1
     if max_steps != -1 and trainer.max_epochs is None:
         trainer.max_epochs = -1
@@ -89,7 +89,7 @@ def build_trainer(trainer: Namespace, callbacks: Sequence[Callback], claimed: Pa
     arguments = {**trainer, "callbacks": [*callbacks]}
     try:
         built = Trainer(**arguments)
-        strategy = with_short_timeout(trainer, built.strategy)
+        strategy = short_timeout_strategy(trainer, built.strategy)
         return built if strategy is None else Trainer(**arguments | {"strategy": strategy})
     except BaseException:
         if claimed is not None:
@@ -97,8 +97,8 @@ def build_trainer(trainer: Namespace, callbacks: Sequence[Callback], claimed: Pa
         raise
 
 
-def with_short_timeout(trainer: Namespace, strategy: Strategy) -> Strategy | None:
-    """Return a strategy without torch's default timeout between processes, in place of one that was given by name."""
+def short_timeout_strategy(trainer: Namespace, strategy: Strategy) -> Strategy | None:
+    """Return a strategy with a shorter timeout between processes than torch's, if the strategy was given by name."""
     if not isinstance(trainer.strategy, str) or type(strategy) is not DDPStrategy:
         return None
     options: dict[str, Any] = {"find_unused_parameters": True} if "find_unused" in trainer.strategy else {}

@@ -46,7 +46,9 @@ def test_rows_of_a_bootstrap_sample_have_no_exact_answer():
 def test_an_exact_answer_that_takes_too_long_is_left_out_with_a_warning_that_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(exact_answer, "MAX_SECONDS", 1e-9)
     data, logger, answer = small_data(), MemoryLogger(), ExactAnswer()
-    expected = "the exact answer is left out: .* 60 rows x 2 features takes more .* get it by --model LinearRegression"
+    expected = (
+        "the exact answer is left out: .* 60 rows x 2 features takes more .* --model LinearRegression computes it"
+    )
     with pytest.warns(UserWarning, match=expected):
         fit(answer, data=data, lr=0.02, logger=logger)
     assert (answer.exact, answer.gap) == (None, None)

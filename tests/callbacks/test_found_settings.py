@@ -110,7 +110,7 @@ VALLEY = [1 + 0.2 * (math.log10(rate) + 1) ** 2 for rate in RATES]  # lowest at 
     [
         (1e-5, VALLEY, r"is too low to learn: the loss is lowest at 0.1; set --optimizer.lr 0.01"),
         (0.5, VALLEY, r"is too high: the loss is lowest at 0.1; set --optimizer.lr 0.01"),
-        (1e-5, [1.0] * 61, r"is no good: no rate up to 1 lowers the loss; raise --trainer.callbacks.max_lr"),
+        (1e-5, [1.0] * 61, r"does not help: no rate up to 1 lowers the loss; raise --trainer.callbacks.max_lr"),
         (0.01, VALLEY, None),
         (0.01, [math.nan] * 61, None),
     ],

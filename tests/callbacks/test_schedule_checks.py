@@ -68,7 +68,7 @@ def test_a_plateau_is_looked_for_after_each_validation(every, halved):
         (
             (),
             {"scheduler": plateau(), "check_val_every_n_epoch": None, "val_check_interval": 8},
-            "--lr_scheduler.monitor val/loss: is not there after each epoch",
+            "--lr_scheduler.monitor val/loss: is not computed after each epoch",
         ),
         ((EarlyStopping("val/accuracy"),), {}, "--trainer.callbacks.monitor val/accuracy: no such metric"),
         ((ModelCheckpoint(monitor="val_mse"),), {"enable_checkpointing": True}, "monitor val_mse: no such .* val/mse"),

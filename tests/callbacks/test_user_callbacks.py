@@ -64,8 +64,8 @@ def test_what_lightning_does_not_resume_is_an_error_unless_nothing_is_left_to_tr
 @pytest.mark.parametrize(
     ("callback", "told"),
     [
-        (ModelPruning("l1_unstructured"), "ModelPruning: its masks are in no checkpoint.*; use --pruning.sparsity"),
-        (OnExceptionCheckpoint("."), "OnExceptionCheckpoint: with it Lightning starts from any checkpoint"),
+        (ModelPruning("l1_unstructured"), "ModelPruning: checkpoints lack its masks.*; use --pruning.sparsity"),
+        (OnExceptionCheckpoint("."), "OnExceptionCheckpoint: with it, Lightning resumes from any checkpoint"),
         (BackboneFinetuning(), "BackboneFinetuning: Regression has no `backbone`; use --finetuning.freeze"),
     ],
 )

@@ -80,7 +80,7 @@ def test_no_room_for_the_batches_of_workers_is_one_line(folder, monkeypatch):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(UserError, match="--data.num_workers: no room in /dev/shm for batches"):
+    with pytest.raises(UserError, match="--data.num_workers: /dev/shm is full"):
         train([*SHORT, "--data.num_workers", "1"])
 
 

@@ -89,5 +89,5 @@ def test_an_adapter_of_an_unknown_layer_is_named(written, tmp_path):
 
 
 def test_adapters_of_a_run_of_ours_have_no_base_for_peft(written, tmp_path):
-    with pytest.raises(UserError, match="--format peft: needs adapters of a folder as Hugging Face lays it"):
+    with pytest.raises(UserError, match="--format peft: needs adapters of a Hugging Face folder"):
         export(str(written[0] / "base"), tmp_path / "adapter", "peft")

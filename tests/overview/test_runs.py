@@ -64,7 +64,7 @@ def test_runs_are_filtered_and_sorted(folder, run):
     assert listed(folder, "--where", "net=linear") == ["version_1"]
     assert listed(folder, "--where", "optimizer.lr=0.10", "--where", "net=mlp") == ["version_0", "version_2"]
     assert "no run has a setting 'optimiser.lr'" in failed(folder, "--where", "optimiser.lr=1")
-    assert "no run has 'test/los'; there are test/accuracy, test/loss" in failed(folder, "--metric", "test/los")
+    assert "no run has 'test/los'; use one of test/accuracy, test/loss" in failed(folder, "--metric", "test/los")
 
 
 def test_a_damaged_configuration_does_not_hide_the_other_runs(folder, run):
@@ -104,7 +104,7 @@ def test_nothing_is_deleted_before_it_is_confirmed(folder, run):
 @pytest.mark.parametrize("reference", ["lightning_logs", ".", "..", "/", "version_9", "lightning_logs/.."])
 def test_only_runs_are_deleted(folder, run, reference):
     path = run("version_0")
-    assert "is no run in lightning_logs" in failed(folder, "--delete", reference, "--yes")
+    assert "is not a run in lightning_logs" in failed(folder, "--delete", reference, "--yes")
     assert path.exists()
 
 
@@ -141,10 +141,10 @@ def test_the_page_shows_names_as_text(folder, run):
 
 
 def test_a_folder_without_runs_and_flags_that_exclude_each_other_are_told(folder, run):
-    assert "no run in it; train one with" in failed(folder)
+    assert "contains no run; train one with" in failed(folder)
     run("version_0")
-    assert "--page: not together with --json" in failed(folder, "--json", "--page", "a.html")
-    assert "--yes: only with" in failed(folder, "--yes")
+    assert "--page: excludes --json; remove one of them" in failed(folder, "--json", "--page", "a.html")
+    assert "--yes: needs --delete or --keep" in failed(folder, "--yes")
 
 
 def test_neither_torch_nor_lightning_is_imported(folder, run):

@@ -106,7 +106,11 @@ TABLE = ["--data", "TabularDataModule", "--data.target", "y", "--data.path"]
             "prune: set either --sparsity .* or --structured",
         ),
         ("train,quantize", ["--quantize.dtype", "int4"], "quantize: --dtype.* int8"),
-        ("train,distill", ["--distill.model", "Regression"], "distill: --model Regression: it learns from no teacher"),
+        (
+            "train,distill",
+            ["--distill.model", "Regression"],
+            "distill: --model Regression: cannot learn from",
+        ),
         ("train,distill", ["--distill.model.teacher", "a"], "distill: --model.teacher: the teacher is the run"),
         ("train,serve", ["--serve.threads", "0"], "--serve.threads: must be an integer, 1 or more, got 0"),
     ],

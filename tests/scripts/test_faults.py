@@ -143,7 +143,7 @@ def test_an_allowed_setting_can_change_in_a_resumed_run(folder, capsys, flag):
 def test_weight_averages_that_cannot_be_resumed_exactly_are_refused(folder, capsys):
     swa = ["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.01"]
     train([*SHORT, *swa, "--trainer.callbacks.swa_epoch_start", "1"])
-    with pytest.raises(UserError, match="StochasticWeightAveraging: Lightning does not resume its averages exactly"):
+    with pytest.raises(UserError, match="StochasticWeightAveraging: Lightning does not restore its averages exactly"):
         train(["--ckpt_path", "last", "--trainer.max_epochs", "4"])
 
 

@@ -11,6 +11,7 @@ import project.data
 import project.models
 import project.nets
 from project.config.class_help import class_help
+from project.exporting.export import FORMATS
 from project.stages.base import parse
 from project.training.help import DATA, EXAMPLES, FLAGS, MODELS, NETWORKS, short_help
 from tests.command import REPOSITORY, run_script
@@ -92,6 +93,11 @@ def test_help_all_lists_every_flag(folder, args):
         assert flag in done.stdout
     for markup in ("<class", ":class:", ":paramref:", "``", "Linked arguments"):
         assert markup not in done.stdout
+
+
+def test_help_of_export_names_every_format(folder):
+    shown = run_script(folder, "export", "--help").stdout
+    assert {*FORMATS} <= {*re.findall(r"[\w-]+", shown)}
 
 
 def test_help_of_a_class_shows_flags_as_they_are_typed(folder):

@@ -165,7 +165,7 @@ def test_stages_that_a_linear_net_cannot_take_are_skipped_with_a_reason(tmp_path
             "--data.rows: lightning_logs/lifecycle_0 was started with",
         ),
         (["--folder", CHAIN, "--stages", "train"], "was started with train,ensemble"),
-        (["--folder", "nowhere"], "nowhere: holds no life cycle"),
+        (["--folder", "nowhere"], "nowhere: contains no life cycle"),
         (["--stages", "prune"], "prune needs a run; put train"),
     ],
 )

@@ -195,7 +195,7 @@ def test_a_model_with_batches_and_optimizers_of_its_own_resumes_exactly(folder, 
     )
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     assert "Nothing was tested: TwoOptimizers has no test_step" in capsys.readouterr().out
-    with pytest.raises(UserError, match="has no test_step that logs metrics, which evaluation shows"):
+    with pytest.raises(UserError, match="has no test_step that logs metrics; add one"):
         evaluate(RUN, TRUST)
     with pytest.raises(UserError, match="its data has no rows of one shape, which predictions and export need"):
         predict(RUN, Path("outside.py"), Path("out.csv"), ["outside"])

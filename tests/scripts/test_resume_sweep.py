@@ -157,7 +157,7 @@ REFUSED = {  # with the message
 REFUSED_LATER = {  # when the run is resumed
     "StochasticWeightAveraging": (
         callback("StochasticWeightAveraging", swa_lrs=0.01, swa_epoch_start=1),
-        "StochasticWeightAveraging: Lightning does not resume its averages",
+        "StochasticWeightAveraging: Lightning does not restore its averages",
     ),
     "SpikeDetection": (callback("SpikeDetection"), "SpikeDetection: Lightning cannot restore its state"),
 }

@@ -67,7 +67,7 @@ def test_a_run_is_resumed_from_a_checkpoint_that_a_callback_of_the_users_saved(f
 
 def test_a_callback_that_would_write_among_the_runs_own_checkpoints_is_refused(folder, capsys):
     with pytest.raises(
-        UserError, match="--trainer.callbacks.dirpath .*ModelCheckpoint would write among the run's own"
+        UserError, match="--trainer.callbacks.dirpath .*ModelCheckpoint must not write among the run's own"
     ):
         train([*BASE, *saving(dirpath="lightning_logs/version_0/checkpoints")])
     assert not RUN.exists()

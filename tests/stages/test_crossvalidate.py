@@ -61,5 +61,5 @@ def test_mistakes(folder, folds, args, told):
 
 
 def test_a_text_has_no_folds():
-    with pytest.raises(UserError, match="--data: a text has no rows to make folds of; train on several splits"):
+    with pytest.raises(UserError, match="--data: a text has no rows to divide into folds; train on several splits"):
         next(crossvalidate(3, ["--data", "TextDataModule"]))

@@ -124,7 +124,7 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(folder, capsys, mu
         (["--data.features", "2"], r"--model.teacher .*in_shape is \(3,\), but the student's is \(2,\)"),
         (["--model.labels_weight", "2"], "--model.labels_weight: must be a number from 0 to 1, got 2"),
         (["--model.teacher", "nowhere"], "--model.teacher: the teacher is the run that you pass"),
-        (["--model", "Regression"], "--model Regression: it learns from no teacher"),
+        (["--model", "Regression"], "--model Regression: cannot learn from a teacher"),
         (["--sampling.unlabelled_path", "no.csv"], "no.csv: no such file"),
         (["--ckpt_path", "last"], "--ckpt_path: a stage starts a new run"),
     ],

@@ -220,7 +220,7 @@ def test_weights_come_from_safetensors_as_from_a_run(source):
             r"has shape \(3, 16\), but the net",
         ),
         (["--model.net", "MLP"], "weights are of another net"),
-        (["--weights.path", "no.safetensors"], "--weights.path: a stage takes the weights of the run"),
+        (["--weights.path", "no.safetensors"], "--weights.path: a stage uses the weights of the run"),
         (["--ckpt_path", "last"], "--ckpt_path: a stage starts a new run"),
         (
             ["--optimizer", "LBFGS", "--finetuning.layer_decay", "0.5"],
@@ -264,9 +264,9 @@ def test_a_mistake_about_weights_is_told_before_any_training(folder, args, told)
 
 def test_a_configuration_does_not_take_the_place_of_the_runs_weights(source):
     Path("other.yaml").write_text("weights: {path: null}\n")
-    with pytest.raises(UserError, match="--config: it sets weights.path, but a stage takes the weights of the run"):
+    with pytest.raises(UserError, match="--config: sets weights.path, but a stage uses the weights of the run"):
         finetune(SOURCE, args=["--config", "other.yaml"])
-    with pytest.raises(UserError, match="--config: it sets weights.path, but a stage takes the weights of the run"):
+    with pytest.raises(UserError, match="--config: sets weights.path, but a stage uses the weights of the run"):
         prune(SOURCE, structured=0.5, args=["--config", "other.yaml"])
 
 

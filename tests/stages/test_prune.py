@@ -137,7 +137,7 @@ ONE_FRACTION = "set either --sparsity .* or --structured .*, a fraction above 0 
         ({"sparsity": 0.5, "structured": 0.5}, [], ONE_FRACTION),
         ({"sparsity": 0.5}, ["--pruning.sparsity", "0.9"], "--pruning.sparsity: use --sparsity instead"),
         ({"structured": 0.5}, ["--pruning.epochs", "3"], "--pruning.epochs: has no effect together with --structured"),
-        ({"sparsity": 0.5}, ["--weights.path", "last"], "--weights.path: a stage takes the weights of the run"),
+        ({"sparsity": 0.5}, ["--weights.path", "last"], "--weights.path: a stage uses the weights of the run"),
         ({"sparsity": 0.0}, [], ONE_FRACTION),
         ({"sparsity": 1.0}, [], ONE_FRACTION),
         ({"sparsity": float("nan")}, [], ONE_FRACTION),

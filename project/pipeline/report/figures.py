@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (4.6, 3.3)  # inches
-# Stand-ins for the variables of the page's style sheet, which an SVG within the page may use, and matplotlib may not.
+# Colours that are replaced in the SVG by the variables of the page's style sheet, which matplotlib cannot use.
 STAND_INS = {name: f"#0123{number:02x}" for number, name in enumerate(THEME)}
 
 
 class Point(NamedTuple):
-    """A model in a figure: the number of its stage, its cost x, its quality y, and the interval of y."""
+    """A model in a figure: the number of its stage as a label, its cost x, its quality y, and the interval of y."""
 
     label: str
     x: float
@@ -44,7 +44,7 @@ def trade_off(points: Sequence[Point], x_title: str, y_title: str, rises: bool) 
 
 
 def pareto_front(points: Sequence[Point], rises: bool) -> list[Point]:
-    """Return the points that no other point beats at no more cost, the cheapest first."""
+    """Return the points for which no other point is better at the same or lower cost, the cheapest first."""
     front: list[Point] = []
     for point in sorted(points, key=lambda each: (each.x, -each.y if rises else each.y)):
         if not front or (point.y > front[-1].y if rises else point.y < front[-1].y):

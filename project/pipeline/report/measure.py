@@ -23,7 +23,7 @@ from project.serving.artifact import Array, Artifact
 from project.serving.text_artifact import TextArtifact, load_artifact
 
 THREADS = 1
-TEXT_ROWS = 16  # windows of tokens, computed at once
+TEXT_ROWS = 16  # windows of tokens that are computed at once
 RESAMPLES, SEED, LEVEL = 1_000, 0, 95
 Numbers = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def measure(pipeline: Pipeline, task: Task) -> dict[str, Measured]:
 
 
 def _scores(artifact: Artifact, task: Task) -> Numbers:
-    """Return the score of each test row, computed for a few rows of tokens at once: their outputs take memory."""
+    """Return the score of each test row; rows of tokens are computed a few at a time, because outputs take memory."""
     if not isinstance(artifact, TextArtifact):
         return row_scores(artifact.predict(task.x), task, artifact.metadata.get("threshold"))
     slices = [slice(start, start + TEXT_ROWS) for start in range(0, len(task.x), TEXT_ROWS)]
@@ -82,7 +82,7 @@ def window_losses(logits: Array, y: NDArray[Any]) -> Numbers:
 
 
 def _frequency_loss(tokens: NDArray[np.integer[Any]], y: NDArray[Any], vocabulary: int) -> float:
-    """Return the loss of predicting each token as often as it is in the training text, where each occurs once more."""
+    """Return the loss of predicting tokens by their frequency in the training text, with add-one smoothing."""
     ids = tokens.view(np.uint16) if tokens.dtype == np.int16 else tokens
     counts = 1.0 + np.bincount(ids, minlength=vocabulary)
     return float(-np.log(counts / counts.sum())[y[y != UNCOUNTED]].mean())

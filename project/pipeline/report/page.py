@@ -1,4 +1,4 @@
-"""The report as one HTML page, which opens from disk: without scripts, and without anything from elsewhere."""
+"""The report as one HTML page that opens from disk: without scripts and without other files."""
 
 from html import escape
 from typing import Any
@@ -67,12 +67,12 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _number(name: str) -> str:
-    """The number that the name of a result begins with; it stands for the stage in figures."""
+    """Return the number at the beginning of a result's name, which labels the stage in figures."""
     return name.partition("_")[0]
 
 
 def _marked(row: dict[str, Any]) -> str:
-    """The number of a stage in its colour, and its name."""
+    """Return the number of a stage in its colour, and its name."""
     number = _number(row["name"])
     color = series(int(number))
     return f'<i class="mark" style="background:var(--{color})">{number}</i>{escape(row["stage"])}'
@@ -95,8 +95,8 @@ def _pictures(report: dict[str, Any], curves: dict[str, list[float]]) -> str:
         for picture, name, shown in pictures
     ]
     return (
-        f'<div class="pictures">{"".join(figures)}</div><p class="note">The dashed line joins the models that no other '
-        "model beats at no more cost (Pareto front); bars are 95 % intervals.</p>"
+        f'<div class="pictures">{"".join(figures)}</div><p class="note">The dashed line is the Pareto front: its '
+        "models are better than all others at the same or lower cost. Bars are 95 % intervals.</p>"
     )
 
 

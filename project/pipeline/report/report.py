@@ -1,4 +1,4 @@
-"""Write the report of a pipeline: one table, as a page, in Markdown, as JSON and in TensorBoard."""
+"""Write the report of a pipeline: a table as a page, in Markdown, as JSON and in TensorBoard."""
 
 import json
 import time
@@ -17,7 +17,7 @@ JSON, MARKDOWN, PAGE = "report.json", "report.md", "report.html"
 
 
 def write_report(pipeline: Pipeline, evaluation: StageResult, started: float) -> None:
-    """Measure every model, and write the report; `evaluation` is the stage that does so since `started`."""
+    """Measure every model, and write the report; `evaluation` is the stage that does so and began at `started`."""
     task, last = read_task(pipeline), pipeline.last()
     measured = measure(pipeline, task)
     evaluation.seconds = time.perf_counter() - started
@@ -64,7 +64,7 @@ def make_row(pipeline: Pipeline, result: StageResult, measured: dict[str, Measur
 
 
 def summary(rows: list[Row], name: str) -> dict[str, Any]:
-    """Compare the model that the pipeline leads to, given by its name, with the first one."""
+    """Compare the last model of a pipeline, given by its name, with the first one."""
     models = {row["name"]: row for row in rows if "bytes" in row}
     first, last = next(iter(models.values())), models[name]
     return {

@@ -5,16 +5,16 @@ from project.pipeline.pipeline import Measured, Task, Verdict
 from project.pipeline.report.measure import bootstrap_interval
 from project.pipeline.report.table import format_metric
 
-CONSTANTS = {  # that always give the same answer, by the metric of the task
+CONSTANTS = {  # predictions that are the same for all rows, by the metric of the task
     "accuracy": "the most frequent class",
     "mse": "the training mean",
-    "loss": "each token as often as it is in the training text",
+    "loss": "tokens by their frequency in the training text",
 }
-ZERO = 1e-6  # a smaller difference, as a fraction of the metric of a constant answer, is none
+ZERO = 1e-6  # a smaller difference, relative to the metric of the constant prediction, counts as none
 
 
 def of_training(now: Measured, task: Task) -> Verdict:
-    """Compare the first model with one that always gives the same answer."""
+    """Compare the first model with a constant prediction."""
     value = now.metrics[f"test/{task.metric}"]
     better = now.interval[0] > task.naive if task.rises else now.interval[1] < task.naive
     constant = CONSTANTS[task.metric]
@@ -29,7 +29,7 @@ def of_quality(now: Measured, before: Measured, name: str, task: Task) -> Verdic
 
 
 def of_compression(now: Measured, before: Measured, name: str, task: Task) -> Verdict:
-    """Compare quality, size and speed. Worse quality for a smaller or faster model is a trade-off, and no gain."""
+    """Compare quality, size and speed. Worse quality for a smaller or faster model is a trade-off, not a gain."""
     direction, text = compare_quality(now, before, name, task)
     smaller = before.bytes / now.bytes
     faster = {rows: before.milliseconds[rows] / now.milliseconds[rows] for rows in LATENCY_ROWS}
@@ -50,7 +50,7 @@ def compare_quality(now: Measured, before: Measured, name: str, task: Task) -> t
     """Compare two models row by row.
 
     Returns:
-        1 if quality is better beyond chance, -1 if it is worse, 0 otherwise; and the same in words.
+        1 if the quality is significantly better, -1 if it is significantly worse, else 0; and the same in words.
     """
     low, high = bootstrap_interval(now.scores - before.scores)
     difference = now.metrics[f"test/{task.metric}"] - before.metrics[f"test/{task.metric}"]

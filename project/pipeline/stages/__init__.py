@@ -1,4 +1,4 @@
-"""The stages of a pipeline, one a file. To add a stage, write its file and add it to the list below."""
+"""The stages of a pipeline, one per file. To add a stage, write its file and add it to the list below."""
 
 from project.pipeline.stage import STAGES
 from project.pipeline.stages.distill import Distill
@@ -12,6 +12,6 @@ from project.pipeline.stages.train import Train
 
 __all__ = ["STAGES"]
 
-# In the order in which a pipeline runs them by default; the last one always comes last.
+# In the order in which a pipeline runs them by default. The last one is always the last.
 for stage in (Train(), Ensemble(), Distill(), Prune(), Export(), Quantize(), Serve(), Evaluate()):
     STAGES[stage.name] = stage

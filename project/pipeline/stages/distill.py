@@ -13,7 +13,10 @@ class Distill(Stage):
 
     name = "distill"
     options: ClassVar[dict[str, Options]] = {
-        "unlabelled": {"metavar": "FILE", "help": "table of further rows, which only the teacher labels"},
+        "unlabelled": {
+            "metavar": "FILE",
+            "help": "table of additional rows, labelled by the teacher alone",
+        },
     }
     trains = True
 

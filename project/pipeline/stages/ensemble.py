@@ -1,4 +1,4 @@
-"""Train several copies of the experiment's network in one fit; their mean is one model."""
+"""Train several copies of the experiment's network in one fit; the model is their mean."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from project.pipeline.stage import Options, Stage, fit
 from project.runtime.arguments import boolean
 from project.runtime.ranges import IntFromTwo
 
-MEMBERS = 3  # in a pipeline, unless given
+MEMBERS = 3  # default in a pipeline
 
 
 class Ensemble(Stage):
@@ -17,6 +17,7 @@ class Ensemble(Stage):
     options: ClassVar[dict[str, Options]] = {
         "members": {
             "type": IntFromTwo,
+            "metavar": "K",
             "help": "number of copies of one network to train jointly, each from its own seed",
         },
         "bootstrap": {
@@ -36,7 +37,7 @@ class Ensemble(Stage):
         from project.stages.ensemble import train_jointly
 
         model = pipeline.plan.config["model"]
-        # Copies of a linear net all start at zero: without samples of their own they would stay identical.
+        # Copies of a linear net all start at zero, so without different samples they would stay identical.
         linear = model["init_args"].get("net", LINEAR)["class_path"] == LINEAR["class_path"]
         members, bootstrap = options.get("members", MEMBERS), options.get("bootstrap", linear)
         args = ["--config", str(pipeline.experiment), *flags, *pipeline.trust]

@@ -20,5 +20,5 @@ class Evaluate(Stage):
         write_report(pipeline, result, started)
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
-        """Say how models were compared."""
+        """Describe the comparison."""
         return Verdict(None, f"all models on the same {len(task.x):,} test rows; speeds are measured in turn")

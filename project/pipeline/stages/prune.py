@@ -7,7 +7,7 @@ from project.pipeline.pipeline import Pipeline, StageResult
 from project.pipeline.stage import Options, Stage, as_flags, fit
 from project.runtime.ranges import OpenUnitInterval
 
-STRUCTURED = 0.5  # in a pipeline, unless given
+STRUCTURED = 0.5  # default in a pipeline
 
 
 class Prune(Stage):
@@ -17,6 +17,7 @@ class Prune(Stage):
     options: ClassVar[dict[str, Options]] = {
         "sparsity": {
             "type": OpenUnitInterval,
+            "metavar": "FRACTION",
             "help": "fraction of the weights to set to zero, over all layers together",
         },
         "structured": {

@@ -20,7 +20,7 @@ class Train(Stage):
         fit(pipeline, result, lambda run: train(args, folder=run))
 
     def verdict(self, pipeline: Pipeline, result: StageResult, measured: dict[str, Measured], task: Task) -> Verdict:
-        """Compare with a model that always gives the same answer."""
+        """Compare with a constant prediction."""
         from project.pipeline.report.verdict import of_training
 
         return of_training(measured[result.name], task)
