@@ -64,9 +64,7 @@ def predict(
         UserError: If a column is missing, or a value is not a number; the message names file, column and row.
     """
     quiet_lightning()
-    if source == LATEST or str(source).endswith((".onnx", ".ckpt")) or (Path(source) / CHECKPOINTS).is_dir():
-        command = shlex.join(["python", "scripts/predict.py", str(source), reference, str(destination)])
-        raise UserError(f"{source}: a model, not a table; pass the model first: {command}")
+    _require_table(source, reference, destination)
     check_output(destination, [".csv", ".parquet", ".pq"], None if is_remote(source) else local_path(source))
     predictor = open_predictor(reference, trusted, threads=torch.get_num_threads())
     require_rows(reference, predictor.metadata)
@@ -99,6 +97,13 @@ def predict(
             rows += len(block)
     warn_of_levels(source, unknown, rows)
     return rows
+
+
+def _require_table(source: str | Path, reference: str, destination: Path) -> None:
+    """Raise a UserError if the source is a model, which belongs in the place of the reference."""
+    if source == LATEST or str(source).endswith((".onnx", ".ckpt")) or (Path(source) / CHECKPOINTS).is_dir():
+        command = shlex.join(["python", "scripts/predict.py", str(source), reference, str(destination)])
+        raise UserError(f"{source}: a model, not a table; pass the model first: {command}")
 
 
 def _csv_format(metadata: Metadata) -> CSVFormat:

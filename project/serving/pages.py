@@ -76,19 +76,27 @@ def pages(artifact: Artifact, limits: Limits, counters: Counters) -> FastAPI:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(counters.text(), media_type="text/plain; version=0.0.4")
 
-    async def predict() -> None:  # for the description and for other methods; `Service` answers POST
-        """Send one row or thousands; the answer has the content type of the body."""
-
-    async def generate() -> None:
-        """The text is sent as one answer, or as server-sent events while it is written."""
-
     if is_text:
-        extra = {"requestBody": text_description.request_body(limits)}
-        add = app.post("/generate", summary="Text", openapi_extra=extra, responses=text_description.responses())
-        add(generate)
+        _add_generate(app, limits)
         add_openai(app, artifact)
     else:
-        extra = {"requestBody": request_body(metadata, limits)}
-        add = app.post("/predict", summary="Predictions for rows", openapi_extra=extra, responses=responses(metadata))
-        add(predict)
+        _add_predict(app, metadata, limits)
     return app
+
+
+def _add_predict(app: FastAPI, metadata: Metadata, limits: Limits) -> None:
+    """Describe `POST /predict`, which `Service` answers."""
+    extra = {"requestBody": request_body(metadata, limits)}
+
+    @app.post("/predict", summary="Predictions for rows", openapi_extra=extra, responses=responses(metadata))
+    async def predict() -> None:
+        """Send one row or thousands; the answer has the content type of the body."""
+
+
+def _add_generate(app: FastAPI, limits: Limits) -> None:
+    """Describe `POST /generate`, which `Service` answers."""
+    extra = {"requestBody": text_description.request_body(limits)}
+
+    @app.post("/generate", summary="Text", openapi_extra=extra, responses=text_description.responses())
+    async def generate() -> None:
+        """The text is sent as one answer, or as server-sent events while it is written."""

@@ -61,7 +61,20 @@ def answer_requests(
     budget, clients = MemoryBudget(limits.memory, limits.seconds), Clients(limits)
     first = _file_version(path)
     service = Service(load(), limits, access, counters)
-    config = uvicorn.Config(
+    config = _config(service, clients, security)
+    server = Server(config, ResourceErrors(clients), partial(_watch, path, first, parent, service, load), on_start)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only pool that returns a table's memory
+    # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
+    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+    with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
+        server.run([listener])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # a normal exit would wait for threads that still compute
+
+
+def _config(service: Service, clients: Clients, security: Security) -> uvicorn.Config:
+    return uvicorn.Config(
         service,
         http=partial(Connection, clients=clients),  # type: ignore[arg-type]
         ws="none",
@@ -75,15 +88,6 @@ def answer_requests(
         ssl_certfile=security.ssl_certfile,
         ssl_keyfile=security.ssl_keyfile,
     )
-    server = Server(config, ResourceErrors(clients), partial(_watch, path, first, parent, service, load), on_start)
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the only pool that returns a table's memory
-    # A signal may end the process after uvicorn has created its coroutine and before it awaits it.
-    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
-    with contextlib.suppress(SystemExit):  # uvicorn raises the signal again after shutting down
-        server.run([listener])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # a normal exit would wait for threads that still compute
 
 
 class Server(uvicorn.Server):
