@@ -9,10 +9,12 @@ by using fast routines of matrix multiplication" (2012).
 import math
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
 PARTS = 3
+MAX_STACKED = 128  # columns whose slices are multiplied in one call
 MAX_SLICES = 9  # of 16 bits or more
 MIN_NUMBERS = 2**17  # numbers in one operation, enough to hide the overhead of calls
 MAX_NUMBERS = 2**23  # numbers in one operation, to limit the memory of copies
@@ -111,6 +113,9 @@ def add_gram(parts: Tensor, rows: Tensor) -> None:
     """
     rows = rows if rows.ndim > 2 else rows[None]
     slices, (count, columns) = _slices(rows, _bits(rows.shape[1])), rows.shape[1:]
+    if columns <= MAX_STACKED and count * columns**2 < CALL_WORK / MAX_SLICES**2:
+        parts[:] = add(parts, *_orders(slices))
+        return
     width = min(max(1, int(CALL_WORK / max(count * columns, 1))), columns)
     for start in range(0, columns, width):
         panel = slice(start, start + width)
@@ -125,6 +130,16 @@ def add_gram(parts: Tensor, rows: Tensor) -> None:
                     products += product.T if width == columns else right[:, panel].T @ left[:, start:]
             above = add(above, products)
         parts[:, panel, start:], parts[:, start:, panel] = above, above.mT
+
+
+def _orders(slices: list[Tensor]) -> list[Tensor]:
+    """Return, for the numbers of two slices that add up to 0, 1, …, the sum of the products of all such pairs."""
+    count, columns = len(slices), slices[0].shape[1] if slices else 0
+    stacked = torch.cat(slices, dim=1).numpy() if slices else np.empty((0, 0))
+    # NumPy computes half of it, since the other half is the same.
+    products = torch.from_numpy(stacked.T @ stacked).view(count, columns, count, columns)
+    pairs = [range(max(0, order - count + 1), min(order + 1, count)) for order in range(2 * count - 1)]
+    return [torch.stack([products[k, :, o - k] for k in pair]).sum(0) for o, pair in enumerate(pairs[:MAX_SLICES])]
 
 
 def _bits(terms: int) -> int:

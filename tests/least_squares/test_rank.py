@@ -105,6 +105,27 @@ def test_one_column_per_level_predicts_the_mean_of_each_level(levels, block):
     assert found.standard_errors.isnan().all()
 
 
+@pytest.mark.slow
+def test_a_thousand_one_hot_designs_are_solved_as_by_numpy_with_any_blocks_and_threads():
+    random, threads = np.random.default_rng(0), torch.get_num_threads()
+    wrong = 0
+    for number in range(1_000):
+        rows = int(np.exp(random.uniform(np.log(5), np.log(8_000))))
+        levels = random.integers(2, 9, random.integers(1, 5))
+        dummies = [np.eye(count)[random.integers(0, count, rows)] for count in levels]
+        x = np.column_stack([*dummies, random.standard_normal((rows, random.integers(0, 3)))])
+        y = (x @ random.standard_normal((x.shape[1], 1))) + random.standard_normal((rows, 1))
+        torch.set_num_threads(1 + number % 2)
+        found = fit(x, y, block=int(random.integers(1 + rows // 200, rows + 1)))
+        columns = np.column_stack([np.ones(rows), x])
+        singular = np.linalg.svd(columns, compute_uv=False)
+        predicted = columns @ np.linalg.lstsq(columns, y, rcond=1e-12)[0]
+        is_right = found.rank == (singular > 1e-12 * singular[0]).sum() - 1
+        wrong += not (is_right and np.allclose(found.predict(torch.from_numpy(x)).numpy(), predicted, atol=1e-9))
+    torch.set_num_threads(threads)
+    assert wrong == 0
+
+
 def test_order_of_rows_block_size_and_threads_change_no_digit_of_collinear_columns():
     x = design(["dummies", "sum", "offset", "interaction"], 5_000, seed=3)
     y = np.random.default_rng(3).standard_normal((5_000, 1))
