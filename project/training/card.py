@@ -109,18 +109,21 @@ def _split(data: RowsDataModule) -> str:
 def _scores(
     metrics: Mapping[str, float], others: Mapping[str, Mapping[str, float]], intervals: Intervals | None
 ) -> Iterator[str]:
+    yield from _table(*metric_table(metrics, others))
+    if intervals is not None:
+        yield f"\n{intervals.summary(MAX_NAMES)}"
+
+
+def metric_table(
+    metrics: Mapping[str, float], others: Mapping[str, Mapping[str, float]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of metrics, with a column for each of the other predictions that has some."""
     columns = {name: values for name, values in others.items() if values}
-    rows = (
+    rows = [
         [name, f"{value:#.6g}", *(f"{values[name]:#.6g}" if name in values else "" for values in columns.values())]
         for name, value in metrics.items()
-    )
-    yield from _table(["metric", "value", *columns], rows)
-    if intervals is not None:
-        widths = [f"{name} ± {width:#.4g}" for name, width in zip(intervals.target_names, intervals.shown, strict=True)]
-        yield (
-            f"\nIntervals of {100 * intervals.level:g} %, from {intervals.rows:,} validation rows: {_listed(widths)}; "
-            f"{100 * intervals.coverage:.1f} % of the test targets lie within them."
-        )
+    ]
+    return ["metric", "value", *columns], rows
 
 
 def _use(run: Path) -> Iterator[str]:

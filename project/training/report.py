@@ -25,7 +25,7 @@ from project.models.threshold import Choice
 from project.runtime.console import Table, open_console
 from project.text.compressors import MAX_BYTES as MAX_COMPRESSED
 from project.text.kneser_ney import MAX_TRAINING_SYMBOLS
-from project.training.card import write_card
+from project.training.card import metric_table, write_card
 from project.training.constant_prediction import constant_metrics
 from project.training.residuals import Intervals
 
@@ -156,12 +156,7 @@ def print_metrics(
     console: Console, metrics: Mapping[str, float], others: Mapping[str, Mapping[str, float]] | None = None
 ) -> None:
     """Print a table of metrics, with a column for each of the other predictions of the same rows."""
-    columns = {name: values for name, values in (others or {}).items() if values}
-    rows = [
-        [name, f"{value:#.6g}", *(f"{values[name]:#.6g}" if name in values else "" for values in columns.values())]
-        for name, value in metrics.items()
-    ]
-    console.print(_table(["metric", "value", *columns], rows))
+    console.print(_table(*metric_table(metrics, others or {})))
 
 
 def print_text_answer(
@@ -195,19 +190,11 @@ def print_spread(metrics: Mapping[str, float]) -> None:
 
 def print_intervals(console: Console, intervals: Intervals) -> None:
     """Print the width of the intervals, and the share of the test targets within them."""
-    names, level = intervals.target_names, f"{100 * intervals.level:g} %"
-    widths = [f"{name} ± {width:#.4g}" for name, width in zip(names, intervals.shown, strict=True)]
-    more = f", and {len(widths) - MAX_TARGETS} more" if len(widths) > MAX_TARGETS else ""
-    console.print(
-        f"Intervals of {level}, from {intervals.rows:,} validation rows: {', '.join(widths[:MAX_TARGETS])}{more}; "
-        f"{100 * intervals.coverage:.1f} % of the test targets lie within them.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(intervals.summary(MAX_TARGETS), highlight=False, soft_wrap=True)
 
 
 def print_threshold(console: Console, name: str, score: str | float | None, choice: Choice) -> None:
-    """Print the threshold that was chosen, and what it is worth on the validation rows."""
+    """Print the chosen threshold, and its score on the validation rows."""
     console.print(
         f"Threshold of {name}: {choice.threshold:#.4g}, where {score} of the validation rows is highest: "
         f"{choice.score:#.4g}, and {choice.usual:#.4g} with 0.5.",

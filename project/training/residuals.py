@@ -49,6 +49,15 @@ class Intervals(NamedTuple):
     shown: list[float]
     coverage: float
 
+    def summary(self, max_targets: int) -> str:
+        """Return a sentence about the intervals of the first targets."""
+        widths = [f"{name} ± {width:#.4g}" for name, width in zip(self.target_names, self.shown, strict=True)]
+        more = f", and {len(widths) - max_targets} more" if len(widths) > max_targets else ""
+        return (
+            f"Intervals of {100 * self.level:g} %, from {self.rows:,} validation rows: "
+            f"{', '.join(widths[:max_targets])}{more}; {100 * self.coverage:.1f} % of the test targets lie within them."
+        )
+
 
 def intervals(model: LightningModule, data: LightningDataModule) -> Intervals | None:
     """Return the intervals of a model that predicts numbers; None for others, and with fewer than 9 validation rows."""
