@@ -1,7 +1,7 @@
 """Initialise from pretrained weights and report the change per part."""
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA, Net
 from project.nets.net import within
+from project.nets.quantized import QuantizedLinear
 from project.runs.weights import Weights, read_weights
 from project.runtime.errors import UserError
 
@@ -54,14 +55,14 @@ class Pretrained(Callback):
                 raise UserError(f"--weights.{name}: has no effect without --weights.path; set that, too")
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
         self._narrow_to: Net | None = None
-        self._start: dict[str, Tensor] = {}
+        self._start: dict[str, Callable[[], Tensor]] = {}
         self.weight_changes: dict[str, WeightChange] = {}
 
     @cached_property
     def weights(self) -> list[Weights]:
         """The weights of each path."""
         paths = [self.path] if isinstance(self.path, str) else self.path or []
-        return [read_weights(path, self._narrow_to) for path in paths]
+        return [read_weights(path, self._narrow_to, lazy=True) for path in paths]
 
     def choose_parts(self, data: Any) -> None:
         """Choose the parts to reinitialise for a data module, unless the user has chosen them."""
@@ -91,11 +92,11 @@ class Pretrained(Callback):
         if trainer.ckpt_path is None:
             self.load(pl_module)
         try:
-            self._start = {
-                f"members.{k}.{name}" if isinstance(self.path, list) else name.removeprefix("net."): value
-                for k, weights in enumerate(self.weights)
-                for name, value in ((name.removeprefix("net."), value) for name, value in weights.state.items())
-            }
+            for k, weights in enumerate(self.weights):
+                for name in weights.state:
+                    own = name.removeprefix("net.")
+                    own = f"members.{k}.{own}" if isinstance(self.path, list) else own.removeprefix("net.")
+                    self._start[own] = partial(weights.state.__getitem__, name)
         except UserError as error:  # a resumed run does not need its pretrained weights any more
             rank_zero_warn(f"changes of the weights are not reported: {error}")
         vars(self).pop("weights", None)
@@ -124,8 +125,13 @@ class Pretrained(Callback):
         self._copy(weights.state, target, [f"net.{name}" for name in reinitialized_names(net, parts)])
 
     def _copy(self, state: Mapping[str, Tensor], target: nn.Module, reinitialized: list[str]) -> None:
-        source = {name.removeprefix("net."): value for name, value in state.items()}
-        places = {name: value for name, value in target.state_dict().items() if not within(name, reinitialized)}
+        source = {name.removeprefix("net."): name for name in state}
+        places: dict[str, Tensor | QuantizedLinear] = dict(target.state_dict())
+        for prefix, layer in target.named_modules():
+            if isinstance(layer, QuantizedLinear):
+                del places[f"{prefix}.codes"], places[f"{prefix}.scales"]
+                places[f"{prefix}.weight"] = layer
+        places = {name: place for name, place in places.items() if not within(name, reinitialized)}
         needed = [name for name in places if not name.startswith(STANDARDIZATION)]
         extra = [name for name in source if not name.startswith(STANDARDIZATION) and not within(name, reinitialized)]
         mismatch = _list_names({"missing": set(needed) - source.keys(), "unexpected": set(extra) - places.keys()})
@@ -137,13 +143,14 @@ class Pretrained(Callback):
         if mismatch:
             rank_zero_warn(f"--weights.path {self.path}: {mismatch}")
         for name in [name for name in places if name in source]:
-            if source[name].ndim and source[name].shape != places[name].shape:
+            value = state[source[name]]  # one at a time, so that the weights of a file are not in memory twice
+            if value.ndim and value.shape != places[name].shape:
                 raise UserError(
-                    f"--weights.path {self.path}: {name} has shape {tuple(source[name].shape)}, but the net needs "
+                    f"--weights.path {self.path}: {name} has shape {tuple(value.shape)}, but the net needs "
                     f'{tuple(places[name].shape)}; use --weights.reinitialize "[head]" or "[head, input]" to train '
                     "that part from new weights"
                 )
-            places[name].copy_(source[name])
+            places[name].copy_(value)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the changes."""
@@ -188,14 +195,17 @@ def reinitialized_names(net: Net, parts: list[str]) -> list[str]:
     return [name for part in parts for name in known.get(part, [part])]
 
 
-def weight_changes(net: Net, start: Mapping[str, Tensor], parts: list[str]) -> dict[str, WeightChange]:
-    """Return how much each part of a net has changed from `start`; the parts are its children, and its adapters."""
+def weight_changes(net: Net, start: Mapping[str, Callable[[], Tensor]], parts: list[str]) -> dict[str, WeightChange]:
+    """Return how much each part of a net has changed from `start`; the parts are its children, and its adapters.
+
+    `start` reads the first value of each parameter.
+    """
     changes: dict[str, list[tuple[nn.Parameter, float]]] = {}
     base = without_adapters(net)
     reinitialized = reinitialized_names(base, parts)
     for name, parameter in base.named_parameters():
         has_start = name in start and not within(name, reinitialized)
-        change = (parameter.detach().cpu() - start[name]).abs().max().item() if has_start else torch.nan
+        change = (parameter.detach().cpu() - start[name]()).abs().max().item() if has_start else torch.nan
         changes.setdefault(name.split(".")[0], []).append((parameter, change))
     if isinstance(net, LoRA):
         changes["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]

@@ -27,6 +27,7 @@ def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
     net, base = config["model"]["init_args"].get("net") or {}, config.get("weights", {}).get("path")
     if net.get("class_path") != "project.nets.LoRA" or not isinstance(base, str):
         raise UserError("--format adapter: the run has no adapters; train it with scripts/finetune.py --lora RANK")
+    require_numbers(net)
     known, learned = read_weights(base).state, {}
     for name, value in load_model(checkpoint, trusted=None).state_dict().items():
         part = as_key(name.removeprefix("net.net."))
@@ -38,3 +39,10 @@ def write_adapter(path: Path, checkpoint: Mapping[str, Any]) -> None:
     scale = net["init_args"]["alpha"] / net["init_args"]["rank"]
     facts = {BASE: base, DIGEST: digest(known), SCALE: repr(scale), "data": json.dumps(checkpoint[DATA_KEY])}
     save_file(learned, path, facts)
+
+
+def require_numbers(net: Mapping[str, Any]) -> None:
+    """Raise a UserError if adapters, in a configuration, belong to quantized weights: no file has those alone."""
+    if net["init_args"].get("bits"):
+        fix = "export the whole network, in another format"
+        raise UserError(f"--format: the adapters belong to weights of {net['init_args']['bits']} bits; {fix}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 
-from project.exporting.adapter import DOWN, UP
+from project.exporting.adapter import DOWN, UP, require_numbers
 from project.public_weights.folder import CONFIG, read_json
 from project.public_weights.layouts import LAYOUTS
 from project.public_weights.model import open_public
@@ -32,6 +32,7 @@ def write_peft(folder: Path, checkpoint: Mapping[str, Any]) -> float:
     if net.get("class_path") != "project.nets.LoRA" or not isinstance(base, str) or Path(base).name != CONFIG:
         fix = "export the run it starts from as huggingface, and fine-tune it with scripts/finetune.py --lora RANK"
         raise UserError(f"--format peft: needs adapters of a Hugging Face folder; {fix}")
+    require_numbers(net)
     layout = LAYOUTS[read_json(Path(base))["model_type"]]
     if layout.fused is not None:
         raise UserError("--format peft: GPT-2 has one matrix for queries, keys and values; use --format adapter")

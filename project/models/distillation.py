@@ -18,8 +18,8 @@ from project.models.losses import mean_loss
 from project.models.prepared import PreparedBatch
 from project.models.regression import Regression
 from project.models.supervised import Supervised
-from project.models.token_metrics import IGNORED
 from project.nets.scaling import Standardized
+from project.nets.token_losses import IGNORED
 from project.runtime.errors import UserError
 from project.runtime.ranges import ClosedUnitInterval, PositiveFloat
 

@@ -16,13 +16,16 @@ from project.models.objective import penalty
 from project.models.optimization import Interval
 from project.models.prepared import PreparedBatch
 from project.models.supervised import Supervised
-from project.models.token_metrics import IGNORED, TokenMetrics, token_losses
+from project.models.token_metrics import TokenMetrics
 from project.nets.ensemble import Ensemble
 from project.nets.gpt import GPT
+from project.nets.lora import LoRA
 from project.nets.net import NetFactory
 from project.nets.plain import PlainNet, build
+from project.nets.token_losses import IGNORED, token_losses
 from project.runtime.errors import UserError
 
+MANY_LOGITS = 2**24  # of a batch
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
 
 
@@ -93,15 +96,28 @@ class LanguageModel(Supervised):
     def compute_loss(self, batch: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Return the loss with penalties, a mean over tokens, and the loss of each token (B, T) for the metrics."""
         net = self.net.net
+        counted = (batch.targets != IGNORED).sum()
+        if self.skips_logits(batch):
+            losses = net(batch.inputs, targets=batch.targets)
+            return self.penalized(over_processes(losses.sum() / counted.clamp(min=1), counted)), losses.detach()
         # The losses of ensemble members are summed, so that each member is trained as if it were the only one.
         each = net.each(batch.inputs) if isinstance(net, Ensemble) else net(batch.inputs)[None]  # (…, B, T, vocabulary)
         self.check_targets(each[0], batch.targets)
         found = [token_losses(logits, batch.targets) for logits in each]
         objective = torch.stack([self.token_objective(*pair, batch) for pair in zip(each, found, strict=True)]).sum(0)
         losses = token_losses(net.combine(each.detach()), batch.targets) if isinstance(net, Ensemble) else found[0]
-        counted = (batch.targets != IGNORED).sum()
-        loss = over_processes(objective.sum() / counted.clamp(min=1), counted)
-        return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss, losses.detach()
+        return self.penalized(over_processes(objective.sum() / counted.clamp(min=1), counted)), losses.detach()
+
+    def penalized(self, loss: Tensor) -> Tensor:
+        """Return the loss with penalties."""
+        return loss + penalty(self.net, self.l1, self.l2) if self.l1 or self.l2 else loss
+
+    def skips_logits(self, batch: PreparedBatch) -> bool:
+        """Whether the logits of a batch would take much memory and nothing but the losses is needed of them."""
+        net = self.net.net
+        is_gpt = isinstance(net.net if isinstance(net, LoRA) else net, GPT)
+        is_plain = type(self).token_objective is LanguageModel.token_objective
+        return is_gpt and is_plain and batch.targets.numel() * net.out_features >= MANY_LOGITS
 
     def token_objective(self, logits: Tensor, losses: Tensor, batch: PreparedBatch) -> Tensor:
         """Return the objective of each token, (B, T), 0 where the target is ignored.

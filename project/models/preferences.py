@@ -16,8 +16,8 @@ from project.models.losses import over_processes
 from project.models.metrics import sum_dtype
 from project.models.objective import penalty
 from project.models.prepared import PreparedBatch
-from project.models.token_metrics import token_losses
 from project.nets.scaling import Standardized
+from project.nets.token_losses import token_losses
 from project.runtime.ranges import PositiveFloat
 
 

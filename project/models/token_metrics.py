@@ -5,22 +5,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
 from project.models.metrics import sum_dtype
-
-IGNORED = -100  # target of tokens that are ignored
-
-
-def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the negative log-likelihood of each target in nats; 0 where the target is -100.
-
-    Logits (B, T, vocabulary), targets (B, T) -> (B, T), float32 or higher.
-    """
-    return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(
-        targets
-    )
+from project.nets.token_losses import IGNORED
 
 
 class TokenMetrics(Metric):

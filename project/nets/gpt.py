@@ -18,6 +18,7 @@ from project.nets.cache import Cache
 from project.nets.documents import positions_in, within_documents
 from project.nets.net import Net
 from project.nets.rotary import rotate, rotations
+from project.nets.token_losses import chunked_losses
 
 FeedForwardKind = Literal["relu2", "swiglu", "gelu"]
 
@@ -73,7 +74,7 @@ class Attention(nn.Module):
         q, k = (part if rotation is None else rotate(part, rotation) for part in (q, k))
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + cached tokens
-        if self.kv_heads < self.heads:
+        if self.kv_heads < self.heads and not x.is_cpu:  # for kernels that know no groups
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
         new, total, window, mask = q.shape[2], k.shape[2], self.window, seen
         # `is_causal` would align the first new token with the first token of the cache.
@@ -81,7 +82,8 @@ class Attention(nn.Module):
             mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
             mask = mask.triu(total - new - window + 1) if window is not None else mask
         dropout = self.dropout if self.training else 0.0
-        mixed = scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and new == total)
+        causal, grouped = mask is None and new == total, k.shape[1] < self.heads
+        mixed = scaled_dot_product_attention(q, k, v, mask, dropout, causal, enable_gqa=grouped)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (B, heads, T, head_width) -> (B, T, width)
 
 
@@ -223,8 +225,10 @@ class GPT(Net):
         if tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None, targets: Tensor | None = None) -> Tensor:
         """(B, T) tokens -> (B, T, vocabulary) logits of the next token. The tokens of the cache precede x.
+
+        With targets (B, T), return their losses (B, T) instead, without all logits in memory.
 
         x may also be (B, 2, T): tokens, and the index of the document of each. The tokens of a document are adjacent
         and do not attend to other documents, so the logits are the same as for each document alone.
@@ -244,7 +248,8 @@ class GPT(Net):
                 x = block(x, rotation, layer, cache, seen)
         if cache is not None:
             cache.length += x.shape[1]
-        return self.head(self.norm(x))
+        x = self.norm(x)
+        return self.head(x) if targets is None else chunked_losses(x, self.head, targets)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether a shape has 1 to context tokens, with or without the indices of their documents."""

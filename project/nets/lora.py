@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 from project.nets.gpt import GPT
 from project.nets.net import NORMS, Net, NetFactory, as_key, within
 from project.nets.plain import build
+from project.nets.quantized import Bits, QuantizedLinear, dequantize_layers, quantize_layers
 
 ADAPTED = (nn.Linear, nn.RNNBase, nn.MultiheadAttention, nn.modules.conv._ConvNd)
 
@@ -31,6 +32,7 @@ class LoRA(Net):
         rank: Number of rows of A and of columns of B.
         alpha: Scale of the adapters; it is divided by `rank`.
         only: Suffixes of the names of the layers to adapt, such as `query` and `value`; by default all.
+        bits: Bits per weight, 8 or 4, to quantize the frozen weights of the blocks of a `GPT`; by default none.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class LoRA(Net):
         rank: int = 4,
         alpha: float = 32.0,
         only: list[str] | None = None,
+        bits: Bits | None = None,
     ) -> None:
         super().__init__(in_shape, out_features)
         if rank < 1:
@@ -68,11 +71,17 @@ class LoRA(Net):
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(within(name, full))
         self.full = full
+        if bits is not None:
+            if not isinstance(self.net, GPT):
+                raise ValueError(f"LoRA: bits are for a GPT, not for {type(self.net).__name__}; leave them out")
+            quantize_layers(self.net.blocks, bits)
         # For linear layers of a GPT, hooks add the output of the adapter, because the products B A would need as much
         # memory as all weights. Other nets may use the weights of a layer without calling it, so theirs are replaced.
         owners = {name: self.net.get_submodule(name.rpartition(".")[0]) for name in self.adapted}
         owners = {
-            name: module for name, module in owners.items() if isinstance(self.net, GPT) and type(module) is nn.Linear
+            name: module
+            for name, module in owners.items()
+            if isinstance(self.net, GPT) and type(module) in (nn.Linear, QuantizedLinear)
         }
         self.merged = [name for name in self.adapted if name not in owners]
         self._hooks = [
@@ -81,17 +90,21 @@ class LoRA(Net):
         self.register_load_state_dict_pre_hook(without_adapted_head)
         self.train()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, *in_shape) -> (B, out_features)."""
-        return functional_call(self.net, {name: self.weight(name) for name in self.merged}, (x,))
+    def forward(self, x: Tensor, **options: Any) -> Tensor:
+        """(B, *in_shape) -> (B, out_features), or what the net returns with options."""
+        return functional_call(self.net, {name: self.weight(name) for name in self.merged}, (x,), options)
 
     def _add(self, key: str, module: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> Tensor:
         """Add the output of the adapter, for inputs (…, width), to the outputs (…, height) of a linear layer."""
-        return outputs + self.scale * linear(linear(inputs[0], self.down[key]), self.up[key])
+        change = linear(inputs[0], self.down[key]).flatten(0, -2)  # (…, rank)
+        up = self.up[key].T.to(outputs.dtype)  # of lower precision under autocast
+        outputs.flatten(0, -2).addmm_(change, up, alpha=self.scale)
+        return outputs
 
     def weight(self, name: str) -> Tensor:
         """Return a weight with its adapter added."""
-        weight, key = self.net.get_parameter(name), as_key(name)
+        module, _, part = name.rpartition(".")
+        weight, key = getattr(self.net.get_submodule(module), part), as_key(name)
         return weight + self.scale * (self.up[key] @ self.down[key]).view_as(weight)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
@@ -113,6 +126,7 @@ class LoRA(Net):
     @torch.no_grad()
     def merge(self) -> Net:
         """Add the adapters to the weights of the net, and return the net. Do not use this module afterwards."""
+        dequantize_layers(self.net)
         for name in self.adapted:
             self.net.get_parameter(name).copy_(self.weight(name))
         for hook in self._hooks:

@@ -55,22 +55,26 @@ def open_tensors(*paths: Path) -> Source:
     Raises:
         UserError: If a file is damaged, or a tensor has an unsupported type.
     """
-    shapes, places = dict[str, Shape](), dict[str, Any]()
+    from safetensors import safe_open
+
+    shapes, places = dict[str, Shape](), dict[str, Path]()
     for path in paths:
-        for name, (shape, part) in _open(path).items():
-            shapes[name], places[name] = shape, part
+        for name, shape in _shapes(path).items():
+            shapes[name], places[name] = shape, path
 
     def read(name: str) -> Tensor:
-        return places[name].get_tensor(name).float()
+        # Opened each time: what was read of a mapped file stays in memory for as long as it is open.
+        with safe_open(places[name], framework="pt") as file:
+            return file.get_tensor(name).float()
 
     return Source(shapes, read)
 
 
-def _open(path: Path) -> dict[str, tuple[Shape, Any]]:
-    """Return the shape and the open file of each tensor in a safetensors file."""
+def _shapes(path: Path) -> dict[str, Shape]:
+    """Return the shape of each tensor of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, tuple[Shape, Any]] = {}
+    found: dict[str, Shape] = {}
     try:
         file: Any = safe_open(path, framework="pt")
         for name in file.keys():  # noqa: SIM118 (not a dict)
@@ -79,7 +83,7 @@ def _open(path: Path) -> dict[str, tuple[Shape, Any]]:
                 raise UserError(
                     f"{path}: {name[:80]!r} has the type {part.get_dtype()}, not one of {', '.join(FLOATS)}"
                 )
-            found[name] = tuple(part.get_shape()), file
+            found[name] = tuple(part.get_shape())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
     return found

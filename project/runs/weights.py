@@ -17,6 +17,7 @@ from project.nets.net import Net
 from project.nets.pruned import narrow
 from project.nets.scaling import Standardized
 from project.nets.widths import widths
+from project.public_weights.source import LazyState
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
 from project.runs.folder import LATEST, find_checkpoint
 from project.runtime.errors import UserError
@@ -39,16 +40,17 @@ class Weights(NamedTuple):
         data: Facts about the training data, as in a checkpoint; empty if they are unknown.
     """
 
-    state: dict[str, Tensor]
+    state: Mapping[str, Tensor]
     data: Mapping[str, Any]
 
 
-def read_weights(reference: str, like: Net | None = None) -> Weights:
+def read_weights(reference: str, like: Net | None = None, lazy: bool = False) -> Weights:
     """Read pretrained weights.
 
     Args:
         reference: A run folder, a checkpoint, `last`, or a `.safetensors` file of all weights or of adapters.
         like: If given, the same net with fewer units: the least important units of the run are removed.
+        lazy: Whether to read each tensor of a public model only when it is accessed.
 
     Raises:
         UserError: If there are no weights, or they belong to a different net.
@@ -56,6 +58,8 @@ def read_weights(reference: str, like: Net | None = None) -> Weights:
     if reference.endswith(".safetensors"):
         return _read_safetensors(Path(reference))
     checkpoint = read_checkpoint(find_checkpoint(reference))
+    if lazy and like is None and isinstance(state := checkpoint["state_dict"], LazyState):
+        return Weights(state, checkpoint[DATA_KEY])
     model = supervised(load_model(checkpoint, trusted=None), "pretrained weights")
     if like is not None:
         try:

@@ -1,0 +1,34 @@
+"""Losses of next tokens, also without the logits of all tokens in memory."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+IGNORED = -100  # target of tokens that are ignored
+CHUNK, GPU_CHUNK = 2**21, 2**26  # logits at a time
+
+
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each target in nats; 0 where the target is -100.
+
+    Logits (B, T, vocabulary), targets (B, T) -> (B, T), float32 or higher.
+    """
+    return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(
+        targets
+    )
+
+
+def chunked_losses(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
+    """Return the `token_losses` of the logits `head(hidden)`, which are computed again for the backward pass.
+
+    Hidden states (B, T, width), targets (B, T) -> (B, T). A chunk of tokens is computed at a time.
+    """
+
+    def losses(hidden: Tensor, targets: Tensor) -> Tensor:
+        return token_losses(head(hidden), targets)
+
+    size = max(1, (GPU_CHUNK if hidden.is_cuda else CHUNK) // head.weight.shape[0])  # type: ignore[union-attr, operator]
+    chunks = zip(hidden.flatten(0, 1)[None].split(size, 1), targets.flatten()[None].split(size, 1), strict=True)
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.cat([checkpoint(losses, *chunk, **options) for chunk in chunks], dim=1).view_as(targets)
