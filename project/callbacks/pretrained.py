@@ -1,7 +1,7 @@
 """Initialise from pretrained weights and report the change per part."""
 
-from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from project.models.supervised import Supervised
 from project.nets import Ensemble, LoRA, Net
 from project.nets.net import within
 from project.nets.quantized import QuantizedLinear
+from project.public_weights.source import LazyState, Source
 from project.runs.weights import Weights, read_weights
 from project.runtime.errors import UserError
 
@@ -55,7 +56,7 @@ class Pretrained(Callback):
                 raise UserError(f"--weights.{name}: has no effect without --weights.path; set that, too")
         self.path, self.reinitialize, self.strict, self.narrow = path, reinitialize, strict, narrow
         self._narrow_to: Net | None = None
-        self._start: dict[str, Callable[[], Tensor]] = {}
+        self._start: Mapping[str, Tensor] = {}
         self.weight_changes: dict[str, WeightChange] = {}
 
     @cached_property
@@ -92,11 +93,14 @@ class Pretrained(Callback):
         if trainer.ckpt_path is None:
             self.load(pl_module)
         try:
+            places: dict[str, tuple[Mapping[str, Tensor], str]] = {}
             for k, weights in enumerate(self.weights):
                 for name in weights.state:
                     own = name.removeprefix("net.")
                     own = f"members.{k}.{own}" if isinstance(self.path, list) else own.removeprefix("net.")
-                    self._start[own] = partial(weights.state.__getitem__, name)
+                    places[own] = weights.state, name
+            # Read at the end, one after another.
+            self._start = LazyState(Source(dict.fromkeys(places, ()), lambda own: places[own][0][places[own][1]]))
         except UserError as error:  # a resumed run does not need its pretrained weights any more
             rank_zero_warn(f"changes of the weights are not reported: {error}")
         vars(self).pop("weights", None)
@@ -195,17 +199,14 @@ def reinitialized_names(net: Net, parts: list[str]) -> list[str]:
     return [name for part in parts for name in known.get(part, [part])]
 
 
-def weight_changes(net: Net, start: Mapping[str, Callable[[], Tensor]], parts: list[str]) -> dict[str, WeightChange]:
-    """Return how much each part of a net has changed from `start`; the parts are its children, and its adapters.
-
-    `start` reads the first value of each parameter.
-    """
+def weight_changes(net: Net, start: Mapping[str, Tensor], parts: list[str]) -> dict[str, WeightChange]:
+    """Return how much each part of a net has changed from `start`; the parts are its children, and its adapters."""
     changes: dict[str, list[tuple[nn.Parameter, float]]] = {}
     base = without_adapters(net)
     reinitialized = reinitialized_names(base, parts)
     for name, parameter in base.named_parameters():
         has_start = name in start and not within(name, reinitialized)
-        change = (parameter.detach().cpu() - start[name]()).abs().max().item() if has_start else torch.nan
+        change = (parameter.detach().cpu() - start[name]).abs().max().item() if has_start else torch.nan
         changes.setdefault(name.split(".")[0], []).append((parameter, change))
     if isinstance(net, LoRA):
         changes["adapters"] = [(p, torch.nan) for part in (net.down, net.up) for p in part.values()]

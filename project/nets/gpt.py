@@ -249,7 +249,7 @@ class GPT(Net):
         if cache is not None:
             cache.length += x.shape[1]
         x = self.norm(x)
-        return self.head(x) if targets is None else chunked_losses(x, self.head, targets)
+        return self.head(x) if targets is None else chunked_losses(x, self.head, self.out_features, targets)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether a shape has 1 to context tokens, with or without the indices of their documents."""

@@ -19,16 +19,16 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def chunked_losses(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
-    """Return the `token_losses` of the logits `head(hidden)`, which are computed again for the backward pass.
+def chunked_losses(hidden: Tensor, head: nn.Module, vocabulary: int, targets: Tensor) -> Tensor:
+    """Return the `token_losses` of the logits `head(hidden)`, a chunk of tokens at a time.
 
-    Hidden states (B, T, width), targets (B, T) -> (B, T). A chunk of tokens is computed at a time.
+    The backward pass computes the logits again. Hidden states (B, T, width), targets (B, T) -> (B, T).
     """
 
     def losses(hidden: Tensor, targets: Tensor) -> Tensor:
         return token_losses(head(hidden), targets)
 
-    size = max(1, (GPU_CHUNK if hidden.is_cuda else CHUNK) // head.weight.shape[0])  # type: ignore[union-attr, operator]
+    size = max(1, (GPU_CHUNK if hidden.is_cuda else CHUNK) // vocabulary)
     chunks = zip(hidden.flatten(0, 1)[None].split(size, 1), targets.flatten()[None].split(size, 1), strict=True)
-    options = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat([checkpoint(losses, *chunk, **options) for chunk in chunks], dim=1).view_as(targets)
+    found = [checkpoint(losses, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+    return torch.cat(found, dim=1).view_as(targets)

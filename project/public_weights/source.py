@@ -36,6 +36,9 @@ class LazyState(Mapping[str, Tensor]):
             raise KeyError(name)
         return self.source.read(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.source.shapes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.source.shapes)
 

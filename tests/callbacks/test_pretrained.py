@@ -18,7 +18,7 @@ def source(monkeypatch):
         for value in model.net.state_dict().values():
             value.add_(0.5)
     weights = Weights(model.state_dict(), {"target_names": ["y"], "class_names": None})
-    monkeypatch.setattr("project.callbacks.pretrained.read_weights", lambda *_: weights)
+    monkeypatch.setattr("project.callbacks.pretrained.read_weights", lambda *_, **__: weights)
     return model
 
 

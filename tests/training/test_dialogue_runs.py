@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from project.exporting.export import export
 from project.inference.chat import Chat, chat
 from project.inference.generate import open_language_model
 from project.inference.open_run import open_run
-from project.runs.checkpoint import read_checkpoint
+from project.nets import LoRA
+from project.runs.checkpoint import load_run, read_checkpoint
 from project.runs.folder import find_checkpoint
 from project.runtime.errors import UserError
 from project.stages.finetune import finetune
@@ -68,7 +70,7 @@ def test_a_pipe_is_answered_line_by_line(run, monkeypatch, capsys):
 
 @pytest.mark.parametrize("lora", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_dpo_teaches_which_answer_is_better_and_is_the_same_after_a_stop(run, folder, capsys, lora):
-    args = [*PAIRS, *QUIET, "2"]
+    args = [*PAIRS, *QUIET, "2", *(["--model.net.bits", "4"] if lora else [])]
     metrics = finetune(run, lora, args)
     assert metrics["test/accuracy"] == 1.0
     assert "Dialogues of pairs.jsonl: train 32" in capsys.readouterr().out
@@ -82,6 +84,23 @@ def test_dpo_teaches_which_answer_is_better_and_is_the_same_after_a_stop(run, fo
     assert opened.trainer.test(opened.model, opened.datamodule, verbose=False)[0]["test/loss"] == pytest.approx(
         metrics["test/loss"]
     )
+
+
+def test_flags_choose_scale_layers_and_bits_of_adapters(run, folder):
+    flags = ["--model.net.alpha", "8", "--model.net.only", "[query, value]", "--model.net.bits", "8"]
+    finetune(run, 2, [*PAIRS, *QUIET, "1", *flags])
+    state = weights("last")
+    adapted = {name.rpartition(".")[2] for name in state if name.startswith("net.net.down.")}
+    assert {name.split("/")[-2] for name in adapted} == {"query", "value"}
+    assert state["net.net.net.blocks.0.feed_forward.up.codes"].dtype == torch.int8
+    tuned = open_run("last").model.net.net
+    assert (tuned.scale, isinstance(tuned, LoRA)) == (4.0, True)
+    # The weights that were adapted are those of the run, rounded.
+    before = load_run(run).net.net.blocks[0].feed_forward.up.weight
+    after = load_run("last").net.net.blocks[0].feed_forward.up.weight
+    assert 0 < (before - after).abs().max() <= before.abs().max() / 127
+    with pytest.raises(UserError, match="the adapters belong to weights of 8 bits; export the whole network"):
+        export("last", folder / "adapter.safetensors", "adapter")
 
 
 @pytest.mark.slow
