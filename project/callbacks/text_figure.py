@@ -1,4 +1,4 @@
-"""Log a figure of what a language model has learned, against the tokens it was trained on."""
+"""Log a learning curve of a language model: bits per byte against the number of trained tokens."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ NAME = "val/bits_per_byte"
 
 
 class TextFigure(Callback):
-    """Log bits per byte of the validation split against trained tokens, beside the n-gram's line, as `bits per byte`.
+    """Log bits per byte of the validation split against trained tokens to TensorBoard, as `bits per byte`.
+
+    A line shows the bits per byte of the n-gram model.
 
     Args:
-        answer: The callback that knows the bits per byte of the n-gram model.
+        answer: The callback with the bits per byte of the n-gram model.
 
     Attributes:
         points: Number of tokens and bits per byte at each validation.
@@ -52,14 +54,14 @@ class TextFigure(Callback):
                 logger.experiment.add_figure("bits per byte", figure, trainer.global_step)
 
 
-def learning_curve(points: list[tuple[int, float]], counted: float | None) -> "Figure":
+def learning_curve(points: list[tuple[int, float]], n_grams: float | None) -> "Figure":
     """Return a figure of points (tokens, bits per byte), and of the bits per byte of an n-gram model if known."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel="tokens trained on", ylabel="bits per byte (validation)")
     axes.plot(*zip(*points, strict=True), "o-", color="tab:orange", label="this model")
-    if counted is not None:
-        axes.axhline(counted, color="tab:gray", lw=1, label="n-grams (Kneser-Ney)")
+    if n_grams is not None:
+        axes.axhline(n_grams, color="tab:gray", lw=1, label="n-grams (Kneser-Ney)")
     axes.legend(frameon=False)
     return figure

@@ -1,4 +1,4 @@
-"""Log how many tokens a second a language model learns from, and what share of the device's peak that is."""
+"""Log the tokens per second of a language model's training, and the share of the device's peak that it uses."""
 
 import time
 from typing import Any
@@ -16,15 +16,15 @@ PRECISIONS = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
 
 
 class Throughput(Callback):
-    """Log `tokens_per_second` of the training steps since the last validation, and `mfu` where the peak is known.
+    """Log `tokens_per_second` of the training steps since the last validation, and `mfu` if the peak is known.
 
-    Model FLOPs utilisation is the share of what the device could compute that the model needs; what is computed again
-    for checkpointed activations does not count. Lightning knows the peak of many GPUs by their names.
+    Model FLOPs utilisation (MFU) is the number of operations that the model needs divided by the number that the device
+    could do in the same time; recomputed activations do not count. Lightning knows the peak of many GPUs by their names.
     """
 
     def __init__(self) -> None:
-        self._start: tuple[float, int] | None = None  # time and trained tokens; None within an epoch that is resumed
-        self._peak: float | None = None  # floating-point operations a second of one device
+        self._start: tuple[float, int] | None = None  # time and trained tokens; None within a resumed epoch
+        self._peak: float | None = None  # floating-point operations per second of one device
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look up the peak of the device."""
@@ -72,7 +72,7 @@ def trained_tokens(trainer: Trainer, model: LanguageModel) -> int:
 
 
 def flops_per_token(net: nn.Module, length: int) -> float | None:
-    """Return the floating-point operations of a training step for each token of a sequence; None if it is no `GPT`.
+    """Return the floating-point operations of a training step for each token of a sequence; None if it is not a `GPT`.
 
     A weight takes a multiplication and an addition in the forward pass, as many for the gradient of its input, and as
     many for its own if it is trained.

@@ -45,15 +45,15 @@ def open_run(reference: str, args: Sequence[str] = ()) -> ExperimentCLI:
         artifact = load_artifact(local_path(reference), threads=torch.get_num_threads())
         cli = _build(reference, _config_of(artifact), artifact.metadata, args)
         use_artifact(cli, artifact)
-        return _deciding(cli, artifact.metadata.get("threshold"))
+        return _with_threshold(cli, artifact.metadata.get("threshold"))
     path = find_checkpoint(reference)
     checkpoint = read_checkpoint(path)
     cli = _build(reference, saved_config(path, checkpoint), checkpoint[DATA_KEY], args)
     load_weights(cli.model, checkpoint["state_dict"])
-    return _deciding(cli, threshold_of(run_folder(path), cli.model))
+    return _with_threshold(cli, threshold_of(run_folder(path), cli.model))
 
 
-def _deciding(cli: ExperimentCLI, threshold: float | None) -> ExperimentCLI:
+def _with_threshold(cli: ExperimentCLI, threshold: float | None) -> ExperimentCLI:
     """Return an opened run whose metrics are those of the decisions with a threshold."""
     if isinstance(cli.model, Classification):
         cli.model.decide_at(threshold)
