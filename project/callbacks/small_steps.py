@@ -21,9 +21,9 @@ class SmallSteps(Callback):
     """Run the steps of small nets in one thread; validation, metrics and other work keep all threads.
 
     A second thread saves no time in a small step, and the two wait for each other in every operation: a program that
-    occupies one of two cores makes such a step several times slower. The decision depends on the net and the batch size, not on
-    a measured time, so that a resumed run computes the same as an uninterrupted one. The environment variable
-    OMP_NUM_THREADS takes precedence.
+    occupies one of two cores makes such a step several times slower. The decision depends on the net and the batch
+    size, not on a measured time, so that a resumed run computes the same as an uninterrupted one. The environment
+    variable OMP_NUM_THREADS takes precedence.
     """
 
     allows_grouped_steps = True

@@ -19,7 +19,7 @@ class Throughput(Callback):
     """Log `tokens_per_second` of the training steps since the last validation, and `mfu` if the peak is known.
 
     Model FLOPs utilisation (MFU) is the number of operations that the model needs divided by the number that the device
-    could do in the same time; recomputed activations do not count. Lightning knows the peak of many GPUs by their names.
+    could do in the same time; recomputed activations do not count. Lightning knows the peak of many GPUs by name.
     """
 
     def __init__(self) -> None:
