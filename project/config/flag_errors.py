@@ -50,14 +50,11 @@ CONSTRUCTING = (construct, object, True)
 
 
 def flag_error(error: BaseException, flags: Iterable[str]) -> UserError:
-    """Convert an exception from parsing flags, or from building the objects that they describe, to a user error.
+    """Return the user error for an exception from parsing flags, or from building the objects that they describe.
 
     Args:
         error: The exception.
         flags: All flags, to suggest a similar one.
-
-    Returns:
-        A `FlagError`, or another `UserError` if the constructor of a class raised the exception.
 
     Raises:
         BaseException: The exception itself, with its traceback, if it comes from code that does not check flags.

@@ -7,16 +7,14 @@ from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from project.data.batch_sampler import BatchSampler
 from project.data.inputs import NamedInputs
-from project.data.loader import Batch, Batches, Rows, row_loader
+from project.data.loader import Rows
 from project.data.numbers import as_float32, check_float32, plus
+from project.data.resumable_loaders import ResumableLoaders
 from project.data.row_weights import mean_one
-from project.data.sampling import Sampling, is_labelled
+from project.data.sampling import is_labelled
 from project.data.split import check_not_empty, fingerprint
 from project.data.statistics import BLOCK_ROWS, Statistics, check_training_columns, one_hot_statistics, statistics
 from project.least_squares import LeastSquaresFit, fit_within
@@ -46,7 +44,7 @@ class Splits(NamedTuple):
     test: Rows
 
 
-class RowsDataModule(NamedInputs, LightningDataModule):
+class RowsDataModule(NamedInputs, ResumableLoaders):
     """Rows of inputs and targets, in memory.
 
     To write your own data module, override `load` and set `feature_names` and `target_names`.
@@ -67,7 +65,6 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         target_offsets: What `load` has subtracted from each target so that float32 loses no digits; None for nothing.
         summary: Summary of the training rows if `load` checks and summarises the rows itself, otherwise None.
         memory_hint: What the user can do if the rows do not fit into memory.
-        sampling: Selection of rows; set it before the first use of the rows.
         default_epochs: Default number of epochs of a training.
         default_net: Class path of the default network; None for that of the model.
         default_optimizer: Class path and arguments of the default optimizer; None for that of the model.
@@ -78,18 +75,14 @@ class RowsDataModule(NamedInputs, LightningDataModule):
     source: str = "--data"
     target_offsets: list[float] | None = None
     summary: Summary | None = None
-    sampling: Sampling = Sampling()
     default_epochs: int = 100
     default_net: str | None = None
     default_optimizer: Mapping[str, Any] | None = None
     memory_hint: str = "use fewer of them"
 
     def __init__(self, batch_size: PositiveInt = 32, num_workers: NonNegativeInt = 0, seed: NonNegativeInt = 0) -> None:
-        super().__init__()
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        super().__init__(batch_size, num_workers, seed)
         self._exact: Rows | None = None  # training rows in float64, as long as they are needed
-        self._on_gpu: dict[str, Rows] = {}
-        self._position = {"epoch": 0, "rows": 0}
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
@@ -213,11 +206,6 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         return plus(change, self.target_offsets)
 
     @property
-    def groups_batches(self) -> bool:
-        """Whether an item of a loader may be `Batches`, several batches for several optimizer steps."""
-        return self.num_workers == 0
-
-    @property
     def in_shape(self) -> tuple[int, ...]:
         """Shape of one row of x."""
         return tuple(self.splits.train.first(1).shape[1:])
@@ -234,79 +222,3 @@ class RowsDataModule(NamedInputs, LightningDataModule):
         linear = model is None or getattr(model, "equation", None) is not None
         if not linear and self.in_shape != (1,):  # no comparison with the exact answer, and no figure of the line
             self._exact = None
-
-    def train_dataloader(self) -> DataLoader[Batch | Batches]:
-        """Return a loader of all training rows, in a new order each epoch."""
-        loader = self._loader("train", shuffle=True)
-        if self.trainer is not None:  # for the first epoch of a resumed run, Lightning calls set_epoch too late
-            sampler = cast(BatchSampler, loader.sampler)
-            fit_loop: Any = self.trainer.fit_loop
-            sampler.set_epoch(fit_loop.epoch_progress.current.processed)
-            if self._position["rows"] and self._position["epoch"] == sampler.epoch:
-                sampler.start_at(self._position["rows"])
-        return loader
-
-    @property
-    def resumed_items(self) -> int:
-        """Number of items of the training loader before the position at which a resumed run continues.
-
-        It may differ from the number when the run was saved, since the size of items may have changed.
-        """
-        return cast(BatchSampler, self._loader("train", shuffle=True).sampler).items_in(self._position["rows"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position within the epoch: the number of rows that all processes together have processed."""
-        trainer: Any = self.trainer
-        fit_loop, loader = trainer.fit_loop, trainer.train_dataloader
-        epochs = fit_loop.epoch_progress.current
-        done = fit_loop.epoch_loop.batch_progress.current.processed
-        within_epoch = epochs.started > epochs.processed and loader is not None
-        return {"epoch": epochs.processed, "rows": loader.sampler.rows_in(done) if within_epoch else 0}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue at a saved position."""
-        self._position = state_dict
-
-    def val_dataloader(self) -> DataLoader[Batch | Batches]:
-        """Return a loader of all validation rows, in order."""
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader[Batch | Batches]:
-        """Return a loader of all test rows, in order."""
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader[Batch | Batches]:
-        """Return a loader of all test rows, in order."""
-        return self._loader("test", steps=1)
-
-    def _loader(self, split: str, shuffle: bool = False, steps: int | None = None) -> DataLoader[Batch | Batches]:
-        rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
-        if steps is None:
-            steps = getattr(model, "steps_per_execution", 1) if self.groups_batches else 1
-        if steps > 1:
-            rows = rows.grouped(size)
-        return row_loader(
-            rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers, device=self._device
-        )
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-
-    def _on_device(self, split: str) -> Rows:
-        """Return a split, on the GPU if it fits there, to transfer it once instead of batch by batch."""
-        rows: Rows = getattr(self.splits, split)
-        if split == "train" and self.trainer is not None:
-            model = self.trainer.lightning_module
-            if self.sampling.has_unlabelled and not getattr(model, "learns_unlabelled", False):
-                raise UserError("--sampling.unlabelled: only distillation can use rows without labels; remove it")
-            drawn = self.sampling.bootstrap_weights(len(rows), getattr(model, "members", 1))
-            rows = rows if drawn is None else rows.weighted(drawn)
-        device = self._device
-        if device.type != "cuda" or self.num_workers > 0:
-            return rows
-        if split not in self._on_gpu:
-            if rows.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
-                return rows
-            self._on_gpu[split] = rows.to(device)
-        return self._on_gpu[split]

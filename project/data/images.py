@@ -115,20 +115,29 @@ class ImageDataModule(RowsDataModule):
         check_fractions(self.val_fraction, self.test_fraction)
         self.target_names = [target] if isinstance(target, str) else target or ["class"]
         self.left_out: Counter[str] = Counter()
-        train = self.sources["train"]
-        if is_folder(train):
+        if is_folder(self.sources["train"]):
             self.column = image or "image"
-            self.class_names = sorted_levels({*classes_of(train)})
+            self.class_names = self._folder_classes()
+        elif target is None:
+            raise UserError("--data.target: pass the name of the column that the model learns")
         else:
-            if target is None:
-                raise UserError("--data.target: pass the name of the column that the model learns")
-            require_columns(train, self.target_names, names_of_columns(train), "--data.target")
-            self.column = path_column(train, image, self.target_names)
-            if (task or task_of(first_rows(train), self.target_names, {})) == "classification":
-                self.class_names = distinct_labels(train, self.target_names[0])
+            self._choose_columns(image, task)
         self.feature_names = [self.column]
-        if self.class_names is not None and len(self.class_names) < 2:
-            raise UserError(f"{train}: fewer than two classes: {', '.join(self.class_names)}")
+
+    def _folder_classes(self) -> list[str]:
+        train = self.sources["train"]
+        classes = sorted_levels({*classes_of(train)})
+        if len(classes) < 2:
+            raise UserError(f"{train}: fewer than two classes: {', '.join(classes)}")
+        return classes
+
+    def _choose_columns(self, image: str | None, task: str | None) -> None:
+        """Choose the column of paths of a table, and infer the classes of its target."""
+        train = self.sources["train"]
+        require_columns(train, self.target_names, names_of_columns(train), "--data.target")
+        self.column = path_column(train, image, self.target_names)
+        if (task or task_of(first_rows(train), self.target_names, {})) == "classification":
+            self.class_names = distinct_labels(train, self.target_names[0])
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ class Supervised(Evaluated):
     """
 
     layer_decay: float = 1.0  # set by the callback `Finetuning`
+    step_graph: StepGraph | None = None
 
     def __init__(
         self,
@@ -104,7 +105,6 @@ class Supervised(Evaluated):
         if compile:
             self.net.net.compile()
         self.criterion, self.standardize, self.cuda_graph, self.l1, self.l2 = criterion, standardize, cuda_graph, l1, l2
-        self.step_graph: StepGraph | None = None
         collection = MetricCollection({"loss": MeanLoss(of_target_units(criterion)), **metrics})
         self.train_metrics, self.val_metrics, self.test_metrics = (collection.clone() for _ in range(3))
         self.test_metrics.add_metrics(dict(test_only or {}))

@@ -40,11 +40,8 @@ def model_config(arguments: Arguments, context: int, vocabulary: int, stops: lis
     """Return the content of a `config.json` that `gpt_arguments` converts back to these arguments."""
     family = family_of(arguments)
     shared = {"model_type": family, "vocab_size": vocabulary, "tie_word_embeddings": arguments["tied"]}
-    shared |= {
-        "eos_token_id": stops if len(stops) > 1 else stops[0],
-        "bos_token_id": stops[0],
-        "torch_dtype": "float32",
-    }
+    ends = stops if len(stops) > 1 else stops[0]
+    shared |= {"eos_token_id": ends, "bos_token_id": stops[0], "torch_dtype": "float32"}
     heads, width = arguments["heads"], arguments["width"]
     if family == "gpt2":
         return shared | {

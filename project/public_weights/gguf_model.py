@@ -89,18 +89,8 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
         UserError: If the tokenizer is not byte-level BPE, its pre-tokenizer is not supported, or it is damaged.
     """
     known = {name.removeprefix("tokenizer.ggml."): value for name, value in facts.items()}
-    kind, words, stop = known.get("model"), known.get("pre", "gpt-2"), known.get("eos_token_id")
-    begins = bool(known.get("add_bos_token", words == "llama-bpe"))
-    options = {
-        "stops": [stop] if isinstance(stop, int) else [],
-        "begins": begins,
-        "end": known.get("bos_token_id") if begins else None,
-    }
-    tokens = known.get("tokens")
-    for name in ("bos", "eos"):
-        number = known.get(f"{name}_token_id")
-        if isinstance(tokens, list) and isinstance(number, int) and 0 <= number < len(tokens):
-            options[name] = tokens[number]
+    kind, words, tokens = known.get("model"), known.get("pre", "gpt-2"), known.get("tokens")
+    options = _special_tokens(known)
     if isinstance(text := facts.get("tokenizer.huggingface.json"), str):
         return text, options
     if kind != "gpt2":
@@ -129,3 +119,19 @@ def gguf_tokenizer(facts: Mapping[str, Any], place: str) -> tuple[str, dict[str,
     normalizer = {"type": "NFC"} if words == "qwen2" else None
     content = {"version": "1.0", "added_tokens": added, "normalizer": normalizer, "model": model, "decoder": BYTES}
     return json.dumps(content | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": WORDS[words]}}), options
+
+
+def _special_tokens(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a `JsonTokenizer` about special tokens, from the metadata of a tokenizer."""
+    begins = bool(known.get("add_bos_token", known.get("pre") == "llama-bpe"))
+    stop, tokens = known.get("eos_token_id"), known.get("tokens")
+    options = {
+        "stops": [stop] if isinstance(stop, int) else [],
+        "begins": begins,
+        "end": known.get("bos_token_id") if begins else None,
+    }
+    for name in ("bos", "eos"):
+        number = known.get(f"{name}_token_id")
+        if isinstance(tokens, list) and isinstance(number, int) and 0 <= number < len(tokens):
+            options[name] = tokens[number]
+    return options
