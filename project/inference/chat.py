@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from project.inference.write_text import check_flags, open_writer
+from project.inference.write_text import open_writer
 from project.runtime.errors import UserError
 from project.text import Tokenizer
 from project.text.chat_template import ChatTemplate
@@ -71,7 +71,7 @@ def chat(model: str, writing: Writing, system: str = "", trust: Sequence[str] = 
     Raises:
         UserError: If the model is not a language model, or a setting is out of its range.
     """
-    check_flags(writing)
+    writing.check_flags()
     next_logits, tokenizer = open_writer(model, trust)
     if tokenizer.chat_template is None:
         print(f"warning: {model} has no chat template; it may not have learned conversations", file=sys.stderr)

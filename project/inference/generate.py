@@ -6,7 +6,6 @@ import torch
 
 from project.inference.metadata import saved_tokenizer
 from project.inference.predictor import is_artifact
-from project.inference.write_text import check_flags
 from project.models.language_model import LanguageModel
 from project.models.next_logits import TorchLogits
 from project.runs.checkpoint import DATA_KEY, load_model, read_checkpoint
@@ -52,7 +51,7 @@ def generate(
         UserError: If the run is not a language model with a tokenizer, or an argument is out of its range.
     """
     writing = Writing(Sampling(temperature, top_k, top_p), max_tokens, stop, seed, count)
-    check_flags(writing)
+    writing.check_flags()
     return generate_texts(prompt, *open_language_model(reference, trust), writing, show)
 
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from project.runtime.errors import UserError
 from project.serving.text_artifact import TextArtifact
 from project.text import Tokenizer
 from project.text.writing import NextLogits, Writing, generate_texts
@@ -23,7 +22,7 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     Raises:
         UserError: If the model is not a language model, or a setting is out of its range.
     """
-    check_flags(writing)
+    writing.check_flags()
     next_logits, tokenizer = open_writer(model, trust)
     if as_json:
         texts = generate_texts(prompt, next_logits, tokenizer, writing)
@@ -41,12 +40,6 @@ def write_text(model: str, prompt: str, writing: Writing, trust: Sequence[str] =
     for other in texts[1:]:
         sys.stdout.write(f"\n---\n{prompt}{other.text}")
     print()
-
-
-def check_flags(writing: Writing) -> None:
-    """Raise a UserError that names the flag of a setting that is out of its range."""
-    if problem := writing.problem():
-        raise UserError(f"--{problem}")
 
 
 def open_writer(model: str, trust: Sequence[str]) -> tuple[NextLogits, Tokenizer]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from project.runtime.errors import UserError
 from project.text.sampling import Numbers, Sampling, TextStream, log_probabilities, most_likely
 from project.text.tokenizer import Tokenizer
 
@@ -72,6 +73,11 @@ class Writing(NamedTuple):
         least = {"max_tokens": (self.max_tokens, 1), "count": (self.texts, 1), "seed": (self.seed, 0)}
         found = (f"{name}: must be {low} or more, got {value}" for name, (value, low) in least.items() if value < low)
         return self.sampling.problem() or next(found, None)
+
+    def check_flags(self) -> None:
+        """Raise a UserError that names the flag of a setting that is out of range."""
+        if problem := self.problem():
+            raise UserError(f"--{problem}")
 
 
 class Generated(NamedTuple):
