@@ -99,7 +99,7 @@ def yaml_of(args: Sequence[str]) -> dict[str, Any]:
     for flag, value in pairwise([*args, ""]):
         if not flag.startswith(("--config", "-c")):
             continue
-        value = flag.split("=", 1)[1] if "=" in flag else value
+        value = expand_home(flag.split("=", 1)[1] if "=" in flag else value)
         if flag.split("=")[0] in ("--config", "-c") and value and not _is_yaml_text(value):
             _require_file(value)
         sections = require_settings(value)
@@ -128,10 +128,11 @@ def _is_yaml_text(value: str) -> bool:
 
 
 def _require_file(value: str) -> None:
-    """Raise a UserError if a path leads nowhere, with a file of a similar name if there is one."""
+    """Raise a UserError if there is no such file; it suggests one with a similar name."""
     path = Path(value)
-    if path.exists():
-        return
+    with contextlib.suppress(OSError):  # a name that is too long
+        if path.exists():
+            return
     runs = sorted(Path("lightning_logs").glob("*/config.yaml"), key=lambda found: -found.stat().st_mtime)
     known = [*path.parent.glob("*.y*ml"), *Path("scripts/experiments").glob("*.yaml"), *runs]
     names = {found.stem: found for found in reversed(known)}

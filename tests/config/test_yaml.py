@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-import project.config.yaml  # noqa: F401  (what it sets is tested)
+from project.config.yaml import yaml_of
 from project.inference.evaluate import evaluate
 from project.runtime.errors import UserError
 from project.stages.base import parse
@@ -44,6 +44,17 @@ def test_an_empty_section_is_reported(folder, section):
     (folder / "config.yaml").write_text(f"seed_everything: 1\n{section}:\n")
     with pytest.raises(UserError, match=f"^config.yaml: {section}: has no settings below it"):
         parse(["--config", "config.yaml"])
+
+
+def test_a_configuration_is_found_in_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "own.yaml").write_text("seed_everything: 3\n")
+    assert yaml_of(["--config=~/own.yaml"]) == {"seed_everything": 3}
+
+
+def test_a_name_that_is_too_long_names_no_configuration():
+    with pytest.raises(UserError, match="no such file; pass a YAML file"):
+        yaml_of(["--config", "a" * 300])
 
 
 def test_optional_sections_may_be_null(folder):
