@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention, silu
 
 from project.nets.cache import Cache
-from project.nets.gpt import GPT, Block, RMSNorm
+from project.nets.gpt import GPT, Block
+from project.nets.rms_norm import RMSNorm
 
 Normalise = Callable[[Tensor], Tensor]
 

@@ -21,6 +21,12 @@ def within_documents(documents: Tensor, window: int | None = None) -> Tensor:
     return ((documents[:, :, None] == documents[:, None, :]) & before)[:, None]
 
 
+def within_window(new: int, total: int, window: int | None, device: torch.device) -> Tensor:
+    """Return the attention mask of the last `new` of `total` tokens, (new, total); `window` as above."""
+    mask = torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
+    return mask if window is None else mask.triu(total - new - window + 1)
+
+
 def positions_in(documents: Tensor) -> Tensor:
     """Return the position of each token in its document, starting at 0: documents (B, T) -> (B, T)."""
     places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)

@@ -11,24 +11,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
 from project.nets.cache import Cache
-from project.nets.documents import positions_in, within_documents
+from project.nets.documents import positions_in, within_documents, within_window
 from project.nets.net import Net
+from project.nets.rms_norm import RMSNorm
 from project.nets.rotary import rotate, rotations
 from project.nets.token_losses import chunked_losses
 
 FeedForwardKind = Literal["relu2", "swiglu", "gelu"]
-
-
-class RMSNorm(nn.RMSNorm):
-    """`torch.nn.RMSNorm` that converts its weight to the dtype of x, so that autocast uses the fused kernel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, width) -> (…, width)."""
-        return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class Attention(nn.Module):
@@ -76,14 +69,13 @@ class Attention(nn.Module):
             k, v = cache.append(layer, k, v)  # (B, kv_heads, S, head_width), S = T + cached tokens
         if self.kv_heads < self.heads and not x.is_cpu:  # for kernels that know no groups
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))  # (B, heads, S, …)
-        new, total, window, mask = q.shape[2], k.shape[2], self.window, seen
+        new, total = q.shape[2], k.shape[2]
         # `is_causal` would align the first new token with the first token of the cache.
-        if mask is None and (1 < new < total or (window is not None and total > window)):
-            mask = torch.ones(new, total, dtype=torch.bool, device=x.device).tril(total - new)
-            mask = mask.triu(total - new - window + 1) if window is not None else mask
+        if seen is None and (1 < new < total or (self.window is not None and total > self.window)):
+            seen = within_window(new, total, self.window, x.device)
         dropout = self.dropout if self.training else 0.0
-        causal, grouped = mask is None and new == total, k.shape[1] < self.heads
-        mixed = scaled_dot_product_attention(q, k, v, mask, dropout, causal, enable_gqa=grouped)
+        causal, grouped = seen is None and new == total, k.shape[1] < self.heads
+        mixed = scaled_dot_product_attention(q, k, v, seen, dropout, causal, enable_gqa=grouped)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (B, heads, T, head_width) -> (B, T, width)
 
 
@@ -184,30 +176,27 @@ class GPT(Net):
         max_positions: int | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
-        if len(in_shape) != 1:
-            raise ValueError(f"GPT: rows must be tokens, got shape {tuple(in_shape)}; use --data TextDataModule")
+        super().__init__(in_shape, out_features)
+        self.require(len(in_shape) == 1, f"rows must be tokens, got shape {self.in_shape}; use --data TextDataModule")
         kv_heads = heads if kv_heads is None else kv_heads
         sizes = {"width": width, "layers": layers, "heads": heads, "kv_heads": kv_heads, "hidden": hidden}
         sizes |= {"context": in_shape[0], "head_width": head_width, "window": window}
-        if min(size for size in sizes.values() if size is not None) < 1 or heads % kv_heads:
-            raise ValueError(f"GPT: {sizes}: all must be 1 or more, and heads a multiple of kv_heads")
-        if head_width is None and width % heads:
-            raise ValueError(f"GPT: width {width} must be a multiple of heads {heads}")
-        head_width = head_width or width // heads
-        if not 0 <= dropout < 1 or (positions == "rotary" and head_width % 2):
-            raise ValueError(f"GPT: dropout {dropout} must be in [0, 1), and width / heads even for rotary positions")
+        self.require(min(size for size in sizes.values() if size is not None) > 0, f"{sizes}: all must be 1 or more")
+        self.require(heads % kv_heads == 0, f"heads {heads} must be a multiple of kv_heads {kv_heads}")
+        self.require(bool(head_width) or width % heads == 0, f"width {width} must be a multiple of heads {heads}")
+        head_width, positional = head_width or width // heads, positions == "learned"
+        self.require(positional or head_width % 2 == 0, f"width / heads, {head_width}, must be even; or set positions")
+        self.require(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         max_positions = in_shape[0] if max_positions is None else max_positions
-        if positions == "learned" and max_positions < in_shape[0]:
-            raise ValueError(f"GPT: it has {max_positions} positions; lower --data.context, {in_shape[0]}")
-        super().__init__(in_shape, out_features)
+        lower = f"it has {max_positions} positions; lower --data.context, {in_shape[0]}"
+        self.require(not positional or max_positions >= in_shape[0], lower)
         qkv_bias = bias if qkv_bias is None else qkv_bias
         hidden = hidden or (4 * width if feed_forward != "swiglu" else -(-8 * width // 48) * 16)
-        new_norm: Any = partial(RMSNorm, width, norm_eps)
-        if norm == "layer":
-            new_norm = partial(nn.LayerNorm, width, norm_eps, bias=bias)
+        layer_norm = partial(nn.LayerNorm, bias=bias)
+        new_norm: Any = partial(RMSNorm if norm == "rms" else layer_norm, width, norm_eps)
         self.checkpoint_activations, self.window = checkpoint_activations, window
         self.embedding = nn.Embedding(out_features, width)
-        self.positions = nn.Embedding(max_positions, width) if positions == "learned" else None
+        self.positions = nn.Embedding(max_positions, width) if positional else None
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
         for _ in range(layers):

@@ -72,9 +72,9 @@ class LoRA(Net):
             parameter.requires_grad_(within(name, full))
         self.full = full
         if bits is not None:
-            if not isinstance(self.net, GPT):
-                raise ValueError(f"LoRA: bits are for a GPT, not for {type(self.net).__name__}; leave them out")
-            quantize_layers(self.net.blocks, bits)
+            name = type(self.net).__name__
+            self.require(isinstance(self.net, GPT), f"bits are for a GPT, not for {name}; leave them out")
+            quantize_layers(self.net.get_submodule("blocks"), bits)
         # For linear layers of a GPT, hooks add the output of the adapter, because the products B A would need as much
         # memory as all weights. Other nets may use the weights of a layer without calling it, so theirs are replaced.
         owners = {name: self.net.get_submodule(name.rpartition(".")[0]) for name in self.adapted}
