@@ -110,7 +110,7 @@ def open_rows(reference: str, args: Sequence[str], purpose: str) -> ExperimentCL
     """Same as `open_run`, for a command whose users may not expect that it reads data.
 
     Raises:
-        UserError: If the data cannot be read; the message ends with `purpose`, which says what they are needed for.
+        UserError: If the data cannot be read; `purpose` says in the message what they are needed for.
     """
     try:
         run = open_run(reference, args)

@@ -19,7 +19,7 @@ from project.training.cli import ExperimentCLI
 from project.training.train import fit
 
 LR = 0.01
-# An epoch of the slow ways takes minutes: they are measured over a few batches, and extrapolated.
+# An epoch of the slow contestants takes minutes, so it is extrapolated from a few batches.
 MAX_BATCHES = 8
 
 
@@ -36,7 +36,7 @@ def recorder(times: list[float]) -> Callable[..., None]:
 
 
 def experiment(rows: int, features: int, batch: int, *args: str) -> ExperimentCLI:
-    """Build a training of this project as its command line does, with everything that a default run does."""
+    """Build a training of this project as its command line does, with all callbacks of a default run."""
     sizes = {"rows": rows, "features": features, "batch_size": batch}
     return configured(*(arg for name, value in sizes.items() for arg in (f"--data.{name}", str(value))), *args)
 
@@ -122,7 +122,7 @@ class StockModule(LightningModule):
 
 
 def stock_lightning(x: Tensor, y: Tensor, batch: int) -> float:
-    """Train as in Lightning's documentation: that DataLoader, default logger, progress bar and checkpoints."""
+    """Train as in Lightning's documentation, with the same `DataLoader`, logger, progress bar and checkpoints."""
     ends: list[float] = []
     loader = DataLoader(TensorDataset(x, y), batch, shuffle=True)
     trainer = Trainer(

@@ -1,7 +1,7 @@
-"""Tokens a second of an exported language model in ONNX Runtime, of its network in PyTorch, and of transformers.
+"""Tokens per second of an exported language model in ONNX Runtime, of its network in PyTorch, and of transformers.
 
-All three have the same weights and write the same tokens, each the likeliest one. Then, requests a second to a server
-of the exported model, from one client and from several at once.
+All three have the same weights and generate the same, most likely tokens. Then requests per second to a server of the
+exported model, from one client and from several clients at the same time.
 """
 
 import json
@@ -51,7 +51,7 @@ NAMES = {
 
 
 def llama(net: GPT) -> Callable[[], list[int]]:
-    """Return what writes tokens with a net of transformers that has the weights of ours."""
+    """Return a function that generates tokens with a net of transformers with the same weights."""
     try:
         from transformers import LlamaConfig, LlamaForCausalLM
     except ImportError as error:
@@ -81,7 +81,7 @@ def llama(net: GPT) -> Callable[[], list[int]]:
 
 
 def ours(start: Callable[[], NextLogits]) -> Callable[[], list[int]]:
-    """Return what writes tokens with one of our back ends."""
+    """Return a function that generates tokens with one of this project's back ends."""
     tokenizer = ByteTokenizer()
     tokenizer.pieces, tokenizer.end = [b"a"] * VOCABULARY, VOCABULARY  # a text that never ends
 
@@ -93,7 +93,7 @@ def ours(start: Callable[[], NextLogits]) -> Callable[[], list[int]]:
 
 
 def generation(quick: bool) -> Iterator[Measurement]:
-    """Measure how many tokens each writes in a second, in turns."""
+    """Measure the tokens per second of each contestant, in turn."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     net = GPT((CONTEXT,), VOCABULARY, WIDTH, LAYERS, HEADS, feed_forward="swiglu", hidden=HIDDEN, qk_norm=False)
@@ -130,7 +130,7 @@ def generation(quick: bool) -> Iterator[Measurement]:
 
 
 def requests(path: Path, seconds: float) -> Iterator[Measurement]:
-    """Measure requests a second, in turns."""
+    """Measure requests per second, in turn."""
     settings = {"prompt": PROMPT, "max_tokens": SERVED_TOKENS, "temperature": 0}
     body, found = json.dumps(settings).encode(), dict[str, list[float]]()
     with started(path, path=ROUTE, body=body) as server:

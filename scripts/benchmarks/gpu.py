@@ -28,7 +28,7 @@ WARM_UP = 3
 
 
 class Peer(NamedTuple):
-    """What a plain loop trains: the net, optimizer, loss and prepared rows of one of this project's trainings."""
+    """The net, optimizer, loss and prepared rows of one of this project's trainings, for a plain loop."""
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
@@ -40,9 +40,9 @@ class Peer(NamedTuple):
 
 
 def gpu(quick: bool, device: str) -> Iterator[Measurement]:
-    """Measure everything, one after another, on the device `cuda` or, to try the benchmark itself, `cpu`."""
+    """Measure everything, one after another, on the device `cuda`, or `cpu` to test the benchmark itself."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no GPU here; --device cpu tries the benchmark without one")
+        raise UserError("--device cuda: there is no GPU here; use --device cpu to run the benchmark without one")
     build = partial(build_on, device)
     steps, rows = (100, 50_000) if quick else (1_000, 4_000_000)
     yield from against_plain_loop(f"{steps:,} steps of 32 x 1", partial(build, steps * 32, 1, 32), device)
@@ -123,7 +123,7 @@ def occupied(device: str, free: int) -> Iterator[None]:
 
 
 def peer_of(cli: ExperimentCLI, device: str) -> Peer:
-    """Return what a plain loop trains, from a training that has ended."""
+    """Return the parts of a finished training that a plain loop needs."""
     model = cli.model
     assert isinstance(model, Supervised)
     model.to(device)

@@ -102,8 +102,8 @@ def started(
     Args:
         artifact: File to serve.
         module: Module of a peer and its arguments; None for this project's server.
-        path: Where it is asked.
-        body: What it is asked; by default a row to predict.
+        path: Path of the requests.
+        body: Body of the requests; by default a row to predict.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The benchmarks of training: what is measured, and compared with what."""
+"""The benchmarks of training: measurements, and what they are compared with."""
 
 import os
 import statistics
@@ -36,7 +36,7 @@ class Measurement(NamedTuple):
     """One measured value and its ratio to another.
 
     Attributes:
-        what: What was measured.
+        what: Description of the measurement.
         name: The contestant.
         value: In seconds, or in `unit`.
         ratio: The value divided by that of `to`.

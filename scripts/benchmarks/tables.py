@@ -1,4 +1,4 @@
-"""How well real tables are learned, compared with scikit-learn with its defaults, on the same rows.
+"""Test scores on real tables, compared with scikit-learn with its defaults on the same rows.
 
 The tables are those that installed packages contain; those whose package is missing are left out.
 """
@@ -36,11 +36,11 @@ class Source(NamedTuple):
     """A table in an installed package.
 
     Attributes:
-        name: What it is called in the report.
+        name: Name in the report.
         package: Name of the package.
         file: Path in the package; what comes after `!` is the path in an archive.
         target: Name of the target column.
-        exclude: Columns that are no features, such as a key.
+        exclude: Columns that are not features, such as a key.
         is_class: Whether the target is classes.
     """
 
@@ -53,7 +53,7 @@ class Source(NamedTuple):
 
 
 PYDATASET = "resources.tar.gz!resources/rdata/csv/"
-INDEX = ("",)  # the nameless column of row numbers, of tables that were written by R
+INDEX = ("",)  # the unnamed column of row numbers in tables that R has written
 SOURCES = (
     Source("penguins", "palmerpenguins", "data/penguins.csv", "body_mass_g"),
     Source("titanic", "pydataset", f"{PYDATASET}COUNT/titanic.csv", "survived", INDEX, True),
@@ -76,7 +76,7 @@ SOURCES = (
 def tables(quick: bool) -> Iterator[Measurement]:
     """Measure R² or accuracy on the test rows of each table, mean of three seeds; `quick` uses 1,000 rows and one seed.
 
-    The ratio is that of what is missing to 1, to that of scikit-learn's linear pipeline.
+    The ratio is 1 minus the score, divided by 1 minus the score of scikit-learn's linear pipeline.
     """
     seeds, limit = (range(1), 1_000) if quick else (range(3), 10_000)
     wins = {(ours, peer): 0 for ours in (TABLE_NET, SELECTED) for peer in (PIPELINE, BOOSTING)}

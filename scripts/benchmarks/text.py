@@ -1,4 +1,4 @@
-"""The benchmarks of language models: training beside a plain PyTorch loop, precisions, generation, and evaluation."""
+"""The benchmarks of language models: training compared with a plain PyTorch loop, precisions, generation, scores."""
 
 import contextlib
 import io

@@ -78,7 +78,7 @@ def test_the_benchmark_of_a_gpu_trains_with_every_contestant_on_the_cpu(folder):
 
 def test_without_a_gpu_its_benchmark_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="--device cuda: there is no GPU here; --device cpu"):
+    with pytest.raises(UserError, match="--device cuda: there is no GPU here; use --device cpu"):
         next(gpu.gpu(quick=True, device="cuda"))
 
 
