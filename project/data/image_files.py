@@ -91,7 +91,7 @@ def from_folder(path: str, classes: Sequence[str], source: str) -> Labelled:
     known, paths, y = {name: number for number, name in enumerate(classes)}, list[str](), list[int]()
     for name in sorted(classes_of(path)):
         if name not in known:
-            raise UserError(f"{path}: folder {name!r} is no class of {source}; the classes are {', '.join(classes)}")
+            raise UserError(f"{path}: folder {name!r} is not a class of {source}; the classes are {', '.join(classes)}")
         found = [*images_in(local_path(path) / name)]
         paths += found
         y += [known[name]] * len(found)

@@ -12,15 +12,15 @@ from project.nets.lora import LoRA
 from project.text.sampling import Numbers
 from project.text.writing import NextLogits, Tokens
 
-DECODED = 2**25  # weights, at most, of which there is a second copy for single tokens
+MAX_DECODER_WEIGHTS = 2**25  # larger networks get no `Decoder`, which has a second copy of the weights
 
 
 class TorchLogits(NextLogits):
-    """Logits of a torch network, computed with a cache if it is a `GPT`, or one with adapters.
+    """Computes logits with a torch network, and with a cache if it is a `GPT`, possibly with adapters.
 
     Args:
-        net: From tokens (B, T) to logits (B, T, vocabulary); its weights must not change afterwards.
-        context: The largest number of tokens.
+        net: A network from tokens (B, T) to logits (B, T, vocabulary). Its weights must not change afterwards.
+        context: The largest number of tokens that the network sees.
     """
 
     def __init__(self, net: nn.Module, context: int) -> None:
@@ -32,7 +32,7 @@ class TorchLogits(NextLogits):
 
     @torch.inference_mode()
     def compute(self, new: Tokens, afresh: bool) -> Numbers:
-        """Return the logits (B, vocabulary) after new tokens (B, T), which are the whole window if `afresh`."""
+        """Return the logits (B, vocabulary) after new tokens (B, T). If `afresh`, these are the whole window."""
         if not isinstance(self.gpt, GPT):
             logits = self.net(torch.tensor(self.window, device=self.device))
         else:
@@ -44,6 +44,6 @@ class TorchLogits(NextLogits):
 
     @cached_property
     def _decoder(self) -> Decoder | None:
-        """What computes single tokens faster than the network; None for large ones, where it gains little."""
-        small = sum(weight.numel() for weight in self.net.parameters()) <= DECODED
+        """A decoder that computes single tokens faster; None for large networks, where it gains little."""
+        small = sum(weight.numel() for weight in self.net.parameters()) <= MAX_DECODER_WEIGHTS
         return Decoder(self.net) if isinstance(self.net, GPT) and small else None

@@ -35,7 +35,7 @@ def base_of(path: Path) -> Path:
     found = path.parent / str(base) / CONFIG  # an absolute path replaces the part before it
     if not isinstance(base, str) or not found.is_file():
         fix = "download it, and set base_model_name_or_path to its folder"
-        raise UserError(f"{path}: its base model {str(base)[:80]!r} is no folder with a {CONFIG}; {fix}")
+        raise UserError(f"{path}: its base model {str(base)[:80]!r} is not a folder with a {CONFIG}; {fix}")
     return found
 
 

@@ -43,12 +43,12 @@ class Field(ABC):
 
     @property
     def width(self) -> int:
-        """How many numbers a network gets. An image has more of them than `names`."""
+        """Number of inputs of a network. An image has more of them than `names`."""
         return len(self.names)
 
     @property
     def sizes(self) -> list[int]:
-        """For each number, how many levels it has: 0 for a quantity; a category's codes range from 0 to this number."""
+        """For each number, its number of levels (codes range from 0 to it); 0 for quantities."""
         return [0] * len(self.names)
 
     @property

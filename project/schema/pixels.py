@@ -124,7 +124,7 @@ def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:
-        raise CellError("is empty" if not len(data) else f"is no image ({_explain(error)})") from None
+        raise CellError("is empty" if not len(data) else f"is not an image ({_explain(error)})") from None
     if image.width * image.height > MAX_PIXELS:
         raise CellError(f"has {image.width:,} x {image.height:,} pixels, more than {MAX_PIXELS:,}")
     return image

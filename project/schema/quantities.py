@@ -147,7 +147,7 @@ class Number(Quantity):
 
     @property
     def offsets(self) -> list[float]:
-        """What is subtracted from each number, (names,)."""
+        """For each number, what `encode` subtracts from it, (names,)."""
         return [self.offset, *[0.0] * self.indicator]
 
     def encode(self, parsed: Numbers) -> Numbers:

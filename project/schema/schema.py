@@ -59,12 +59,12 @@ class Schema:
 
     @property
     def width(self) -> int:
-        """How many numbers x has."""
+        """Number of inputs in a row of x."""
         return sum(field.width for field in self.fields)
 
     @property
     def sizes(self) -> list[int]:
-        """For each number of x, how many levels it has; 0 for quantities."""
+        """For each number of x, its number of levels; 0 for quantities."""
         return [size for field in self.fields for size in field.sizes]
 
     @property

@@ -10,7 +10,7 @@ Numbers = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 class Sampling(NamedTuple):
-    """How the next token is chosen.
+    """Settings for the choice of the next token.
 
     Attributes:
         temperature: Divisor of the logits; 0 always chooses the most likely token.

@@ -49,7 +49,7 @@ def test_folders_of_splits_are_used(pictures, folder):
     assert data.row_counts == [12, 12, 3]
     assert data.splits.val.y.tolist() == [1] * 12
     (folder / "all/valid/b").rename(folder / "all/valid/c")
-    with pytest.raises(UserError, match="folder 'c' is no class of .*train; the classes are a, b"):
+    with pytest.raises(UserError, match="folder 'c' is not a class of .*train; the classes are a, b"):
         _ = ImageDataModule(str(folder / "all")).splits
 
 
@@ -74,7 +74,7 @@ def test_broken_files_are_named_and_left_out_by_flag(pictures):
     (pictures / "a/0.png").write_bytes((pictures / "a/0.png").read_bytes()[:50])
     (pictures / "b/new.jpg").write_text("a web page")
     (pictures / "b/notes.txt").write_text("not an image by its name")
-    with pytest.raises(UserError, match=r"2 of 25 files cannot be used: .*0.png cannot be .*new.jpg is no image"):
+    with pytest.raises(UserError, match=r"2 of 25 files cannot be used: .*0.png cannot be .*new.jpg is not an image"):
         _ = ImageDataModule(str(pictures)).splits
     data = ImageDataModule(str(pictures), skip_broken=True)
     with pytest.warns(UserWarning, match="2 of 25 files"):

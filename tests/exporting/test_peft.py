@@ -65,7 +65,7 @@ def test_peft_computes_the_same_logits(written):
     [
         (
             {"base_model_name_or_path": "someone/model"},
-            "its base model 'someone/model' is no folder with a config.json",
+            "its base model 'someone/model' is not a folder with a config.json",
         ),
         ({"use_dora": True}, "adapters with use_dora True are not supported; merge them with peft"),
         ({"r": 3}, "the adapter 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' does not fit"),

@@ -77,12 +77,12 @@ def test_other_ratios_are_cut_distorted_or_padded(fit, columns):
     ("data", "problem"),
     [
         (b"", "is empty"),
-        (b"not an image at all", "is no image (of no known format)"),
+        (b"not an image at all", "is not an image (of no known format)"),
         (saved(Pillow.effect_noise((64, 64), 50))[:-200], "cannot be decoded"),
         (saved(Pillow.effect_noise((64, 64), 50), "JPEG")[:400], "cannot be decoded"),
         (saved(Pillow.fromarray(RAMP.astype(np.int32)), "TIFF"), "32 bits"),
         (saved(Pillow.new("1", (2**13 + 1, 2**13))), f"more than {MAX_PIXELS:,}"),  # 8 KB of file
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),  # Pillow would run Ghostscript
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image"),  # Pillow would run Ghostscript
     ],
     ids=["empty", "text", "half a PNG", "half a JPEG", "32 bits", "bomb", "a program"],
 )

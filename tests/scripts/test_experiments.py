@@ -133,7 +133,7 @@ def test_trainer_options_work_and_the_saved_weights_are_the_tested_ones(folder, 
         ("--model Regression --data DigitsDataModule", "use --model Classification"),
         ("--trainer.precision bf16-true", "use bf16-mixed"),
         ("--model Classification", "--data.task classification"),
-        ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "width a multiple of heads"),
+        ("--data SeriesDataModule --model.net Transformer --model.net.heads 3", "width must be a multiple of heads"),
     ],
 )
 def test_a_net_that_does_not_fit_the_data_is_refused_before_training(folder, args, message):

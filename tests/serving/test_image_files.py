@@ -66,7 +66,7 @@ def test_bodies_and_base64_get_the_answers_of_the_pixels_in_training(server, fol
 @pytest.mark.parametrize(
     ("body", "kind", "status", "problem"),
     [
-        (b"no image", "image/png", 422, "is no image"),
+        (b"no image", "image/png", 422, "is not an image"),
         (png(Image.new("L", (4000, 4000))), "image/png", 413, "MiB to decode"),
         ({"rows": [["no base64!"]]}, "application/json", 422, "row 1, feature 'image': is not in base64"),
         ({"rows": [[7]]}, "application/json", 422, "7 is not an image in base64"),
@@ -105,7 +105,7 @@ def test_files_folders_and_tables_of_paths_are_predicted_alike(bright, folder_of
 
 def test_a_file_that_cannot_be_predicted_is_named(bright, folder):
     (folder / "x.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"x.png: column 'image', row 1: is no image"):
+    with pytest.raises(UserError, match=r"x.png: column 'image', row 1: is not an image"):
         predict(str(bright), "x.png", folder / "out.csv")
     (folder / "t.csv").write_text("image\nmissing.png\n")
     with pytest.raises(UserError, match=r"missing.png: No such file"):
