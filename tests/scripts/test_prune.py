@@ -34,7 +34,7 @@ def test_the_report_of_masked_weights_says_that_no_file_gets_smaller(source):
     assert metrics["pruned/nonzero"] == metrics["pruned/parameters"] - 12
     printed = " ".join(done.stdout.split())
     assert "nonzero parameters │ 25 │ 13 │" in printed
-    assert "the file is no smaller, and nothing is faster" in printed
+    assert "the file is not smaller, and nothing is faster" in printed
 
 
 @pytest.mark.slow

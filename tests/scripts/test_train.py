@@ -265,7 +265,7 @@ def test_early_stopping_says_when_and_why_it_ended_training(folder, capsys):
 
 def test_a_run_without_validation_says_that_its_last_steps_are_not_tested(folder, capsys):
     train(["--trainer.max_steps", "6", "--data.batch_size", "25", "--trainer.limit_val_batches", "0"])
-    assert "tested: the best epoch; the steps after" in capsys.readouterr().out
+    assert "tested: the best epoch; without validation" in capsys.readouterr().out
 
 
 def test_a_feature_can_be_named_bias(folder, capsys):
