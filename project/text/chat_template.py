@@ -5,7 +5,10 @@ The templates are those of Hugging Face: Jinja in a sandbox, with the functions 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,6 +27,7 @@ DEFAULT = (
     "{{ bos_token }}{% for message in messages %}{{ message.role + '\n' + message.content + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
 )
+SECONDS = 5.0  # a template may be endless
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # `BROKEN` is inserted into the names of special tokens in a message, so that they are not read as the tokens. It starts
 # with a character for private use, `MARK`; where a message contains that character itself, it becomes `ITSELF`.
@@ -143,18 +147,21 @@ class ChatTemplate:
         checked = [self._checked(message, number) for number, message in enumerate(messages, 1)]
         try:
             return self._try(checked, answer)
+        except TimeoutError as error:
+            raise UserError(f"chat template: it takes more than {SECONDS:g} seconds; use another one") from error
         except Exception as error:  # a template is a program and can raise any exception
             refused = next((count for count in range(1, len(checked) + 1) if self._refuses(checked[:count])), None)
             place = "" if refused is None else f" at message {refused} ({checked[refused - 1]['role']})"
             raise UserError(f"chat template{place}: {str(error)[:300]}; change the conversation") from error
 
     def _try(self, messages: Sequence[Message], answer: bool) -> str:
-        return self._template.render(
-            messages=messages,
-            add_generation_prompt=answer,
-            bos_token=self.tokenizer.bos,
-            eos_token=self.tokenizer.eos,
-        )
+        with _time_limit(SECONDS):
+            return self._template.render(
+                messages=messages,
+                add_generation_prompt=answer,
+                bos_token=self.tokenizer.bos,
+                eos_token=self.tokenizer.eos,
+            )
 
     def _refuses(self, messages: Sequence[Message]) -> bool:
         try:
@@ -174,6 +181,23 @@ class ChatTemplate:
         except UnicodeEncodeError as error:
             raise UserError(f"message {number}: invalid character at {error.start}; correct its text") from error
         return {"role": role, "content": self._starts.sub(rf"\1{BROKEN}", content.replace(MARK, ITSELF))}
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError at the first line of Python, the code of a template among them, after some seconds."""
+    latest, before = time.monotonic() + seconds, sys.gettrace()
+
+    def watch(*_: Any) -> Any:
+        if time.monotonic() > latest:
+            raise TimeoutError
+        return watch
+
+    sys.settrace(watch)  # of this thread; a signal would reach the main thread alone
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 class _Generation(Extension):

@@ -103,6 +103,7 @@ def generation(quick: bool) -> Iterator[Measurement]:
     described: Any = {"format": FORMAT, "task": LANGUAGE, "in_shape": [CONTEXT], "out_features": VOCABULARY}
     described |= dict.fromkeys(get_type_hints(Metadata).keys() - described.keys(), "")
     described |= {"dynamic_length": True, "window": 0, "class_names": None, "intervals": None, "metrics": {}}
+    described["threshold"] = None
     described |= {"feature_names": [], "target_names": [], "feature_means": [], "target_offsets": None}
     pairs = [[number // 256, number % 256] for number in range(VOCABULARY - 257)]  # and 256 bytes, and an end
     described |= {"precision": "float32", "fields": [{"tokenizer": {"kind": "bpe", "merges": pairs}}]}

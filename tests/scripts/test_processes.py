@@ -61,6 +61,23 @@ def test_rows_with_unequal_weights_are_learned_on_two_processes_as_on_one(folder
 
 
 @pytest.mark.slow
+def test_bits_per_byte_depend_neither_on_the_batch_size_nor_on_the_number_of_processes(folder):
+    (folder / "song.txt").write_text("".join(f"{number} green bottles, {number % 7} left.\n" for number in range(600)))
+    args = ["--data", "TextDataModule", "--data.path", "song.txt", "--data.context", "16", "--data.cache", "cache"]
+    args += ["--data.tokenizer", "bytes", "--model.net.width", "16", "--model.net.layers", "1"]
+    args += ["--model.net.zero_init", "false", "--optimizer", "AdamW", "--optimizer.lr", "0"]  # the weights stay
+    args += ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    found = []
+    for number, (processes, batch) in enumerate([(1, 1), (1, 64), (2, 1), (2, 7), (2, 64)]):
+        done = train_on(folder, processes, *args, "--data.batch_size", batch)
+        assert [rank.returncode for rank in done] == [0] * processes, done[0].stderr
+        metrics = json.loads((folder / f"lightning_logs/version_{number}/metrics.json").read_text())
+        found.append([metrics[f"{split}/{name}"] for split in ("val", "test") for name in ("bits_per_byte", "loss")])
+    assert all(figures == pytest.approx(found[0], rel=1e-12, abs=0) for figures in found)
+    assert abs(found[0][0] - 8) > 0.01, "not the uniform distribution"
+
+
+@pytest.mark.slow
 def test_random_numbers_differ_between_processes(folder):
     args = ["--data.rows", "40", "--trainer.max_epochs", "1", "--data.batch_size", "5"]
     args += ["--model.net", "MLP", "--model.net.dropout", "0.5"]

@@ -1,6 +1,7 @@
 """Conversations as tokens: templates of public models, against transformers where it is installed, and by hand."""
 
 import json
+import sys
 from itertools import chain
 
 import pytest
@@ -119,3 +120,14 @@ def test_what_a_template_refuses_is_one_line(template, talk, message):
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=message):
         ChatTemplate(tokenizer).render(talk)
+
+
+def test_an_endless_template_is_stopped(monkeypatch):
+    monkeypatch.setattr("project.text.chat_template.SECONDS", 0.1)
+    count = "{% for a in range(99999) %}"
+    tokenizer = ByteTokenizer()
+    tokenizer.chat_template = count * 3 + "{% set b = a %}" + "{% endfor %}" * 3
+    traced = sys.gettrace()
+    with pytest.raises(UserError, match=r"it takes more than 0.1 seconds"):
+        ChatTemplate(tokenizer).prompt([{"role": "user", "content": "a"}] * 100)
+    assert sys.gettrace() is traced
