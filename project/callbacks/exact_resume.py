@@ -15,10 +15,10 @@ from lightning.pytorch.plugins import DoublePrecision
 from torch import Tensor, nn
 
 from project.models.optimization import set_learning_rate
+from project.models.steps import TRACKS
 from project.runtime.distributed import gather
 
 KEY = "exact_resume"
-TRACKS = "track_running_stats"  # an attribute of batch and instance norms
 
 
 class ExactResume(Callback):

@@ -23,7 +23,7 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
 
     It is a `DistributedSampler`, so that Lightning does not replace it, and calls `set_epoch`. The order of rows
     depends only on (seed, epoch), not on the number of processes: with W processes and batch size B, each step takes
-    the same W * B rows as one process with batch size W * B.
+    the same W * B rows as one process with batch size W * B. With `steps`, an item has the rows of so many batches.
 
     With shuffling (training), all shares have the same size, so that averaged gradients weigh all rows equally. If the
     last batch of an epoch cannot be divided by W, up to W - 1 rows are skipped, different ones in each epoch.
@@ -48,10 +48,11 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         *,
         shuffle: bool,
         seed: int = 0,
+        steps: int = 1,
         block_rows: int = BLOCK_ROWS,
         ahead: bool = False,
     ) -> None:
-        self.rows, self.batch_size, self.shuffle, self.seed = rows, batch_size, shuffle, seed
+        self.rows, self.batch_size, self.shuffle, self.seed, self.steps = rows, batch_size, shuffle, seed, steps
         self.block_rows, self.ahead = block_rows, ahead
         self.num_replicas = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.num_replicas > 1 else 0
@@ -60,6 +61,11 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
             problem = f"{rows} rows cannot be shared by {self.num_replicas} processes; use at most {rows}"
             raise UserError(f"--trainer.devices: {problem}")
 
+    @property
+    def item_rows(self) -> int:
+        """Number of rows of all processes in an item."""
+        return self.batch_size * self.steps * self.num_replicas
+
     def share(self, rows: int) -> slice:
         """Return the share of this process in a global batch with a number of rows."""
         if self.shuffle:
@@ -67,14 +73,21 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         return slice(rows * self.rank // self.num_replicas, rows * (self.rank + 1) // self.num_replicas)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        size = self.batch_size * self.num_replicas
+        size = self.item_rows
         if self.shuffle:
             done = self.start if self.epoch == self.start_epoch else 0
-            batches = (batch[self.share(len(batch))] for batch in _split(self._order(), size, done))
-            batches = (batch for batch in batches if len(batch))
-            return _ahead(batches) if self.ahead and self.rows > PERMUTED_ROWS else batches
+            items = (self._own(item) for item in _split(self._order(), size, done))
+            items = (item for item in items if len(item))
+            return _ahead(items) if self.ahead and self.rows > PERMUTED_ROWS else items
         starts = ((start, self.share(min(size, self.rows - start))) for start in range(0, self.rows, size))
         return (slice(start + part.start, start + part.stop) for start, part in starts if part.start < part.stop)
+
+    def _own(self, item: Tensor) -> Tensor:
+        """Return this process's share of each global batch of an item."""
+        if self.num_replicas == 1:
+            return item
+        batches = item.split(self.batch_size * self.num_replicas)
+        return torch.cat([batch[self.share(len(batch))] for batch in batches])
 
     def _order(self) -> Iterator[Tensor]:
         """Yield each row index once, in pieces."""
@@ -92,11 +105,11 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
 
     def rows_in(self, items: int) -> int:
         """Return the number of rows in the first items of this epoch, of all processes together."""
-        return min(items * self.batch_size * self.num_replicas, self.rows)
+        return min(items * self.item_rows, self.rows)
 
     def items_in(self, rows: int) -> int:
         """Return the number of complete items in the first rows of an epoch, of all processes together."""
-        return rows // (self.batch_size * self.num_replicas) if rows < self.rows else len(self)
+        return rows // self.item_rows if rows < self.rows else len(self)
 
     def start_at(self, rows: int) -> None:
         """Skip the first rows of this epoch, but not of other epochs.
@@ -106,7 +119,7 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         self.start, self.start_epoch = rows, self.epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(self.rows, self.batch_size * self.num_replicas)
+        full, rest = divmod(self.rows, self.item_rows)
         last = self.share(rest)
         return full + (last.start < last.stop)
 

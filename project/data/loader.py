@@ -149,16 +149,18 @@ def row_loader(
     batch_size: int,
     *,
     shuffle: bool,
+    steps: int = 1,
     seed: int = 0,
     num_workers: int = 0,
     device: torch.device | None = None,
 ) -> DataLoader[Batch | Batches]:
-    """Return a DataLoader whose items are batches `(x, y)`, or `Batches` if `rows.batch_size` is set.
+    """Return a DataLoader whose items are batches `(x, y)`, or `Batches` of up to `steps` batches if there are several.
 
     `device` is the device of the model. The rows are on this device or on the CPU.
     """
+    rows = rows.grouped(batch_size) if steps > 1 else rows
     on_gpu = device is not None and device.type == "cuda"
-    order = rows.sampler(batch_size, shuffle, seed=seed, ahead=on_gpu)
+    order = rows.sampler(batch_size, shuffle, seed=seed, steps=steps, ahead=on_gpu)
     return DataLoader(
         rows,
         batch_size=None,

@@ -87,10 +87,8 @@ class ResumableLoaders(LightningDataModule):
         rows, size, model = self._on_device(split), self.batch_size, self.trainer and self.trainer.lightning_module
         if steps is None:
             steps = getattr(model, "steps_per_execution", 1) if self.groups_batches else 1
-        if steps > 1:
-            rows = rows.grouped(size)
         return row_loader(
-            rows, size * steps, shuffle=shuffle, seed=self.seed, num_workers=self.num_workers, device=self._device
+            rows, size, shuffle=shuffle, steps=steps, seed=self.seed, num_workers=self.num_workers, device=self._device
         )
 
     @property

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -34,6 +35,7 @@ WATCHING = (
     *(callbacks.GradientAccumulationScheduler, callbacks.StochasticWeightAveraging),
     *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder),
 )
+TRACKS = "track_running_stats"  # an attribute of batch and instance norms
 # Keys of a checkpoint with the number of optimizer steps, for automatic and manual optimization.
 AUTOMATIC, MANUAL = "epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization"
 
@@ -47,15 +49,17 @@ def takes_several_steps(module: LightningModule, base: type[LightningModule], sc
     plateau = isinstance(kind := called_by(scheduler), type) and issubclass(kind, ReduceLROnPlateau)
     scheduled = scheduler is not None and (interval == "step" or plateau)
     grouped = getattr(getattr(module.trainer, "datamodule", None), "groups_batches", False)
+    # DDP copies running statistics from the first process to the others in each `training_step`.
+    copied = module.trainer.world_size > 1 and any(getattr(part, TRACKS, False) for part in module.modules())
     chosen = inherited and not vars(module).keys() & set(STEPS) and not scheduled
-    return bool(chosen and grouped and not watches_steps(module.trainer))
+    return bool(chosen and grouped and not copied and not watches_steps(module.trainer))
 
 
 def watches_steps(trainer: Trainer) -> bool:
-    """Whether settings or callbacks of a Trainer need single steps, or several processes synchronise at each step."""
+    """Whether settings or callbacks of a Trainer need single steps, or processes share more than gradients."""
     limits = (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches)
     return (
-        trainer.world_size > 1
+        (trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy))
         or trainer.precision != "32-true"
         or trainer.accumulate_grad_batches != 1
         or trainer.gradient_clip_val is not None

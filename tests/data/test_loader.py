@@ -84,11 +84,11 @@ def test_batches_of_rows_sorted_by_their_target_have_its_mean():
 
 
 @settings(deadline=None)
-@given(rows=st.integers(1, 60), batch_size=st.integers(1, 20), several=st.integers(1, 5), shuffle=st.booleans())
+@given(rows=st.integers(1, 60), batch_size=st.integers(1, 20), several=st.integers(2, 5), shuffle=st.booleans())
 def test_items_of_several_batches_hold_the_same_batches(rows, batch_size, several, shuffle):
     x = torch.arange(float(rows))[:, None]
     alone = list(row_loader(Rows(x, -x), batch_size, shuffle=shuffle))
-    items = list(row_loader(Rows(x, -x, batch_size), batch_size * several, shuffle=shuffle))
+    items = list(row_loader(Rows(x, -x), batch_size, shuffle=shuffle, steps=several))
     together = [batch for item in items for batch in item]
     assert len(items) == -(-len(alone) // several)
     assert len(together) == len(alone)

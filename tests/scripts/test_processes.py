@@ -143,3 +143,27 @@ def test_two_processes_resume_from_any_step(folder, way, workers):
             done = train_on(folder, 2, *(args if more[0] == "--trainer.max_steps" else []), *more)
             assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
         assert_same(whole, state(run))
+
+
+# An epoch has 100 steps, in items of 64 and 36; a limit of steps makes them single.
+SEVERAL = [*BASE, *WAYS["adam and dropout"], "--data.rows", "200", "--data.batch_size", "1"]
+
+
+def test_several_steps_at_once_on_two_processes_equal_single_steps(folder):
+    args = [*SEVERAL, "--trainer.max_epochs", "1"]
+    for more in ([], ["--trainer.max_steps", "1000"]):
+        done = train_on(folder, 2, *args, *more)
+        assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
+    assert_same(*(state(folder / f"lightning_logs/version_{number}") for number in (0, 1)))
+
+
+@pytest.mark.slow
+def test_several_steps_at_once_on_two_processes_resume_from_any_step(folder):
+    assert [rank.returncode for rank in train_on(folder, 2, *SEVERAL)] == [0, 0]
+    whole = state(folder / "lightning_logs/version_0")
+    for number, stop in enumerate((1, 64, 70, 100, 101, 165), start=1):
+        run = folder / f"lightning_logs/version_{number}"
+        for args in ([*SEVERAL, "--trainer.max_steps", stop], ["--ckpt_path", run, "--trainer.max_steps", "-1"]):
+            done = train_on(folder, 2, *args)
+            assert [rank.returncode for rank in done] == [0, 0], done[0].stderr
+        assert_same(whole, state(run))
