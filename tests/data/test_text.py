@@ -303,3 +303,11 @@ def test_the_corpus_that_a_package_brings_is_the_default(folder):
     assert sum(data.split_bytes.values()) == 4_299_626
     assert data.text("train").startswith(b"1. In the beginning God created the heaven and the earth. 2. And")
     assert data.text("test").endswith(b"Amen.")
+
+
+def test_a_file_without_a_suffix_has_the_same_fingerprint_in_another_folder(tmp_path):
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_bytes(b"In the beginning")
+    before, after = (Documents(str(tmp_path / name / "text")).fingerprint() for name in ("before", "after"))
+    assert before == after

@@ -56,7 +56,8 @@ def state(run):
     metrics = json.loads((run / "metrics.json").read_text())
     metrics = {name: value for name, value in metrics.items() if not name.endswith(("seconds/fit", "per_second"))}
     events = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0}).Reload()
-    curves = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.endswith(("per_second", "mfu"))]  # those are timings
+    curves = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
     images = {tag: [e.step for e in events.Images(tag)] for tag in events.Tags()["images"]}
     best = read_checkpoint(run / "checkpoints/best.ckpt")["state_dict"]
     return {
