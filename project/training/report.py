@@ -195,8 +195,9 @@ def print_intervals(console: Console, intervals: Intervals) -> None:
 
 def print_threshold(console: Console, name: str, score: str | float | None, choice: Choice) -> None:
     """Print the chosen threshold, and its score on the validation rows."""
+    title = "balanced accuracy" if score == "balanced" else "F1"
     console.print(
-        f"Threshold of {name}: {choice.threshold:#.4g}, where {score} of the validation rows is highest: "
+        f"Threshold of {name}: {choice.threshold:#.4g}, where {title} of the validation rows is highest: "
         f"{choice.score:#.4g}, and {choice.usual:#.4g} with 0.5.",
         highlight=False,
         soft_wrap=True,
