@@ -1,6 +1,9 @@
 """Evaluation of a model on batches, and logging of the metrics of an epoch."""
 
+import re
+import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -38,11 +41,20 @@ def log_metrics(module: LightningModule, split: Literal["train", "val", "test"],
     trainer = module.trainer
     if trainer.fit_loop.epoch_progress.total.ready:  # the x-axis of loggers, which by default counts items
         step = trainer.global_step - (trainer.state.fn == TrainerFn.FITTING)
-        module.log("step", torch.tensor(step, dtype=torch.float64, device=module.device), sync_dist=True)
-    # compute() has synchronised the processes, so sync_dist averages equal values. Lightning would warn without it.
-    module.log_dict(loss, prog_bar=True, sync_dist=True)
-    module.log_dict(values, sync_dist=True)
+        log_equal(module, {"step": torch.tensor(step, dtype=torch.float64, device=module.device)})
+    log_equal(module, loss, prog_bar=True)
+    log_equal(module, values)
     metrics.reset()
+
+
+def log_equal(module: LightningModule, values: Mapping[str, float | Tensor], **options: bool) -> None:
+    """Log values that are the same in all processes, such as those that `compute` of a metric has synchronised.
+
+    With `sync_dist`, which Lightning recommends in a warning, each would take two messages between the processes.
+    """
+    for name in values:
+        warnings.filterwarnings("ignore", rf".*self\.log\('{re.escape(name)}'")
+    module.log_dict(values, **options)  # type: ignore[arg-type]
 
 
 class Evaluated(LightningModule):

@@ -9,6 +9,7 @@ from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch
 from project.models.losses import class_weights, row_losses
+from project.runtime.distributed import gather_equal
 
 MAX_PENDING, MAX_PENDING_ROWS = 64, 65_536
 
@@ -24,7 +25,7 @@ class MeanLoss(Metric):
     rows: Tensor
 
     def __init__(self, criterion: nn.Module) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_equal)
         self.criterion = criterion
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
@@ -69,7 +70,7 @@ class RegressionMetrics(Metric):
     absolute: Tensor
 
     def __init__(self, out_features: int, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(dist_sync_fn=gather_equal, **options)
         self.add_state("count", torch.zeros(1), dist_reduce_fx=None)
         for state in ("mean", "deviation", "squared", "absolute"):
             self.add_state(state, torch.zeros(out_features), dist_reduce_fx=None)

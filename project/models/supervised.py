@@ -12,7 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from project.data.loader import Batch, Batches
 from project.data.sampling import Sampling
-from project.models.evaluation import Evaluated, log_metrics
+from project.models.evaluation import Evaluated, log_equal, log_metrics
 from project.models.hyperparameters import factory, plain
 from project.models.loss_watch import LossWatch, require_finite
 from project.models.losses import mean_loss, of_target_units
@@ -233,7 +233,7 @@ class Supervised(Evaluated):
         self.loss_watch.flush()
         self.running.flush()
         log_metrics(self, "train", self.train_metrics)
-        self.log_dict(learning_rates(self.trainer.optimizers[0]), sync_dist=True)
+        log_equal(self, learning_rates(self.trainer.optimizers[0]))
         step_scheduler(self)
         if self.l1 or self.l2:
             self.log("train/penalty", penalty(self.net, self.l1, self.l2))

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 
 from project.models.metrics import sum_dtype
 from project.nets.token_losses import IGNORED
+from project.runtime.distributed import gather_equal
 
 
 class TokenMetrics(Metric):
@@ -27,7 +28,7 @@ class TokenMetrics(Metric):
     token_bytes: Tensor | None
 
     def __init__(self, token_bytes: Sequence[int] | None = None) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_equal)
         self.names = ("loss", "perplexity", *(["bits_per_byte"] if token_bytes else []))
         known = torch.tensor(token_bytes, dtype=torch.int64) if token_bytes else None
         self.register_buffer("token_bytes", known, persistent=False)

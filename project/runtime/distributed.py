@@ -1,9 +1,11 @@
 """Communication between the processes of distributed training."""
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 Value = TypeVar("Value")
 
@@ -23,4 +25,14 @@ def gather(value: Value) -> list[Value]:
         return [value]
     values: list[Value] = [value] * dist.get_world_size()
     dist.all_gather_object(values, value)
+    return values
+
+
+def gather_equal(value: Tensor, group: Any = None) -> list[Tensor]:
+    """Return the tensors of all processes, which have one shape; a metric's `dist_sync_fn`.
+
+    This takes one message. That of torchmetrics takes three, since shapes may differ.
+    """
+    values = [torch.empty_like(value) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(values, value.contiguous(), group)
     return values
