@@ -12,7 +12,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["training", "gpu", "serving", "generation", "tables", "text"],
+        choices=["training", "gpu", "serving", "generation", "tables", "text", "processes"],
         default="training",
         help="what to measure (default: training)",
     )
@@ -40,6 +40,8 @@ if __name__ == "__main__":
             from benchmarks.generation import generation as measure
         elif options.what == "tables":
             from benchmarks.tables import tables as measure
+        elif options.what == "processes":
+            from benchmarks.processes import processes as measure
         elif options.what == "text":
             from benchmarks.text import text as measure
         else:
