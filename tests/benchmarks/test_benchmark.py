@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from benchmarks import contestants, gpu, suite
+from benchmarks import contestants, gpu, processes, suite
 from benchmarks.report import draw, machine, show, write_json
 from benchmarks.suite import OURS, PLAIN, Measurement
 
@@ -48,6 +48,18 @@ def test_the_epoch_of_a_slow_contestant_is_extrapolated_from_a_few_batches(monke
 def test_a_training_that_misses_the_exact_mse_has_no_time(monkeypatch):
     monkeypatch.setattr(suite, "MAX_EXCESS", -1.0)
     assert all(math.isnan(measurement.value) for measurement in suite.time_to_exact(2_000, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ours", "plain"])
+def test_an_epoch_of_several_processes_is_timed(way):
+    assert 0 < processes.epoch_of(2, way, rows=400, features=2, batch=10) < math.inf
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_is_no_measurement():
+    with pytest.raises(RuntimeError, match="a process of .* ours 1 2 10 failed"):
+        processes.epoch_of(2, "ours", rows=1, features=2, batch=10)
 
 
 @pytest.mark.slow
