@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from project.data.csv_format import GUESSED, CSVFormat
+from project.data.numbers import numbers
 from project.data.table import table_blocks
 from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
 from project.schema.category import sorted_levels
-from project.schema.spelling import as_text
+from project.schema.spelling import as_text, without_values
 
 
 def distinct_labels(
@@ -32,6 +33,34 @@ def distinct_labels(
     if len(labels) < 2:
         raise UserError(f"{path}: column {column!r} has fewer than two classes: {labels}")
     return labels
+
+
+def parse_targets(
+    path: str,
+    table: pa.Table,
+    missing: Sequence[str] | None,
+    class_names: list[str] | None,
+    source: str,
+    first_row: int,
+) -> Tensor:
+    """Return targets (rows, columns), NaN if missing: numbers, or class indices if there are class names.
+
+    Args:
+        path: Path of the table, for errors.
+        table: The columns of the targets.
+        missing: Values that mean a missing one, in addition to empty cells.
+        class_names: Names of the classes; None for numbers.
+        source: Path of the table that the class names come from.
+        first_row: Number of the first row, for errors.
+
+    Raises:
+        UserError: If a value is not a number, or is another label.
+    """
+    if missing:
+        table = pa.table([without_values(column, missing) for column in table.columns], table.column_names)
+    if class_names is None:
+        return numbers(path, table, first_row, "correct it, or set --data.task classification")
+    return class_indices(path, table, table.column_names[0], class_names, source, first_row)
 
 
 def class_indices(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from project.data.columns import parse_fields
-from project.data.split import group_split, random_split, stratified_split, time_split
+from project.data.split import check_fractions, group_split, random_split, stratified_split, time_split
 from project.runtime.arrow import CellError
 from project.runtime.errors import UserError
 from project.schema import Field, Schema
@@ -33,6 +33,20 @@ class TableSplit(NamedTuple):
     seed: int
     group: str | None = None
     time: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names of the columns that decide where a row belongs, by flag."""
+        named = {"--data.group": self.group, "--data.time": self.time}
+        return {flag: name for flag, name in named.items() if name is not None}
+
+    def check(self, stream: bool) -> None:
+        """Raise a UserError if the settings contradict each other, or a stream cannot follow them."""
+        check_fractions(self.val_fraction, self.test_fraction)
+        if len(self.columns) > 1:
+            raise UserError(f"{', '.join(self.columns)}: rows can be split by only one of them; remove the other")
+        if stream and self.columns:
+            raise UserError(f"{next(iter(self.columns))}: needs the rows in memory; remove it, or --data.stream")
 
     def rows(
         self, path: str, table: pa.Table, kept: Tensor, classes: Tensor | None, kinds: Mapping[str, str]

@@ -24,11 +24,11 @@ from project.data.columns import (
 from project.data.csv_files import report_format
 from project.data.csv_format import GUESSED, CSVFormat
 from project.data.datamodule import RowsDataModule, Splits
-from project.data.labels import class_indices, distinct_labels
+from project.data.labels import distinct_labels, parse_targets
 from project.data.loader import Rows
-from project.data.numbers import check_float32, numbers, plus
+from project.data.numbers import check_float32, plus
 from project.data.row_weights import read_weights
-from project.data.split import check_fractions, check_not_empty
+from project.data.split import check_not_empty
 from project.data.streaming import StreamedSplits
 from project.data.table import column_names, first_rows, read_table, require_columns, table_blocks
 from project.data.table_split import TableSplit
@@ -38,7 +38,7 @@ from project.schema import Schema
 from project.schema.field import Missing
 from project.schema.offset import Offset
 from project.schema.schema import FieldError
-from project.schema.spelling import spellings, without_values
+from project.schema.spelling import spellings
 
 
 class TabularDataModule(RowsDataModule):
@@ -101,15 +101,11 @@ class TabularDataModule(RowsDataModule):
         self.missing, self.stream, self.kinds, self.csv, self.weights = missing, stream, kinds or {}, csv, weights
         self.missing_values = None if missing_values is None else spellings(missing_values)
         self.memory_hint = self.memory_hint if stream else "set --data.stream true"
-        if group and time:
-            raise UserError("--data.group, --data.time: rows can be split by only one of them; remove the other")
-        if stream and (group or time or missing == "median"):
-            flag = "--data.group" if group else "--data.time" if time else "--data.missing median"
-            raise UserError(f"{flag}: needs the rows in memory; remove it, or --data.stream")
-        self.val_fraction = 0.0 if val_path else val_fraction
-        self.test_fraction = 0.0 if test_path else test_fraction
-        check_fractions(self.val_fraction, self.test_fraction)
-        self.split = TableSplit(self.val_fraction, self.test_fraction, self.seed, group, time)
+        if stream and missing == "median":
+            raise UserError("--data.missing median: needs the rows in memory; choose another, or remove --data.stream")
+        fractions = 0.0 if val_path else val_fraction, 0.0 if test_path else test_fraction
+        self.split = TableSplit(*fractions, self.seed, group, time)
+        self.split.check(stream)
         present = column_names(path, csv)
         for each in filter(None, (path, val_path, test_path)):
             report_format(each, csv)
@@ -119,11 +115,11 @@ class TabularDataModule(RowsDataModule):
         self._first = first_rows(path, csv)
         self.rows_left_out: Counter[str] = Counter()
         self._offsets = [Offset() for _ in self.target_names]
-        for name, flag in [(group, "--data.group"), (time, "--data.time"), (weights, "--data.weights")]:
-            if name is not None:
-                require_columns(path, [name], present, flag)
+        weight_names = [] if weights is None else [weights]
+        for flag, name in (*self.split.columns.items(), *(("--data.weights", name) for name in weight_names)):
+            require_columns(path, [name], present, flag)
         self.left_out = index_columns(self._first) if features is None else []
-        others = [*self.target_names, *([] if weights is None else [weights])]
+        others = self.target_names + weight_names
         self.feature_names = choose_features(path, present, others, features, self._ignored(exclude or [], features))
         self._columns = self.feature_names + others
         if (task or task_of(self._first, self.target_names, self.kinds)) == "classification":
@@ -172,7 +168,7 @@ class TabularDataModule(RowsDataModule):
     def _table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         columns = self._columns if columns is None else columns
         if path == self.path:
-            columns = list(dict.fromkeys([*columns, *filter(None, (self.split.group, self.split.time))]))
+            columns = list(dict.fromkeys([*columns, *self.split.columns.values()]))
         require_columns(path, columns, column_names(path, self.csv), "a column of --data.path")
         texts = [name for name, kind in self.kinds.items() if kind == "category"]
         texts += self.target_names if self.class_names is not None else []
@@ -217,7 +213,8 @@ class TabularDataModule(RowsDataModule):
 
     def _parse(self, path: str, table: pa.Table, first_row: int = 1) -> Parsed:
         fields = parse_fields(self._known_schema, path, table, first_row)
-        y = self._parse_targets(path, table, first_row)
+        known = self.class_names, self.path
+        y = parse_targets(path, table.select(self.target_names), self.missing_values, *known, first_row)
         gaps, labelled = torch.from_numpy(self._known_schema.missing(fields)), ~y.isnan().any(1)
         self.rows_left_out["without a target"] += int((~labelled).sum())
         if self.missing == "error":
@@ -230,15 +227,6 @@ class TabularDataModule(RowsDataModule):
         kept = complete.nonzero()[:, 0]
         weights = None if self.weights is None else read_weights(path, table, self.weights, kept, first_row)
         return Parsed(fields, y, weights, kept)
-
-    def _parse_targets(self, path: str, table: pa.Table, first_row: int) -> Tensor:
-        table = table.select(self.target_names)
-        if self.missing_values:
-            columns = [without_values(column, self.missing_values) for column in table.columns]
-            table = pa.table(columns, self.target_names)
-        if self.class_names is None:
-            return numbers(path, table, first_row, "correct it, or set --data.task classification")
-        return class_indices(path, table, self.target_names[0], self.class_names, self.path, first_row)
 
     def _encode(self, path: str, parsed: list[Any], first_row: int = 1) -> Tensor:
         """Return x (rows, inputs) in float64."""
