@@ -1,5 +1,6 @@
 """Log the tokens per second of a language model's training, and the share of the device's peak that it uses."""
 
+import math
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from project.models.language_model import LanguageModel
 from project.nets.gpt import GPT
 from project.nets.lora import LoRA
+from project.nets.quantized import QuantizedLinear
 
 PRECISIONS = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
 
@@ -87,5 +89,6 @@ def flops_per_token(net: nn.Module, length: int) -> float | None:
     skipped = {id(weight) for weight in looked_up}
     weights = [weight for weight in net.parameters() if weight.ndim > 1 and id(weight) not in skipped]
     products = sum((6 if weight.requires_grad else 4) * weight.numel() for weight in weights)
+    products += sum(4 * math.prod(layer.shape) for layer in net.modules() if isinstance(layer, QuantizedLinear))
     attention: Any = gpt.blocks[0].get_submodule("attention")
     return products + 12 * len(gpt.blocks) * attention.heads * attention.head_width * length

@@ -62,5 +62,8 @@ def test_a_token_takes_twice_its_products_forwards_and_twice_that_backwards():
     assert flops_per_token(tied, length) == 6 * (products + attention)
     lora = LoRA((length,), vocabulary, lambda *_, **__: tied, rank=1)  # frozen weights have no gradients
     adapters = sum(weight.numel() for part in (lora.down, lora.up) for weight in part.values())
-    assert flops_per_token(lora, length) == 4 * products + 6 * (adapters + attention)
+    adapted = 4 * products + 6 * (adapters + attention)
+    assert flops_per_token(lora, length) == adapted
+    quantized = LoRA((length,), vocabulary, lambda *_, **__: tied, rank=1, bits=8)
+    assert flops_per_token(quantized, length) == adapted, "frozen weights in 8 bits take the same products"
     assert flops_per_token(torch.nn.Linear(2, 2), length) is None
