@@ -80,7 +80,8 @@ class LeastSquares:
             x, y, weights = (part[weights.flatten() != 0] for part in (x, y, weights.flatten()))
         blocks = repeat(None) if weights is None else weights.flatten().cpu().double().split(BLOCK_ROWS)
         for part, targets, each in zip(x.split(BLOCK_ROWS), y.split(BLOCK_ROWS), blocks, strict=False):
-            self._add(_as_number(part), _as_number(targets), each)
+            if len(part):  # not if all weights of a block are 0
+                self._add(_as_number(part), _as_number(targets), each)
 
     def compute(self) -> LeastSquaresFit:
         """Solve for the coefficients.

@@ -33,6 +33,7 @@ def gather_equal(value: Tensor, group: Any = None) -> list[Tensor]:
 
     This takes one message. That of torchmetrics takes three, since shapes may differ.
     """
+    value = value.double()  # sums are float64, but still float32 in a process that has not added a row
     values = [torch.empty_like(value) for _ in range(dist.get_world_size(group))]
     dist.all_gather(values, value.contiguous(), group)
     return values

@@ -73,3 +73,13 @@ def test_a_weight_below_0_or_not_finite_is_an_error(weight):
     x, y, _ = draw(20, 3)
     with pytest.raises(ValueError, match="weights of 0 or more"):
         fit(x, y, torch.full((20,), weight))
+
+
+def test_a_block_of_rows_with_weight_0_changes_nothing():
+    x, y, _ = draw(20, 2)
+    least_squares = LeastSquares(2, 2)
+    least_squares.update(x[:5], y[:5], torch.zeros(5, 1))
+    least_squares.update(x, y)
+    found, expected = least_squares.compute(), fit(x, y)
+    assert (found.rows, found.rank) == (20, expected.rank)
+    assert found.weights.equal(expected.weights)
