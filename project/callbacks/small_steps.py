@@ -33,13 +33,13 @@ class SmallSteps(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide for the whole training."""
-        data: Any = getattr(trainer, "datamodule", None)
+        rows = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
         self.threads = None
-        if "OMP_NUM_THREADS" in os.environ or pl_module.device.type != "cpu" or not hasattr(data, "batch_size"):
+        if "OMP_NUM_THREADS" in os.environ or pl_module.device.type != "cpu" or not isinstance(rows, int):
             return
         if isinstance(pl_module, Supervised):
             # The backward pass takes twice as long as the forward pass.
-            small = 3 * data.batch_size * row_flops(pl_module.net.net) < SMALL_STEP
+            small = 3 * rows * row_flops(pl_module.net.net) < SMALL_STEP
             self.threads = torch.get_num_threads() if small else None
 
     def on_train_batch_start(self, *_: Any) -> None:

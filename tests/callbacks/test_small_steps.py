@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +46,13 @@ def test_only_small_steps_run_in_one_thread_and_validation_never(two_threads):
 def test_a_chosen_number_of_threads_is_kept(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert threads_of_steps_and_validation(MLP((4,), 1)) == ({2}, {2})
+
+
+@pytest.mark.parametrize("batch_size", [None, "auto"])
+def test_data_without_a_number_of_rows_a_batch_keep_their_threads(two_threads, batch_size):
+    steps = SmallSteps()
+    steps.on_train_start(SimpleNamespace(datamodule=SimpleNamespace(batch_size=batch_size)), Regression((4,), 1))
+    assert steps.threads is None
 
 
 def test_nets_of_others_keep_their_threads(two_threads):
