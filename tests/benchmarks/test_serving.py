@@ -61,6 +61,6 @@ def test_without_litserve_the_error_shows_how_to_install_it(monkeypatch):
 
 
 def test_the_command_offers_training_and_serving_and_plots_only_training(folder):
-    assert "{training,gpu,serving,generation,tables,text}" in run_script(folder, "benchmark", "--help").stdout
+    assert "{training,gpu,serving,generation,tables,text,processes}" in run_script(folder, "benchmark", "--help").stdout
     done = run_script(folder, "benchmark", "serving", "--plot", "a.png")
     assert (done.returncode, done.stderr) == (2, "error: --plot: only training has a figure; remove it\n")

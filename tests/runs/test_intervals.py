@@ -70,7 +70,7 @@ def test_a_level_that_cannot_be_had_is_one_line(level, problem):
 def test_classes_have_no_intervals(folder):
     train(["--model", "Classification", "--data", "DigitsDataModule", "--trainer.max_epochs", "1"])
     Path("rows.csv").write_text("a\n1\n")
-    with pytest.raises(UserError, match="--interval: last has none"):
+    with pytest.raises(UserError, match="--interval: last has no intervals"):
         predict("last", Path("rows.csv"), Path("out.csv"), interval=0.9)
     assert not Path("out.csv").exists()
 
