@@ -4,9 +4,11 @@ import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -52,9 +54,14 @@ def log_equal(module: LightningModule, values: Mapping[str, float | Tensor], **o
 
     With `sync_dist`, which Lightning recommends in a warning, each would take two messages between the processes.
     """
-    for name in values:
-        warnings.filterwarnings("ignore", rf".*self\.log\('{re.escape(name)}'")
+    for name in values if dist.is_available() and dist.is_initialized() else ():
+        _ignore_advice(name)
     module.log_dict(values, **options)  # type: ignore[arg-type]
+
+
+@cache  # since each call of `filterwarnings` makes Python repeat all warnings that it shows once
+def _ignore_advice(name: str) -> None:
+    warnings.filterwarnings("ignore", rf".*self\.log\('{re.escape(name)}'")
 
 
 class Evaluated(LightningModule):
