@@ -33,7 +33,7 @@ class ExactAnswer(Callback):
         self.exact: LeastSquaresFit | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute the exact solution of unweighted rows; until training starts, a signal ends the process at once."""
+        """Compute the exact solution without bootstrap samples; until training starts, a signal ends the process."""
         data: Any = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, Regression) or not isinstance(data, RowsDataModule):
             return

@@ -62,7 +62,7 @@ class Classification(Supervised):
                 "use --data DigitsDataModule, or --data TabularDataModule --data.task classification"
             )
         if threshold is not None and out_features != 2:
-            raise UserError(f"--model.threshold: is for two classes, and the data has {out_features}; remove it")
+            raise UserError(f"--model.threshold: is for two classes, and the data has {out_features}; set null")
         criterion = class_loss(loss, out_features)
         metrics: dict[str, Metric] = {
             "accuracy": Accuracy(out_features, average="micro"),

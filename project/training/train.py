@@ -108,13 +108,13 @@ def test_and_report(cli: ExperimentCLI) -> dict[str, float]:
         metrics |= run.stage_metrics
         if any(name.startswith("unpruned/") for name in run.stage_metrics) and isinstance(cli.model, Supervised):
             metrics |= {f"pruned/{name}": value for name, value in sizes(cli.model.net).items()}
+        if chosen is not None:
+            write_threshold(run.path, chosen.threshold)
         write_metrics(run.path, metrics)
         if isinstance(model, LinearRegression) and model.fit is not None:
             write_coefficients(run.path, coefficient_table(data, model.fit))
         if found is not None:
             write_intervals(run.path, found.half_widths)
-        if chosen is not None:
-            write_threshold(run.path, chosen.threshold)
     report(model, data, run, exact, text, pretrained, metrics, found, chosen)
     return metrics
 
