@@ -15,7 +15,14 @@ from project.config.value_errors import placeholder
 CHOSEN_BY = {kind.flag: name for name, kind in KINDS.items()}
 UNKNOWN = "unknown flag "
 # Arguments that the default class does not have, so that another class has to be chosen before them.
-NEED_CLASS = ("--data.path", "--data.target", "--data.task", "--model.net.hidden", "--model.net.dropout")
+NEED_CLASS = (
+    "--data.path",
+    "--data.target",
+    "--data.task",
+    "--data.weights",
+    "--model.net.hidden",
+    "--model.net.dropout",
+)
 LISTS = ("hidden", "channels", "features", "target", "freeze", "reinitialize", "betas", "milestones")
 MAX_NAME = 255  # maximum length of a file name in bytes
 SETTINGS, TABLES = (".yaml", ".yml", ".json"), (".csv", ".tsv", ".txt", ".parquet", ".pq", ".data", ".xlsx")
@@ -173,7 +180,7 @@ def _completed(instead: Sequence[Argument], right: Sequence[Argument]) -> list[A
 
 def _needs_table(argument: Argument) -> bool:
     flag, values, _ = argument
-    return flag in ("--data.path", "--data.target", "--data.task") or (
+    return flag in ("--data.path", "--data.target", "--data.task", "--data.weights") or (
         flag == "--data.features" and not _is_number(values[0])
     )
 

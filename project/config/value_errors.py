@@ -24,7 +24,8 @@ def reason(flag: str, message: str) -> str:
     """Return what is wrong with a value, from jsonargparse's message. Of several explanations, the first is used."""
     rule = re.search(r"Not of type (\w+): (must be .*)", message)  # from project.runtime.ranges or a tensor
     if rule and rule[1] != "Tensor":
-        return rule[2]
+        names = re.search(r"Expected a typing.Literal\[(.*?)\]", message)
+        return rule[2].replace(", got", f", or one of {names[1]}, got") if names else rule[2]
     given = re.findall(r"Given value: (?:NestedArg\(.*?val=)?(.*?)\)?$", message, re.MULTILINE)
     value = given[0].partition(". Got value: ")[0].strip("'") if given else ""
     explanations = (_wrong_argument, _wrong_number, _wrong_class, _wrong_list)

@@ -125,7 +125,7 @@ class RowsDataModule(NamedInputs, ResumableLoaders):
         # Statistics and least squares are computed with full precision, but training uses float32.
         if numbers and summary.fit is None and torch.float64 in (splits.train.x.dtype, splits.train.y.dtype):
             self._exact = splits.train
-        weights = mean_one(self.source, [rows.weights for rows in splits])
+        weights = mean_one(self.source, splits, self.sampling.has_unlabelled)
         kept = (
             Rows(as_float32(r.x), as_float32(r.y) if numbers else r.y, block_rows=r.block_rows, weights=each)
             for r, each in zip(splits, weights, strict=True)

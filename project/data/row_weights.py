@@ -6,7 +6,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from project.data.loader import Rows
 from project.data.numbers import as_float32, numbers
+from project.data.sampling import is_labelled
 from project.runtime.errors import UserError
 
 SPLITS = ("training", "validation", "test")
@@ -29,15 +31,20 @@ def read_weights(path: str, table: pa.Table, column: str, kept: Tensor, first_ro
     return weights
 
 
-def mean_one(place: str, weights: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Return the weights of each split in float32, divided by their mean over the training rows.
+def mean_one(place: str, splits: Sequence[Rows], has_unlabelled: bool) -> list[Tensor | None]:
+    """Return the weights of each split in float32, divided by their mean over the training rows that have labels.
 
     With a mean of 1, good learning rates do not depend on the scale of the weights.
 
     Raises:
         UserError: If all rows of a split have the weight 0.
     """
-    means = [1.0 if each is None else each.mean(dtype=torch.float64).item() for each in weights]
+    weights = [rows.weights for rows in splits]
+    counted = [  # a mask would read targets that are on disk
+        each if each is None or not has_unlabelled else each[is_labelled(rows.y)]
+        for each, rows in zip(weights, splits, strict=True)
+    ]
+    means = [1.0 if each is None else each.mean(dtype=torch.float64).item() for each in counted]
     if 0 in means:
         name = SPLITS[means.index(0)]
         raise UserError(f"{place}: all {name} rows have the weight 0; change --data.weights or --data.seed")

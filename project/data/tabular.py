@@ -123,7 +123,9 @@ class TabularDataModule(RowsDataModule):
         self.feature_names = choose_features(path, present, others, features, self._ignored(exclude or [], features))
         self._columns = self.feature_names + others
         if (task or task_of(self._first, self.target_names, self.kinds)) == "classification":
-            self._set_classes()
+            if len(self.target_names) > 1:
+                raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
+            self.class_names = distinct_labels(path, self.target_names[0], self.missing_values or [], csv)
 
     @classmethod
     def default_model(cls, arguments: Mapping[str, Any]) -> str:
@@ -138,11 +140,6 @@ class TabularDataModule(RowsDataModule):
     def _ignored(self, exclude: list[str], features: list[str] | None) -> list[str]:
         grouped = [self.split.group] if self.split.group and features is None else []
         return [*exclude, *(name for name, kind in self.kinds.items() if kind == "ignore"), *self.left_out, *grouped]
-
-    def _set_classes(self) -> None:
-        if len(self.target_names) > 1:
-            raise UserError(f"--data.target: must be one column for classification, got {len(self.target_names)}")
-        self.class_names = distinct_labels(self.path, self.target_names[0], self.missing_values or [], self.csv)
 
     def load(self) -> Splits:
         """Read the tables and split them."""
@@ -169,7 +166,10 @@ class TabularDataModule(RowsDataModule):
         columns = self._columns if columns is None else columns
         if path == self.path:
             columns = list(dict.fromkeys([*columns, *self.split.columns.values()]))
-        require_columns(path, columns, column_names(path, self.csv), "a column of --data.path")
+        present = column_names(path, self.csv)
+        if self.weights in columns:
+            require_columns(path, [self.weights], present, "--data.weights; null if a table has none")
+        require_columns(path, columns, present, "a column of --data.path")
         texts = [name for name, kind in self.kinds.items() if kind == "category"]
         texts += self.target_names if self.class_names is not None else []
         table = read_table(path, columns, [name for name in texts if name in columns], self.csv)

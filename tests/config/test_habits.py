@@ -27,6 +27,8 @@ WRONG = {
     "--gpus 0": "--trainer.accelerator cpu",
     "--cuda": "--trainer.accelerator gpu",
     "--device cuda": "--trainer.accelerator gpu",
+    "--sample_weight w": "--data TabularDataModule --data.weights w --data.path FILE --data.target COLUMN",
+    "--threshold 0.2": "--model Classification --model.threshold 0.2",
     "--accelerator gpu": "--trainer.accelerator gpu",
     "--devices 2": "--trainer.devices 2",
     "--precision 16": "--trainer.precision 16-mixed",

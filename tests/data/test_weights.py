@@ -155,6 +155,26 @@ def test_what_cannot_be_is_an_error(folder):
             TabularDataModule("t.csv", **{"target": "y", "weights": "w"} | options)
     with pytest.raises(UserError, match="no column 'v' .--data.weights"):
         TabularDataModule("t.csv", "y", weights="v")
+    (folder / "new.csv").write_text("x,y\n" + "".join(f"{n},{n % 7}\n" for n in range(9)))
+    (folder / "t.csv").write_text("x,w,y\n" + "".join(f"{n},{n % 2},{n % 7}\n" for n in range(40)))
+    with pytest.raises(UserError, match="new.csv: no column 'w' .--data.weights; null if a table has none"):
+        _ = TabularDataModule("t.csv", "y", weights="w", test_path="new.csv").splits
+
+
+def test_rows_with_labels_need_weights(folder):
+    """Of 20 training rows, one keeps its label."""
+    (folder / "t.csv").write_text("x,w,y\n" + "".join(f"{n},{n},{n}\n" for n in range(20)))
+    (folder / "new.csv").write_text("x,w,y\n1,1,1\n2,1,2\n")
+    data = TabularDataModule("t.csv", "y", weights="w", val_path="new.csv", test_path="new.csv")
+    data.sampling = Sampling(labels=1, unlabelled=True)
+    train = data.splits.train
+    [labelled] = train.x[~train.y.isnan()].tolist()
+    text = "".join(f"{n},{int(n != labelled)},{n}\n" for n in range(20))
+    (folder / "t.csv").write_text("x,w,y\n" + text)
+    data = TabularDataModule("t.csv", "y", weights="w", val_path="new.csv", test_path="new.csv")
+    data.sampling = Sampling(labels=1, unlabelled=True)
+    with pytest.raises(UserError, match="t.csv: all training rows have the weight 0"):
+        _ = data.splits
     model = Regression((1,), 1, loss=Mean)
     with pytest.raises(UserError, match="--model.loss Mean: must support reduction none"):
         model.val_metrics.update(torch.ones(3, 1), torch.zeros(3, 1), weights=torch.ones(3, 1))
