@@ -34,8 +34,9 @@ class BatchSampler(DistributedSampler[Tensor | slice]):
         batch_size: Rows per batch and process.
         shuffle: Whether to shuffle the rows.
         seed: Seed of the order.
+        steps: Number of batches in an item.
         block_rows: Number of neighbouring rows in a block.
-        ahead: Whether to draw the next batch of a large epoch in another thread.
+        ahead: Whether to draw the next item of a large epoch in another thread.
 
     Raises:
         UserError: If there are fewer rows than processes.

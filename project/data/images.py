@@ -67,7 +67,7 @@ class ImageDataModule(RowsDataModule):
         val_fraction: Fraction of the images of `path` to validate on; unused if there are images for validation.
         test_fraction: Fraction of the images of `path` to test on; unused if there are images for testing.
         skip_broken: Whether to leave out files that cannot be decoded instead of raising an error.
-        flip: Whether to mirror half of the training images, chosen anew in each epoch.
+        flip: Whether to mirror half of the training images, a different half in each epoch.
         shift: Maximum shift of training images along each axis, as a fraction of the side.
         rotate: Maximum rotation of training images, in degrees.
         zoom: Maximum change of the scale of training images, as a fraction.

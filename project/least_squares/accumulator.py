@@ -171,7 +171,7 @@ def _gram(x: Tensor, y: Tensor, shift: Tensor, roots: Tensor | None) -> Tensor:
 
 
 def _gram_of_piece(x: np.ndarray, y: np.ndarray, shift: np.ndarray, roots: np.ndarray | None) -> np.ndarray:
-    """Return the same for the rows of one thread, in parts that fit into its cache."""
+    """Return the products that `_gram` sums for the rows of one thread, in parts that fit into its cache."""
     size, width = len(shift), 1 + x.shape[1]
     rows = min(CACHED_ROWS, max(1, int(CALL_WORK / size**2)))
     products, buffer = np.zeros((size, size)), np.empty((rows, size))

@@ -16,8 +16,8 @@ Normalise = Callable[[Tensor], Tensor]
 class Decoder:
     """Computes the logits of one token after those of a cache, as `GPT.forward` does.
 
-    It has copies of the weights: queries, keys and values are one product, as are the gate and the layer that it
-    closes, and the weights of an RMSNorm are part of the product after it.
+    It has copies of the weights: one product computes queries, keys and values, another one the gate and the
+    layer that it multiplies. The weights of an RMSNorm are part of the weights of the layer after it.
 
     Args:
         net: The network, in evaluation mode.

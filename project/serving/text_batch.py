@@ -201,7 +201,7 @@ class TextBatch:
             text.add(logits[0, -1])
 
     def _restart(self, place: int) -> None:
-        """Compute the window of a text anew, because its first half was dropped."""
+        """Compute the window of a text again, because its first half was dropped."""
         self._ready -= 1
         text = self._texts[place]
         self._replace(self._ready, place)

@@ -1,4 +1,4 @@
-"""The benchmark of several processes: an epoch of this project beside a plain `DistributedDataParallel` loop.
+"""The benchmark of several processes: an epoch of this project and of a plain `DistributedDataParallel` loop.
 
 `python -m benchmarks.processes ours|plain ROWS FEATURES BATCH` is one of these processes.
 """
